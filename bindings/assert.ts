@@ -1,0 +1,12 @@
+// assert.ts: broken invariants are bugs; they stop the operation with InvariantError, in production too.
+import { InvariantError } from './errors.ts'
+
+/** Throws InvariantError unless `condition`; one condition per call. */
+export function assert(condition: boolean, expected: string, observed?: unknown): asserts condition {
+  if (!condition) throw new InvariantError(`invariant broken: ${expected}`, { details: { expected, observed } })
+}
+
+/** Marks a branch that exhaustive code cannot reach. */
+export function unreachable(value: never): never {
+  throw new InvariantError('invariant broken: unreachable', { details: { expected: 'unreachable', observed: value } })
+}

@@ -1,0 +1,801 @@
+// errors.ts: the closed list of error classes and codes (docs/errors.md is generated from it).
+//
+// Every class extends VarveError directly. `kind` says what the caller does about it, `code` what happened; messages may change, codes may not.
+// Invariant: each thrown class has a code in CODES and a hint; details are machine-readable and mirrored as properties.
+
+export type ErrorKind = 'invalid' | 'conflict' | 'fenced' | 'unavailable' | 'corrupt' | 'closed' | 'unsupported'
+
+export type StorageErrorClass =
+  | 'notFound'
+  | 'exists'
+  | 'precondition'
+  | 'permission'
+  | 'space'
+  | 'timeout'
+  | 'unavailable'
+  | 'corrupt'
+  | 'unsupported'
+  | 'io'
+  | 'unknown'
+
+export type ErrorCode =
+  | 'store.closed'
+  | 'transaction.closed'
+  | 'write.closed'
+  | 'store.poisoned'
+  | 'options.invalid'
+  | 'options.limit'
+  | 'options.name'
+  | 'store.not-a-store'
+  | 'store.exists'
+  | 'format.newer'
+  | 'format.older'
+  | 'store.read-only'
+  | 'lock.held'
+  | 'lock.timeout'
+  | 'store.history-unavailable'
+  | 'store.invariant'
+  | 'root.not-found'
+  | 'root.exists'
+  | 'root.precondition'
+  | 'root.permission'
+  | 'root.space'
+  | 'root.timeout'
+  | 'root.unavailable'
+  | 'root.corrupt'
+  | 'root.io'
+  | 'root.unknown'
+  | 'root.unsupported'
+  | 'log.corrupt'
+  | 'fragment.corrupt'
+  | 'index.corrupt'
+  | 'checkpoint.corrupt'
+  | 'coverage.corrupt'
+  | 'staged.corrupt'
+  | 'log.lsn-taken'
+  | 'log.fenced'
+  | 'write.outcome-unknown'
+  | 'log.pin-refused'
+  | 'table.schema-mismatch'
+  | 'table.not-found'
+  | 'table.exists'
+  | 'table.unsupported-type'
+  | 'write.null-key'
+  | 'write.duplicate-key'
+  | 'table.unkeyable-type'
+  | 'write.conflict'
+  | 'write.contention'
+  | 'write.idempotency-mismatch'
+  | 'branch.not-found'
+  | 'kernel.memory-exhausted'
+  | 'kernel.memory-busy'
+  | 'kernel.lz4-corrupt'
+  | 'kernel.lz4-too-large'
+  | 'kernel.lz4-unsupported'
+  | 'kernel.dictionary-overflow'
+  | 'kernel.offset-overflow'
+  | 'kernel.run-not-sorted'
+
+export interface ErrorInfo {
+  readonly class: string
+  readonly kind: ErrorKind
+  readonly hint: string
+  readonly meaning: string
+}
+
+/** Every code, with the class that carries it, its kind and the default hint. `root.unsupported` is shared with StorageError. */
+export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
+  'store.closed': {
+    class: 'ClosedError',
+    kind: 'closed',
+    hint: 'Open the store again, or stop using the handle.',
+    meaning: 'The handle was closed, or the transaction has settled.',
+  },
+  'transaction.closed': {
+    class: 'ClosedError',
+    kind: 'closed',
+    hint: 'Open the store again, or stop using the handle.',
+    meaning: 'The handle was closed, or the transaction has settled.',
+  },
+  'write.closed': {
+    class: 'ClosedError',
+    kind: 'closed',
+    hint: 'Open the store again, or stop using the handle.',
+    meaning: 'The handle was closed, or the transaction has settled.',
+  },
+  'store.poisoned': {
+    class: 'PoisonedError',
+    kind: 'closed',
+    hint: 'Reopen the store to see what is on disk.',
+    meaning: 'A write or sync of the log failed; nothing is retried on this handle.',
+  },
+  'options.invalid': {
+    class: 'InvalidConfigError',
+    kind: 'invalid',
+    hint: 'Correct the option.',
+    meaning: 'An option or environment value is unknown or out of range.',
+  },
+  'options.limit': {
+    class: 'ResourceLimitError',
+    kind: 'invalid',
+    hint: 'Split the work, or raise the limit.',
+    meaning: 'Above a stated bound; refused before any work.',
+  },
+  'options.name': {
+    class: 'InvalidNameError',
+    kind: 'invalid',
+    hint: 'Choose a legal name.',
+    meaning: 'An illegal table, column, branch, tag or object name.',
+  },
+  'store.not-a-store': {
+    class: 'NotAStoreError',
+    kind: 'invalid',
+    hint: 'Check the path, or open with create.',
+    meaning: 'The root holds no varve store, or something else.',
+  },
+  'store.exists': {
+    class: 'StoreExistsError',
+    kind: 'conflict',
+    hint: 'Open it instead, or choose another root.',
+    meaning: 'Creation was asked for and a store is there.',
+  },
+  'format.newer': { class: 'StoreTooNewError', kind: 'unsupported', hint: 'Upgrade varve.', meaning: 'The store was written by a newer format version.' },
+  'format.older': {
+    class: 'StoreTooOldError',
+    kind: 'unsupported',
+    hint: 'Open it with an older varve and export.',
+    meaning: 'The store was written by a format version no longer read.',
+  },
+  'store.read-only': { class: 'ReadOnlyError', kind: 'invalid', hint: 'Open the store without readOnly.', meaning: 'A write through a read-only handle.' },
+  'lock.held': {
+    class: 'LockHeldError',
+    kind: 'unavailable',
+    hint: 'Close the other writer, or open readOnly.',
+    meaning: 'Another live writer holds the LOCK.',
+  },
+  'lock.timeout': {
+    class: 'OpenLockTimeoutError',
+    kind: 'unavailable',
+    hint: 'Close the other writer, or open readOnly; varve unlock shows whose lock it is.',
+    meaning: 'All open attempts met a held lock.',
+  },
+  'store.history-unavailable': {
+    class: 'HistoryUnavailableError',
+    kind: 'invalid',
+    hint: 'Ask for a position between the floor and the head.',
+    meaning: 'That position is below a floor or after the head.',
+  },
+  'store.invariant': { class: 'InvariantError', kind: 'corrupt', hint: 'Report this as a bug; nothing was changed.', meaning: 'A state that cannot be.' },
+  'root.not-found': { class: 'StorageError', kind: 'invalid', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.exists': { class: 'StorageError', kind: 'conflict', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.precondition': { class: 'StorageError', kind: 'conflict', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.permission': { class: 'StorageError', kind: 'invalid', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.space': { class: 'StorageError', kind: 'unavailable', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.timeout': { class: 'StorageError', kind: 'unavailable', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.unavailable': { class: 'StorageError', kind: 'unavailable', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.corrupt': { class: 'StorageError', kind: 'corrupt', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.io': { class: 'StorageError', kind: 'unavailable', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.unknown': { class: 'StorageError', kind: 'unavailable', hint: 'See class and cause.', meaning: 'A root operation failed.' },
+  'root.unsupported': {
+    class: 'UnsupportedRootError',
+    kind: 'unsupported',
+    hint: 'Use a root that has the feature.',
+    meaning: 'The root lacks a feature that was asked for.',
+  },
+  'log.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'fragment.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'index.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'checkpoint.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'coverage.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'staged.corrupt': {
+    class: 'CorruptionError',
+    kind: 'corrupt',
+    hint: 'Run varve verify; restore from a backup or replica.',
+    meaning: 'Bytes fail their check or contradict the log.',
+  },
+  'log.lsn-taken': { class: 'LsnTakenError', kind: 'conflict', hint: 'Fold and admit again.', meaning: 'Another append took the position (internal).' },
+  'log.fenced': { class: 'FencedError', kind: 'fenced', hint: 'Reopen the store to take a new epoch.', meaning: 'A newer epoch exists.' },
+  'write.outcome-unknown': {
+    class: 'CommitOutcomeUnknownError',
+    kind: 'unavailable',
+    hint: 'Ask store.outcome(writeId) before writing again.',
+    meaning: 'The write may have been published.',
+  },
+  'log.pin-refused': { class: 'PinRefusedError', kind: 'unavailable', hint: 'Start from a newer position.', meaning: 'That history can no longer be held.' },
+  'table.schema-mismatch': {
+    class: 'SchemaMismatchError',
+    kind: 'invalid',
+    hint: 'Make the data fit the definition.',
+    meaning: 'Wrong type, unknown or missing column.',
+  },
+  'table.not-found': { class: 'TableNotFoundError', kind: 'invalid', hint: 'Create the table first.', meaning: 'No such table at this position.' },
+  'table.exists': {
+    class: 'TableExistsError',
+    kind: 'invalid',
+    hint: 'Use apply() to change a definition.',
+    meaning: 'A table of that name has another definition.',
+  },
+  'table.unsupported-type': {
+    class: 'UnsupportedTypeError',
+    kind: 'unsupported',
+    hint: 'Choose another column type.',
+    meaning: 'A column type is not supported here.',
+  },
+  'write.null-key': { class: 'NullKeyError', kind: 'invalid', hint: 'Give every key column a value.', meaning: 'Null in a key.' },
+  'write.duplicate-key': {
+    class: 'DuplicateKeyError',
+    kind: 'invalid',
+    hint: 'Use upsert, or remove the duplicate.',
+    meaning: 'A key twice in one append, or present already.',
+  },
+  'table.unkeyable-type': {
+    class: 'UnkeyableTypeError',
+    kind: 'unsupported',
+    hint: 'Choose a key column of another type.',
+    meaning: 'A column that cannot be a key.',
+  },
+  'write.conflict': { class: 'ConflictError', kind: 'conflict', hint: 'Read again and decide again, or use transact.', meaning: 'Another commit won.' },
+  'write.contention': { class: 'ContentionError', kind: 'unavailable', hint: 'Try again later.', meaning: 'The retry budget was used up without a conflict.' },
+  'write.idempotency-mismatch': {
+    class: 'IdempotencyMismatchError',
+    kind: 'invalid',
+    hint: 'Use a new key for a new request.',
+    meaning: 'An idempotency key used with another request.',
+  },
+  'branch.not-found': { class: 'BranchNotFoundError', kind: 'invalid', hint: 'Check the name of the tag or branch.', meaning: 'No such tag or branch.' },
+  'kernel.memory-exhausted': {
+    class: 'KernelMemoryExhaustedError',
+    kind: 'unavailable',
+    hint: 'Raise memory.kernelBytes, or work in smaller pieces.',
+    meaning: 'The kernel arena reached its limit.',
+  },
+  'kernel.memory-busy': {
+    class: 'KernelMemoryBusyError',
+    kind: 'invalid',
+    hint: 'Wait for the pending read.',
+    meaning: 'Growth was asked for while a read into a view is pending.',
+  },
+  'kernel.lz4-corrupt': { class: 'Lz4CorruptError', kind: 'corrupt', hint: 'Restore the file from a backup.', meaning: 'LZ4 bytes are damaged.' },
+  'kernel.lz4-too-large': {
+    class: 'Lz4TooLargeError',
+    kind: 'unsupported',
+    hint: 'Check the file; raise the bound if it is right.',
+    meaning: 'A stated size is over the bound.',
+  },
+  'kernel.lz4-unsupported': {
+    class: 'Lz4UnsupportedError',
+    kind: 'unsupported',
+    hint: 'Recompress without that feature.',
+    meaning: 'An LZ4 frame feature that is not supported.',
+  },
+  'kernel.dictionary-overflow': {
+    class: 'DictionaryOverflowError',
+    kind: 'unsupported',
+    hint: 'Use fewer distinct values or a plain column.',
+    meaning: 'More distinct values than the index width holds.',
+  },
+  'kernel.offset-overflow': {
+    class: 'OffsetOverflowError',
+    kind: 'unsupported',
+    hint: 'Split the batch.',
+    meaning: 'More than 2 GiB of values in one column.',
+  },
+  'kernel.run-not-sorted': { class: 'RunNotSortedError', kind: 'corrupt', hint: 'Sort the run first.', meaning: 'Input that claimed an order has none.' },
+}
+
+export interface ErrorInit<D extends object = object> {
+  readonly details: D
+  readonly hint?: string
+  readonly cause?: unknown
+}
+
+/** Base of every error varve throws on purpose. */
+export class VarveError extends Error {
+  override readonly name: string = 'VarveError'
+  readonly code: ErrorCode
+  readonly kind: ErrorKind
+  /** One imperative sentence: what to do. */
+  readonly hint: string
+  /** Machine-readable facts; also properties of the error. */
+  readonly details: Readonly<Record<string, unknown>>
+  constructor(code: ErrorCode, message: string, init: ErrorInit) {
+    super(message, init.cause === undefined ? undefined : { cause: init.cause })
+    this.code = code
+    this.kind = CODES[code].kind
+    this.hint = init.hint ?? CODES[code].hint
+    this.details = Object.freeze({ ...init.details })
+  }
+  /** The same call may succeed later. Never true where the outcome is undecided. */
+  get retryable(): boolean {
+    return this.kind === 'unavailable' && this.code !== 'write.outcome-unknown' && this.code !== 'root.unknown'
+  }
+  toJSON(): Record<string, unknown> {
+    return { name: this.name, code: this.code, kind: this.kind, message: this.message, hint: this.hint, details: jsonSafe(this.details) }
+  }
+}
+
+/** Bigints become decimal strings, so that details can be printed as JSON. */
+function jsonSafe(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? v.toString() : v)) ?? 'null')
+}
+
+/** The handle was closed, or the transaction has settled. */
+export class ClosedError extends VarveError {
+  override readonly name: string = 'ClosedError'
+  readonly what: string
+  constructor(code: 'store.closed' | 'transaction.closed' | 'write.closed', message: string, init: ErrorInit<{ what: string }>) {
+    super(code, message, init)
+    this.what = init.details.what
+  }
+}
+
+/** A write or sync of the log failed; nothing is retried on this handle. */
+export class PoisonedError extends VarveError {
+  override readonly name: string = 'PoisonedError'
+  constructor(message: string, init: ErrorInit<object> = { details: {} }) {
+    super('store.poisoned', message, init)
+  }
+}
+
+/** An option or environment value is unknown or out of range. */
+export class InvalidConfigError extends VarveError {
+  override readonly name: string = 'InvalidConfigError'
+  readonly key: string
+  readonly value: unknown
+  constructor(message: string, init: ErrorInit<{ key: string; value: unknown }>) {
+    super('options.invalid', message, init)
+    this.key = init.details.key
+    this.value = init.details.value
+  }
+}
+
+/** Above a stated bound; refused before any work. */
+export class ResourceLimitError extends VarveError {
+  override readonly name: string = 'ResourceLimitError'
+  readonly limit: string
+  readonly asked: unknown
+  constructor(message: string, init: ErrorInit<{ limit: string; asked: unknown }>) {
+    super('options.limit', message, init)
+    this.limit = init.details.limit
+    this.asked = init.details.asked
+  }
+}
+
+/** An illegal table, column, branch, tag or object name. */
+export class InvalidNameError extends VarveError {
+  override readonly name: string = 'InvalidNameError'
+  constructor(message: string, init: ErrorInit<{ name: string }>) {
+    super('options.name', message, init)
+  }
+}
+
+/** The root holds no varve store, or something else. */
+export class NotAStoreError extends VarveError {
+  override readonly name: string = 'NotAStoreError'
+  readonly url: string
+  constructor(message: string, init: ErrorInit<{ url: string }>) {
+    super('store.not-a-store', message, init)
+    this.url = init.details.url
+  }
+}
+
+/** Creation was asked for and a store is there. */
+export class StoreExistsError extends VarveError {
+  override readonly name: string = 'StoreExistsError'
+  readonly storeId: string
+  constructor(message: string, init: ErrorInit<{ storeId: string }>) {
+    super('store.exists', message, init)
+    this.storeId = init.details.storeId
+  }
+}
+
+/** The store was written by a newer format version. */
+export class StoreTooNewError extends VarveError {
+  override readonly name: string = 'StoreTooNewError'
+  readonly found: unknown
+  readonly supported: unknown
+  constructor(message: string, init: ErrorInit<{ found: unknown; supported: unknown }>) {
+    super('format.newer', message, init)
+    this.found = init.details.found
+    this.supported = init.details.supported
+  }
+}
+
+/** The store was written by a format version no longer read. */
+export class StoreTooOldError extends VarveError {
+  override readonly name: string = 'StoreTooOldError'
+  readonly found: unknown
+  readonly supported: unknown
+  constructor(message: string, init: ErrorInit<{ found: unknown; supported: unknown }>) {
+    super('format.older', message, init)
+    this.found = init.details.found
+    this.supported = init.details.supported
+  }
+}
+
+/** A write through a read-only handle. */
+export class ReadOnlyError extends VarveError {
+  override readonly name: string = 'ReadOnlyError'
+  constructor(message: string, init: ErrorInit<object> = { details: {} }) {
+    super('store.read-only', message, init)
+  }
+}
+
+/** Another live writer holds the LOCK. */
+export class LockHeldError extends VarveError {
+  override readonly name: string = 'LockHeldError'
+  readonly holder: unknown
+  constructor(message: string, init: ErrorInit<{ holder: unknown }>) {
+    super('lock.held', message, init)
+    this.holder = init.details.holder
+  }
+}
+
+/** All open attempts met a held lock. */
+export class OpenLockTimeoutError extends VarveError {
+  override readonly name: string = 'OpenLockTimeoutError'
+  readonly attempts: number
+  readonly waitedMs: number
+  readonly holder: unknown
+  constructor(message: string, init: ErrorInit<{ attempts: number; waitedMs: number; holder: unknown }>) {
+    super('lock.timeout', message, init)
+    this.attempts = init.details.attempts
+    this.waitedMs = init.details.waitedMs
+    this.holder = init.details.holder
+  }
+}
+
+/** That position is below a floor or after the head. */
+export class HistoryUnavailableError extends VarveError {
+  override readonly name: string = 'HistoryUnavailableError'
+  readonly asked: unknown
+  readonly floor: unknown
+  constructor(message: string, init: ErrorInit<{ asked: unknown; floor: unknown }>) {
+    super('store.history-unavailable', message, init)
+    this.asked = init.details.asked
+    this.floor = init.details.floor
+  }
+}
+
+/** A state that cannot be. */
+export class InvariantError extends VarveError {
+  override readonly name: string = 'InvariantError'
+  readonly expected: unknown
+  readonly observed: unknown
+  constructor(message: string, init: ErrorInit<{ expected: unknown; observed: unknown }>) {
+    super('store.invariant', message, init)
+    this.expected = init.details.expected
+    this.observed = init.details.observed
+  }
+}
+
+/** A root operation failed. */
+export class StorageError extends VarveError {
+  override readonly name: string = 'StorageError'
+  readonly op: string
+  readonly class: StorageErrorClass
+  constructor(message: string, init: ErrorInit<{ op: string; name: string; class: StorageErrorClass }>) {
+    super(storageCode(init.details.class), message, init)
+    this.op = init.details.op
+    this.class = init.details.class
+  }
+}
+
+/** The root lacks a feature that was asked for. */
+export class UnsupportedRootError extends VarveError {
+  override readonly name: string = 'UnsupportedRootError'
+  readonly feature: string
+  constructor(message: string, init: ErrorInit<{ feature: string }>) {
+    super('root.unsupported', message, init)
+    this.feature = init.details.feature
+  }
+}
+
+/** Bytes fail their check or contradict the log. */
+export class CorruptionError extends VarveError {
+  override readonly name: string = 'CorruptionError'
+  readonly file: string
+  readonly offset: number | undefined
+  readonly lsn: bigint | undefined
+  readonly laterOffset: number | undefined
+  constructor(
+    code: 'log.corrupt' | 'fragment.corrupt' | 'index.corrupt' | 'checkpoint.corrupt' | 'coverage.corrupt' | 'staged.corrupt',
+    message: string,
+    init: ErrorInit<{ file: string; offset?: number | undefined; lsn?: bigint | undefined; laterOffset?: number | undefined }>,
+  ) {
+    super(code, message, init)
+    this.file = init.details.file
+    this.offset = init.details.offset
+    this.lsn = init.details.lsn
+    this.laterOffset = init.details.laterOffset
+  }
+}
+
+/** Another append took the position (internal). */
+export class LsnTakenError extends VarveError {
+  override readonly name: string = 'LsnTakenError'
+  readonly head: bigint
+  constructor(message: string, init: ErrorInit<{ head: bigint }>) {
+    super('log.lsn-taken', message, init)
+    this.head = init.details.head
+  }
+}
+
+/** A newer epoch exists. */
+export class FencedError extends VarveError {
+  override readonly name: string = 'FencedError'
+  readonly scope: string
+  readonly held: bigint
+  readonly seen: bigint
+  constructor(message: string, init: ErrorInit<{ scope: string; held: bigint; seen: bigint }>) {
+    super('log.fenced', message, init)
+    this.scope = init.details.scope
+    this.held = init.details.held
+    this.seen = init.details.seen
+  }
+}
+
+/** The write may have been published. */
+export class CommitOutcomeUnknownError extends VarveError {
+  override readonly name: string = 'CommitOutcomeUnknownError'
+  readonly writeId: string
+  readonly intentKept: boolean
+  constructor(message: string, init: ErrorInit<{ writeId: string; intentKept: boolean }>) {
+    super('write.outcome-unknown', message, init)
+    this.writeId = init.details.writeId
+    this.intentKept = init.details.intentKept
+  }
+}
+
+/** That history can no longer be held. */
+export class PinRefusedError extends VarveError {
+  override readonly name: string = 'PinRefusedError'
+  readonly asked: bigint
+  readonly tail: bigint
+  readonly floor: bigint
+  constructor(message: string, init: ErrorInit<{ asked: bigint; tail: bigint; floor: bigint }>) {
+    super('log.pin-refused', message, init)
+    this.asked = init.details.asked
+    this.tail = init.details.tail
+    this.floor = init.details.floor
+  }
+}
+
+/** Wrong type, unknown or missing column. */
+export class SchemaMismatchError extends VarveError {
+  override readonly name: string = 'SchemaMismatchError'
+  readonly table: string
+  readonly column: string | undefined
+  readonly row: number | undefined
+  constructor(message: string, init: ErrorInit<{ table: string; column?: string | undefined; row?: number | undefined }>) {
+    super('table.schema-mismatch', message, init)
+    this.table = init.details.table
+    this.column = init.details.column
+    this.row = init.details.row
+  }
+}
+
+/** No such table at this position. */
+export class TableNotFoundError extends VarveError {
+  override readonly name: string = 'TableNotFoundError'
+  readonly table: string
+  constructor(message: string, init: ErrorInit<{ table: string }>) {
+    super('table.not-found', message, init)
+    this.table = init.details.table
+  }
+}
+
+/** A table of that name has another definition. */
+export class TableExistsError extends VarveError {
+  override readonly name: string = 'TableExistsError'
+  readonly table: string
+  constructor(message: string, init: ErrorInit<{ table: string }>) {
+    super('table.exists', message, init)
+    this.table = init.details.table
+  }
+}
+
+/** A column type is not supported here. */
+export class UnsupportedTypeError extends VarveError {
+  override readonly name: string = 'UnsupportedTypeError'
+  readonly type: string
+  constructor(message: string, init: ErrorInit<{ type: string }>) {
+    super('table.unsupported-type', message, init)
+    this.type = init.details.type
+  }
+}
+
+/** Null in a key. */
+export class NullKeyError extends VarveError {
+  override readonly name: string = 'NullKeyError'
+  readonly table: string
+  readonly column: string
+  readonly row: number
+  constructor(message: string, init: ErrorInit<{ table: string; column: string; row: number }>) {
+    super('write.null-key', message, init)
+    this.table = init.details.table
+    this.column = init.details.column
+    this.row = init.details.row
+  }
+}
+
+/** A key twice in one append, or present already. */
+export class DuplicateKeyError extends VarveError {
+  override readonly name: string = 'DuplicateKeyError'
+  readonly table: string
+  readonly columns: readonly string[]
+  readonly values: unknown
+  readonly rows: readonly number[]
+  constructor(message: string, init: ErrorInit<{ table: string; columns: readonly string[]; values: unknown; rows: readonly number[] }>) {
+    super('write.duplicate-key', message, init)
+    this.table = init.details.table
+    this.columns = init.details.columns
+    this.values = init.details.values
+    this.rows = init.details.rows
+  }
+}
+
+/** A column that cannot be a key. */
+export class UnkeyableTypeError extends VarveError {
+  override readonly name: string = 'UnkeyableTypeError'
+  readonly column: string
+  constructor(message: string, init: ErrorInit<{ column: string }>) {
+    super('table.unkeyable-type', message, init)
+    this.column = init.details.column
+  }
+}
+
+/** Another commit won. */
+export class ConflictError extends VarveError {
+  override readonly name: string = 'ConflictError'
+  readonly table: string
+  readonly keys: readonly unknown[]
+  readonly total: number
+  readonly lsn: bigint
+  constructor(message: string, init: ErrorInit<{ table: string; keys: readonly unknown[]; total: number; lsn: bigint }>) {
+    super('write.conflict', message, init)
+    this.table = init.details.table
+    this.keys = init.details.keys
+    this.total = init.details.total
+    this.lsn = init.details.lsn
+  }
+}
+
+/** The retry budget was used up without a conflict. */
+export class ContentionError extends VarveError {
+  override readonly name: string = 'ContentionError'
+  readonly rounds: number
+  constructor(message: string, init: ErrorInit<{ rounds: number }>) {
+    super('write.contention', message, init)
+    this.rounds = init.details.rounds
+  }
+}
+
+/** An idempotency key used with another request. */
+export class IdempotencyMismatchError extends VarveError {
+  override readonly name: string = 'IdempotencyMismatchError'
+  readonly key: string
+  constructor(message: string, init: ErrorInit<{ key: string }>) {
+    super('write.idempotency-mismatch', message, init)
+    this.key = init.details.key
+  }
+}
+
+/** No such tag or branch. */
+export class BranchNotFoundError extends VarveError {
+  override readonly name: string = 'BranchNotFoundError'
+  readonly branch: string
+  constructor(message: string, init: ErrorInit<{ branch: string }>) {
+    super('branch.not-found', message, init)
+    this.branch = init.details.branch
+  }
+}
+
+/** The kernel arena reached its limit. */
+export class KernelMemoryExhaustedError extends VarveError {
+  override readonly name: string = 'KernelMemoryExhaustedError'
+  readonly wanted: number
+  readonly limit: number
+  constructor(message: string, init: ErrorInit<{ wanted: number; limit: number }>) {
+    super('kernel.memory-exhausted', message, init)
+    this.wanted = init.details.wanted
+    this.limit = init.details.limit
+  }
+}
+
+/** Growth was asked for while a read into a view is pending. */
+export class KernelMemoryBusyError extends VarveError {
+  override readonly name: string = 'KernelMemoryBusyError'
+  constructor(message: string, init: ErrorInit<object> = { details: {} }) {
+    super('kernel.memory-busy', message, init)
+  }
+}
+
+/** LZ4 bytes are damaged. */
+export class Lz4CorruptError extends VarveError {
+  override readonly name: string = 'Lz4CorruptError'
+  constructor(message: string, init: ErrorInit<object> = { details: {} }) {
+    super('kernel.lz4-corrupt', message, init)
+  }
+}
+
+/** A stated size is over the bound. */
+export class Lz4TooLargeError extends VarveError {
+  override readonly name: string = 'Lz4TooLargeError'
+  readonly stated: number
+  readonly limit: number
+  constructor(message: string, init: ErrorInit<{ stated: number; limit: number }>) {
+    super('kernel.lz4-too-large', message, init)
+    this.stated = init.details.stated
+    this.limit = init.details.limit
+  }
+}
+
+/** An LZ4 frame feature that is not supported. */
+export class Lz4UnsupportedError extends VarveError {
+  override readonly name: string = 'Lz4UnsupportedError'
+  readonly feature: string
+  constructor(message: string, init: ErrorInit<{ feature: string }>) {
+    super('kernel.lz4-unsupported', message, init)
+    this.feature = init.details.feature
+  }
+}
+
+/** More distinct values than the index width holds. */
+export class DictionaryOverflowError extends VarveError {
+  override readonly name: string = 'DictionaryOverflowError'
+  readonly width: number
+  constructor(message: string, init: ErrorInit<{ width: number }>) {
+    super('kernel.dictionary-overflow', message, init)
+    this.width = init.details.width
+  }
+}
+
+/** More than 2 GiB of values in one column. */
+export class OffsetOverflowError extends VarveError {
+  override readonly name: string = 'OffsetOverflowError'
+  readonly bytes: number
+  constructor(message: string, init: ErrorInit<{ bytes: number }>) {
+    super('kernel.offset-overflow', message, init)
+    this.bytes = init.details.bytes
+  }
+}
+
+/** Input that claimed an order has none. */
+export class RunNotSortedError extends VarveError {
+  override readonly name: string = 'RunNotSortedError'
+  readonly row: number
+  constructor(message: string, init: ErrorInit<{ row: number }>) {
+    super('kernel.run-not-sorted', message, init)
+    this.row = init.details.row
+  }
+}
+
+function storageCode(cls: StorageErrorClass): ErrorCode {
+  return cls === 'notFound' ? 'root.not-found' : `root.${cls}`
+}

@@ -1,0 +1,1 @@
+export type { Layout, ValueKind, Vec } from './vec.ts'

@@ -1,0 +1,84 @@
+// log/commit-log.ts: the one ordered, durable record of a store (log.md). Knows bytes, LSNs, epochs and digests; knows no catalog.
+
+declare const lsnBrand: unique symbol
+declare const epochBrand: unique symbol
+declare const digestBrand: unique symbol
+/** Position in the log; dense from 1, 0 is the empty store. */
+export type Lsn = bigint & { readonly [lsnBrand]: 'Lsn' }
+export type Epoch = bigint & { readonly [epochBrand]: 'Epoch' }
+/** 32 bytes. */
+export type Digest = Uint8Array & { readonly [digestBrand]: 'Digest' }
+
+export type RecordKind = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12
+
+export interface LogRecord {
+  readonly kind: RecordKind
+  /** Not retained: copied before submit/append returns. */
+  readonly payload: Uint8Array
+}
+
+/** Verified records in LSN order: one run of bytes with the offset of each frame in it. */
+export interface LogBatch {
+  readonly first: Lsn
+  readonly last: Lsn
+  readonly epoch: Epoch
+  readonly bytes: Uint8Array
+  /** Offset of each record's frame in `bytes` (marks and footers are not listed); `offsets.length` = last - first + 1. */
+  readonly offsets: Uint32Array
+  /** The whole frames as views, made on demand. */
+  frames(): readonly Uint8Array[]
+  /** digestAt(last); computed on demand. */
+  digest(): Promise<Digest>
+}
+
+export interface Submission {
+  readonly first: Lsn
+  readonly last: Lsn
+}
+
+export interface LogListener {
+  /** Called once per group after its sync and the LOCK check, in LSN order, before append() promises of the group resolve; must not throw. */
+  durable(last: Lsn): void
+  /** The handle is dead: poisoned or fenced. Nothing after the last durable() call was acknowledged. */
+  failed(error: Error): void
+}
+
+export interface Pin {
+  readonly id: string
+  readonly lsn: Lsn
+  release(): void
+}
+
+export interface CommitLog extends AsyncDisposable {
+  /** H: highest LSN acknowledged here (`buffered`: written; `synced`: synced). */
+  readonly head: Lsn
+  /** Highest LSN known synced. Equals head under `synced`. */
+  readonly durableHead: Lsn
+  /** Highest LSN given out by submit/append; >= head. */
+  readonly submitted: Lsn
+  /** T: exclusive lower bound of retained records. */
+  readonly tail: Lsn
+  readonly epoch: Epoch
+  readonly lineage: readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[]
+  /** Bytes of retained log, preallocation not counted. */
+  readonly bytes: number
+  readonly segments: number
+  listen(listener: LogListener): void
+  /**
+   * Queue records synchronously with the next LSNs; durability is told by the listener. The hot path of the store: no promise, no object per record but the result.
+   * @throws PoisonedError, FencedError, ClosedError, StorageError space, LsnTakenError (expect)
+   */
+  submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission
+  /** As submit; resolves when durable. An aborted append that is not yet written rejects and leaves no record. */
+  append(records: readonly LogRecord[], o?: { expect?: Lsn; signal?: AbortSignal }): Promise<Submission>
+  read(start: Lsn, o?: { end?: Lsn; signal?: AbortSignal }): AsyncIterable<LogBatch>
+  tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch>
+  digestAt(lsn: Lsn): Promise<Digest>
+  trim(upTo: Lsn): Promise<Lsn>
+  refresh(): Promise<Lsn>
+  pin(start: Lsn, owner: string): Promise<Pin>
+  /** Barrier: everything submitted before is synced when it resolves. */
+  sync(): Promise<Lsn>
+  close(): Promise<void>
+  closeSync?(): void
+}

@@ -1,0 +1,1 @@
+export type { Failpoints, FileHandle, FileStat, FileSystem, Host, LogEvent, MonoMs, TimerHandle, UnixMs, Workers, WorkerTask, World } from './world.ts'

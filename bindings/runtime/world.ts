@@ -1,0 +1,115 @@
+// runtime/world.ts: everything that could differ between two runs, as one injected object (core.md section 10).
+//
+// Invariant: no module outside runtime/ and cli/ reads a clock, draws randomness, sets a timer or touches a file system by itself.
+
+declare const unixMs: unique symbol
+declare const monoMs: unique symbol
+/** Milliseconds since 1970, wall clock. */
+export type UnixMs = number & { readonly [unixMs]: true }
+/** Milliseconds on a clock that never goes back; comparable only within one process. */
+export type MonoMs = number & { readonly [monoMs]: true }
+
+export interface TimerHandle {
+  readonly id: unknown
+}
+
+export interface LogEvent {
+  readonly level: 'debug' | 'info' | 'warn' | 'error'
+  readonly code: string
+  readonly [field: string]: unknown
+}
+
+export interface WorkerTask {
+  /** Name in the table of worker tasks (table/worker-tasks.ts). */
+  readonly task: string
+  readonly input: unknown
+}
+
+export interface FileStat {
+  readonly size: number
+  /** Inode and device as one string: equal exactly for the same file. */
+  readonly identity: string
+  readonly links: number
+  readonly isDirectory: boolean
+  readonly mtimeMs: number
+}
+
+/** One open file. Callback forms exist because the log's hot path must not pay for promises. */
+export interface FileHandle {
+  read(at: number, into: Uint8Array): Promise<number>
+  readSync(at: number, into: Uint8Array): number
+  /** Writes all bytes at `at`, or fails; a short write is completed or reported as an error. `bytes` must not change before `done`. */
+  write(at: number, bytes: Uint8Array, done: (error: Error | null) => void): void
+  writeSync(at: number, bytes: Uint8Array): void
+  datasync(done: (error: Error | null) => void): void
+  datasyncSync(): void
+  sync(): Promise<void>
+  truncate(size: number): Promise<void>
+  truncateSync(size: number): void
+  stat(): Promise<FileStat>
+  statSync(): FileStat
+  close(): Promise<void>
+  closeSync(): void
+}
+
+/** What DirRoot and the LOCK need of a file system. Paths are absolute, `/`-separated. Errors carry `code` (errno name). */
+export interface FileSystem {
+  /** 'r' read, 'r+' read and write an existing file, 'wx' create new for reading and writing (EEXIST when there). */
+  open(path: string, flags: 'r' | 'r+' | 'wx'): Promise<FileHandle>
+  openSync(path: string, flags: 'r' | 'r+' | 'wx'): FileHandle
+  stat(path: string): Promise<FileStat>
+  statSync(path: string): FileStat
+  /** Names in the directory with whether each is a directory, in no particular order. */
+  readdir(path: string): Promise<readonly { readonly name: string; readonly isDirectory: boolean }[]>
+  /** Creates one directory; EEXIST when there. */
+  mkdir(path: string): Promise<void>
+  rmdir(path: string): Promise<void>
+  link(from: string, to: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
+  renameSync(from: string, to: string): void
+  unlink(path: string): Promise<void>
+  unlinkSync(path: string): void
+  /** fsync of a directory opened read-only; throws with code ENOTSUP where the platform refuses. */
+  syncDir(path: string): Promise<void>
+  syncDirSync(path: string): void
+}
+
+export interface Host {
+  readonly name: string
+  readonly pid: number
+  readonly bootId: string
+  readonly processStartTime: string
+  /** Whether that process runs: true, false, or undefined when it cannot be told. */
+  isAlive(pid: number, startTime: string): boolean | undefined
+}
+
+export interface Failpoints {
+  /** True when any failpoint is set: hot paths look at this one field first. */
+  readonly active: boolean
+  hit(name: string, context?: Readonly<Record<string, unknown>>): Promise<void>
+  hitSync(name: string, context?: Readonly<Record<string, unknown>>): void
+}
+
+export interface Workers {
+  /** Number of threads; 0 = tasks run inline on this thread. */
+  readonly threads: number
+  run<T>(task: WorkerTask, o?: { transfer?: readonly ArrayBuffer[]; signal?: AbortSignal }): Promise<T>
+  close(): Promise<void>
+}
+
+export interface World {
+  readonly clock: { nowMs(): UnixMs; monoMs(): MonoMs }
+  /** Timers never keep a process alive. */
+  readonly timers: {
+    set(ms: number, fn: () => void): TimerHandle
+    clear(handle: TimerHandle): void
+    sleep(ms: number, signal?: AbortSignal): Promise<void>
+  }
+  readonly random: { bytes(n: number): Uint8Array; u32(): number }
+  readonly logger: { log(event: LogEvent): void }
+  readonly failpoints: Failpoints
+  readonly workers: Workers
+  readonly files: FileSystem
+  readonly host: Host
+  readonly env: Readonly<Record<string, string | undefined>>
+}
