@@ -1,1 +1,5 @@
+export { Arena } from './arena.ts'
+export { KernelInstance, kernels } from './instance.ts'
+export type { KernelExports, KernelInstanceOptions } from './instance.ts'
+export { kernelModule, useKernelModule } from './load.ts'
 export type { Layout, ValueKind, Vec } from './vec.ts'

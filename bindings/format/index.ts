@@ -1,0 +1,2 @@
+export { layoutOf, valueKindOf } from './types.ts'
+export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'

@@ -1,0 +1,48 @@
+// kernels/load.ts: the compiled Wasm module, once per thread, and the one native helper (SHA-256) that kernels may prefer.
+//
+// The module is embedded as base64 (wasm.gen.ts), so importing varve looks up no file on any runtime. Compiling is synchronous and lazy; a worker is
+// posted the Module of its parent and skips it. Invariant: at most one compilation per thread.
+import { WASM_BASE64 } from './wasm.gen.ts'
+
+let module: WebAssembly.Module | undefined
+
+/** The compiled module; compiled on first use. May be posted to workers. */
+export function kernelModule(): WebAssembly.Module {
+  module ??= new WebAssembly.Module(decodeBase64(WASM_BASE64))
+  return module
+}
+
+/** Use a module compiled by another thread. Has no effect on instances that exist. */
+export function useKernelModule(compiled: WebAssembly.Module): void {
+  module = compiled
+}
+
+export type NativeHash = (bytes: Uint8Array) => Uint8Array
+
+let native: NativeHash | null | undefined
+
+/** SHA-256 of the host's node:crypto (hardware instructions), or undefined where there is none. */
+export function nativeSha256(): NativeHash | undefined {
+  if (native === undefined) native = findNativeSha256()
+  return native ?? undefined
+}
+
+function findNativeSha256(): NativeHash | null {
+  interface CryptoModule {
+    createHash(name: string): { update(bytes: Uint8Array): { digest(): Uint8Array } }
+  }
+  const host = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } }
+  const crypto = host.process?.getBuiltinModule?.('node:crypto') as CryptoModule | undefined
+  if (crypto?.createHash === undefined) return null
+  return (bytes) => {
+    const digest = crypto.createHash('sha256').update(bytes).digest()
+    return new Uint8Array(digest.buffer, digest.byteOffset, 32).slice()
+  }
+}
+
+function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text)
+  const bytes = new Uint8Array(binary.length)
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i)
+  return bytes
+}
