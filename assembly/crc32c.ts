@@ -1,0 +1,57 @@
+// crc32c.ts: CRC-32C (Castagnoli, reflected 0x82F63B78, init and final xor all ones; RFC 3720 B.4).
+//
+// Slice-by-16: T[k][b] is the CRC register after byte b followed by k zero bytes.
+
+const POLY: u32 = 0x82f63b78
+const TABLES: usize = memory.data(16 * 256 * 4, 64)
+let built: bool = false
+
+export function crc32c_init(): void {
+  if (built) return
+  for (let b: u32 = 0; b < 256; b++) {
+    let c = b
+    for (let k = 0; k < 8; k++) c = (c >>> 1) ^ (POLY & (0 - (c & 1)))
+    store<u32>(TABLES + (b << 2), c)
+  }
+  for (let t: usize = 1; t < 16; t++) {
+    for (let b: usize = 0; b < 256; b++) {
+      const prev = load<u32>(TABLES + ((t - 1) << 10) + (b << 2))
+      store<u32>(TABLES + (t << 10) + (b << 2), (prev >>> 8) ^ load<u32>(TABLES + ((prev & 255) << 2)))
+    }
+  }
+  built = true
+}
+
+// @ts-ignore: decorator
+@inline
+function at(table: usize, b: u32): u32 {
+  return load<u32>(TABLES + (table << 10) + ((<usize>(b & 255)) << 2))
+}
+
+/** Register update over n bytes; no init or final xor. */
+export function crc32c_table(state: u32, p: usize, n: usize): u32 {
+  let c = state
+  while (n >= 16) {
+    const a = load<u32>(p) ^ c
+    const b = load<u32>(p, 4)
+    const d = load<u32>(p, 8)
+    const e = load<u32>(p, 12)
+    c = at(15, a) ^ at(14, a >>> 8) ^ at(13, a >>> 16) ^ at(12, a >>> 24)
+      ^ at(11, b) ^ at(10, b >>> 8) ^ at(9, b >>> 16) ^ at(8, b >>> 24)
+      ^ at(7, d) ^ at(6, d >>> 8) ^ at(5, d >>> 16) ^ at(4, d >>> 24)
+      ^ at(3, e) ^ at(2, e >>> 8) ^ at(1, e >>> 16) ^ at(0, e >>> 24)
+    p += 16
+    n -= 16
+  }
+  while (n > 0) {
+    c = (c >>> 8) ^ at(0, c ^ load<u8>(p))
+    p++
+    n--
+  }
+  return c
+}
+
+/** Continues from a previous finished value (0 to start); returns a finished value. */
+export function crc32c(crc: u32, p: usize, n: usize): u32 {
+  return ~crc32c_table(~crc, p, n)
+}
