@@ -103,7 +103,8 @@ export interface World {
   readonly timers: {
     set(ms: number, fn: () => void): TimerHandle
     clear(handle: TimerHandle): void
-    sleep(ms: number, signal?: AbortSignal): Promise<void>
+    /** Rejects with the signal's reason when aborted. `keepAlive`: a caller waits for it in the foreground (open retry, back-off), so the process stays for it. */
+    sleep(ms: number, signal?: AbortSignal, keepAlive?: boolean): Promise<void>
   }
   readonly random: { bytes(n: number): Uint8Array; u32(): number }
   readonly logger: { log(event: LogEvent): void }
