@@ -12,6 +12,8 @@ export interface ColumnSpec {
   /** The reader's choice of JavaScript type; absent = the type's default. */
   readonly as?: 'number' | 'bigint' | 'date' | 'string'
   readonly renamedFrom?: string
+  /** list and fixedSizeList: the item; struct: its fields in order. Carries what `type` does not: `as` and defaults of nested values. Absent = plain. */
+  readonly children?: readonly ColumnSpec[]
 }
 
 export interface ViewColumn {
