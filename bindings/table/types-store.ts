@@ -1,0 +1,257 @@
+// table/types-store.ts: the types of writing, the store, changes and watching (api.md sections 5 to 8). Types only.
+//
+// Members for branches, staged writes, schema changes, optimize, vacuum, backup and repair arrive with those features.
+
+import type { Digest, Epoch, Lsn } from '../log/commit-log.ts'
+import type { AnyTable, KeyedTable, Predicate } from './types.ts'
+import type { At, Bulk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
+
+export interface WriteOptions extends Long {
+  /** Kept in the commit; with author at most 4 KiB. */
+  message?: string
+  author?: string
+  /** At most 128 bytes. */
+  idempotencyKey?: string
+  /** Default: a new ULID; name it to ask outcome() later. */
+  writeId?: WriteId
+}
+
+export interface CommitResult {
+  readonly lsn: Lsn
+  readonly writeId: WriteId
+  readonly time: Date
+  /** Written, changed or removed. */
+  readonly rows: number
+  readonly replayed: boolean
+}
+
+/** Writes inside transact: checked at once, written at commit. */
+export interface SyncWriter {
+  append<T extends AnyTable>(table: T, data: Bulk<T>): void
+  append<T extends AnyTable>(table: T, rows: Rows<T>): void
+  upsert<T extends KeyedTable>(table: T, data: Bulk<T>): void
+  upsert<T extends KeyedTable>(table: T, rows: Rows<T>): void
+  delete<T extends KeyedTable>(table: T, key: KeyArg<T> | readonly KeyArg<T>[]): void
+  deleteWhere<T extends AnyTable>(table: T, where: Predicate<T['Filter']>): Promise<number>
+  /** Reads: hence a promise. */
+  update<T extends KeyedTable>(table: T, patch: T['Update'] | readonly T['Update'][]): Promise<number>
+  replace<T extends AnyTable>(table: T, rows: Rows<T> | Bulk<T>): void
+}
+
+/** Each call is one commit and resolves once durable. Rows are the last overload: compilers report that one. */
+export interface Writer {
+  append<T extends AnyTable>(table: T, data: Bulk<T> | Stream<T>, o?: WriteOptions): Promise<CommitResult>
+  /** Keyed: an existing key is DuplicateKeyError. */
+  append<T extends AnyTable>(table: T, rows: Rows<T>, o?: WriteOptions): Promise<CommitResult>
+  upsert<T extends KeyedTable>(table: T, data: Bulk<T> | Stream<T>, o?: WriteOptions): Promise<CommitResult>
+  /** Whole rows; of equal keys in one call the last wins. */
+  upsert<T extends KeyedTable>(table: T, rows: Rows<T>, o?: WriteOptions): Promise<CommitResult>
+  /** Key and changed columns; absent keys are skipped (see `rows`). */
+  update<T extends KeyedTable>(table: T, patch: T['Update'] | readonly T['Update'][], o?: WriteOptions): Promise<CommitResult>
+  /** Absent keys are skipped. */
+  delete<T extends KeyedTable>(table: T, key: KeyArg<T> | readonly KeyArg<T>[], o?: WriteOptions): Promise<CommitResult>
+  deleteWhere<T extends AnyTable>(table: T, where: Predicate<T['Filter']>, o?: WriteOptions): Promise<CommitResult>
+  replace<T extends AnyTable>(table: T, data: Rows<T> | Bulk<T> | Stream<T>, o?: WriteOptions): Promise<CommitResult>
+  transact<R>(fn: (tx: Transaction) => Promise<R> | R, o?: TransactOptions): Promise<R>
+}
+
+export interface TransactOptions extends WriteOptions {
+  /** Default 5. */
+  retries?: number
+  /** Default "serializable". */
+  isolation?: 'serializable' | 'snapshot'
+  onCommitted?: (r: CommitResult) => void
+}
+
+export interface Transaction extends Reader, SyncWriter {
+  readonly lsn: Lsn
+  readonly attempt: number
+  readonly signal: AbortSignal
+}
+
+/** Unknown keys and bad values: InvalidConfigError { key, value }. */
+export interface OpenOptions extends Long {
+  /** "must": StoreExistsError; "never" on nothing: NotAStoreError. Default "if-missing". */
+  create?: 'if-missing' | 'must' | 'never'
+  /** No lock, no writes at all. */
+  readOnly?: boolean
+  /** Read-only: keep up with the writer by itself (default true); false: refresh() by hand. */
+  follow?: boolean
+  durability?: 'synced' | 'buffered'
+  writers?: 'shared' | 'exclusive'
+  sealMode?: 'fused' | 'separate'
+  groupCommitMs?: number
+  bufferedSyncMs?: number
+  segmentBytes?: number
+  inlineLimitBytes?: number
+  publishRetries?: number
+  openRetry?: { delaysMs?: readonly number[]; cleanupStale?: boolean }
+  memory?: {
+    /** Decoded pages and indexes; 256 MiB. */
+    cacheBytes?: number
+    /** Rows not yet flushed; 64 MiB. */
+    writeBytes?: number
+    /** Wasm arena; 512 MiB. */
+    kernelBytes?: number
+    /** 64 MiB. */
+    transactionBytes?: number
+    /** 256 MiB. */
+    sortBytes?: number
+    /** 10 min. */
+    snapshotWarnMs?: number
+  }
+  /** auto: flush, checkpoint, optimize in the background; never vacuum. */
+  upkeep?: 'auto' | 'manual'
+  /** 0: all work on this thread; auto: min(4, cores - 1). */
+  threads?: number | 'auto'
+  meter?: Meter
+  /** A Partial<World>. */
+  world?: object
+}
+
+export interface ReadStore extends Reader, AsyncDisposable {
+  readonly id: string
+  readonly lsn: Lsn
+  readonly epoch: Epoch
+  readonly readOnly: boolean
+  readonly closed: boolean
+  snapshot(at?: At, o?: { readUncommitted?: boolean }): Promise<Snapshot>
+  /** At once unless the store ships in mode quorum or all. */
+  waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void>
+  changes<const T extends readonly AnyTable[] = []>(o?: ChangesOptions<T>): AsyncIterableIterator<Commit<T>>
+  tables(at?: At): Promise<TableInfo[]>
+  /** As stored; rows are typed `object`. TableNotFoundError. */
+  table(name: string, at?: At): Promise<AnyTable>
+  /** See other writers' commits; resolves with the new head. */
+  refresh(): Promise<Lsn>
+  stats(): Promise<Stats>
+  pins(): Promise<PinInfo[]>
+  outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'>
+  audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
+  /** Never throws for what it finds: { ok, problems }. */
+  verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string }): Promise<VerifyReport>
+  /** A throwing listener is logged. */
+  on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable
+  /** Idempotent. */
+  close(): Promise<void>
+}
+
+export interface Store extends ReadStore, Writer, Disposable {
+  /** One commit; an equal definition is a no-op; another is TableExistsError. */
+  create(...tables: AnyTable[]): Promise<void>
+  /** Durability barrier for everything resolved before; returns the durable head. */
+  sync(): Promise<Lsn>
+  /** Memory layer to fragments. */
+  flush(o?: Long): Promise<void>
+}
+
+/** both: also the row before (one lookup a row in the older version); none: counts only. */
+export type Images = 'after' | 'both' | 'none'
+
+export interface ChangesOptions<T extends readonly AnyTable[]> {
+  /** Exclusive: the last LSN you finished. Default: now; 0: everything. */
+  from?: Lsn | number
+  /** None: commits without rows. */
+  tables?: T
+  images?: Images
+  branch?: string
+  /** false ends at the head; else it waits. */
+  follow?: boolean
+  signal?: AbortSignal
+}
+
+export type Change<T extends AnyTable> = T extends AnyTable
+  ?
+      | { readonly table: T['name']; readonly kind: 'insert'; readonly after: T['Row']; readonly before?: undefined }
+      | { readonly table: T['name']; readonly kind: 'update'; readonly after: T['Row']; readonly before?: T['Row'] }
+      | { readonly table: T['name']; readonly kind: 'delete'; readonly key: T['Key']; readonly before?: T['Row']; readonly after?: undefined }
+  : never
+
+/** Rows stream from storage, in storage order within a table; read them or not. */
+export interface Commit<T extends readonly AnyTable[]> extends AsyncIterable<Change<T[number]>> {
+  readonly lsn: Lsn
+  readonly writeId: WriteId
+  readonly time: Date
+  readonly branch: string
+  readonly author?: string
+  readonly message?: string
+  readonly counts: Readonly<Record<string, { inserted: number; updated: number; deleted: number }>>
+  /** Tables whose definition changed. */
+  readonly schema: readonly string[]
+}
+
+export interface StoreEvents {
+  commit: { lsn: Lsn; writeId: WriteId; tables: string[]; rows: number; durationMs: number }
+  recovered: { writeId: WriteId; decision: string }
+  deferred: { writeId: WriteId; reason: string }
+  retireDeferred: { writeId: WriteId; cause: unknown }
+  intentShadowed: { writeId: WriteId; path: string }
+  checkpointFailed: { lsn: Lsn; cause: unknown }
+  checkpointInvalid: { file: string }
+  fenced: { held: Epoch; seen: Epoch }
+  poisoned: { cause: unknown }
+  snapshotHeld: { lsn: Lsn; heldMs: number }
+  upkeep: { job: 'flush' | 'checkpoint' | 'optimize'; table?: string; durationMs: number }
+  schema: { lsn: Lsn; tables: string[] }
+  close: {}
+}
+
+/** Counters (add) and histograms (record); values are numbers, never bigint. */
+export interface Meter {
+  add(name: string, value: number, attributes?: Record<string, string>): void
+  record(name: string, value: number, attributes?: Record<string, string>): void
+}
+
+export interface TableInfo {
+  name: string
+  rows: number
+  key: readonly string[]
+  columns: { name: string; type: string; nullable: boolean; default?: unknown }[]
+  since: Lsn
+}
+
+export interface TableStats {
+  rows: number
+  memoryRows: number
+  fragments: number
+  bytes: number
+  deletedShare: number
+  coverage: Record<string, { rows: number; share: number }>
+}
+
+export interface Stats {
+  lsn: Lsn
+  durableLsn: Lsn
+  tables: Record<string, TableStats>
+  log: { segments: number; bytes: number; bytesSinceCheckpoint: number; tail: Lsn }
+  memory: { cacheBytes: number; writeBytes: number; kernelBytes: number }
+  pins: number
+  pending: number
+  supersededOutcomes: number
+}
+
+export interface PinInfo {
+  id: PinId
+  owner: string
+  lsn: Lsn
+  heldMs: number
+}
+
+export interface AuditRow {
+  lsn: Lsn
+  time: Date
+  writeId?: WriteId
+  kind: string
+  by: string
+  for?: string
+  reason?: string
+  tables: string[]
+}
+
+export interface VerifyReport {
+  ok: boolean
+  lsn: Lsn
+  digest: Digest
+  checked: { records: number; files: number; bytes: number }
+  problems: { code: string; file: string; offset?: number; lsn?: Lsn; message: string }[]
+}
