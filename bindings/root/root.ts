@@ -24,6 +24,12 @@ export interface PutOptions {
 
 export type GetRange = { readonly start: number; readonly end: number } | { readonly suffix: number }
 
+export interface GetOptions {
+  readonly range?: GetRange
+  /** The caller knows that this name never gets other bytes (content-addressed): a local root may keep its descriptor open between reads. */
+  readonly immutable?: boolean
+}
+
 export interface ObjectInfo {
   readonly name: string
   readonly size: number
@@ -48,7 +54,7 @@ export interface SegmentFile {
 
 /** A held descriptor on a named object, to see whether the name still is the file we made (the LOCK check). */
 export interface HeldObject {
-  /** Synchronous and cheap: the name still leads to this very file. */
+  /** Synchronous and cheap: the name still leads to this very file. @throws StorageError when it cannot be told */
   isCurrent(): boolean
   stat(): FileStat | undefined
   close(): Promise<void>
@@ -56,13 +62,13 @@ export interface HeldObject {
 }
 
 export interface Root extends AsyncDisposable {
-  /** memory:<name>, file:///path; without credentials. */
+  /** `memory:<name>`, `file:///path`; without credentials. */
   readonly url: string
   readonly caps: RootCaps
   /** @throws StorageError notFound; RangeError for a range beyond the end */
-  get(name: string, o?: { range?: GetRange; signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }>
+  get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }>
   /** Blocking form; memory and local roots only (`caps.syncRead`). */
-  getSync(name: string, o?: { range?: GetRange }): { bytes: Uint8Array; tag: string }
+  getSync(name: string, o?: GetOptions): { bytes: Uint8Array; tag: string }
   head(name: string): Promise<{ size: number; tag: string } | undefined>
   exists(name: string): Promise<boolean>
   put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }>
@@ -70,7 +76,10 @@ export interface Root extends AsyncDisposable {
   putIfAbsent(name: string, bytes: Uint8Array, o?: PutOptions & { attempt?: Uint8Array }): Promise<{ status: 'created' | 'exists'; tag?: string }>
   /** Content-addressed names only. */
   putLarge(name: string, parts: AsyncIterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }>
-  /** Byte order of names, complete, `*.tmp` left out. */
+  /**
+   * Byte order of names, complete, `*.tmp` left out. `a/b` lists the object `a/b` and what is below `a/b/`; `a/b/` only the latter. Folders are read as
+   * the iteration reaches them, so `list('', { after: 'LOCK.' })` that stops at the first other name reads no folder below the top.
+   */
   list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo>
   delete(names: string | readonly string[]): Promise<void>
   deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }>
@@ -81,4 +90,6 @@ export interface Root extends AsyncDisposable {
   segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile>
   hold(name: string): Promise<HeldObject>
   syncDir(prefix: string): Promise<void>
+  /** Looks what the place can do (read-write open); the verdict is in `caps` afterwards. Leaves nothing behind. */
+  probe?(): Promise<RootCaps>
 }

@@ -1,7 +1,7 @@
 // runtime/clock.ts: the two clocks of a process and the timers that never keep it alive.
 //
 // `node:timers` rather than the globals: on Deno the global setTimeout gives a number, which cannot be unref'ed.
-import { clearTimeout, setTimeout } from 'node:timers'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 
 import type { MonoMs, TimerHandle, UnixMs, World } from './world.ts'
 
@@ -34,4 +34,9 @@ export const systemTimers: World['timers'] = {
       signal?.addEventListener('abort', abort, { once: true })
     })
   },
+}
+
+/** Runs `fn` after this turn of the event loop, in order of asking: how things in memory answer as late as real I/O would, without starving it. */
+export function soon(fn: () => void): void {
+  setImmediate(fn)
 }

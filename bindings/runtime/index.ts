@@ -1,4 +1,4 @@
-export { systemClock, systemTimers } from './clock.ts'
+export { soon, systemClock, systemTimers } from './clock.ts'
 export { FailpointRegistry, NO_FAILPOINTS } from './failpoints.ts'
 export type { ArmedFailpoint, FailpointAction } from './failpoints.ts'
 export { newUlid, newUlidBytes, ULID_BYTES, ulidBytes, ulidMs, ulidText } from './ids.ts'

@@ -26,6 +26,7 @@ export const nodeFiles: FileSystem = {
       )
     }),
   mkdir: (path) => settle((done) => fs.mkdir(path, done)),
+  mkdirSync: (path) => fs.mkdirSync(path),
   rmdir: (path) => settle((done) => fs.rmdir(path, done)),
   link: (from, to) => settle((done) => fs.link(from, to, done)),
   rename: (from, to) => settle((done) => fs.rename(from, to, done)),

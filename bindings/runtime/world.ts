@@ -63,6 +63,7 @@ export interface FileSystem {
   readdir(path: string): Promise<readonly { readonly name: string; readonly isDirectory: boolean }[]>
   /** Creates one directory; EEXIST when there. */
   mkdir(path: string): Promise<void>
+  mkdirSync(path: string): void
   rmdir(path: string): Promise<void>
   link(from: string, to: string): Promise<void>
   rename(from: string, to: string): Promise<void>

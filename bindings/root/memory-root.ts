@@ -1,0 +1,351 @@
+// root/memory-root.ts: a Root in this process's memory, by the rules of a local one.
+//
+// Invariant: bytes go in and come out as copies; nobody outside holds the stored ones. With `loseUnsynced` the root keeps book of what was synced, and
+// crash() gives the root a power cut would leave.
+import { assert } from '../assert.ts'
+import { seededRandom, soon, type FileStat } from '../runtime/index.ts'
+
+import { MemoryDisk, type MemoryFile } from './memory-disk.ts'
+import { checkName, checkPrefix, compareNames, inPrefix, isTemp, parentOf, type Prefix } from './names.ts'
+import { resolveRange } from './ranges.ts'
+import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from './root.ts'
+import { storageError } from './storage-error.ts'
+
+export interface MemoryRootOptions {
+  /** Roots of one name in one process are the same place. Without a name the place is private. */
+  readonly name?: string
+  /** Keep book of what is synced; the seed decides what a crash keeps of the rest. Not with a name. */
+  readonly loseUnsynced?: number
+}
+
+const CAPS: RootCaps = Object.freeze({
+  putIfAbsent: true,
+  hardLink: true,
+  segments: true,
+  rangeRead: true,
+  syncRead: true,
+  syncDir: true,
+  list: 'strong',
+  conditionalReplace: false,
+})
+
+const shared = new Map<string, MemoryDisk>()
+
+/** @example const root = new MemoryRoot({ name: 'orders' }) // again later: the same objects */
+export class MemoryRoot implements Root {
+  readonly url: string
+  readonly caps: RootCaps = CAPS
+  readonly #disk: MemoryDisk
+  readonly #seed: number
+  #sorted: { generation: number; names: string[] } = { generation: -1, names: [] }
+
+  constructor(o: MemoryRootOptions = {}, disk?: MemoryDisk) {
+    assert(o.name === undefined || o.loseUnsynced === undefined, 'a root that loses unsynced effects has no name')
+    this.url = `memory:${o.name ?? ''}`
+    this.#seed = o.loseUnsynced ?? 0
+    const named = o.name === undefined ? undefined : shared.get(o.name)
+    this.#disk = disk ?? named ?? new MemoryDisk({ tracks: o.loseUnsynced !== undefined })
+    if (o.name !== undefined) shared.set(o.name, this.#disk)
+  }
+
+  /** What a power cut would leave now: everything synced and, by the seed, nothing, all or a part of the rest. This root goes on as if nothing was. */
+  crash(): MemoryRoot {
+    assert(this.#disk.tracks, 'crash() needs loseUnsynced')
+    const random = seededRandom(this.#seed)
+    const keep = (['none', 'all', 'some', 'some'] as const)[random.u32() % 4]!
+    return new MemoryRoot({ loseUnsynced: random.u32() }, this.#disk.crash(random, keep))
+  }
+
+  async get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }> {
+    o?.signal?.throwIfAborted()
+    return this.getSync(name, o)
+  }
+
+  getSync(name: string, o?: GetOptions): { bytes: Uint8Array; tag: string } {
+    const file = this.#find('get', name)
+    const { start, end } = resolveRange(name, file.size, o?.range)
+    return { bytes: file.data.slice(start, end), tag: tagOf(file) }
+  }
+
+  async head(name: string): Promise<{ size: number; tag: string } | undefined> {
+    const file = this.#disk.names.get(checkName(name))
+    return file === undefined ? undefined : { size: file.size, tag: tagOf(file) }
+  }
+
+  async exists(name: string): Promise<boolean> {
+    if (this.#disk.names.has(checkName(name))) return true
+    const inside = checkPrefix(`${name}/`)
+    for (const other of this.#namesFrom(`${name}/`)) {
+      if (!inPrefix(other, inside)) return false
+      if (!isTemp(other)) return true
+    }
+    return false
+  }
+
+  async put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }> {
+    o?.signal?.throwIfAborted()
+    return this.putSync(name, bytes, o)
+  }
+
+  putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
+    checkName(name)
+    const file = this.#make(bytes, o?.sync !== false)
+    this.#bind(name, file, o?.sync !== false)
+    return { tag: tagOf(file) }
+  }
+
+  async putIfAbsent(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ status: 'created' | 'exists'; tag?: string }> {
+    o?.signal?.throwIfAborted()
+    if (this.#disk.names.has(checkName(name))) {
+      // Whoever meets a taken name may build on it (it may be his own, of an attempt whose sync failed).
+      if (o?.sync !== false) this.#disk.syncDir(parentOf(name))
+      return { status: 'exists' }
+    }
+    return { status: 'created', tag: this.putSync(name, bytes, o).tag }
+  }
+
+  async putLarge(name: string, parts: AsyncIterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }> {
+    checkName(name)
+    const chunks: Uint8Array[] = []
+    let size = 0
+    for await (const part of parts) {
+      o?.signal?.throwIfAborted()
+      chunks.push(part.slice())
+      size += part.length
+    }
+    const bytes = new Uint8Array(size)
+    let at = 0
+    for (const chunk of chunks) {
+      bytes.set(chunk, at)
+      at += chunk.length
+    }
+    return { ...this.putSync(name, bytes, o), size }
+  }
+
+  async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
+    const wanted = checkPrefix(prefix)
+    let left = o?.limit ?? Infinity
+    // One listing is one state of the root: names that come or go meanwhile are another listing's.
+    for (const name of this.#select(wanted, o?.after)) {
+      if (left-- <= 0) return
+      o?.signal?.throwIfAborted()
+      const file = this.#disk.names.get(name)
+      if (file !== undefined) yield { name, size: file.size, tag: tagOf(file) }
+    }
+  }
+
+  async delete(names: string | readonly string[]): Promise<void> {
+    const all = typeof names === 'string' ? [names] : names
+    for (const name of all) checkName(name)
+    const dirs = new Set<string>()
+    for (const name of all) {
+      if (!this.#disk.names.has(name)) continue
+      this.#disk.rename(parentOf(name), [[name, undefined]])
+      dirs.add(parentOf(name))
+    }
+    for (const dir of dirs) this.#disk.syncDir(dir)
+  }
+
+  async deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }> {
+    const wanted = checkPrefix(prefix)
+    const doomed = [...this.#disk.names.keys()].filter((name) => inPrefix(name, wanted))
+    let deleted = 0
+    for (const name of doomed) {
+      o?.signal?.throwIfAborted()
+      await this.delete(name)
+      deleted++
+      o?.onProgress?.(deleted)
+    }
+    return { deleted }
+  }
+
+  async link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
+    checkName(to)
+    const file = this.#find('link', from)
+    if (this.#disk.names.has(to)) return { status: 'exists' }
+    this.#bind(to, file, true)
+    return { status: 'created' }
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    checkName(to)
+    const file = this.#find('rename', from)
+    if (from === to || this.#disk.names.get(to) === file) return
+    const [source, target] = [parentOf(from), parentOf(to)]
+    this.#disk.rename(
+      target,
+      [
+        [to, file],
+        [from, undefined],
+      ],
+      source,
+    )
+    this.#disk.syncDir(target)
+    this.#disk.syncDir(source)
+  }
+
+  async segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
+    checkName(name)
+    if ('open' in o) return new MemorySegment(this.#disk, this.#find('segment', name), name, o.open === 'write')
+    if (this.#disk.names.has(name)) throw storageError('segment', name, 'exists', 'the name is taken')
+    const file = this.#make(new Uint8Array(o.preallocate), true)
+    this.#bind(name, file, true)
+    return new MemorySegment(this.#disk, file, name, true)
+  }
+
+  async hold(name: string): Promise<HeldObject> {
+    const file = this.#find('hold', name)
+    const disk = this.#disk
+    let open = true
+    const close = () => {
+      open = false
+    }
+    return {
+      isCurrent: () => open && disk.names.get(name) === file,
+      stat: () => (open ? statOf(file) : undefined),
+      close: async () => close(),
+      closeSync: close,
+    }
+  }
+
+  async syncDir(prefix: string): Promise<void> {
+    this.#disk.syncDir(checkPrefix(prefix).path)
+  }
+
+  async probe(): Promise<RootCaps> {
+    return CAPS
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+
+  #find(op: string, name: string): MemoryFile {
+    const file = this.#disk.names.get(checkName(name))
+    if (file === undefined) throw storageError(op, name, 'notFound', 'no such object')
+    return file
+  }
+
+  #make(bytes: Uint8Array, sync: boolean): MemoryFile {
+    const file = this.#disk.create()
+    this.#disk.fill(file, bytes.slice())
+    if (sync) this.#disk.sync(file)
+    return file
+  }
+
+  #bind(name: string, file: MemoryFile, sync: boolean): void {
+    const dir = parentOf(name)
+    this.#disk.rename(dir, [[name, file]])
+    if (sync) this.#disk.syncDir(dir)
+  }
+
+  #select(wanted: Prefix, after: string | undefined): string[] {
+    const from = after !== undefined && compareNames(after, wanted.path) > 0 ? after : wanted.path
+    const out: string[] = []
+    const below = `${wanted.path}/`
+    for (const name of this.#namesFrom(from)) {
+      // `a/b`, then `a/b-c` and the like, then `a/b/...`: once past the last of them there is nothing more.
+      if (wanted.path !== '' && compareNames(name, below) > 0 && !name.startsWith(below)) break
+      if (inPrefix(name, wanted) && !isTemp(name) && (after === undefined || compareNames(name, after) > 0)) out.push(name)
+    }
+    return out
+  }
+
+  /** Names at or after `from`, in order. */
+  *#namesFrom(from: string): Iterable<string> {
+    if (this.#sorted.generation !== this.#disk.generation) {
+      this.#sorted = { generation: this.#disk.generation, names: [...this.#disk.names.keys()].sort(compareNames) }
+    }
+    const { names } = this.#sorted
+    let low = 0
+    for (let high = names.length; low < high;) {
+      const middle = (low + high) >>> 1
+      if (compareNames(names[middle]!, from) < 0) low = middle + 1
+      else high = middle
+    }
+    for (; low < names.length; low++) yield names[low]!
+  }
+}
+
+/** Answers as late as a real file would: reads at once, writes and syncs after this turn of the event loop, in order. */
+class MemorySegment implements SegmentFile {
+  readonly size: number
+  readonly #disk: MemoryDisk
+  readonly #file: MemoryFile
+  readonly #name: string
+  readonly #writable: boolean
+  #open = true
+
+  constructor(disk: MemoryDisk, file: MemoryFile, name: string, writable: boolean) {
+    this.#disk = disk
+    this.#file = file
+    this.#name = name
+    this.#writable = writable
+    this.size = file.size
+  }
+
+  async read(at: number, into: Uint8Array): Promise<number> {
+    return this.readSync(at, into)
+  }
+
+  readSync(at: number, into: Uint8Array): number {
+    this.#check(false)
+    const n = Math.max(0, Math.min(into.length, this.#file.size - at))
+    into.set(this.#file.data.subarray(at, at + n))
+    return n
+  }
+
+  write(at: number, bytes: Uint8Array, done: (error: Error | null) => void): void {
+    this.#later(() => this.writeSync(at, bytes), done)
+  }
+
+  writeSync(at: number, bytes: Uint8Array): void {
+    this.#check(true)
+    this.#disk.write(this.#file, at, bytes)
+  }
+
+  datasync(done: (error: Error | null) => void): void {
+    this.#later(() => this.datasyncSync(), done)
+  }
+
+  datasyncSync(): void {
+    this.#check(true)
+    this.#disk.sync(this.#file)
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.#check(true)
+    this.#disk.truncate(this.#file, size)
+  }
+
+  async close(): Promise<void> {
+    this.#open = false
+  }
+
+  closeSync(): void {
+    this.#open = false
+  }
+
+  #check(writing: boolean): void {
+    if (!this.#open) throw storageError('segment', this.#name, 'io', 'the segment is closed')
+    if (writing && !this.#writable) throw storageError('segment', this.#name, 'permission', 'opened for reading')
+  }
+
+  #later(effect: () => void, done: (error: Error | null) => void): void {
+    soon(() => {
+      let failed: Error | null = null
+      try {
+        effect()
+      } catch (error) {
+        failed = error as Error
+      }
+      done(failed)
+    })
+  }
+}
+
+function tagOf(file: MemoryFile): string {
+  return `${file.id}-${file.mtimeMs}`
+}
+
+function statOf(file: MemoryFile): FileStat {
+  return { size: file.size, identity: `memory:${file.id}`, links: file.links, isDirectory: false, mtimeMs: file.mtimeMs }
+}
