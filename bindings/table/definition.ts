@@ -99,10 +99,14 @@ export function decodeDefault(column: ColumnDef): Physical | undefined {
   return column.default === undefined ? undefined : physicalFromJson(column.type, column.default)
 }
 
-/** `flights(id int64, delay int16 or null, key id)`: a definition as messages show it. */
-export function describeDefinition(name: string, columns: readonly { name: string; type: ColumnType; nullable: boolean }[], key: readonly string[]): string {
+/** `flights(id int64, delay int16 or null; key id)`: a definition as messages show it. */
+export function describeDefinition(
+  name: string,
+  columns: readonly { readonly name: string; readonly type: ColumnType; readonly nullable: boolean }[],
+  key: readonly string[],
+): string {
   const parts = columns.map((column) => `${column.name} ${describeField(column)}`)
-  return `${name}(${[...parts, key.length === 0 ? 'no key' : `key ${key.join(', ')}`].join(', ')})`
+  return `${name}(${parts.join(', ')}; ${key.length === 0 ? 'no key' : `key ${key.join(', ')}`})`
 }
 
 function define(name: string, columns: Columns, options: DefineOptions): TableDefinition {
@@ -185,7 +189,7 @@ function specFromColumn(column: ColumnDef): ColumnSpec {
   const children = childSpecs(column.type)
   const base: ColumnSpec = { type: column.type, nullable: column.nullable, ...(children === undefined ? {} : { children }) }
   const physical = decodeDefault(column)
-  return physical === undefined ? base : { ...base, default: fromPhysical(column.type, undefined, physical, children) }
+  return physical === undefined ? base : { ...base, default: fromPhysical(column.type, undefined, physical) }
 }
 
 function childSpecs(type: ColumnType): readonly ColumnSpec[] | undefined {

@@ -23,7 +23,9 @@ const DAY_MS = 86_400_000
 const DAY_SECONDS = 86_400n
 const INT64_MAX = 2n ** 63n - 1n
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const DATE = /^(?:\d{4}|[+-]\d{6})-\d{2}-\d{2}$/
+const DATE = /^(\d{4}|[+-]\d{6,7})-(\d{2})-(\d{2})$/
+/** 400 Gregorian years. */
+const DAYS_OF_ERA = 146_097
 const DECIMAL = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/
 
 /** The physical form of a value that may be written to the type. */
@@ -153,7 +155,7 @@ export function describeType(type: ColumnType): string {
     case 'list':
       return `list<${describeField(type.item)}>`
     case 'struct':
-      return `struct<${type.fields.map((field) => `${field.name}: ${describeField(field)}`).join(', ')}>`
+      return `struct<${type.fields.map((field) => `${JSON.stringify(field.name)}: ${describeField(field)}`).join(', ')}>`
     case 'fixedSizeList':
       return type.vector ? `vector(${type.size})` : `fixedSizeList(${type.size})<${describeField(type.item)}>`
     default:
@@ -161,7 +163,7 @@ export function describeType(type: ColumnType): string {
   }
 }
 
-/** The type with ` or null` where it may be. */
+/** The type, with ` or null` where it may be. */
 export function describeField(field: { readonly type: ColumnType; readonly nullable: boolean }): string {
   return describeType(field.type) + (field.nullable ? ' or null' : '')
 }
@@ -202,19 +204,23 @@ export function dateText(dayNumber: number): string {
   const ms = dayNumber * DAY_MS
   const date = new Date(ms)
   if (!Number.isNaN(date.getTime())) return date.toISOString().slice(0, -14)
-  // Outside the range of Date: 400 Gregorian years are 146 097 days exactly.
-  const eras = Math.floor(dayNumber / 146_097)
-  const inEra = new Date((dayNumber - eras * 146_097) * DAY_MS)
+  // Outside the range of Date: the same day of another era.
+  const eras = Math.floor(dayNumber / DAYS_OF_ERA)
+  const inEra = new Date((dayNumber - eras * DAYS_OF_ERA) * DAY_MS)
   const year = inEra.getUTCFullYear() + eras * 400
   return `${year < 0 ? '-' : '+'}${String(Math.abs(year)).padStart(6, '0')}${inEra.toISOString().slice(4, 10)}`
 }
 
 /** Days since 1970 of "2026-11-21", or undefined when that is no date. */
 export function parseDate(text: string): number | undefined {
-  if (!DATE.test(text)) return undefined
-  const ms = Date.parse(`${text}T00:00:00Z`)
-  // Date.parse takes the 30th of February; its text then differs.
-  return Number.isNaN(ms) || new Date(ms).toISOString().slice(0, -14) !== text ? undefined : ms / DAY_MS
+  const match = DATE.exec(text)
+  if (match === null) return undefined
+  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])]
+  const eras = Math.floor(year / 400) - 5
+  const date = new Date(Date.UTC(year - eras * 400, month - 1, day))
+  // Date.UTC carries the 30th of February over into March.
+  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined
+  return date.getTime() / DAY_MS + eras * DAYS_OF_ERA
 }
 
 export function uuidText(bytes: Uint8Array): string {
@@ -285,7 +291,8 @@ function days(type: ColumnType, value: unknown): number | Misfit {
     return ms % DAY_MS === 0 ? ms / DAY_MS : new Misfit(`Date ${value.toISOString()} has more precision than date holds`)
   }
   if (typeof value !== 'string') return expected(type, value)
-  return parseDate(value) ?? new Misfit(`expected date as "2026-11-21", got ${showValue(value)}`)
+  const parsed = parseDate(value)
+  return parsed === undefined ? new Misfit(`expected date as "2026-11-21", got ${showValue(value)}`) : smallInt(type, parsed)
 }
 
 function timeOfDay(type: ColumnType & { kind: 'time' }, value: unknown): number | bigint | Misfit {
