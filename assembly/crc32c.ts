@@ -55,3 +55,30 @@ export function crc32c_table(state: u32, p: usize, n: usize): u32 {
 export function crc32c(crc: u32, p: usize, n: usize): u32 {
   return ~crc32c_table(~crc, p, n)
 }
+
+/** CRC of A followed by B (n bytes): the register of A is carried over n zero bytes by squaring, then B's is added. */
+export function crc32c_combine(a: u32, b: u32, n: u32): u32 {
+  return shifted(a, n) ^ b
+}
+
+/** a * x^(8n) modulo the polynomial, bit-reflected. */
+function shifted(a: u32, n: u32): u32 {
+  // power = x^8, x^16, x^32, ... in reflected form: x^0 is bit 31.
+  let power: u32 = 1 << 23
+  while (n) {
+    if (n & 1) a = multiply(a, power)
+    power = multiply(power, power)
+    n >>>= 1
+  }
+  return a
+}
+
+function multiply(a: u32, b: u32): u32 {
+  let product: u32 = 0
+  for (let bit = 0; bit < 32; bit++) {
+    product ^= b & (0 - (a >>> 31))
+    a <<= 1
+    b = (b >>> 1) ^ (POLY & (0 - (b & 1)))
+  }
+  return product
+}

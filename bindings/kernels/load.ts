@@ -17,26 +17,42 @@ export function useKernelModule(compiled: WebAssembly.Module): void {
   module = compiled
 }
 
-export type NativeHash = (bytes: Uint8Array) => Uint8Array
+export interface NativeHasher {
+  update(bytes: Uint8Array): NativeHasher
+  digest(): Uint8Array<ArrayBuffer>
+}
 
-let native: NativeHash | null | undefined
+let native: (() => NativeHasher) | null | undefined
 
-/** SHA-256 of the host's node:crypto (hardware instructions), or undefined where there is none. */
-export function nativeSha256(): NativeHash | undefined {
+/** Makes hashers of the host's node:crypto (hardware SHA-256); undefined where there is none. */
+export function nativeSha256(): (() => NativeHasher) | undefined {
   if (native === undefined) native = findNativeSha256()
   return native ?? undefined
 }
 
-function findNativeSha256(): NativeHash | null {
-  interface CryptoModule {
-    createHash(name: string): { update(bytes: Uint8Array): { digest(): Uint8Array } }
+function findNativeSha256(): (() => NativeHasher) | null {
+  interface CryptoHash {
+    update(bytes: Uint8Array): CryptoHash
+    digest(): Uint8Array
   }
+  interface CryptoModule {
+    createHash(name: string): CryptoHash
+  }
+  // Asked for at run time, so that the module loads in hosts without it.
   const host = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } }
   const crypto = host.process?.getBuiltinModule?.('node:crypto') as CryptoModule | undefined
   if (crypto?.createHash === undefined) return null
-  return (bytes) => {
-    const digest = crypto.createHash('sha256').update(bytes).digest()
-    return new Uint8Array(digest.buffer, digest.byteOffset, 32).slice()
+  return () => {
+    const hash = crypto.createHash('sha256')
+    const hasher: NativeHasher = {
+      update: (bytes) => {
+        hash.update(bytes)
+        return hasher
+      },
+      // A plain Uint8Array of its own: a Buffer compares and prints differently.
+      digest: () => new Uint8Array(hash.digest()),
+    }
+    return hasher
   }
 }
 

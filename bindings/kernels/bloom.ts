@@ -1,0 +1,171 @@
+// kernels/bloom.ts: split-block bloom filter of 64-bit key hashes, with the header it has at rest (kernels.md section 5; blocks: parquet-format BloomFilter.md).
+//
+//   0      4         8        12     16     24                       32
+//   | VBLM | version | blocks | hash | keys | xxh3 of bytes 0..24 + blocks | blocks x 32 bytes
+//
+// Invariant: a key that was inserted is always found; the bytes are a function of the set of hashes and the number of blocks alone.
+import { assert } from '../assert.ts'
+import { CorruptionError } from '../errors.ts'
+import { kernels } from './instance.ts'
+
+export const BLOOM_HEADER_BYTES = 32
+export const BLOOM_BITS_PER_KEY = 16
+const BLOCK_BYTES = 32
+const VERSION = 1
+const HASH_XXH3_64 = 1
+const MAGIC = 0x4d4c4256 // VBLM
+/** Hashes copied into kernel memory at a time. */
+const BATCH_HASHES = 65_536
+
+const SALT = Int32Array.of(0x47b6137b, 0x44974d91, 0x8824ad5b | 0, 0xa2b7289d | 0, 0x705495c7, 0x2df1424b, 0x9efc4947 | 0, 0x5c6bfb31)
+
+/** A filter over key hashes given as (lo, hi) word pairs. */
+export class BloomFilter {
+  readonly blocks: number
+  /** Keys inserted, as told by the builder. */
+  readonly keys: number
+  readonly #words: Uint32Array
+
+  private constructor(words: Uint32Array, keys: number) {
+    this.#words = words
+    this.blocks = words.length >>> 3
+    this.keys = keys
+  }
+
+  /**
+   * Build from hashes.
+   *
+   * @param hashes  2 words a key: lo, hi
+   * @param bitsPerKey  16: about 0.13 % false positives
+   */
+  static build(hashes: Uint32Array, bitsPerKey: number = BLOOM_BITS_PER_KEY): BloomFilter {
+    const keys = hashes.length >>> 1
+    return BloomFilter.buildWithBlocks(hashes, Math.max(1, Math.ceil((keys * bitsPerKey) / (8 * BLOCK_BYTES))))
+  }
+
+  static buildWithBlocks(hashes: Uint32Array, blocks: number): BloomFilter {
+    assert(blocks >= 1, 'a bloom filter has at least one block', blocks)
+    const k = kernels()
+    const mark = k.arena.mark()
+    try {
+      const keys = hashes.length >>> 1
+      const f = k.arena.reserve(blocks * BLOCK_BYTES)
+      const batch = k.arena.reserve(Math.min(keys, BATCH_HASHES) * 8)
+      k.u8.fill(0, f, f + blocks * BLOCK_BYTES)
+      for (let i = 0; i < keys; i += BATCH_HASHES) {
+        const n = Math.min(BATCH_HASHES, keys - i)
+        k.u32.set(hashes.subarray(2 * i, 2 * (i + n)), batch >>> 2)
+        k.exports.sbbf_insert(f, blocks, batch, n)
+      }
+      return new BloomFilter(k.u32.slice(f >>> 2, (f >>> 2) + blocks * 8), keys)
+    } finally {
+      k.arena.rewind(mark)
+    }
+  }
+
+  /**
+   * Read a filter with its header; the checksum is verified.
+   *
+   * @param source  what the bytes are, for the message of the error
+   * @throws CorruptionError index.corrupt
+   */
+  static decode(bytes: Uint8Array, source: string): BloomFilter {
+    const bad = (why: string): CorruptionError => new CorruptionError('index.corrupt', `${source}: bloom filter: ${why}`, { details: { file: source } })
+    if (bytes.byteLength < BLOOM_HEADER_BYTES + BLOCK_BYTES) throw bad(`${bytes.byteLength} bytes, at least ${BLOOM_HEADER_BYTES + BLOCK_BYTES} expected`)
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    if (view.getUint32(0, true) !== MAGIC) throw bad('no magic')
+    const blocks = view.getUint32(8, true)
+    const size = BLOOM_HEADER_BYTES + blocks * BLOCK_BYTES
+    if (blocks < 1 || size !== bytes.byteLength) throw bad(`${blocks} blocks stated, ${bytes.byteLength} bytes there`)
+    const sum = checksum(bytes)
+    if (view.getUint32(24, true) !== sum[0]! || view.getUint32(28, true) !== sum[1]!) throw bad('checksum mismatch')
+    if (view.getUint32(4, true) !== VERSION) throw bad(`version ${view.getUint32(4, true)}, expected ${VERSION}`)
+    if (view.getUint32(12, true) !== HASH_XXH3_64) throw bad(`hash ${view.getUint32(12, true)}, expected ${HASH_XXH3_64}`)
+    const words = new Uint32Array(blocks * 8)
+    new Uint8Array(words.buffer).set(bytes.subarray(BLOOM_HEADER_BYTES))
+    return new BloomFilter(words, view.getUint32(16, true) + view.getUint32(20, true) * 4_294_967_296)
+  }
+
+  /** Header and blocks: what is stored. */
+  encode(): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(BLOOM_HEADER_BYTES + this.#words.byteLength)
+    const view = new DataView(bytes.buffer)
+    view.setUint32(0, MAGIC, true)
+    view.setUint32(4, VERSION, true)
+    view.setUint32(8, this.blocks, true)
+    view.setUint32(12, HASH_XXH3_64, true)
+    view.setUint32(16, this.keys % 4_294_967_296, true)
+    view.setUint32(20, Math.floor(this.keys / 4_294_967_296), true)
+    bytes.set(this.bytes, BLOOM_HEADER_BYTES)
+    const sum = checksum(bytes)
+    view.setUint32(24, sum[0]!, true)
+    view.setUint32(28, sum[1]!, true)
+    return bytes
+  }
+
+  /** The blocks, without header; not a copy. */
+  get bytes(): Uint8Array {
+    return new Uint8Array(this.#words.buffer, this.#words.byteOffset, this.#words.byteLength)
+  }
+
+  /** May the key be present? Plain JavaScript: a single probe is cheaper than a call into Wasm. */
+  probeOne(lo: number, hi: number): boolean {
+    const words = this.#words
+    const blocks = this.blocks
+    // (hi * blocks) >> 32 without 64-bit integers: both halves of hi give products below 2^48.
+    const block = Math.floor(((hi >>> 16) * blocks + Math.floor(((hi & 0xffff) * blocks) / 65_536)) / 65_536)
+    const at = block << 3
+    for (let i = 0; i < 8; i++) {
+      if (((words[at + i]! >>> (Math.imul(lo, SALT[i]!) >>> 27)) & 1) === 0) return false
+    }
+    return true
+  }
+
+  /** Bit i of the bitmap = key i may be present; whole 64-bit words, spare bits 0. */
+  probeMany(hashes: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
+    const n = hashes.length >>> 1
+    const bitmap = new Uint8Array(((n + 63) >>> 6) << 3)
+    const k = kernels()
+    const mark = k.arena.mark()
+    try {
+      const f = k.copyIn(this.bytes)
+      const batch = k.arena.reserve(Math.min(n, BATCH_HASHES) * 8)
+      const out = k.arena.reserve(Math.min(bitmap.byteLength, BATCH_HASHES / 8))
+      let hits = 0
+      for (let i = 0; i < n; i += BATCH_HASHES) {
+        const count = Math.min(BATCH_HASHES, n - i)
+        k.u32.set(hashes.subarray(2 * i, 2 * (i + count)), batch >>> 2)
+        hits += k.exports.sbbf_probe(f, this.blocks, batch, count, out)
+        bitmap.set(k.u8.subarray(out, out + (((count + 63) >>> 6) << 3)), i >>> 3)
+      }
+      return { bitmap, hits }
+    } finally {
+      k.arena.rewind(mark)
+    }
+  }
+
+  /** The filter of both key sets. Same number of blocks. */
+  merge(other: BloomFilter): BloomFilter {
+    assert(other.blocks === this.blocks, 'merged bloom filters have the same number of blocks', [this.blocks, other.blocks])
+    const words = this.#words.slice()
+    for (let i = 0; i < words.length; i++) words[i]! |= other.#words[i]!
+    return new BloomFilter(words, this.keys + other.keys)
+  }
+}
+
+/** XXH3-64 of the first 24 bytes and the blocks: the 8 checksum bytes between are left out. */
+function checksum(bytes: Uint8Array): readonly [number, number] {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const out = k.arena.reserve(8)
+    const at = k.arena.reserve(bytes.byteLength)
+    const u8 = k.u8
+    u8.set(bytes.subarray(0, 24), at)
+    u8.set(bytes.subarray(BLOOM_HEADER_BYTES), at + 24)
+    k.exports.xxh3(at, bytes.byteLength - 8, 0, 0, out)
+    return [k.u32[out >>> 2]!, k.u32[(out >>> 2) + 1]!]
+  } finally {
+    k.arena.rewind(mark)
+  }
+}

@@ -1,0 +1,152 @@
+// kernels/checksum.ts: XXH3-64 and CRC-32C over bytes of the JavaScript heap, and batch hashing of columns for filters and key indexes.
+//
+// Hashes are pairs of u32 (lo, hi) so that no BigInt is made per item; batches return 2 * n words, item i at 2i (lo) and 2i + 1 (hi).
+// Key rules (kernels.md section 5): integers hash as their 8-byte sign- or zero-extended form, floats as float64 with -0 as +0 and one NaN, bool as one byte.
+import { InvariantError } from '../errors.ts'
+import { kernels } from './instance.ts'
+import type { KernelInstance } from './instance.ts'
+import type { ValueKind, Vec } from './vec.ts'
+
+/** 64 bits as two unsigned words. */
+export interface Hash64Parts {
+  readonly lo: number
+  readonly hi: number
+}
+
+/**
+ * XXH3-64 of bytes.
+ *
+ * @param seed  low and high word; 0 when left out
+ */
+export function xxh3(bytes: Uint8Array, seed?: Hash64Parts): Hash64Parts {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const out = hashBytes(k, bytes, seed?.lo ?? 0, seed?.hi ?? 0) >>> 2
+    return { lo: k.u32[out]!, hi: k.u32[out + 1]! }
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** As `xxh3`, written to out[at] (lo) and out[at + 1] (hi): no object per call. */
+export function xxh3Into(bytes: Uint8Array, out: Uint32Array, at: number): void {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const result = hashBytes(k, bytes, 0, 0) >>> 2
+    out[at] = k.u32[result]!
+    out[at + 1] = k.u32[result + 1]!
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** As `xxh3`, as one bigint: for headers, not for hot paths. */
+export function xxh3BigInt(bytes: Uint8Array, seed = 0n): bigint {
+  const { lo, hi } = xxh3(bytes, { lo: Number(seed & 0xffffffffn), hi: Number(seed >> 32n) })
+  return (BigInt(hi) << 32n) | BigInt(lo)
+}
+
+/** XXH3-64 (seed 0) of each value of a fixed-width or var column; a dictionary column hashes its dictionary once. Nulls hash as whatever lies there. */
+export function xxh3Column(vec: Vec, kind: ValueKind): Uint32Array<ArrayBuffer> {
+  if (vec.layout.kind === 'dict') return hashesByCode(vec, kind)
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const n = vec.length
+    const out = k.arena.reserve(n * 8)
+    if (vec.layout.kind === 'var') {
+      const offsets = vec.offsets!
+      const first = offsets[0]!
+      const at = k.arena.reserve((n + 1) * 4)
+      const data = k.copyIn(vec.values.subarray(first, offsets[n]!))
+      k.i32.set(offsets.subarray(0, n + 1), at >>> 2)
+      // Offsets may start past 0: the data pointer is moved back instead of rebasing them.
+      k.exports.xxh3_var(at, data - first, n, out)
+    } else if (vec.layout.kind === 'bool') {
+      k.exports.xxh3_bools(k.copyIn(vec.values.subarray(0, (n + 7) >>> 3)), n, out)
+    } else if (vec.layout.kind === 'fixed') {
+      const width = vec.layout.width
+      const values = k.copyIn(vec.values.subarray(0, n * width))
+      hashFixed(k, values, width, kind, n, out)
+    } else {
+      throw new InvariantError(`invariant broken: a column of layout ${vec.layout.kind} is not hashed`, {
+        details: { expected: 'fixed, bool, var or dict', observed: vec.layout.kind },
+      })
+    }
+    return k.u32.slice(out >>> 2, (out >>> 2) + n * 2)
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** XXH3-64 (seed 0) of n values of a var column given as its parts: int32 offsets (n + 1) and data. */
+export function xxh3Var(offsets: Int32Array, data: Uint8Array, n: number): Uint32Array<ArrayBuffer> {
+  const vec: Vec = { layout: { kind: 'var' }, length: n, nullCount: 0, validity: undefined, values: data, offsets, children: [], dictionary: undefined }
+  return xxh3Column(vec, 'bytes')
+}
+
+/** CRC-32C of bytes, continuing from a previous value (0 to start). */
+export function crc32c(bytes: Uint8Array, previous = 0): number {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    return k.exports.crc32c(previous, k.copyIn(bytes), bytes.byteLength) >>> 0
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** CRC-32C of A followed by B, from the CRCs of both and the length of B. */
+export function crc32cCombine(a: number, b: number, bytesB: number): number {
+  return kernels().exports.crc32c_combine(a, b, bytesB) >>> 0
+}
+
+function hashBytes(k: KernelInstance, bytes: Uint8Array, lo: number, hi: number): number {
+  const out = k.arena.reserve(8)
+  const at = k.copyIn(bytes)
+  k.exports.xxh3(at, bytes.byteLength, lo, hi, out)
+  return out
+}
+
+function hashFixed(k: KernelInstance, values: number, width: number, kind: ValueKind, n: number, out: number): void {
+  switch (kind) {
+    case 'i8':
+    case 'i16':
+    case 'i32':
+    case 'i64':
+      k.exports.xxh3_ints(values, width, 1, n, out)
+      break
+    case 'u8':
+    case 'u16':
+    case 'u32':
+    case 'u64':
+      k.exports.xxh3_ints(values, width, 0, n, out)
+      break
+    case 'f32':
+    case 'f64':
+      k.exports.xxh3_floats(values, width, n, out)
+      break
+    default:
+      k.exports.xxh3_fixed(values, width, n, out)
+  }
+}
+
+function hashesByCode(vec: Vec, kind: ValueKind): Uint32Array<ArrayBuffer> {
+  const distinct = xxh3Column(vec.dictionary!, kind)
+  const n = vec.length
+  const width = vec.layout.kind === 'dict' ? vec.layout.width : 4
+  const { buffer, byteOffset } = vec.values
+  const codes = width === 1 ? vec.values : width === 2 ? new Uint16Array(buffer, byteOffset, n) : new Uint32Array(buffer, byteOffset, n)
+  const out = new Uint32Array(n * 2)
+  const size = distinct.length >>> 1
+  for (let i = 0; i < n; i++) {
+    const code = codes[i]!
+    // A null row may carry any code.
+    if (code >= size) continue
+    out[2 * i] = distinct[2 * code]!
+    out[2 * i + 1] = distinct[2 * code + 1]!
+  }
+  return out
+}

@@ -1,0 +1,242 @@
+// kernels/lz4.ts: LZ4 frames (lz4_Frame_format.md 1.6) around the block kernels: what Arrow IPC bodies and log payloads are compressed with.
+//
+//   magic 04224D18 | FLG | BD | [content size 8] | [dictionary id 4] | HC | { u32 size (top bit: stored raw) | bytes | [xxh32] }… | 0 u32 | [content xxh32]
+//
+// Written: version 01, independent blocks of at most 4 MiB, no checksums (Arrow has its own). Read: linked blocks, every checksum, skippable frames, several
+// frames in a row. Invariant: nothing is allocated for a stated length that the input cannot reach; every length read is bounded before it is used.
+import { KernelMemoryExhaustedError, Lz4CorruptError, Lz4TooLargeError, Lz4UnsupportedError } from '../errors.ts'
+import { kernels } from './instance.ts'
+import type { KernelInstance } from './instance.ts'
+
+const MAGIC = 0x184d2204
+const MAGIC_LEGACY = 0x184c2102
+const MAGIC_SKIPPABLE = 0x184d2a50
+const FLG_WRITTEN = 0x60
+const BD_WRITTEN = 0x70
+const BLOCK_BYTES_MAX = 4 * 1024 * 1024
+const HEADER_BYTES_MIN = 7
+const RAW = 0x80000000
+/** One byte of a block yields at most 255 bytes of output. */
+const RATIO_MAX = 255
+const BAD_ROOM = -2
+
+/** Most bytes `lz4FrameEncode` returns for n bytes. */
+export function lz4FrameBound(bytes: number): number {
+  return HEADER_BYTES_MIN + bytes + 4 * Math.ceil(bytes / BLOCK_BYTES_MAX) + 4
+}
+
+/** One LZ4 frame of the bytes; blocks that do not shrink are stored raw. */
+export function lz4FrameEncode(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const n = bytes.byteLength
+    const src = k.copyIn(bytes)
+    const cap = lz4FrameBound(n)
+    const dst = k.arena.reserve(cap)
+    return k.copyOut(dst, lz4FrameEncodeInto(k, src, n, dst, cap))
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/**
+ * As `lz4FrameEncode`, from and to the instance's memory.
+ *
+ * @param cap  at least `lz4FrameBound(n)`
+ * @returns bytes written at dst
+ */
+export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, dst: number, cap: number): number {
+  if (cap < lz4FrameBound(n))
+    throw new KernelMemoryExhaustedError(`lz4: ${cap} bytes of room for a frame of ${n} bytes`, { details: { wanted: lz4FrameBound(n), limit: cap } })
+  const { view, u8 } = k
+  view.setUint32(dst, MAGIC, true)
+  u8[dst + 4] = FLG_WRITTEN
+  u8[dst + 5] = BD_WRITTEN
+  u8[dst + 6] = (k.exports.xxh32(dst + 4, 2, 0) >>> 8) & 255
+  let at = dst + HEADER_BYTES_MIN
+  for (let from = 0; from < n; from += BLOCK_BYTES_MAX) {
+    const size = Math.min(BLOCK_BYTES_MAX, n - from)
+    const packed = k.exports.lz4_block_encode(src + from, size, at + 4, size - 1)
+    if (packed > 0) {
+      view.setUint32(at, packed, true)
+      at += 4 + packed
+    } else {
+      view.setUint32(at, (size | RAW) >>> 0, true)
+      u8.copyWithin(at + 4, src + from, src + from + size)
+      at += 4 + size
+    }
+  }
+  view.setUint32(at, 0, true)
+  return at + 4 - dst
+}
+
+/**
+ * Decode frames.
+ *
+ * @param statedLength  what the container says the output holds: exactly that many bytes come out
+ * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame
+ */
+export function lz4FrameDecode(bytes: Uint8Array, statedLength: number): Uint8Array<ArrayBuffer> {
+  checkStated(bytes.byteLength, statedLength)
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const src = k.copyIn(bytes)
+    const dst = k.arena.reserve(statedLength)
+    lz4FrameDecodeInto(k, src, bytes.byteLength, dst, statedLength)
+    return k.copyOut(dst, statedLength)
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** As `lz4FrameDecode`, from and to the instance's memory; fills exactly `statedLength` bytes at dst. */
+export function lz4FrameDecodeInto(k: KernelInstance, src: number, n: number, dst: number, statedLength: number): void {
+  checkStated(n, statedLength)
+  const input: Input = { k, src, at: src, end: src + n }
+  const outEnd = dst + statedLength
+  let out = dst
+  let frames = 0
+  while (input.at < input.end) {
+    const magic = readU32(input, 'magic')
+    if ((magic & 0xfffffff0) >>> 0 === MAGIC_SKIPPABLE) {
+      skip(input, readU32(input, 'skippable size'), 'skippable frame')
+      continue
+    }
+    if (magic === MAGIC_LEGACY) throw new Lz4UnsupportedError('lz4: legacy frame', { details: { feature: 'legacy frame' } })
+    if (magic !== MAGIC) throw corrupt(input, `magic ${magic.toString(16)}`)
+    out = decodeFrame(input, out, outEnd)
+    frames++
+  }
+  if (frames === 0 && statedLength > 0) throw corrupt(input, 'no frame')
+  if (out !== outEnd) throw corrupt(input, `${out - dst} bytes decoded, ${statedLength} stated`)
+}
+
+interface Input {
+  readonly k: KernelInstance
+  readonly src: number
+  at: number
+  readonly end: number
+}
+
+interface FrameHeader {
+  readonly linked: boolean
+  readonly blockChecksum: boolean
+  readonly contentChecksum: boolean
+  /** -1 = not stated. */
+  readonly contentBytes: number
+  readonly blockBytesMax: number
+}
+
+/** Decodes one frame behind its magic; returns the end of the output. */
+function decodeFrame(input: Input, start: number, outEnd: number): number {
+  const { k } = input
+  const header = readHeader(input)
+  let out = start
+  while (true) {
+    const word = readU32(input, 'block size')
+    if (word === 0) break
+    const size = word & 0x7fffffff
+    if (size > header.blockBytesMax) throw corrupt(input, `block of ${size} bytes, the frame allows ${header.blockBytesMax}`)
+    const at = input.at
+    skip(input, size, 'block')
+    if (header.blockChecksum) {
+      const sum = k.exports.xxh32(at, size, 0) >>> 0
+      if (readU32(input, 'block checksum') !== sum) throw corrupt(input, 'block checksum mismatch')
+    }
+    const room = Math.min(outEnd - out, header.blockBytesMax)
+    if (word >= RAW) {
+      if (size > room) throw corrupt(input, 'more bytes than stated')
+      k.u8.copyWithin(out, at, at + size)
+      out += size
+      continue
+    }
+    const made = k.exports.lz4_block_decode(at, size, out, room, header.linked ? start : out)
+    if (made < 0) throw corrupt(input, made === BAD_ROOM ? 'more bytes than stated' : 'bad block')
+    out += made
+  }
+  if (header.contentBytes >= 0 && out - start !== header.contentBytes) {
+    throw corrupt(input, `${out - start} bytes decoded, the frame states ${header.contentBytes}`)
+  }
+  if (header.contentChecksum) {
+    const sum = k.exports.xxh32(start, out - start, 0) >>> 0
+    if (readU32(input, 'content checksum') !== sum) throw corrupt(input, 'content checksum mismatch')
+  }
+  return out
+}
+
+function readHeader(input: Input): FrameHeader {
+  const { k } = input
+  const start = input.at
+  if (input.end - start < 3) throw corrupt(input, 'truncated header')
+  const flg = k.u8[start]!
+  const bd = k.u8[start + 1]!
+  const hasSize = (flg & 8) !== 0
+  const hasDictionary = (flg & 1) !== 0
+  const fields = 2 + (hasSize ? 8 : 0) + (hasDictionary ? 4 : 0)
+  skip(input, fields + 1, 'header')
+  // The checksum is looked at first: a flipped bit is damage, not an unknown feature.
+  if (k.u8[start + fields] !== ((k.exports.xxh32(start, fields, 0) >>> 8) & 255)) throw corrupt(input, 'header checksum mismatch')
+  if (flg >>> 6 !== 1) throw new Lz4UnsupportedError(`lz4: frame version ${flg >>> 6}`, { details: { feature: 'version' } })
+  if (hasDictionary) throw new Lz4UnsupportedError('lz4: frame with a dictionary id', { details: { feature: 'dictionary' } })
+  if ((flg & 2) !== 0 || (bd & 0x8f) !== 0)
+    throw new Lz4UnsupportedError('lz4: reserved bits set in the frame header', { details: { feature: 'reserved bits' } })
+  const code = bd >>> 4
+  if (code < 4) throw corrupt(input, `block size code ${code}`)
+  const contentBytes = hasSize ? k.view.getUint32(start + 2, true) + k.view.getUint32(start + 6, true) * 4_294_967_296 : -1
+  return { linked: (flg & 32) === 0, blockChecksum: (flg & 16) !== 0, contentChecksum: (flg & 4) !== 0, contentBytes, blockBytesMax: 1 << (8 + 2 * code) }
+}
+
+function readU32(input: Input, what: string): number {
+  const at = input.at
+  skip(input, 4, what)
+  return input.k.view.getUint32(at, true)
+}
+
+function skip(input: Input, bytes: number, what: string): void {
+  if (bytes > input.end - input.at) throw corrupt(input, `truncated ${what}`)
+  input.at += bytes
+}
+
+/** Refuses a stated length that no input of n bytes can reach, before anything is allocated for it. */
+function checkStated(n: number, stated: number): void {
+  const limit = n * RATIO_MAX
+  if (stated > limit)
+    throw new Lz4TooLargeError(`lz4: ${stated} bytes stated over ${n} bytes of input, which yield at most ${limit}`, { details: { stated, limit } })
+}
+
+function corrupt(input: Input, why: string): Lz4CorruptError {
+  return new Lz4CorruptError(`lz4: ${why} (offset ${input.at - input.src} of ${input.end - input.src})`, { details: { offset: input.at - input.src } })
+}
+
+/** One LZ4 block of the bytes, or undefined when it would not be smaller than `bytesMax`: for log payloads, whose length travels beside them. */
+export function lz4BlockEncode(bytes: Uint8Array, bytesMax: number = bytes.byteLength - 1): Uint8Array<ArrayBuffer> | undefined {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const cap = Math.max(0, bytesMax)
+    const dst = k.arena.reserve(cap)
+    const packed = k.exports.lz4_block_encode(k.copyIn(bytes), bytes.byteLength, dst, cap)
+    return packed > 0 ? k.copyOut(dst, packed) : undefined
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** Decode one LZ4 block of exactly `statedLength` bytes. Errors as `lz4FrameDecode`. */
+export function lz4BlockDecode(bytes: Uint8Array, statedLength: number): Uint8Array<ArrayBuffer> {
+  checkStated(bytes.byteLength, statedLength)
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const dst = k.arena.reserve(statedLength)
+    const made = k.exports.lz4_block_decode(k.copyIn(bytes), bytes.byteLength, dst, statedLength, dst)
+    if (made !== statedLength) {
+      throw new Lz4CorruptError(`lz4: block of ${bytes.byteLength} bytes: ${made < 0 ? 'damaged' : `${made} bytes decoded`}, ${statedLength} stated`)
+    }
+    return k.copyOut(dst, statedLength)
+  } finally {
+    k.arena.rewind(mark)
+  }
+}

@@ -1,0 +1,170 @@
+// kernels/wal.ts: typed face of the frame kernels: scan, resync, seal (kernels.md section 4; bytes of a frame: format/frame.ts).
+//
+// The hot forms work on offsets in an instance's memory (the log reads segments into its own arena); `scanBytes` and `encodeFrame` copy.
+// Invariant: an emitted offset is that of a frame whose checksum, bits, padding, LSN and epoch were all verified.
+import { assert } from '../assert.ts'
+import { kernels } from './instance.ts'
+import type { KernelInstance } from './instance.ts'
+
+/** Why a scan stopped; what it means is decided by the log (log.md section 2). */
+export const WAL_STOP = {
+  end: 0,
+  capacity: 1,
+  zeros: 2,
+  short: 3,
+  length: 4,
+  checksum: 5,
+  sequence: 6,
+  epoch: 7,
+  padding: 8,
+  footer: 9,
+} as const
+export type WalStop = (typeof WAL_STOP)[keyof typeof WAL_STOP]
+
+const NAMES = ['end', 'capacity', 'zeros', 'short', 'length', 'checksum', 'sequence', 'epoch', 'padding', 'footer'] as const
+
+/** Name of a stop code, for messages. */
+export function walStopName(stop: WalStop): string {
+  return NAMES[stop]
+}
+
+const HEADER_BYTES = 32
+const PAYLOAD_BYTES_MAX = 64 * 1024 * 1024 - HEADER_BYTES
+const RESULT_BYTES = 24
+const NONE = 0xffffffff
+const TWO_32 = 4_294_967_296
+
+export interface WalScan {
+  /** Record frames found. */
+  readonly count: number
+  /** Offset of the frame that stopped the scan; behind it for footer; where to go on for capacity. */
+  readonly consumed: number
+  readonly stop: WalStop
+  /** LSN the next record must have. */
+  readonly nextLsn: bigint
+  /** Offset of the last mark seen, -1 = none. */
+  readonly lastMark: number
+  /** Offset of the footer, -1 = none. */
+  readonly footer: number
+}
+
+export interface WalScanInput {
+  /** Address and size of the bytes to scan; the first frame begins at `p`. */
+  readonly p: number
+  readonly bytes: number
+  /** LSN of the first record. */
+  readonly firstLsn: bigint
+  /** Epoch of the segment: frames of a lower one stop the scan. */
+  readonly epoch: bigint
+  /** Seed of the segment. */
+  readonly seed: bigint
+  /** Address of `capacity` u32 for the offsets (relative to `p`). */
+  readonly out: number
+  readonly capacity: number
+}
+
+/** Scan frames that lie in the instance's memory; offsets go to `out`. */
+export function scanInPlace(k: KernelInstance, input: WalScanInput): WalScan {
+  const mark = k.arena.mark()
+  try {
+    const at = k.arena.reserve(8 + RESULT_BYTES)
+    const view = k.view
+    view.setBigUint64(at, input.seed, true)
+    const result = at + 8
+    const count = k.exports.wal_scan(input.p, input.bytes, input.firstLsn, input.epoch, at, input.out, input.capacity, result) >>> 0
+    return {
+      count,
+      consumed: view.getUint32(result, true),
+      stop: view.getUint32(result + 4, true) as WalStop,
+      nextLsn: view.getBigUint64(result + 8, true),
+      lastMark: offsetOrNone(view.getUint32(result + 16, true)),
+      footer: offsetOrNone(view.getUint32(result + 20, true)),
+    }
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** Offset from `p` of the first frame at an 8-byte step that verifies under `seed`, or -1. */
+export function resyncInPlace(k: KernelInstance, p: number, bytes: number, seed: bigint): number {
+  const mark = k.arena.mark()
+  try {
+    const at = k.arena.reserve(8)
+    k.view.setBigUint64(at, seed, true)
+    return offsetOrNone(k.exports.wal_resync(p, bytes, at) >>> 0)
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+export interface WalBytesScan extends WalScan {
+  /** Offsets of the record frames in the bytes scanned. */
+  readonly offsets: Uint32Array<ArrayBuffer>
+}
+
+/** Scan bytes of the JavaScript heap. */
+export function scanBytes(bytes: Uint8Array, o: { firstLsn: bigint; epoch: bigint; seed: bigint; capacity?: number }): WalBytesScan {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    // No frame is shorter than its header, so that many offsets always fit.
+    const capacity = o.capacity ?? Math.floor(bytes.byteLength / HEADER_BYTES) + 1
+    const out = k.arena.reserve(capacity * 4)
+    const p = k.copyIn(bytes)
+    const scan = scanInPlace(k, { p, bytes: bytes.byteLength, firstLsn: o.firstLsn, epoch: o.epoch, seed: o.seed, out, capacity })
+    return { ...scan, offsets: k.u32.slice(out >>> 2, (out >>> 2) + scan.count) }
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+/** As `resyncInPlace` for bytes of the JavaScript heap, looking from `start` (a multiple of 8) on. */
+export function resyncBytes(bytes: Uint8Array, seed: bigint, start = 0): number {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const rest = bytes.subarray(start)
+    const found = resyncInPlace(k, k.copyIn(rest), rest.byteLength, seed)
+    return found < 0 ? -1 : start + found
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+export interface FrameFields {
+  readonly kind: number
+  readonly flags: number
+  readonly local: number
+  readonly lsn: number
+  readonly epoch: number
+}
+
+/**
+ * Make a frame of the payload that already lies at p + 32 of the instance's memory: header, checksum, zero padding.
+ *
+ * @param seedPtr  address of the segment's seed, 8 bytes
+ * @returns bytes of the whole frame, a multiple of 8
+ */
+export function sealFrame(k: KernelInstance, p: number, length: number, f: FrameFields, seedPtr: number): number {
+  return k.exports.frame_seal(p, length, f.kind, f.flags, f.local, f.lsn, f.lsn / TWO_32, f.epoch, f.epoch / TWO_32, seedPtr)
+}
+
+/** A whole frame on the JavaScript heap: for marks, footers and tests; the log's hot path seals in place. */
+export function encodeFrame(payload: Uint8Array, f: FrameFields, seed: bigint): Uint8Array<ArrayBuffer> {
+  assert(payload.byteLength <= PAYLOAD_BYTES_MAX, 'a frame payload is at most 64 MiB - 32', payload.byteLength)
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const seedPtr = k.arena.reserve(8)
+    const p = k.arena.reserve(HEADER_BYTES + payload.byteLength + 8)
+    k.view.setBigUint64(seedPtr, seed, true)
+    k.u8.set(payload, p + HEADER_BYTES)
+    return k.copyOut(p, sealFrame(k, p, payload.byteLength, f, seedPtr))
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
+
+function offsetOrNone(offset: number): number {
+  return offset === NONE ? -1 : offset
+}
