@@ -1,11 +1,69 @@
 export { layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
-export { decodeCommit, decodeHides, decodeList, decodeVectors, encodeCommit, encodeHides, encodeVectors, hexBytes, hexText, OPS, WRITE_ID_BYTES } from './commit.ts'
+export {
+  decodeCommit,
+  decodeHides,
+  decodeList,
+  decodeVectors,
+  encodeCommit,
+  encodeHides,
+  encodeVectors,
+  hexBytes,
+  hexText,
+  OPS,
+  WRITE_ID_BYTES,
+} from './commit.ts'
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
-export { decodeFragmentRef, encodeFragmentRef } from './fragment-ref.ts'
-export type { FragmentRef } from './fragment-ref.ts'
+export { decodeFragmentRef, decodeStats, deletionVectorName, encodeFragmentRef, encodeStats, fragmentName, fromHex, indexName, toHex } from './fragment-ref.ts'
+export type { FileRef, FragmentColumn, FragmentRef, StatValue } from './fragment-ref.ts'
+export { arrowSchema, readFooter } from './arrow-schema.ts'
+export type { ArrowDictionary, ArrowField } from './arrow-schema.ts'
+export { buildVec, checkVec, footerRange, plainBuffer, readArrow } from './arrow-read.ts'
+export type { ArrowBatch, ArrowContent, DecompressBuffer } from './arrow-read.ts'
+export { ArrowStreamWriter, ArrowWriter, BATCH_ROWS, bitsOf, codesOf, countOnes, rowsOf, withCodeWidth } from './arrow-write.ts'
+export type { ArrowWriterOptions, CompressBuffer, Page } from './arrow-write.ts'
+export { decodeRowBitmap, decodeRowSet, encodeRowBitmap, encodeRowSet, rowsOfBitmap } from './deletion-vector.ts'
+export { hasCheck, writeCheck, xxh3Bytes } from './self-check.ts'
 export { decodeSchemaRecord, encodeSchemaRecord } from './schema-record.ts'
 export type { SchemaRecord } from './schema-record.ts'
+export { decodeEpochRecord, encodeEpochRecord, EPOCH_PAYLOAD_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from './epoch.ts'
+export type { EpochRecord } from './epoch.ts'
+export {
+  FLAG_LZ4,
+  FLAG_MORE,
+  FRAME_HEADER_BYTES,
+  frameBytes,
+  KIND_FOOTER,
+  KIND_MARK,
+  KIND_RECORD_MAX,
+  LOCAL_SYNCED_BEFORE,
+  PAYLOAD_BYTES_MAX,
+  readFrameHeader,
+  readU53,
+  writeFrameHeader,
+  writeU53,
+} from './frame.ts'
+export type { FrameHeader } from './frame.ts'
+export {
+  DIGEST_BYTES,
+  FOOTER_BYTES,
+  FOOTER_CLOSED,
+  FOOTER_PAYLOAD_BYTES,
+  FOOTER_RECOVERED,
+  FOOTER_ROLLED,
+  MARK_BYTES,
+  MARK_PAYLOAD_BYTES,
+  readFooterPayload,
+  readMarkPayload,
+  readSegmentHeader,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_VERSION,
+  STORE_ID_BYTES,
+  writeFooterPayload,
+  writeMarkPayload,
+  writeSegmentHeader,
+} from './segment.ts'
+export type { Hash64, SegmentFooter, SegmentHeader } from './segment.ts'

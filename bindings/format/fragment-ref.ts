@@ -1,0 +1,198 @@
+// format/fragment-ref.ts: what a record or checkpoint keeps of a fragment: enough to find it, to leave it unread, and to read any part of it with two
+// requests (docs/format.md section "Fragments").
+//
+//   32 B digest | varint bytes, rows, batch rows, schema version | u8 flags (1 sorted, 2 index) | 32 B range root | varint footer offset, bytes | 8 B XXH3-64 of the footer
+//   | [32 B digest, varint bytes] | varint columns, then per column: varint id, stored bytes, null count | u8 flags (1 min, 2 max, 4 NaN told, 8 NaN) | [value] | [value]
+//   value = u8 tag: 0 zigzag varint · 1 f64 · 2 two's complement (blob) · 3 bytes (blob)
+//
+// Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values.
+import { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
+
+/** A content-addressed file: SHA-256 in lower-case hex. */
+export interface FileRef {
+  readonly digest: string
+  readonly bytes: number
+}
+
+export type StatValue = number | bigint | Uint8Array
+
+/** One column of a fragment. Statistics cover all its rows, later hidden ones too. */
+export interface FragmentColumn {
+  readonly id: number
+  /** Stored bytes of its pages and dictionary. */
+  readonly bytes: number
+  readonly nullCount: number
+  /** number (<= 32 bits, floats, bool as 0/1), bigint (64 and 128 bits), Uint8Array; bytes may be shortened. Absent: no value, or a type without order. */
+  readonly min?: StatValue
+  /** As min; shortened bytes are rounded up. */
+  readonly max?: StatValue
+  /** Floats: whether a NaN is present; min and max leave it out. */
+  readonly hasNaN?: boolean
+}
+
+export interface FragmentRef extends FileRef {
+  readonly rows: number
+  /** Rows of every record batch but the last. */
+  readonly batchRows: number
+  readonly schemaVersion: number
+  /** Strictly ascending by key: rows are found by binary search. */
+  readonly sorted: boolean
+  /** Root of the digest list of all bytes (kernels.md section 3.4), hex. */
+  readonly rangeRoot: string
+  readonly footerOffset: number
+  readonly footerBytes: number
+  /** XXH3-64 of the footer, 8 bytes little-endian, hex. */
+  readonly footerHash: string
+  readonly index?: FileRef
+  readonly columns: readonly FragmentColumn[]
+}
+
+export function fragmentName(digest: string): string {
+  return `fragments/${digest.slice(0, 2)}/${digest}.arrow`
+}
+
+export function deletionVectorName(digest: string): string {
+  return `fragments/${digest.slice(0, 2)}/${digest}.dv`
+}
+
+export function indexName(digest: string): string {
+  return `indexes/${digest.slice(0, 2)}/${digest}.idx`
+}
+
+const SORTED = 1
+const INDEXED = 2
+const HAS_MIN = 1
+const HAS_MAX = 2
+const NAN_TOLD = 4
+const HAS_NAN = 8
+
+export function encodeFragmentRef(w: ByteWriter, ref: FragmentRef): void {
+  w.raw(fromHex(ref.digest))
+  w.varint(ref.bytes)
+  w.varint(ref.rows)
+  w.varint(ref.batchRows)
+  w.varint(ref.schemaVersion)
+  w.u8((ref.sorted ? SORTED : 0) | (ref.index === undefined ? 0 : INDEXED))
+  w.raw(fromHex(ref.rangeRoot))
+  w.varint(ref.footerOffset)
+  w.varint(ref.footerBytes)
+  w.raw(fromHex(ref.footerHash))
+  if (ref.index !== undefined) {
+    w.raw(fromHex(ref.index.digest))
+    w.varint(ref.index.bytes)
+  }
+  w.varint(ref.columns.length)
+  for (const column of ref.columns) {
+    w.varint(column.id)
+    w.varint(column.bytes)
+    encodeStats(w, column)
+  }
+}
+
+/** @throws DecodeError */
+export function decodeFragmentRef(r: ByteReader): FragmentRef {
+  const digest = toHex(r.raw(32))
+  const bytes = r.varint()
+  const rows = r.varint()
+  const batchRows = r.varint()
+  const schemaVersion = r.varint()
+  const flags = r.u8()
+  if ((flags & ~(SORTED | INDEXED)) !== 0) throw new DecodeError(`fragment flags ${flags}`, r.at - 1)
+  const rangeRoot = toHex(r.raw(32))
+  const footerOffset = r.varint()
+  const footerBytes = r.varint()
+  if (footerOffset + footerBytes > bytes) throw new DecodeError('a footer outside its fragment', r.at)
+  const footerHash = toHex(r.raw(8))
+  const index = (flags & INDEXED) === 0 ? undefined : { digest: toHex(r.raw(32)), bytes: r.varint() }
+  const count = r.varint()
+  if (count > r.left) throw new DecodeError(`${count} columns in ${r.left} bytes`, r.at)
+  const columns: FragmentColumn[] = []
+  for (let i = 0; i < count; i++) columns.push({ id: r.varint(), bytes: r.varint(), ...decodeStats(r) })
+  const sorted = (flags & SORTED) !== 0
+  return { digest, bytes, rows, batchRows, schemaVersion, sorted, rangeRoot, footerOffset, footerBytes, footerHash, ...(index && { index }), columns }
+}
+
+type Stats = Pick<FragmentColumn, 'nullCount' | 'min' | 'max' | 'hasNaN'>
+
+export function encodeStats(w: ByteWriter, stats: Stats): void {
+  const { min, max, hasNaN } = stats
+  w.varint(stats.nullCount)
+  w.u8((min === undefined ? 0 : HAS_MIN) | (max === undefined ? 0 : HAS_MAX) | (hasNaN === undefined ? 0 : NAN_TOLD) | (hasNaN ? HAS_NAN : 0))
+  if (min !== undefined) encodeValue(w, min)
+  if (max !== undefined) encodeValue(w, max)
+}
+
+export function decodeStats(r: ByteReader): Stats {
+  const nullCount = r.varint()
+  const flags = r.u8()
+  if (flags > 15) throw new DecodeError(`statistics flags ${flags}`, r.at - 1)
+  const min = (flags & HAS_MIN) === 0 ? undefined : decodeValue(r)
+  const max = (flags & HAS_MAX) === 0 ? undefined : decodeValue(r)
+  return {
+    nullCount,
+    ...(min === undefined ? {} : { min }),
+    ...(max === undefined ? {} : { max }),
+    ...((flags & NAN_TOLD) === 0 ? {} : { hasNaN: (flags & HAS_NAN) !== 0 }),
+  }
+}
+
+function encodeValue(w: ByteWriter, value: StatValue): void {
+  if (typeof value === 'number') {
+    const isSmall = Number.isInteger(value) && Math.abs(value) < 2 ** 51 && !Object.is(value, -0)
+    w.u8(isSmall ? 0 : 1)
+    if (isSmall) w.varint(value < 0 ? -2 * value - 1 : 2 * value)
+    else w.f64(value)
+  } else if (typeof value === 'bigint') {
+    w.u8(2)
+    w.blob(twosComplement(value))
+  } else {
+    w.u8(3)
+    w.blob(value)
+  }
+}
+
+function decodeValue(r: ByteReader): StatValue {
+  const tag = r.u8()
+  if (tag === 0) {
+    const zigzag = r.varint()
+    return zigzag % 2 === 0 ? zigzag / 2 : -(zigzag + 1) / 2
+  }
+  if (tag === 1) return r.f64()
+  if (tag === 2) return fromTwosComplement(r.blob())
+  if (tag === 3) return r.blob().slice()
+  throw new DecodeError(`a statistic of kind ${tag}`, r.at - 1)
+}
+
+/** The fewest little-endian bytes that hold `value` with its sign. */
+function twosComplement(value: bigint): Uint8Array {
+  const bytes: number[] = []
+  let rest = value
+  for (;;) {
+    const byte = Number(BigInt.asUintN(8, rest))
+    bytes.push(byte)
+    rest >>= 8n
+    if (rest === (byte >= 128 ? -1n : 0n)) return Uint8Array.from(bytes)
+  }
+}
+
+function fromTwosComplement(bytes: Uint8Array): bigint {
+  if (bytes.length > 32) throw new DecodeError(`an integer of ${bytes.length} bytes`, 0)
+  let value = 0n
+  for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!)
+  return BigInt.asIntN(8 * bytes.length, value)
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
+/** Lower-case hex. */
+export function toHex(bytes: Uint8Array): string {
+  let text = ''
+  for (const byte of bytes) text += HEX[byte]!
+  return text
+}
+
+export function fromHex(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length >> 1)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16)
+  return bytes
+}
