@@ -1,0 +1,318 @@
+// table/cells.ts: one JavaScript value against one column type: what is accepted, what is refused and in which words (api.md sections 1 and 9).
+//
+// Every check returns the stored form (a number or bigint, text, bytes) or throws CellFault; nothing is rounded, cut or dropped silently.
+// A fault knows its place in the array of cells it came from; callers turn that into "table.column.path row n".
+import type { ColumnDef, ColumnType, FieldDef, TimeUnit } from '../format/index.ts'
+import { describeType, fromPhysical, parseDecimal, physicalFromJson, showValue } from './physical.ts'
+import type { ColumnSpec } from './view.ts'
+
+/** Why a value cannot be stored. Never leaves the table folder: rows-in turns it into SchemaMismatchError or NullKeyError. */
+export class CellFault extends Error {
+  /** Place in the array of cells. */
+  readonly index: number
+  /** Below the column: ".seat", "[2]". */
+  readonly path: string
+  readonly nullKey: boolean
+  constructor(index: number, path: string, reason: string, nullKey = false) {
+    super(reason)
+    this.index = index
+    this.path = path
+    this.nullKey = nullKey
+  }
+}
+
+/** A column, or a value inside one, prepared for writing. */
+export interface Cell {
+  readonly type: ColumnType
+  /** As messages spell the type: "int16". */
+  readonly typeName: string
+  /** Field name inside a struct; else of no meaning. */
+  readonly name: string
+  readonly nullable: boolean
+  readonly isKey: boolean
+  readonly as: ColumnSpec['as']
+  /** Stands in for undefined: the default, else null; undefined = must be given. */
+  readonly fallback: unknown
+  /** list and fixedSizeList: the item; struct: each field. */
+  readonly children: readonly Cell[]
+}
+
+/** What writes a column of the definition. The code's default counts before the stored one. */
+export function cellOf(column: ColumnDef, spec: ColumnSpec | undefined, isKey: boolean): Cell {
+  const fallback = spec !== undefined && spec.default !== undefined ? spec.default : storedDefault(column)
+  return build(column, spec, isKey, fallback)
+}
+
+function build(field: FieldDef, spec: ColumnSpec | undefined, isKey: boolean, fallback: unknown): Cell {
+  const { type, nullable } = field
+  const inner: readonly FieldDef[] = type.kind === 'struct' ? type.fields : type.kind === 'list' || type.kind === 'fixedSizeList' ? [type.item] : []
+  return {
+    type,
+    typeName: describeType(type),
+    name: field.name,
+    nullable,
+    isKey,
+    as: spec?.as,
+    fallback: fallback === undefined && nullable ? null : fallback,
+    children: inner.map((child, i) => build(child, spec?.children?.[i], false, spec?.children?.[i]?.default)),
+  }
+}
+
+/** The constant of a stored definition as a value that the checks accept; undefined = none. */
+export function storedDefault(column: ColumnDef): unknown {
+  return column.default === undefined ? undefined : fromPhysical(column.type, undefined, physicalFromJson(column.type, column.default))
+}
+
+const QUOTE_UNITS_MAX = 40
+
+/** A string as JSON text, shortened. */
+export function quote(text: string): string {
+  return text.length > QUOTE_UNITS_MAX ? `${JSON.stringify(text.slice(0, QUOTE_UNITS_MAX)).slice(0, -1)}…"` : JSON.stringify(text)
+}
+
+export function wrongType(cell: Cell, value: unknown, index: number): CellFault {
+  return new CellFault(index, '', `expected ${cell.typeName}${cell.nullable ? ' or null' : ''}, got ${showValue(value)}`)
+}
+
+/** A null or missing value where there must be one. */
+export function noValue(cell: Cell, value: unknown, index: number): CellFault {
+  if (value === undefined) return new CellFault(index, '', 'missing, and the column has no default')
+  return cell.isKey ? new CellFault(index, '', 'a key cannot be null', true) : wrongType(cell, value, index)
+}
+
+function outside(cell: Cell, value: unknown, low: unknown, high: unknown, index: number): CellFault {
+  return new CellFault(index, '', `${String(value)} is outside ${cell.typeName} (${String(low)}..${String(high)})`)
+}
+
+/** int8..32 and uint8..32. */
+export function smallInt(cell: Cell, value: unknown, low: number, high: number, index: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongType(cell, value, index)
+  if (value < low || value > high) throw outside(cell, value, low, high, index)
+  return value
+}
+
+const I64_MIN = -(2n ** 63n)
+const I64_MAX = 2n ** 63n - 1n
+const U64_MAX = 2n ** 64n - 1n
+const SAFE = BigInt(Number.MAX_SAFE_INTEGER)
+
+/** int64 and uint64: a safe integer or a bigint in range. */
+export function bigInt(cell: Cell, value: unknown, signed: boolean, index: number): number | bigint {
+  if (typeof value === 'bigint') {
+    if ((signed ? BigInt.asIntN(64, value) : BigInt.asUintN(64, value)) !== value) {
+      throw outside(cell, value, signed ? I64_MIN : 0, signed ? I64_MAX : U64_MAX, index)
+    }
+    if (cell.as === 'number' && (value > SAFE || value < -SAFE)) {
+      throw new CellFault(index, '', `${value}n is not a safe integer, and the column is read as number`)
+    }
+    return value
+  }
+  if (typeof value !== 'number' || (!Number.isInteger(value) && !Number.isSafeInteger(value))) throw wrongType(cell, value, index)
+  if (!Number.isSafeInteger(value)) throw new CellFault(index, '', `${value} is not a safe integer; write it as a bigint`)
+  if (!signed && value < 0) throw outside(cell, value, 0, U64_MAX, index)
+  return value
+}
+
+export function float(cell: Cell, value: unknown, single: boolean, index: number): number {
+  if (typeof value !== 'number') throw wrongType(cell, value, index)
+  // Rounding to the nearest float32 is what the type means; turning a finite number into infinity is loss.
+  if (single && !Number.isFinite(Math.fround(value)) && Number.isFinite(value)) {
+    throw outside(cell, value, -3.4028234663852886e38, 3.4028234663852886e38, index)
+  }
+  return value
+}
+
+const DATE_MS_MAX = 8.64e15
+const US_SAFE_MS = Math.floor(Number.MAX_SAFE_INTEGER / 1000)
+
+/** The value of a timestamp column in its unit: numbers and bigints are in it already, a Date is converted exactly or refused. */
+export function timestamp(cell: Cell, value: unknown, unit: TimeUnit, index: number): number | bigint {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) throw wrongType(cell, value, index)
+    if (!Number.isSafeInteger(value)) throw new CellFault(index, '', `${value} is not a safe integer; write it as a bigint`)
+    return readableDate(cell, value, unit, index)
+  }
+  if (typeof value === 'bigint') {
+    if (BigInt.asIntN(64, value) !== value) throw outside(cell, value, I64_MIN, I64_MAX, index)
+    if (cell.as === 'number' && (value > SAFE || value < -SAFE)) {
+      throw new CellFault(index, '', `${value}n is not a safe integer, and the column is read as number`)
+    }
+    return readableDate(cell, value, unit, index)
+  }
+  if (!(value instanceof Date) && !isDate(value)) throw wrongType(cell, value, index)
+  const ms = (value as Date).getTime()
+  if (Number.isNaN(ms)) throw new CellFault(index, '', 'invalid Date')
+  switch (unit) {
+    case 'ms':
+      return ms
+    case 's':
+      if (ms % 1000 !== 0) throw new CellFault(index, '', `${(value as Date).toISOString()} has more precision than ${cell.typeName} holds`)
+      return ms / 1000
+    case 'us':
+      return ms >= -US_SAFE_MS && ms <= US_SAFE_MS ? ms * 1000 : BigInt(ms) * 1000n
+    case 'ns': {
+      const ns = BigInt(ms) * 1_000_000n
+      if (BigInt.asIntN(64, ns) !== ns) throw new CellFault(index, '', `${(value as Date).toISOString()} is outside ${cell.typeName}`)
+      return ns
+    }
+  }
+}
+
+/** A Date of another realm. */
+function isDate(value: unknown): boolean {
+  return Object.prototype.toString.call(value) === '[object Date]'
+}
+
+/** What will be read as a Date must be one: s and ms without `as`. */
+function readableDate(cell: Cell, value: number | bigint, unit: TimeUnit, index: number): number | bigint {
+  if (cell.as !== undefined || unit === 'us' || unit === 'ns') return value
+  const high = unit === 's' ? DATE_MS_MAX / 1000 : DATE_MS_MAX
+  if (value > high || value < -high) throw new CellFault(index, '', `${value} is outside what a Date holds (${-high}..${high})`)
+  return value
+}
+
+const DAY_MS = 86_400_000
+const DATE_TEXT = /^([+-]\d{4,7}|\d{4})-(\d\d)-(\d\d)$/
+
+/** Days since 1970-01-01, from "2026-11-21", a Date at UTC midnight, or the number itself. */
+export function date(cell: Cell, value: unknown, index: number): number {
+  if (typeof value === 'string') {
+    const days = daysOfText(value)
+    if (days === undefined) throw new CellFault(index, '', `${quote(value)} is not a date (YYYY-MM-DD)`)
+    return smallInt(cell, days, -2147483648, 2147483647, index)
+  }
+  if (typeof value === 'number') return smallInt(cell, value, -2147483648, 2147483647, index)
+  if (!(value instanceof Date) && !isDate(value)) throw wrongType(cell, value, index)
+  const ms = (value as Date).getTime()
+  if (Number.isNaN(ms)) throw new CellFault(index, '', 'invalid Date')
+  if (ms % DAY_MS !== 0) throw new CellFault(index, '', `${(value as Date).toISOString()} is not UTC midnight; date holds whole days`)
+  return ms / DAY_MS
+}
+
+function daysOfText(text: string): number | undefined {
+  const parts = DATE_TEXT.exec(text)
+  if (parts === null) return undefined
+  const year = Number(parts[1])
+  const month = Number(parts[2])
+  const day = Number(parts[3])
+  if (month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month)) return undefined
+  return daysFromCivil(year, month, day)
+}
+
+function daysInMonth(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
+}
+
+/** Proleptic Gregorian; H. Hinnant, "chrono-compatible low-level date algorithms". */
+function daysFromCivil(year: number, month: number, day: number): number {
+  const y = month <= 2 ? year - 1 : year
+  const era = Math.floor(y / 400)
+  const yoe = y - era * 400
+  const doy = Math.floor((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5) + day - 1
+  const doe = yoe * 365 + Math.floor(yoe / 4) - Math.floor(yoe / 100) + doy
+  return era * 146_097 + doe - 719_468
+}
+
+/** "2026-11-21" of a day number; years outside 0..9999 carry a sign and six digits or more. */
+export function dateText(days: number): string {
+  const z = days + 719_468
+  const era = Math.floor(z / 146_097)
+  const doe = z - era * 146_097
+  const yoe = Math.floor((doe - Math.floor(doe / 1460) + Math.floor(doe / 36_524) - Math.floor(doe / 146_096)) / 365)
+  const doy = doe - (365 * yoe + Math.floor(yoe / 4) - Math.floor(yoe / 100))
+  const mp = Math.floor((5 * doy + 2) / 153)
+  const day = doy - Math.floor((153 * mp + 2) / 5) + 1
+  const month = mp < 10 ? mp + 3 : mp - 9
+  const year = yoe + era * 400 + (month <= 2 ? 1 : 0)
+  const yearText = year >= 0 && year <= 9999 ? String(year).padStart(4, '0') : `${year < 0 ? '-' : '+'}${String(Math.abs(year)).padStart(6, '0')}`
+  return `${yearText}-${month < 10 ? '0' : ''}${month}-${day < 10 ? '0' : ''}${day}`
+}
+
+const DAY_OF_UNIT: Readonly<Record<TimeUnit, number>> = { s: 86_400, ms: 86_400_000, us: 86_400_000_000, ns: 86_400_000_000_000 }
+
+/** Time since midnight in the column's unit. */
+export function time(cell: Cell, value: unknown, unit: TimeUnit, index: number): number {
+  const n = typeof value === 'bigint' ? Number(value) : value
+  if (typeof n !== 'number' || !Number.isInteger(n)) throw wrongType(cell, value, index)
+  const high = DAY_OF_UNIT[unit] - 1
+  if (n < 0 || n > high) throw outside(cell, value, 0, high, index)
+  return n
+}
+
+/** Literals longer than this are refused unread: hostile text must not cost quadratic time. */
+const DECIMAL_UNITS_MAX = 400
+
+/** The unscaled integer of a decimal. */
+export function decimal(cell: Cell, value: unknown, precision: number, scale: number, index: number): bigint {
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'bigint') throw wrongType(cell, value, index)
+  const parsed = typeof value === 'string' && value.length > DECIMAL_UNITS_MAX ? undefined : parseDecimal(value)
+  if (parsed === undefined) {
+    throw typeof value === 'string' ? new CellFault(index, '', `${quote(value)} is not a decimal number`) : wrongType(cell, value, index)
+  }
+  const shift = scale - parsed.scale
+  let unscaled = parsed.digits
+  if (shift >= 0) unscaled *= 10n ** BigInt(shift)
+  else {
+    const divisor = 10n ** BigInt(-shift)
+    if (unscaled % divisor !== 0n) throw new CellFault(index, '', `${String(value)} has more than ${scale} digits after the point`)
+    unscaled /= divisor
+  }
+  const bound = 10n ** BigInt(precision)
+  if (unscaled >= bound || unscaled <= -bound) throw new CellFault(index, '', `${String(value)} is outside ${cell.typeName}`)
+  return unscaled
+}
+
+/** Write the 16 bytes of a uuid's text; false when it is not one. */
+export function putUuid(bytes: Uint8Array, at: number, text: string): boolean {
+  if (text.length !== 36) return false
+  let from = 0
+  for (let i = 0; i < 16; i++) {
+    if (i === 4 || i === 6 || i === 8 || i === 10) {
+      if (text.charCodeAt(from) !== 0x2d) return false
+      from++
+    }
+    const high = hexDigit(text.charCodeAt(from))
+    const low = hexDigit(text.charCodeAt(from + 1))
+    if (high < 0 || low < 0) return false
+    bytes[at + i] = (high << 4) | low
+    from += 2
+  }
+  return true
+}
+
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30
+  const lower = code | 0x20
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
+}
+
+const HEX: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
+
+/** Lower-case text of 16 bytes. */
+export function uuidText(bytes: Uint8Array, at: number): string {
+  let text = ''
+  for (let i = 0; i < 16; i++) text += (i === 4 || i === 6 || i === 8 || i === 10 ? '-' : '') + HEX[bytes[at + i]!]!
+  return text
+}
+
+/** Bytes of a binary column, as handed in (copied by the caller). */
+export function binary(cell: Cell, value: unknown, index: number): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw wrongType(cell, value, index)
+  return value
+}
+
+/** Bytes of a fixedSizeBinary column that is not a uuid. */
+export function fixedBinary(cell: Cell, value: unknown, bytes: number, index: number): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw wrongType(cell, value, index)
+  if (value.length !== bytes) throw new CellFault(index, '', `${value.length} bytes, expected ${cell.typeName}`)
+  return value
+}
+
+export function notUuid(cell: Cell, value: unknown, index: number): CellFault {
+  return typeof value === 'string' ? new CellFault(index, '', `${quote(value)} is not a uuid`) : wrongType(cell, value, index)
+}
+
+export function loneSurrogate(value: string, index: number): CellFault {
+  return new CellFault(index, '', `${quote(value)} has a lone surrogate, which UTF-8 cannot hold`)
+}
