@@ -11,7 +11,7 @@ import { hasObject, readFolder, statOrNothing, walk } from './dir-list.ts'
 import { toBasePath, toFileUrl } from './dir-path.ts'
 import { DirHeld, DirSegment } from './dir-segment.ts'
 import { HandleCache } from './handle-cache.ts'
-import { checkName, checkPrefix } from './names.ts'
+import { checkName, checkPrefix, compareNames } from './names.ts'
 import { resolveRange } from './ranges.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from './root.ts'
 import { errnoOf, storageError, toStorageError } from './storage-error.ts'
@@ -190,7 +190,7 @@ export class DirRoot implements Root {
     let limit = o?.limit ?? Infinity
     if (limit <= 0) return
     try {
-      if (!childrenOnly && (o?.after === undefined || o.after < dir)) {
+      if (!childrenOnly && (o?.after === undefined || compareNames(o.after, dir) < 0)) {
         const stat = await statOrNothing(this.#files, `${this.#base}/${dir}`)
         if (stat !== undefined && !stat.isDirectory) {
           if (!dir.endsWith('.tmp')) yield { name: dir, size: stat.size, tag: tagOf(stat) }
@@ -462,6 +462,8 @@ export class DirRoot implements Root {
   }
 
   async #linkObject(from: string, source: string, target: string): Promise<'created' | 'exists'> {
+    const stat = await statOrNothing(this.#files, source)
+    if (stat === undefined || stat.isDirectory) throw storageError('link', from, 'notFound', 'no such object')
     if (!this.#caps.hardLink) {
       if (!this.#exclusive) throw noHardLinks(this.url)
       if ((await statOrNothing(this.#files, target)) !== undefined) return 'exists'
@@ -474,9 +476,6 @@ export class DirRoot implements Root {
       return 'created'
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') return 'exists'
-      // Linking a folder is refused with EPERM: to a Root a folder is not there.
-      if (errnoOf(error) === 'EPERM' && (await statOrNothing(this.#files, source))?.isDirectory === true)
-        throw storageError('link', from, 'notFound', 'no such object', error)
       throw error
     }
   }

@@ -49,9 +49,9 @@ export class MemoryRoot implements Root {
   }
 
   /** What a power cut would leave now: everything synced and, by the seed, nothing, all or a part of the rest. This root goes on as if nothing was. */
-  crash(): MemoryRoot {
+  crash(seed: number = this.#seed): MemoryRoot {
     assert(this.#disk.tracks, 'crash() needs loseUnsynced')
-    const random = seededRandom(this.#seed)
+    const random = seededRandom(seed)
     const keep = (['none', 'all', 'some', 'some'] as const)[random.u32() % 4]!
     return new MemoryRoot({ loseUnsynced: random.u32() }, this.#disk.crash(random, keep))
   }

@@ -1,0 +1,126 @@
+// testing/fake-clock.ts: time that stands still until a test moves it, and a whole World around it.
+//
+// Invariant: timers fire in order of their time, then of their making, each at its own moment; nothing fires outside advance().
+import {
+  FailpointRegistry,
+  INLINE_ONLY,
+  seededRandom,
+  silentLogger,
+  soon,
+  type Host,
+  type MonoMs,
+  type TimerHandle,
+  type UnixMs,
+  type World,
+} from '../runtime/index.ts'
+
+import { FakeFiles } from './fake-files.ts'
+
+interface FakeTimer {
+  readonly id: number
+  readonly atMs: number
+  readonly fn: () => void
+}
+
+/** Wall clock and monotonic clock start together; `step` moves the wall clock alone. */
+export class FakeClock {
+  readonly clock: World['clock'] = { nowMs: () => (this.#wallMs + this.#monoMs) as UnixMs, monoMs: () => this.#monoMs as MonoMs }
+  readonly timers: World['timers'] = {
+    set: (ms, fn) => this.#set(ms, fn),
+    clear: (handle) => this.#clear(handle),
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted === true) return reject(signal.reason)
+        const abort = (): void => {
+          this.#clear(handle)
+          reject(signal?.reason)
+        }
+        const handle = this.#set(ms, () => {
+          signal?.removeEventListener('abort', abort)
+          resolve()
+        })
+        signal?.addEventListener('abort', abort, { once: true })
+      }),
+  }
+  #wallMs: number
+  #monoMs = 0
+  #nextId = 1
+  #waiting: FakeTimer[] = []
+
+  constructor(startMs = 1_700_000_000_000) {
+    this.#wallMs = startMs
+  }
+
+  /** How many timers wait. */
+  get pending(): number {
+    return this.#waiting.length
+  }
+
+  /** Moves time on, firing what falls due; between two timers the microtasks and I/O callbacks of this process run. */
+  async advance(ms: number): Promise<void> {
+    const endMs = this.#monoMs + ms
+    await breathe()
+    for (;;) {
+      const next = this.#waiting[0]
+      if (next === undefined || next.atMs > endMs) break
+      this.#waiting.shift()
+      this.#monoMs = Math.max(this.#monoMs, next.atMs)
+      next.fn()
+      await breathe()
+    }
+    this.#monoMs = endMs
+  }
+
+  /** The wall clock jumps (an administrator, a leap): timers and the monotonic clock do not notice. */
+  step(ms: number): void {
+    this.#wallMs += ms
+  }
+
+  #set(ms: number, fn: () => void): TimerHandle {
+    const timer: FakeTimer = { id: this.#nextId++, atMs: this.#monoMs + Math.max(0, ms), fn }
+    const at = this.#waiting.findIndex((other) => other.atMs > timer.atMs)
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, timer)
+    return { id: timer.id }
+  }
+
+  #clear(handle: TimerHandle): void {
+    this.#waiting = this.#waiting.filter((timer) => timer.id !== handle.id)
+  }
+}
+
+export interface FakeWorldOptions {
+  readonly seed?: number
+  readonly clock?: FakeClock
+  readonly files?: World['files']
+  readonly failpoints?: World['failpoints']
+  readonly host?: Partial<Host>
+}
+
+/** A World without the machine: manual time, seeded randomness, files in memory, one process that is alive. */
+export function fakeWorld(o: FakeWorldOptions = {}): World {
+  const time = o.clock ?? new FakeClock()
+  const host: Host = {
+    name: 'fake',
+    pid: 1,
+    bootId: 'boot-1',
+    processStartTime: '1',
+    isAlive: (pid, startTime) => pid === (o.host?.pid ?? 1) && startTime === (o.host?.processStartTime ?? '1'),
+    ...o.host,
+  }
+  return {
+    clock: time.clock,
+    timers: time.timers,
+    random: seededRandom(o.seed ?? 1),
+    logger: silentLogger,
+    failpoints: o.failpoints ?? new FailpointRegistry(time.timers),
+    workers: INLINE_ONLY,
+    files: o.files ?? new FakeFiles(),
+    host,
+    env: {},
+  }
+}
+
+/** Lets everything run that is ready: a few turns of the event loop, with their microtasks. */
+async function breathe(): Promise<void> {
+  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => soon(resolve))
+}

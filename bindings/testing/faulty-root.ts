@@ -1,0 +1,327 @@
+// testing/faulty-root.ts: a Root whose calls fail where a test says so. Wraps any Root; without a plan it changes nothing.
+//
+// Calls of the root and of its segments are counted together, so that "the k-th call fails, for every k" walks through a whole workload. A fault strikes
+// before the effect (nothing happened), after it (a lost acknowledgement), or in the middle of a segment's write (half of the bytes).
+// Invariant: a failed datasync leaves its segment failing, as a real descriptor must be treated; the data it would have synced is not synced.
+import { StorageError, type StorageErrorClass } from '../errors.ts'
+import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from '../root/index.ts'
+import type { Failpoints, FileStat } from '../runtime/index.ts'
+
+export type RootMethod =
+  | 'get'
+  | 'head'
+  | 'exists'
+  | 'put'
+  | 'putIfAbsent'
+  | 'putLarge'
+  | 'list'
+  | 'delete'
+  | 'deletePrefix'
+  | 'link'
+  | 'rename'
+  | 'segment'
+  | 'hold'
+  | 'syncDir'
+  | 'isCurrent'
+  | 'segment.read'
+  | 'segment.write'
+  | 'segment.datasync'
+  | 'segment.truncate'
+  | 'segment.close'
+
+export interface RootCall {
+  /** From 1, over all methods. */
+  readonly n: number
+  readonly method: RootMethod
+  /** The object; of link and rename the target, of several the first. */
+  readonly name: string
+}
+
+export interface RootFault {
+  /** A StorageError of this class, or this very error. Without it the call goes through (after `wait`). */
+  readonly error?: StorageErrorClass | Error
+  /** When the error strikes: default `before`. `half` is for segment.write (else as `before`). */
+  readonly when?: 'before' | 'after' | 'half'
+  /** Awaited before the call (asynchronous calls only): a slow disk, a parked writer. */
+  readonly wait?: () => Promise<void>
+}
+
+export type RootFaultPlan = (call: RootCall) => RootFault | undefined
+
+/** Methods that are failpoints too: `root.get` and so on. */
+const POINTS = new Set<RootMethod>(['get', 'head', 'put', 'putIfAbsent', 'list', 'delete', 'rename', 'link', 'syncDir'])
+
+/** @example const root = new FaultyRoot(inner); root.failAt(3, { error: 'io' }) */
+export class FaultyRoot implements Root {
+  readonly inner: Root
+  /** Every call so far. */
+  readonly calls: RootCall[] = []
+  #plan: RootFaultPlan | undefined
+  readonly #failpoints: Failpoints | undefined
+
+  /** @param o.failpoints  hit as `root.<method>` before each call, when active */
+  constructor(inner: Root, o: { plan?: RootFaultPlan; failpoints?: Failpoints } = {}) {
+    this.inner = inner
+    this.#plan = o.plan
+    this.#failpoints = o.failpoints
+  }
+
+  get url(): string {
+    return this.inner.url
+  }
+
+  get caps(): RootCaps {
+    return this.inner.caps
+  }
+
+  plan(plan: RootFaultPlan | undefined): void {
+    this.#plan = plan
+  }
+
+  /** The k-th call from now (from 1) fails; `only` restricts which calls count. */
+  failAt(k: number, fault: RootFault, only: (call: RootCall) => boolean = () => true): void {
+    let left = k
+    this.#plan = (call) => (only(call) && --left === 0 ? fault : undefined)
+  }
+
+  get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }> {
+    return this.#run('get', name, () => this.inner.get(name, o))
+  }
+
+  getSync(name: string, o?: GetOptions): { bytes: Uint8Array; tag: string } {
+    return this.runSync('get', name, () => this.inner.getSync(name, o))
+  }
+
+  head(name: string): Promise<{ size: number; tag: string } | undefined> {
+    return this.#run('head', name, () => this.inner.head(name))
+  }
+
+  exists(name: string): Promise<boolean> {
+    return this.#run('exists', name, () => this.inner.exists(name))
+  }
+
+  put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }> {
+    return this.#run('put', name, () => this.inner.put(name, bytes, o))
+  }
+
+  putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
+    return this.runSync('put', name, () => this.inner.putSync(name, bytes, o))
+  }
+
+  putIfAbsent(name: string, bytes: Uint8Array, o?: PutOptions & { attempt?: Uint8Array }): Promise<{ status: 'created' | 'exists'; tag?: string }> {
+    return this.#run('putIfAbsent', name, () => this.inner.putIfAbsent(name, bytes, o))
+  }
+
+  putLarge(name: string, parts: AsyncIterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }> {
+    return this.#run('putLarge', name, () => this.inner.putLarge(name, parts, o))
+  }
+
+  async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
+    // One call per listing: it fails at its start, or (`after`) at its end, when the caller has all names but does not know it.
+    const fault = this.ask('list', prefix)
+    if (this.#failpoints?.active === true) await this.#failpoints.hit('root.list', { name: prefix })
+    await fault?.wait?.()
+    if (fault?.error !== undefined && fault.when !== 'after') throw toError(fault.error, 'list', prefix)
+    yield* this.inner.list(prefix, o)
+    if (fault?.error !== undefined) throw toError(fault.error, 'list', prefix)
+  }
+
+  delete(names: string | readonly string[]): Promise<void> {
+    return this.#run('delete', typeof names === 'string' ? names : (names[0] ?? ''), () => this.inner.delete(names))
+  }
+
+  deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }> {
+    return this.#run('deletePrefix', prefix, () => this.inner.deletePrefix(prefix, o))
+  }
+
+  link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
+    return this.#run('link', to, () => this.inner.link(from, to))
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#run('rename', to, () => this.inner.rename(from, to))
+  }
+
+  async segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
+    return this.#run('segment', name, async () => new FaultySegment(this, await this.inner.segment(name, o), name))
+  }
+
+  hold(name: string): Promise<HeldObject> {
+    return this.#run('hold', name, async () => new FaultyHeld(this, await this.inner.hold(name), name))
+  }
+
+  syncDir(prefix: string): Promise<void> {
+    return this.#run('syncDir', prefix, () => this.inner.syncDir(prefix))
+  }
+
+  async probe(): Promise<RootCaps> {
+    return (await this.inner.probe?.()) ?? this.inner.caps
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.inner[Symbol.asyncDispose]()
+  }
+
+  /** Notes a call and asks the plan. For segments and held objects. */
+  ask(method: RootMethod, name: string): RootFault | undefined {
+    const call: RootCall = { n: this.calls.length + 1, method, name }
+    this.calls.push(call)
+    return this.#plan?.(call)
+  }
+
+  runSync<T>(method: RootMethod, name: string, effect: () => T): T {
+    const fault = this.ask(method, name)
+    if (this.#failpoints?.active === true && POINTS.has(method)) this.#failpoints.hitSync(`root.${method}`, { name })
+    if (fault?.error === undefined) return effect()
+    if (fault.when === 'after') effect()
+    throw toError(fault.error, method, name)
+  }
+
+  async #run<T>(method: RootMethod, name: string, effect: () => Promise<T>): Promise<T> {
+    const fault = this.ask(method, name)
+    if (this.#failpoints?.active === true && POINTS.has(method)) await this.#failpoints.hit(`root.${method}`, { name })
+    await fault?.wait?.()
+    if (fault?.error === undefined) return effect()
+    if (fault.when === 'after') {
+      const result = await effect()
+      // What the lost answer would have let the caller close is closed here.
+      if (result instanceof FaultySegment || result instanceof FaultyHeld) await result.discard()
+    }
+    throw toError(fault.error, method, name)
+  }
+}
+
+class FaultySegment implements SegmentFile {
+  readonly #root: FaultyRoot
+  readonly #inner: SegmentFile
+  readonly #name: string
+  #syncFailed: Error | undefined
+
+  constructor(root: FaultyRoot, inner: SegmentFile, name: string) {
+    this.#root = root
+    this.#inner = inner
+    this.#name = name
+  }
+
+  get size(): number {
+    return this.#inner.size
+  }
+
+  async read(at: number, into: Uint8Array): Promise<number> {
+    const fault = this.#root.ask('segment.read', this.#name)
+    await fault?.wait?.()
+    if (fault?.error !== undefined) throw toError(fault.error, 'segment.read', this.#name)
+    return this.#inner.read(at, into)
+  }
+
+  readSync(at: number, into: Uint8Array): number {
+    return this.#root.runSync('segment.read', this.#name, () => this.#inner.readSync(at, into))
+  }
+
+  write(at: number, bytes: Uint8Array, done: (error: Error | null) => void): void {
+    this.#callback('segment.write', done, (then, half) => this.#inner.write(at, half ? bytes.subarray(0, bytes.length >>> 1) : bytes, then))
+  }
+
+  writeSync(at: number, bytes: Uint8Array): void {
+    const fault = this.#root.ask('segment.write', this.#name)
+    if (fault?.error === undefined) return this.#inner.writeSync(at, bytes)
+    if (fault.when === 'half') this.#inner.writeSync(at, bytes.subarray(0, bytes.length >>> 1))
+    else if (fault.when === 'after') this.#inner.writeSync(at, bytes)
+    throw toError(fault.error, 'segment.write', this.#name)
+  }
+
+  datasync(done: (error: Error | null) => void): void {
+    const failed = this.#syncFailed
+    if (failed !== undefined) return queueMicrotask(() => done(failed))
+    this.#callback(
+      'segment.datasync',
+      (error) => {
+        if (error !== null) this.#syncFailed = error
+        done(error)
+      },
+      (then) => this.#inner.datasync(then),
+    )
+  }
+
+  datasyncSync(): void {
+    if (this.#syncFailed !== undefined) throw this.#syncFailed
+    try {
+      this.#root.runSync('segment.datasync', this.#name, () => this.#inner.datasyncSync())
+    } catch (error) {
+      this.#syncFailed = error as Error
+      throw error
+    }
+  }
+
+  async truncate(size: number): Promise<void> {
+    const fault = this.#root.ask('segment.truncate', this.#name)
+    await fault?.wait?.()
+    if (fault?.error === undefined || fault.when === 'after') await this.#inner.truncate(size)
+    if (fault?.error !== undefined) throw toError(fault.error, 'segment.truncate', this.#name)
+  }
+
+  async close(): Promise<void> {
+    const fault = this.#root.ask('segment.close', this.#name)
+    await fault?.wait?.()
+    await this.#inner.close()
+    if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
+  }
+
+  closeSync(): void {
+    const fault = this.#root.ask('segment.close', this.#name)
+    this.#inner.closeSync()
+    if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
+  }
+
+  discard(): Promise<void> {
+    return this.#inner.close()
+  }
+
+  #callback(method: RootMethod, done: (error: Error | null) => void, call: (then: (error: Error | null) => void, half: boolean) => void): void {
+    const fault = this.#root.ask(method, this.#name)
+    const go = (): void => {
+      if (fault?.error === undefined) return call(done, false)
+      const failed = toError(fault.error, method, this.#name)
+      if (fault.when === 'after' || fault.when === 'half') return call(() => done(failed), fault.when === 'half')
+      return queueMicrotask(() => done(failed))
+    }
+    if (fault?.wait === undefined) go()
+    else fault.wait().then(go, (error: unknown) => done(error as Error))
+  }
+}
+
+class FaultyHeld implements HeldObject {
+  readonly #root: FaultyRoot
+  readonly #inner: HeldObject
+  readonly #name: string
+
+  constructor(root: FaultyRoot, inner: HeldObject, name: string) {
+    this.#root = root
+    this.#inner = inner
+    this.#name = name
+  }
+
+  isCurrent(): boolean {
+    return this.#root.runSync('isCurrent', this.#name, () => this.#inner.isCurrent())
+  }
+
+  stat(): FileStat | undefined {
+    return this.#inner.stat()
+  }
+
+  close(): Promise<void> {
+    return this.#inner.close()
+  }
+
+  closeSync(): void {
+    this.#inner.closeSync()
+  }
+
+  discard(): Promise<void> {
+    return this.#inner.close()
+  }
+}
+
+function toError(error: StorageErrorClass | Error, op: string, name: string): Error {
+  return typeof error === 'string' ? new StorageError(`${op} ${name}: ${error} (fault)`, { details: { op, name, class: error } }) : error
+}
