@@ -90,7 +90,7 @@ export function nodeOf(p: unknown): PredicateNode {
 }
 
 /** A predicate from what JSON.parse(JSON.stringify(p)) gives, or from a structured clone. SchemaMismatchError: not a predicate. */
-export function predicateFromJSON(json: unknown): Predicate<never> {
+export function predicateFromJSON(json: unknown): Predicate<any> {
   const data = (typeof json === 'object' && json !== null ? json : {}) as Record<string, unknown>
   switch (data['op']) {
     case 'eq':
