@@ -150,27 +150,3 @@ export function var_gather(starts: usize, offsets: usize, n: u32, data: usize, o
     }
   }
 }
-
-/** The child rows of list rows, one index each: starts[k] + 0 .. length - 1. */
-export function list_indices(starts: usize, offsets: usize, n: u32, out: usize): void {
-  let from = load<u32>(offsets)
-  for (let k: u32 = 0; k < n; k++) {
-    const to = load<u32>(offsets + (<usize>k << 2), 4)
-    let i = load<u32>(starts + (<usize>k << 2))
-    for (; from < to; from++) {
-      store<u32>(out, i++)
-      out += 4
-    }
-  }
-}
-
-/** The child rows of fixed-size lists; a missing list gives missing rows. */
-export function fsl_indices(idx: usize, n: u32, size: u32, out: usize): void {
-  for (let k: u32 = 0; k < n; k++) {
-    const i = load<u32>(idx + (<usize>k << 2))
-    for (let j: u32 = 0; j < size; j++) {
-      store<u32>(out, i == NULL_INDEX ? NULL_INDEX : i * size + j)
-      out += 4
-    }
-  }
-}

@@ -25,7 +25,7 @@ export { xxh32 } from './xxh32'
 export { bits_to_indices, concat_bits, fill_bits, filter_bits, take_bits } from './arrow-bits'
 export { filter_8, filter_16, filter_32, filter_64, filter_128, filter_n } from './arrow-filter'
 export {
-  indices_check, take_8, take_16, take_32, take_64, take_128, take_n, var_offsets, var_gather, list_indices, fsl_indices,
+  indices_check, take_8, take_16, take_32, take_64, take_128, take_n, var_offsets, var_gather,
 } from './arrow-take'
 export { rebase_offsets, int_convert, codes_remap, codes_to_indices, dict_intern } from './arrow-concat'
 export { range_8, range_16, range_32, range_64, range_128, in_sorted, compare_bytes, in_sorted_bytes, codes_to_bits } from './predicate'

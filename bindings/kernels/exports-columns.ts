@@ -26,8 +26,6 @@ export interface ColumnExports {
   take_n(src: number, idx: number, n: number, width: number, out: number): void
   var_offsets(offsets: number, idx: number, n: number, starts: number, out: number): number
   var_gather(starts: number, offsets: number, n: number, data: number, out: number, ordered: number): void
-  list_indices(starts: number, offsets: number, n: number, out: number): void
-  fsl_indices(idx: number, n: number, size: number, out: number): void
   // arrow-concat.ts
   rebase_offsets(src: number, n: number, delta: number, out: number): void
   int_convert(src: number, from: number, to: number, signed: number, n: number, out: number): void
