@@ -1,0 +1,84 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+
+import { crc32c, crc32cCombine, kernels } from '../../bindings/kernels/index.ts'
+import { noise } from './bytes.ts'
+import { oracleCrc32c } from './oracles/crc32c.ts'
+
+describe('CRC-32C', () => {
+  it('gives the values of RFC 3720 B.4 and the check value', () => {
+    const ascending = Uint8Array.from({ length: 32 }, (_, i) => i)
+    const pdu = Uint8Array.of(
+      ...[0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 0x04, 0],
+      ...[0, 0, 0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0],
+    )
+    expect(crc32c(new Uint8Array(32))).toBe(0x8a9136aa)
+    expect(crc32c(new Uint8Array(32).fill(255))).toBe(0x62a8ab43)
+    expect(crc32c(ascending)).toBe(0x46dd794e)
+    expect(crc32c(ascending.toReversed())).toBe(0x113fdb5c)
+    expect(crc32c(pdu)).toBe(0xd9963a56)
+    expect(crc32c(new TextEncoder().encode('123456789'))).toBe(0xe3069283)
+    expect(crc32c(new Uint8Array(0))).toBe(0)
+  })
+
+  it('equals the definition at every length 0..700 and at the edges of the fold', () => {
+    const data = noise(16 * 16384 + 8)
+    for (let n = 0; n <= 700; n++) expect(crc32c(data.subarray(0, n)), `length ${n}`).toBe(oracleCrc32c(data.subarray(0, n)))
+    const edges = [
+      5274,
+      5275,
+      5276,
+      8191,
+      8192,
+      8193,
+      8255,
+      8256,
+      16383,
+      16384,
+      16385,
+      20_000,
+      32_767,
+      32_768,
+      32_769,
+      65_535,
+      65_536,
+      65_537,
+      16 * 16_384 - 1,
+      16 * 16_384,
+      16 * 16_384 + 1,
+    ]
+    for (const n of edges) expect(crc32c(data.subarray(0, n), 0x12345678), `length ${n}`).toBe(oracleCrc32c(data.subarray(0, n), 0x12345678))
+  })
+
+  it('equals the definition at any length up to 20,000 and any alignment, whatever lies behind the input', () => {
+    const k = kernels()
+    const data = noise(20_100, 7)
+    fc.assert(
+      fc.property(fc.nat(20_000), fc.nat(15), fc.integer({ min: 0, max: 0xffffffff }), (n, shift, previous) => {
+        const mark = k.arena.mark()
+        const p = k.arena.reserve(n + 128) + shift
+        k.u8.set(data.subarray(0, n), p)
+        const expected = oracleCrc32c(data.subarray(0, n), previous)
+        for (const filler of [0, 0xa5]) {
+          k.u8.fill(filler, p + n, p + n + 64)
+          expect(k.exports.crc32c(previous, p, n) >>> 0).toBe(expected)
+        }
+        k.arena.rewind(mark)
+      }),
+      { numRuns: 120 },
+    )
+  })
+
+  it('continued or combined at any split, equals the whole', () => {
+    const data = noise(30_000, 3)
+    const whole = crc32c(data)
+    fc.assert(
+      fc.property(fc.nat(30_000), (split) => {
+        const a = crc32c(data.subarray(0, split))
+        expect(crc32c(data.subarray(split), a)).toBe(whole)
+        expect(crc32cCombine(a, crc32c(data.subarray(split)), 30_000 - split)).toBe(whole)
+      }),
+      { numRuns: 100 },
+    )
+  })
+})

@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto'
+
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+
+import { chainDigest, encodeFrame, kernels, Sha256, sha256, sha256Many } from '../../bindings/kernels/index.ts'
+import { sha256Wasm } from '../../bindings/kernels/sha256.ts'
+import { concat, hex, noise } from './bytes.ts'
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
+const native = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+// FIPS 180-4 examples and CAVP SHA256ShortMsg / LongMsg.
+const VECTORS: [Uint8Array, string][] = [
+  [utf8(''), 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'],
+  [utf8('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'],
+  [utf8('abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq'), '248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1'],
+  [
+    utf8('abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu'),
+    'cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1',
+  ],
+  [Uint8Array.of(0xd3), '28969cdfa74a12c82f3bad960b0b000aca2ac329deea5c2328ebc6f2ba9802c1'],
+  [Uint8Array.of(0x11, 0xaf), '5ca7133fa735326081558ac312c620eeca9970d1e70a4b95533d956f072d1f98'],
+  [new Uint8Array(1_000_000).fill(0x61), 'cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0'],
+]
+
+describe('SHA-256', () => {
+  it('gives the NIST values by scalar, by host and streaming', () => {
+    for (const [message, digest] of VECTORS) {
+      expect(hex(sha256Wasm(message))).toBe(digest)
+      expect(hex(sha256(message))).toBe(digest)
+      expect(hex(new Sha256(false).update(message).digest())).toBe(digest)
+      expect(hex(new Sha256().update(message).digest())).toBe(digest)
+    }
+  })
+
+  it('gives the NIST values in every lane', () => {
+    for (const [message, digest] of VECTORS) {
+      for (let lane = 0; lane < 4; lane++) {
+        const others = [noise(10), noise(200), noise(64)]
+        const messages = [...others.slice(0, lane), message, ...others.slice(lane)]
+        expect(hex(batch(messages)[lane]!)).toBe(digest)
+      }
+    }
+  })
+
+  it('scalar equals node:crypto at every length 0..257, and the x4 kernel at equal block counts', () => {
+    const data = noise(300)
+    for (let n = 0; n <= 257; n++) expect(hex(sha256Wasm(data.subarray(0, n))), `length ${n}`).toBe(native(data.subarray(0, n)))
+    const k = kernels()
+    const mark = k.arena.mark()
+    const blocks = k.copyIn(noise(4 * 128))
+    const state4 = k.arena.reserve(128)
+    const state = k.arena.reserve(32)
+    const iv = Uint32Array.from({ length: 8 }, (_, i) => i * 0x01010101)
+    for (let w = 0; w < 8; w++) k.u32.fill(iv[w]!, (state4 >>> 2) + 4 * w, (state4 >>> 2) + 4 * w + 4)
+    k.exports.sha256_x4(state4, blocks, blocks + 128, blocks + 256, blocks + 384, 2)
+    for (let lane = 0; lane < 4; lane++) {
+      k.u32.set(iv, state >>> 2)
+      k.exports.sha256(state, blocks + 128 * lane, 2)
+      for (let w = 0; w < 8; w++) expect(k.u32[(state4 >>> 2) + 4 * w + lane]).toBe(k.u32[(state >>> 2) + w])
+    }
+    k.arena.rewind(mark)
+  })
+
+  it('many messages of any lengths equal one at a time', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(700), { maxLength: 40 }), (lengths) => {
+        const data = noise(2000)
+        const messages = lengths.map((n, i) => data.subarray(i, i + n))
+        const digests = sha256Many(messages)
+        messages.forEach((message, i) => expect(hex(digests.subarray(32 * i, 32 * i + 32))).toBe(native(message)))
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('many messages pass the copy bound and mix with large ones', () => {
+    const data = noise(4000)
+    const messages = Array.from({ length: 3000 }, (_, i) => data.subarray(i % 500, (i % 500) + (i % 7 === 0 ? 1500 : 900)))
+    const digests = sha256Many(messages)
+    for (const i of [0, 1, 7, 1164, 1165, 2999]) expect(hex(digests.subarray(32 * i, 32 * i + 32))).toBe(native(messages[i]!))
+  })
+
+  it('streams in any pieces, with and without the host', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(200), { maxLength: 20 }), fc.boolean(), (cuts, host) => {
+        const data = noise(cuts.reduce((sum, n) => sum + n, 0))
+        const hash = new Sha256(host)
+        let from = 0
+        for (const n of cuts) {
+          hash.update(data.subarray(from, from + n))
+          from += n
+        }
+        expect(hex(hash.digest())).toBe(native(data))
+      }),
+      { numRuns: 60 },
+    )
+    const large = noise(200_001)
+    expect(hex(new Sha256(false).update(large.subarray(0, 33)).update(large.subarray(33)).digest())).toBe(native(large))
+  })
+})
+
+describe('chain digest', () => {
+  it('folds SHA-256 over the record bytes with `local` as 0, and gives every step', () => {
+    const payloads = [0, 1, 7, 8, 23, 32, 40, 64, 100, 1000, 70_000].map((n) => noise(n, n + 1))
+    const frames = payloads.map((payload, i) => encodeFrame(payload, { kind: 1 + (i % 12), flags: i % 4, local: i & 1, lsn: 9 + i, epoch: 2 }, 99n))
+    const bytes = concat(frames)
+    const offsets = new Uint32Array(frames.length)
+    for (let i = 1; i < frames.length; i++) offsets[i] = offsets[i - 1]! + frames[i - 1]!.length
+    const expected: string[] = []
+    let digest = createHash('sha256').update('start').digest()
+    const start = new Uint8Array(digest)
+    frames.forEach((frame, i) => {
+      const record = frame.slice(8, 32 + payloads[i]!.length)
+      record[6] = 0
+      record[7] = 0
+      digest = createHash('sha256').update(digest).update(createHash('sha256').update(record).digest()).digest()
+      expected.push(digest.toString('hex'))
+    })
+    const before = hex(bytes)
+    expect(hex(chainDigest(start, bytes, offsets))).toBe(expected.at(-1))
+    expect(hex(chainDigest(start, bytes, offsets, { every: true }))).toBe(expected.join(''))
+    expect(hex(bytes)).toBe(before)
+    // Cut anywhere, the fold goes on.
+    for (let cut = 0; cut <= frames.length; cut++) {
+      const head = chainDigest(start, bytes, offsets.subarray(0, cut))
+      expect(hex(chainDigest(head, bytes, offsets.subarray(cut)))).toBe(expected.at(-1))
+    }
+  })
+
+  it('does not see `local`, sees every other bit of the record', () => {
+    const frame = encodeFrame(noise(50), { kind: 1, flags: 0, local: 0, lsn: 1, epoch: 1 }, 1n)
+    const digest = (bytes: Uint8Array): string => hex(chainDigest(new Uint8Array(32), bytes, Uint32Array.of(0)))
+    const plain = digest(frame)
+    for (let byte = 0; byte < frame.length; byte++) {
+      if (byte >= 8 && byte < 12) continue
+      const other = frame.slice()
+      other[byte]! ^= 0x10
+      const covered = byte >= 8 && byte < 82 && byte !== 14 && byte !== 15
+      expect(digest(other) !== plain, `byte ${byte}`).toBe(covered)
+    }
+  })
+})
+
+function batch(messages: readonly Uint8Array[]): Uint8Array[] {
+  const k = kernels()
+  const mark = k.arena.mark()
+  try {
+    const pairs = k.arena.reserve(messages.length * 8)
+    const out = k.arena.reserve(messages.length * 32)
+    messages.forEach((message, i) => {
+      const p = k.copyIn(message)
+      k.u32.set([p, message.length], (pairs >>> 2) + 2 * i)
+    })
+    k.exports.sha256_batch(pairs, messages.length, out)
+    return messages.map((_, i) => k.copyOut(out + 32 * i, 32))
+  } finally {
+    k.arena.rewind(mark)
+  }
+}
