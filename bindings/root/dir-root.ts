@@ -1,25 +1,26 @@
-// root/dir-root.ts: a Root in a local directory (roots.md section 3).
+// root/dir-root.ts: a Root in a local directory (roots.md section 3). Writing is dir-stage.ts, listing dir-list.ts, removing dir-remove.ts, folders dir-folders.ts.
 //
-// An object is written to `.<name>.<pid>-<n>.tmp` beside its place, synced, and then given its name in one step: rename (put) or link (create-if-absent);
-// then the directory is synced. Invariant: under a final name there are always all bytes of one version, and a resolved synced call survives a power cut,
-// its name and the folders above it included.
-import { UnsupportedRootError } from '../errors.ts'
+// Invariant: under a name there are always all bytes of one version, and a resolved synced call survives a power cut, its name and the folders above it
+// included. Errors are StorageErrors by errno; permission, I/O and space are never taken for "not there".
+import { UnsupportedRootError, VarveError } from '../errors.ts'
 import type { FileHandle, FileStat, FileSystem, World } from '../runtime/index.ts'
 
 import { DirFolders, parentPath } from './dir-folders.ts'
-import { hasObject, readFolder, statOrNothing, walk } from './dir-list.ts'
+import { hasObject, statOrNothing, walk } from './dir-list.ts'
 import { toBasePath, toFileUrl } from './dir-path.ts'
+import { clearFolder, removeFolder, unlinkObject } from './dir-remove.ts'
 import { DirHeld, DirSegment } from './dir-segment.ts'
+import { closeQuietly, DirStage, tagOf } from './dir-stage.ts'
 import { HandleCache } from './handle-cache.ts'
-import { checkName, checkPrefix, compareNames } from './names.ts'
+import { checkName, checkPrefix, compareNames, isTemp } from './names.ts'
 import { resolveRange } from './ranges.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from './root.ts'
 import { errnoOf, storageError, toStorageError } from './storage-error.ts'
 
 const COMPONENT_BYTES_MAX = 255 // NAME_MAX of Linux, macOS and NTFS (there in UTF-16 units)
-const TEMP_STEM_CHARS = 40
-const ZERO_CHUNK_BYTES = 1 << 20
 const DELETES_AT_ONCE = 32
+/** What link(2) answers where a file system has no hard links. */
+const NO_LINK = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EACCES', 'EXDEV', 'EINVAL'])
 const encoder = new TextEncoder()
 
 export interface DirRootOptions {
@@ -32,30 +33,27 @@ export class DirRoot implements Root {
   readonly url: string
   readonly #base: string
   readonly #files: FileSystem
-  readonly #world: Pick<World, 'files' | 'host' | 'random'>
   readonly #folders: DirFolders
-  readonly #exclusive: boolean
-  readonly #open: HandleCache
-  readonly #tempTag: string
+  readonly #stage: DirStage
+  readonly #kept = new HandleCache()
+  readonly #writer: string
   #caps: RootCaps
-  #tempCount = 0
 
-  /** @param path absolute or relative to the working directory; made at the first write */
+  /** @param path absolute or relative to the working directory, or a file URL; made at the first write */
   constructor(path: string | URL, world: Pick<World, 'files' | 'host' | 'random'>, o: DirRootOptions = {}) {
     this.#base = toBasePath(path)
     this.url = toFileUrl(this.#base)
-    this.#world = world
     this.#files = world.files
     this.#folders = new DirFolders(world.files, this.#base)
-    this.#exclusive = o.exclusive ?? false
-    this.#open = new HandleCache()
-    // Threads of one process share its id: a random part keeps their names apart.
-    this.#tempTag = world.random.u32().toString(36)
+    this.#writer = `${world.host.pid}-${world.random.u32().toString(36)}-`
+    this.#stage = new DirStage({ files: world.files, folders: this.#folders, writer: this.#writer, exclusive: o.exclusive ?? false, url: this.url })
     this.#caps = freezeCaps(true, true)
   }
 
   get caps(): RootCaps {
-    return this.#folders.canSync === this.#caps.syncDir ? this.#caps : (this.#caps = freezeCaps(this.#caps.hardLink, this.#folders.canSync))
+    const { hardLink, syncDir } = this.#caps
+    if (hardLink !== this.#stage.hardLink || syncDir !== this.#folders.canSync) this.#caps = freezeCaps(this.#stage.hardLink, this.#folders.canSync)
+    return this.#caps
   }
 
   /** The folder, absolute, without a slash at its end. */
@@ -67,18 +65,18 @@ export class DirRoot implements Root {
     const path = this.#pathOf(name)
     o?.signal?.throwIfAborted()
     try {
-      const kept = o?.immutable === true ? this.#open.take(name) : undefined
+      const keep = o?.immutable === true
+      const kept = keep ? this.#kept.take(name) : undefined
+      const born = kept?.born ?? this.#kept.generation
       const handle = kept?.handle ?? (await this.#files.open(path, 'r'))
       let stat = kept?.stat
       try {
         stat ??= await handle.stat()
-        const { start, end } = checkFile(name, stat, o)
+        const { start, end } = checkFile('get', name, stat, o)
         const bytes = new Uint8Array(end - start)
-        const n = await handle.read(start, bytes)
-        if (n !== bytes.length) throw storageError('get', name, 'unavailable', `${n} of ${bytes.length} bytes: the file shrank while it was read`)
-        return { bytes, tag: tagOf(stat) }
+        return checkRead(name, await handle.read(start, bytes), bytes, stat)
       } finally {
-        if (o?.immutable === true && stat !== undefined && !stat.isDirectory) this.#open.give(name, { handle, stat })
+        if (keep && stat !== undefined && !stat.isDirectory) this.#kept.give(name, { handle, stat, born })
         else await handle.close()
       }
     } catch (error) {
@@ -89,18 +87,18 @@ export class DirRoot implements Root {
   getSync(name: string, o?: GetOptions): { bytes: Uint8Array; tag: string } {
     const path = this.#pathOf(name)
     try {
-      const kept = o?.immutable === true ? this.#open.take(name) : undefined
+      const keep = o?.immutable === true
+      const kept = keep ? this.#kept.take(name) : undefined
+      const born = kept?.born ?? this.#kept.generation
       const handle = kept?.handle ?? this.#files.openSync(path, 'r')
       let stat = kept?.stat
       try {
         stat ??= handle.statSync()
-        const { start, end } = checkFile(name, stat, o)
+        const { start, end } = checkFile('get', name, stat, o)
         const bytes = new Uint8Array(end - start)
-        const n = handle.readSync(start, bytes)
-        if (n !== bytes.length) throw storageError('get', name, 'unavailable', `${n} of ${bytes.length} bytes: the file shrank while it was read`)
-        return { bytes, tag: tagOf(stat) }
+        return checkRead(name, handle.readSync(start, bytes), bytes, stat)
       } finally {
-        if (o?.immutable === true && stat !== undefined && !stat.isDirectory) this.#open.give(name, { handle, stat })
+        if (keep && stat !== undefined && !stat.isDirectory) this.#kept.give(name, { handle, stat, born })
         else handle.closeSync()
       }
     } catch (error) {
@@ -128,61 +126,44 @@ export class DirRoot implements Root {
   }
 
   async put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }> {
-    const path = this.#pathOf(name)
-    return this.#writing('put', name, async () => {
-      const made = await this.#stage(path, once(bytes), o)
-      await this.#orDrop(made.temp, () => this.#files.rename(made.temp, path))
-      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
-      return { tag: made.tag }
-    })
+    const { tag } = await this.#replace('put', name, [bytes], o)
+    return { tag }
   }
 
   putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
     const path = this.#pathOf(name)
     const sync = o?.sync !== false
-    let temp: string | undefined
     try {
-      const made = this.#createTempSync(path)
-      temp = made.temp
-      let tag: string
+      const { temp, tag } = this.#stage.writeSync(path, bytes, sync)
       try {
-        made.handle.writeSync(0, bytes)
-        if (sync) made.handle.datasyncSync()
-        tag = tagOf(made.handle.statSync())
-      } finally {
-        made.handle.closeSync()
+        if (sync) this.#folders.settleSync(parentPath(path))
+      } catch (error) {
+        this.#stage.dropSync(temp)
+        throw error
       }
-      if (sync) this.#folders.settleSync(parentPath(path))
-      this.#files.renameSync(temp, path)
-      temp = undefined
+      this.#stage.replaceSync(temp, path)
       if (sync) this.#folders.syncSync(parentPath(path))
       return { tag }
     } catch (error) {
-      if (temp !== undefined) this.#dropSync(temp)
       throw writeError('put', name, error)
     }
   }
 
   async putIfAbsent(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ status: 'created' | 'exists'; tag?: string }> {
     const path = this.#pathOf(name)
-    return this.#writing('putIfAbsent', name, async () => {
-      const dir = parentPath(path)
-      const made = await this.#stage(path, once(bytes), o)
-      const status = await this.#orDrop(made.temp, () => this.#place(made.temp, path))
+    try {
+      const { temp, tag } = await this.#stage.write(path, [bytes], o)
+      const status = await this.#stage.place(temp, path)
       // Also when the name was taken: whoever is told so may build on it, and it may be his own, of an attempt whose last sync failed.
-      if (o?.sync !== false) await this.#folders.sync(dir)
-      return status === 'created' ? { status, tag: made.tag } : { status }
-    })
+      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
+      return status === 'created' ? { status, tag } : { status }
+    } catch (error) {
+      throw writeError('putIfAbsent', name, error)
+    }
   }
 
-  async putLarge(name: string, parts: AsyncIterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }> {
-    const path = this.#pathOf(name)
-    return this.#writing('putLarge', name, async () => {
-      const made = await this.#stage(path, parts, o)
-      await this.#orDrop(made.temp, () => this.#files.rename(made.temp, path))
-      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
-      return { tag: made.tag, size: made.size }
-    })
+  putLarge(name: string, parts: AsyncIterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }> {
+    return this.#replace('putLarge', name, parts, o)
   }
 
   async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
@@ -193,7 +174,7 @@ export class DirRoot implements Root {
       if (!childrenOnly && (o?.after === undefined || compareNames(o.after, dir) < 0)) {
         const stat = await statOrNothing(this.#files, `${this.#base}/${dir}`)
         if (stat !== undefined && !stat.isDirectory) {
-          if (!dir.endsWith('.tmp')) yield { name: dir, size: stat.size, tag: tagOf(stat) }
+          if (!isTemp(dir)) yield { name: dir, size: stat.size, tag: tagOf(stat) }
           return
         }
       }
@@ -207,133 +188,109 @@ export class DirRoot implements Root {
   }
 
   async delete(names: string | readonly string[]): Promise<void> {
-    const all = typeof names === 'string' ? [names] : names
-    const paths = all.map((name) => [name, this.#pathOf(name)] as const)
+    const all = (typeof names === 'string' ? [names] : names).map((name) => [name, this.#pathOf(name)] as const)
     const dirs = new Set<string>()
-    for (let i = 0; i < paths.length; i += DELETES_AT_ONCE) {
-      await Promise.all(
-        paths.slice(i, i + DELETES_AT_ONCE).map(async ([name, path]) => {
-          this.#open.drop(name)
-          try {
-            if (await this.#unlink(path)) dirs.add(parentPath(path))
-          } catch (error) {
-            throw toStorageError('delete', name, error)
-          }
-        }),
-      )
-    }
-    for (const dir of dirs) {
+    const failed: Error[] = []
+    const attempt = async (name: string, call: () => Promise<void>): Promise<void> => {
       try {
-        await this.#folders.sync(dir)
+        await call()
       } catch (error) {
-        throw toStorageError('delete', dir, error)
+        failed.push(toStorageError('delete', name, error))
       }
     }
+    const remove = async (path: string): Promise<void> => {
+      if (await unlinkObject(this.#files, path)) dirs.add(parentPath(path))
+    }
+    for (let i = 0; i < all.length && failed.length === 0; i += DELETES_AT_ONCE) {
+      await Promise.all(all.slice(i, i + DELETES_AT_ONCE).map(([name, path]) => attempt(name, () => remove(path))))
+    }
+    // Also after a failure: what is gone is gone durably.
+    this.#kept.drop()
+    for (const dir of dirs) await attempt(dir.slice(this.#base.length + 1), () => this.#folders.sync(dir))
+    if (failed[0] !== undefined) throw failed[0]
   }
 
   async deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }> {
     const { path: dir, childrenOnly } = checkPrefix(prefix)
+    const path = this.#folderPath(dir)
     let deleted = 0
     const count = (): void => {
       deleted++
       o?.onProgress?.(deleted)
     }
-    this.#open.drop()
     try {
-      const path = dir === '' ? this.#base : `${this.#base}/${dir}`
       const stat = await statOrNothing(this.#files, path)
-      if (stat === undefined) return { deleted }
-      if (!stat.isDirectory) {
-        if (!childrenOnly && (await this.#unlink(path))) {
-          await this.#folders.sync(parentPath(path))
-          count()
-        }
-        return { deleted }
+      if (stat?.isDirectory === true) {
+        await clearFolder(this.#files, this.#folders, path, count, o?.signal)
+        if (dir !== '' && (await removeFolder(this.#files, this.#folders, path))) await this.#folders.sync(parentPath(path))
+      } else if (stat !== undefined && !childrenOnly && (await unlinkObject(this.#files, path))) {
+        await this.#folders.sync(parentPath(path))
+        count()
       }
-      await this.#clear(path, count, o?.signal)
-      if (dir !== '' && (await this.#removeFolder(path))) await this.#folders.sync(parentPath(path))
       return { deleted }
     } catch (error) {
       throw toStorageError('deletePrefix', prefix, error)
+    } finally {
+      this.#kept.drop()
     }
   }
 
   async link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
     const [source, target] = [this.#pathOf(from), this.#pathOf(to)]
-    return this.#writing('link', to, async () => {
-      const status = await this.#withFolder(target, () => this.#linkObject(from, source, target))
-      await this.#folders.settle(parentPath(target))
-      await this.#folders.sync(parentPath(target))
+    try {
+      await this.#mustBeObject('link', from, source)
+      const status = await this.#stage.link(source, target, async () => (await this.get(from)).bytes)
+      await this.#settleName(target)
       return { status }
-    })
+    } catch (error) {
+      throw writeError('link', to, error)
+    }
   }
 
   async rename(from: string, to: string): Promise<void> {
     const [source, target] = [this.#pathOf(from), this.#pathOf(to)]
-    await this.#writing('rename', to, async () => {
-      const stat = await statOrNothing(this.#files, source)
-      if (stat === undefined || stat.isDirectory) throw storageError('rename', from, 'notFound', 'no such object')
-      await this.#withFolder(target, () => this.#files.rename(source, target))
-      this.#open.drop(from)
-      this.#open.drop(to)
+    try {
+      await this.#mustBeObject('rename', from, source)
+      await this.#stage.withFolder(target, () => this.#files.rename(source, target))
+      this.#kept.drop()
       // The target's side first: between the two syncs the file has two names rather than none.
-      await this.#folders.settle(parentPath(target))
-      await this.#folders.sync(parentPath(target))
+      await this.#settleName(target)
       if (parentPath(source) !== parentPath(target)) await this.#folders.sync(parentPath(source))
-    })
+    } catch (error) {
+      throw writeError('rename', to, error)
+    }
   }
 
   async segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
     const path = this.#pathOf(name)
-    return this.#writing('segment', name, async () => {
-      if ('open' in o) {
-        const handle = await this.#files.open(path, o.open === 'read' ? 'r' : 'r+')
-        try {
-          const stat = await handle.stat()
-          checkFile(name, stat, undefined)
-          return new DirSegment(handle, name, stat.size)
-        } catch (error) {
-          await handle.close()
-          throw error
-        }
-      }
-      const { temp, handle } = await this.#createTemp(path)
+    if ('open' in o) {
+      const { handle, stat } = await this.#openObject('segment', name, path, o.open === 'read' ? 'r' : 'r+')
+      return new DirSegment(handle, name, stat.size)
+    }
+    try {
+      const { temp, handle } = await this.#stage.writeZeros(path, o.preallocate)
       try {
-        await writeZeros(handle, o.preallocate)
-        await handle.sync()
-        await this.#folders.settle(parentPath(path))
-        if ((await this.#place(temp, path)) === 'exists') throw storageError('segment', name, 'exists', 'the name is taken')
+        if ((await this.#stage.place(temp, path)) === 'exists') throw storageError('segment', name, 'exists', 'the name is taken')
         await this.#folders.sync(parentPath(path))
         return new DirSegment(handle, name, o.preallocate)
       } catch (error) {
         await closeQuietly(handle)
-        await this.#drop(temp)
         throw error
       }
-    })
+    } catch (error) {
+      throw writeError('segment', name, error)
+    }
   }
 
   async hold(name: string): Promise<HeldObject> {
     const path = this.#pathOf(name)
-    try {
-      const handle = await this.#files.open(path, 'r')
-      try {
-        const stat = await handle.stat()
-        checkFile(name, stat, undefined)
-        return new DirHeld(this.#files, path, name, handle, stat.identity)
-      } catch (error) {
-        await handle.close()
-        throw error
-      }
-    } catch (error) {
-      throw toStorageError('hold', name, error)
-    }
+    const { handle, stat } = await this.#openObject('hold', name, path, 'r')
+    return new DirHeld(this.#files, path, name, handle, stat.identity)
   }
 
   async syncDir(prefix: string): Promise<void> {
-    const { path: dir } = checkPrefix(prefix)
+    const path = this.#folderPath(checkPrefix(prefix).path)
     try {
-      const path = dir === '' ? this.#base : `${this.#base}/${dir}`
       await this.#folders.settle(path)
       await this.#folders.sync(path)
     } catch (error) {
@@ -341,12 +298,12 @@ export class DirRoot implements Root {
     }
   }
 
-  /** Hard link, directory sync and positional writes, tried on a file of ours under `probe/`. */
+  /** Positional writes, hard link and directory sync, tried on a file of ours under `probe/`. */
   async probe(): Promise<RootCaps> {
     const dir = `${this.#base}/probe`
-    return this.#writing('probe', 'probe', async () => {
-      const path = `${dir}/${this.#tempTag}-${this.#world.host.pid}-${++this.#tempCount}`
-      const handle = await this.#withFolder(path, () => this.#files.open(path, 'wx'))
+    try {
+      const { temp, handle } = await this.#stage.create(`${dir}/probe`)
+      const second = `${temp}-2.tmp`
       try {
         handle.writeSync(8, encoder.encode('after'))
         handle.writeSync(0, encoder.encode('before--'))
@@ -354,21 +311,22 @@ export class DirRoot implements Root {
         if (handle.readSync(0, back) !== 13 || new TextDecoder().decode(back) !== 'before--after') {
           throw new UnsupportedRootError(`${this.url}: positional writes do not land where they should`, { details: { feature: 'positional-write' } })
         }
-        const hardLink = await this.#probeLink(path, `${path}-2`)
+        this.#stage.hardLink = await this.#canLink(temp, second)
         await this.#folders.sync(dir)
-        this.#caps = freezeCaps(hardLink, this.#folders.canSync)
       } finally {
-        await handle.close()
-        await this.#unlink(path)
-        await this.#unlink(`${path}-2`)
-        await this.#removeFolder(dir)
+        await closeQuietly(handle)
+        await this.#stage.drop(second)
+        await this.#stage.drop(temp)
+        await removeFolder(this.#files, this.#folders, dir)
       }
       return this.caps
-    })
+    } catch (error) {
+      throw writeError('probe', 'probe', error)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#open.drop()
+    this.#kept.drop()
   }
 
   #pathOf(name: string): string {
@@ -381,193 +339,57 @@ export class DirRoot implements Root {
     return `${this.#base}/${name}`
   }
 
-  /** A finished temporary file beside `path`, its folders settled: what remains is to give it the name. */
-  async #stage(
-    path: string,
-    parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
-    o: PutOptions | undefined,
-  ): Promise<{ temp: string; tag: string; size: number }> {
-    o?.signal?.throwIfAborted()
-    const { temp, handle } = await this.#createTemp(path)
+  #folderPath(prefix: string): string {
+    return prefix === '' ? this.#base : `${this.#base}/${prefix}`
+  }
+
+  async #replace(op: string, name: string, parts: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, o?: PutOptions): Promise<{ tag: string; size: number }> {
+    const path = this.#pathOf(name)
     try {
-      let size = 0
-      for await (const part of parts) {
-        o?.signal?.throwIfAborted()
-        if (part.length > 0) await writeAll(handle, size, part)
-        size += part.length
-      }
-      if (o?.sync !== false) await handle.sync()
-      const tag = tagOf(await handle.stat())
-      await handle.close()
-      if (o?.sync !== false) await this.#folders.settle(parentPath(path))
-      o?.signal?.throwIfAborted()
-      return { temp, tag, size }
-    } catch (error) {
-      await closeQuietly(handle)
-      await this.#drop(temp)
-      throw error
-    }
-  }
-
-  async #createTemp(path: string): Promise<{ temp: string; handle: FileHandle }> {
-    for (;;) {
-      const temp = this.#tempPath(path)
-      try {
-        return { temp, handle: await this.#withFolder(temp, () => this.#files.open(temp, 'wx')) }
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error // left over by a process of our id: take the next
-      }
-    }
-  }
-
-  #createTempSync(path: string): { temp: string; handle: FileHandle } {
-    for (;;) {
-      const temp = this.#tempPath(path)
-      try {
-        return { temp, handle: this.#files.openSync(temp, 'wx') }
-      } catch (error) {
-        if (errnoOf(error) === 'ENOENT') this.#folders.makeSync(parentPath(path))
-        else if (errnoOf(error) !== 'EEXIST') throw error
-      }
-    }
-  }
-
-  #tempPath(path: string): string {
-    const at = path.lastIndexOf('/') + 1
-    // A long name is cut, so that the temporary one stays a legal file name.
-    const stem = path.length - at > TEMP_STEM_CHARS ? [...path.slice(at)].slice(0, TEMP_STEM_CHARS).join('') : path.slice(at)
-    return `${path.slice(0, at)}.${stem}.${this.#world.host.pid}-${this.#tempTag}${++this.#tempCount}.tmp`
-  }
-
-  /** Gives a finished file its name if that is free; the temporary name is gone afterwards. */
-  async #place(temp: string, path: string): Promise<'created' | 'exists'> {
-    if (this.#caps.hardLink) {
-      try {
-        await this.#files.link(temp, path)
-      } catch (error) {
-        if (errnoOf(error) !== 'EEXIST') throw error
-        await this.#files.unlink(temp)
-        return 'exists'
-      }
-      await this.#files.unlink(temp)
-      return 'created'
-    }
-    if (!this.#exclusive) throw noHardLinks(this.url)
-    if ((await statOrNothing(this.#files, path)) !== undefined) {
-      await this.#files.unlink(temp)
-      return 'exists'
-    }
-    await this.#files.rename(temp, path)
-    return 'created'
-  }
-
-  async #linkObject(from: string, source: string, target: string): Promise<'created' | 'exists'> {
-    const stat = await statOrNothing(this.#files, source)
-    if (stat === undefined || stat.isDirectory) throw storageError('link', from, 'notFound', 'no such object')
-    if (!this.#caps.hardLink) {
-      if (!this.#exclusive) throw noHardLinks(this.url)
-      if ((await statOrNothing(this.#files, target)) !== undefined) return 'exists'
-      const made = await this.#stage(target, once((await this.get(from)).bytes), undefined)
-      await this.#orDrop(made.temp, () => this.#files.rename(made.temp, target))
-      return 'created'
-    }
-    try {
-      await this.#files.link(source, target)
-      return 'created'
-    } catch (error) {
-      if (errnoOf(error) === 'EEXIST') return 'exists'
-      throw error
-    }
-  }
-
-  async #probeLink(from: string, to: string): Promise<boolean> {
-    try {
-      await this.#files.link(from, to)
-      const [one, two] = [await this.#files.stat(from), await this.#files.stat(to)]
-      return one.identity === two.identity && two.links === 2
-    } catch (error) {
-      if (['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EACCES', 'EXDEV', 'EINVAL'].includes(errnoOf(error) ?? '')) return false
-      throw error
-    }
-  }
-
-  /** Runs a call that needs the folder of `path`; when that is missing, makes it and tries again (a deletePrefix may take it away in between). */
-  async #withFolder<T>(path: string, call: () => Promise<T>): Promise<T> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await call()
-      } catch (error) {
-        if (errnoOf(error) !== 'ENOENT' || attempt === 8 || (attempt > 0 && (await statOrNothing(this.#files, parentPath(path))) !== undefined)) throw error
-        await this.#folders.make(parentPath(path))
-      }
-    }
-  }
-
-  /** True when a file was removed; a missing name and a folder are no objects. */
-  async #unlink(path: string): Promise<boolean> {
-    try {
-      await this.#files.unlink(path)
-      return true
-    } catch (error) {
-      const code = errnoOf(error)
-      if (code === 'ENOENT' || code === 'ENOTDIR') return false
-      if ((code === 'EISDIR' || code === 'EPERM') && (await statOrNothing(this.#files, path))?.isDirectory === true) return false
-      throw error
-    }
-  }
-
-  /** Removes what is in a folder, temporary files and empty folders included; what comes in meanwhile stays. */
-  async #clear(dir: string, count: () => void, signal: AbortSignal | undefined): Promise<void> {
-    for (const entry of await readFolder(this.#files, dir)) {
-      signal?.throwIfAborted()
-      const path = `${dir}/${entry.name}`
-      if (entry.isDirectory) {
-        await this.#clear(path, count, signal)
-        await this.#removeFolder(path)
-      } else if ((await this.#unlink(path)) && !entry.name.endsWith('.tmp')) count()
-    }
-    await this.#folders.sync(dir)
-  }
-
-  async #removeFolder(path: string): Promise<boolean> {
-    this.#folders.forget(path)
-    try {
-      await this.#files.rmdir(path)
-      return true
-    } catch (error) {
-      const code = errnoOf(error)
-      if (code === 'ENOENT' || code === 'ENOTEMPTY' || code === 'EEXIST' || code === 'EBUSY') return false
-      throw error
-    }
-  }
-
-  async #writing<T>(op: string, name: string, call: () => Promise<T>): Promise<T> {
-    try {
-      return await call()
+      const { temp, tag, size } = await this.#stage.write(path, parts, o)
+      await this.#stage.replace(temp, path)
+      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
+      return { tag, size }
     } catch (error) {
       throw writeError(op, name, error)
     }
   }
 
-  async #orDrop<T>(temp: string, call: () => Promise<T>): Promise<T> {
+  /** The name and the folders above it are durable. */
+  async #settleName(path: string): Promise<void> {
+    await this.#folders.settle(parentPath(path))
+    await this.#folders.sync(parentPath(path))
+  }
+
+  async #mustBeObject(op: string, name: string, path: string): Promise<void> {
+    const stat = await statOrNothing(this.#files, path)
+    if (stat === undefined || stat.isDirectory) throw storageError(op, name, 'notFound', 'no such object')
+  }
+
+  async #openObject(op: string, name: string, path: string, flags: 'r' | 'r+'): Promise<{ handle: FileHandle; stat: FileStat }> {
     try {
-      return await call()
+      const handle = await this.#files.open(path, flags)
+      try {
+        const stat = await handle.stat()
+        checkFile(op, name, stat, undefined)
+        return { handle, stat }
+      } catch (error) {
+        await closeQuietly(handle)
+        throw error
+      }
     } catch (error) {
-      await this.#drop(temp)
-      throw error
+      throw errnoOf(error) === 'EISDIR' ? storageError(op, name, 'notFound', 'a folder is not an object', error) : toStorageError(op, name, error)
     }
   }
 
-  /** After a failure; what cannot be removed now the sweep removes later. */
-  async #drop(temp: string): Promise<void> {
-    await this.#files.unlink(temp).catch(() => {})
-  }
-
-  #dropSync(temp: string): void {
+  async #canLink(from: string, to: string): Promise<boolean> {
     try {
-      this.#files.unlinkSync(temp)
-    } catch {
-      // as #drop
+      await this.#files.link(from, to)
+      const [one, two] = [await this.#files.stat(from), await this.#files.stat(to)]
+      return one.identity === two.identity && two.links === 2
+    } catch (error) {
+      if (NO_LINK.has(errnoOf(error) ?? '')) return false
+      throw error
     }
   }
 }
@@ -575,40 +397,18 @@ export class DirRoot implements Root {
 /** Writes that meet a file where a folder should be, or the other way round, ask for something this kind of root cannot hold. */
 function writeError(op: string, name: string, error: unknown): Error {
   const code = errnoOf(error)
-  if (code === 'ENOTDIR' || code === 'EISDIR' || code === 'ENOTEMPTY') {
-    return storageError(op, name, 'unsupported', 'an object and a folder of one name', error)
-  }
-  return toStorageError(op, name, error)
+  const clash = !(error instanceof VarveError) && (code === 'ENOTDIR' || code === 'EISDIR' || code === 'ENOTEMPTY' || code === 'EEXIST')
+  return clash ? storageError(op, name, 'unsupported', 'an object and a folder of one name', error) : toStorageError(op, name, error)
 }
 
-function checkFile(name: string, stat: FileStat, o: GetOptions | undefined): { start: number; end: number } {
-  if (stat.isDirectory) throw storageError('get', name, 'notFound', 'a folder is not an object')
+function checkFile(op: string, name: string, stat: FileStat, o: GetOptions | undefined): { start: number; end: number } {
+  if (stat.isDirectory) throw storageError(op, name, 'notFound', 'a folder is not an object')
   return resolveRange(name, stat.size, o?.range)
 }
 
-function writeAll(handle: FileHandle, at: number, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => handle.write(at, bytes, (error) => (error === null ? resolve() : reject(error))))
-}
-
-async function writeZeros(handle: FileHandle, size: number): Promise<void> {
-  const zeros = new Uint8Array(Math.min(size, ZERO_CHUNK_BYTES))
-  for (let at = 0; at < size; at += zeros.length) await writeAll(handle, at, zeros.subarray(0, Math.min(zeros.length, size - at)))
-}
-
-async function closeQuietly(handle: FileHandle): Promise<void> {
-  await handle.close().catch(() => {}) // another error is on its way to the caller
-}
-
-function* once(bytes: Uint8Array): Iterable<Uint8Array> {
-  yield bytes
-}
-
-function tagOf(stat: FileStat): string {
-  return `${stat.identity}-${stat.size}-${stat.mtimeMs}`
-}
-
-function noHardLinks(url: string): UnsupportedRootError {
-  return new UnsupportedRootError(`${url}: the file system has no hard links, which create-if-absent needs`, { details: { feature: 'hard-link' } })
+function checkRead(name: string, read: number, bytes: Uint8Array, stat: FileStat): { bytes: Uint8Array; tag: string } {
+  if (read !== bytes.length) throw storageError('get', name, 'unavailable', `${read} of ${bytes.length} bytes: the file shrank while it was read`)
+  return { bytes, tag: tagOf(stat) }
 }
 
 function freezeCaps(hardLink: boolean, syncDir: boolean): RootCaps {

@@ -1,6 +1,7 @@
 // root/handle-cache.ts: descriptors of immutable objects kept open between reads: a point read is then one system call instead of four.
 //
-// Invariant: a descriptor is either here or lent out, never both: two reads of one object at a time use two descriptors and the second is closed when given back.
+// Invariant: a descriptor is either here or lent out, never both, and one that was lent before a drop() is closed when it comes back: what was deleted
+// is not read again through it. Two reads of one object at a time use two descriptors; the second is closed when given back.
 import type { FileHandle, FileStat } from '../runtime/index.ts'
 
 const HANDLES_MAX = 64
@@ -8,11 +9,18 @@ const HANDLES_MAX = 64
 export interface KeptHandle {
   readonly handle: FileHandle
   readonly stat: FileStat
+  /** `generation` of the cache when the object was opened. */
+  readonly born: number
 }
 
 export class HandleCache {
   /** In order of use, the oldest first. */
   readonly #kept = new Map<string, KeptHandle>()
+  #generation = 0
+
+  get generation(): number {
+    return this.#generation
+  }
 
   take(name: string): KeptHandle | undefined {
     const kept = this.#kept.get(name)
@@ -21,7 +29,7 @@ export class HandleCache {
   }
 
   give(name: string, kept: KeptHandle): void {
-    if (this.#kept.has(name)) return kept.handle.closeSync()
+    if (kept.born !== this.#generation || this.#kept.has(name)) return kept.handle.closeSync()
     this.#kept.set(name, kept)
     if (this.#kept.size <= HANDLES_MAX) return
     const [oldest, { handle }] = this.#kept.entries().next().value!
@@ -29,11 +37,10 @@ export class HandleCache {
     handle.closeSync()
   }
 
-  /** Closes one name's descriptor, or all. */
-  drop(name?: string): void {
-    for (const key of name === undefined ? [...this.#kept.keys()] : [name]) {
-      this.#kept.get(key)?.handle.closeSync()
-      this.#kept.delete(key)
-    }
+  /** Something was deleted: closes everything. Deletes come in bulk and rarely; opening again is cheap. */
+  drop(): void {
+    this.#generation++
+    for (const { handle } of this.#kept.values()) handle.closeSync()
+    this.#kept.clear()
   }
 }

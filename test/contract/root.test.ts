@@ -47,10 +47,9 @@ const KINDS: Record<string, () => Promise<RootFixture>> = {
 }
 
 for (const [name, make] of Object.entries(KINDS)) {
-  // Without links, create-if-absent is for the one writer who holds the LOCK: racing writers are not its case.
-  rootContract({ describe, it: name.includes('without hard links') ? (title, body) => it.skipIf(title.startsWith('6 '))(title, body) : it }, name, make)
+  rootContract({ describe, it }, name, make)
   rootContract(
-    { describe, it: name.includes('without hard links') ? (title, body) => it.skipIf(title.startsWith('6 '))(title, body) : it },
+    { describe, it },
     `${name}, behind the fault wrapper`,
     async () => {
       const fixture = await make()

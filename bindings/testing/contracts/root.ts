@@ -256,6 +256,12 @@ function listCases(it: It, rounds: Rounds): void {
     const expected = { 'x/y/z': true, 'x/y': true, x: true, 'x/y/zz': false, 'x/y/z/w': false, xx: false, e: false, 'e/f': false }
     checkEqual(found, expected, 'exists')
     checkEqual(await root.head('x/y'), undefined, 'head of a prefix')
+    // An empty directory does not exist, so an object may have its name.
+    await root.put('e', new Uint8Array(1), ASYNC)
+    await root.put('g/h/i', new Uint8Array(1), ASYNC)
+    await root.delete('g/h/i')
+    checkEqual((await root.putIfAbsent('g', new Uint8Array(1), ASYNC)).status, 'created', 'a name that an empty directory has')
+    checkEqual(await names(root, ''), ['e', 'g', 'x/y/z'], 'names')
     await checkRejects(root.get('x/y'), hasCode('root.not-found'), 'get of a prefix: root.not-found')
   })
 
