@@ -1,6 +1,9 @@
 // crc32c.ts: CRC-32C (Castagnoli, reflected 0x82F63B78, init and final xor all ones; RFC 3720 B.4).
 //
-// Slice-by-16: T[k][b] is the CRC register after byte b followed by k zero bytes.
+// Slice-by-16: T[k][b] is the CRC register after byte b followed by k zero bytes. From 8 KiB on, sparse folding: x^(8*5275) + x^(8*4508) + x^(8*2751) + 1
+// is a multiple of the polynomial (test/kernel/crc32c.test.ts recomputes it), so byte i may be pushed forward to i+767, i+2524 and i+5275; that is four
+// loads and three xors per 16 bytes, and only the last 5275 bytes are left for the table. Needs no carry-less multiply.
+import { SCRATCH } from './memory'
 
 const POLY: u32 = 0x82f63b78
 const TABLES: usize = memory.data(16 * 256 * 4, 64)
@@ -53,7 +56,57 @@ export function crc32c_table(state: u32, p: usize, n: usize): u32 {
 
 /** Continues from a previous finished value (0 to start); returns a finished value. */
 export function crc32c(crc: u32, p: usize, n: usize): u32 {
-  return ~crc32c_table(~crc, p, n)
+  if (n < FOLD_BYTES_MIN) return ~crc32c_table(~crc, p, n)
+  const folded = n & ~(<usize>63)
+  const state = fold(~crc, p, folded)
+  return ~crc32c_table(state, p + folded, n - folded)
+}
+
+const FOLD_BYTES_MIN: usize = 8192
+const NEAR: usize = 767
+const MIDDLE: usize = 2524
+const FAR: usize = 5275
+/** FAR rounded up to 16: what stays in front of the window between steps. */
+const HISTORY: usize = 5280
+/** Multiple of 64; HISTORY + STEP <= SCRATCH_BYTES, and the window stays in the first-level cache. */
+const STEP: usize = 16384
+
+/** Register after n bytes (a multiple of 64, >= FOLD_BYTES_MIN). q[i] = data[i] ^ q[i-767] ^ q[i-2524] ^ q[i-5275]; q before the start is 0. */
+function fold(state: u32, p: usize, n: usize): u32 {
+  const end = p + n
+  const window = SCRATCH + HISTORY
+  memory.fill(SCRATCH, 0, HISTORY)
+  // The register goes into the first 4 bytes.
+  let first = i32x4(0, 0, 0, 0)
+  first = i32x4.replace_lane(first, 0, state)
+  while (p < end) {
+    const size = end - p < STEP ? end - p : STEP
+    const stop = window + size
+    for (let q = window; q < stop; q += 64, p += 64) {
+      v128.store(q, v128.xor(v128.xor(first, v128.load(p)), v128.xor(v128.xor(v128.load(q - NEAR), v128.load(q - MIDDLE)), v128.load(q - FAR))))
+      first = i32x4(0, 0, 0, 0)
+      tap(q + 16, p + 16)
+      tap(q + 32, p + 32)
+      tap(q + 48, p + 48)
+    }
+    memory.copy(SCRATCH, SCRATCH + size, HISTORY)
+  }
+  // In the last FAR bytes take back what was pushed from within them: r[j] = q[j] ^ q[j-767] ^ q[j-2524], sources in the window only.
+  const q = SCRATCH + HISTORY - FAR
+  const r = SCRATCH + 8192
+  memory.copy(r, q, NEAR)
+  // 16 at a time; a step past MIDDLE or FAR writes bytes that the next loop or nobody reads.
+  for (let j = NEAR; j < MIDDLE; j += 16) v128.store(r + j, v128.xor(v128.load(q + j), v128.load(q + j - NEAR)))
+  for (let j = MIDDLE; j < FAR; j += 16) {
+    v128.store(r + j, v128.xor(v128.xor(v128.load(q + j), v128.load(q + j - NEAR)), v128.load(q + j - MIDDLE)))
+  }
+  return crc32c_table(0, r, FAR)
+}
+
+// @ts-ignore: decorator
+@inline
+function tap(q: usize, p: usize): void {
+  v128.store(q, v128.xor(v128.load(p), v128.xor(v128.xor(v128.load(q - NEAR), v128.load(q - MIDDLE)), v128.load(q - FAR))))
 }
 
 /** CRC of A followed by B (n bytes): the register of A is carried over n zero bytes by squaring, then B's is added. */

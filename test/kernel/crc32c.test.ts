@@ -21,6 +21,25 @@ describe('CRC-32C', () => {
     expect(crc32c(new Uint8Array(0))).toBe(0)
   })
 
+  it('folds by distances whose polynomial is a multiple of the Castagnoli polynomial', () => {
+    const polynomial = 0x1_1edc_6f41n
+    const multiply = (a: bigint, b: bigint): bigint => {
+      let product = 0n
+      for (let x = a; b > 0n; b >>= 1n) {
+        if (b & 1n) product ^= x
+        x <<= 1n
+        if (x >> 32n) x ^= polynomial
+      }
+      return product
+    }
+    const power = (n: number): bigint => {
+      let result = 1n
+      for (let x = 2n; n > 0; n >>>= 1, x = multiply(x, x)) if (n & 1) result = multiply(result, x)
+      return result
+    }
+    expect(power(8 * 5275) ^ power(8 * (5275 - 767)) ^ power(8 * (5275 - 2524)) ^ 1n).toBe(0n)
+  })
+
   it('equals the definition at every length 0..700 and at the edges of the fold', () => {
     const data = noise(16 * 16384 + 8)
     for (let n = 0; n <= 700; n++) expect(crc32c(data.subarray(0, n)), `length ${n}`).toBe(oracleCrc32c(data.subarray(0, n)))
