@@ -99,6 +99,17 @@ export class DirFolders {
     }
   }
 
+  /** Syncs the folder, or the first one above it that is there: also the removal of what is found missing may not be durable yet. */
+  async syncNearest(dir: string): Promise<void> {
+    try {
+      await this.sync(dir)
+    } catch (error) {
+      const code = errnoOf(error)
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error
+      if (dir.length > this.#base.length) await this.syncNearest(parentPath(dir))
+    }
+  }
+
   syncSync(dir: string): void {
     if (!this.canSync) return
     try {

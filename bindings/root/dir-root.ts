@@ -199,14 +199,16 @@ export class DirRoot implements Root {
       }
     }
     const remove = async (path: string): Promise<void> => {
-      if (await unlinkObject(this.#files, path)) dirs.add(parentPath(path))
+      await unlinkObject(this.#files, path)
+      // Also when nothing was there: a process killed a moment ago may have unlinked it without a sync, and a power cut would bring it back.
+      dirs.add(parentPath(path))
     }
     for (let i = 0; i < all.length && failed.length === 0; i += DELETES_AT_ONCE) {
       await Promise.all(all.slice(i, i + DELETES_AT_ONCE).map(([name, path]) => attempt(name, () => remove(path))))
     }
     // Also after a failure: what is gone is gone durably.
     this.#kept.drop()
-    for (const dir of dirs) await attempt(dir.slice(this.#base.length + 1), () => this.#folders.sync(dir))
+    for (const dir of dirs) await attempt(dir.slice(this.#base.length + 1), () => this.#folders.syncNearest(dir))
     if (failed[0] !== undefined) throw failed[0]
   }
 
@@ -222,11 +224,10 @@ export class DirRoot implements Root {
       const stat = await statOrNothing(this.#files, path)
       if (stat?.isDirectory === true) {
         await clearFolder(this.#files, this.#folders, path, count, o?.signal)
-        if (dir !== '' && (await removeFolder(this.#files, this.#folders, path))) await this.#folders.sync(parentPath(path))
-      } else if (stat !== undefined && !childrenOnly && (await unlinkObject(this.#files, path))) {
-        await this.#folders.sync(parentPath(path))
-        count()
-      }
+        if (dir !== '') await removeFolder(this.#files, this.#folders, path)
+      } else if (stat !== undefined && !childrenOnly && (await unlinkObject(this.#files, path))) count()
+      // As in delete: what is found gone is made durably gone.
+      if (dir !== '') await this.#folders.syncNearest(parentPath(path))
       return { deleted }
     } catch (error) {
       throw toStorageError('deletePrefix', prefix, error)
@@ -270,8 +271,9 @@ export class DirRoot implements Root {
     try {
       const { temp, handle } = await this.#stage.writeZeros(path, o.preallocate)
       try {
-        if ((await this.#stage.place(temp, path)) === 'exists') throw storageError('segment', name, 'exists', 'the name is taken')
+        const status = await this.#stage.place(temp, path)
         await this.#folders.sync(parentPath(path))
+        if (status === 'exists') throw storageError('segment', name, 'exists', 'the name is taken')
         return new DirSegment(handle, name, o.preallocate)
       } catch (error) {
         await closeQuietly(handle)

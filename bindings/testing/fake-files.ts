@@ -270,8 +270,10 @@ export class FakeFiles implements FileSystem {
     const fault = this.#dead ? undefined : this.#plan?.(call)
     if (this.#dead) throw fail('EIO', what.op, `${what.path}: the machine has stopped`)
     if (fault === undefined) return effect()
-    if (fault.effect === 'whole') effect()
-    else if (fault.effect === 'half') half?.()
+    if (fault.effect === 'whole') {
+      // A descriptor that nobody receives does not exist.
+      if (effect() instanceof FakeHandle) this.openHandles--
+    } else if (fault.effect === 'half') half?.()
     onFault?.()
     throw fail(fault.error, what.op, what.path)
   }
