@@ -16,6 +16,8 @@ const HASH_XXH3_64 = 1
 const MAGIC = 0x4d4c4256 // VBLM
 /** Hashes copied into kernel memory at a time. */
 const BATCH_HASHES = 65_536
+/** Copying this many blocks costs about as much as one probe in JavaScript saves. */
+const KEYS_REPAY_BLOCKS = 8
 
 const SALT = Int32Array.of(0x47b6137b, 0x44974d91, 0x8824ad5b | 0, 0xa2b7289d | 0, 0x705495c7, 0x2df1424b, 0x9efc4947 | 0, 0x5c6bfb31)
 
@@ -125,6 +127,8 @@ export class BloomFilter {
   probeMany(hashes: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
     const n = hashes.length >>> 1
     const bitmap = new Uint8Array(((n + 63) >>> 6) << 3)
+    // The blocks are copied into kernel memory, which few keys do not repay.
+    if (n * KEYS_REPAY_BLOCKS < this.blocks) return this.#probeFew(hashes, n, bitmap)
     const k = kernels()
     const mark = k.arena.mark()
     try {
@@ -142,6 +146,16 @@ export class BloomFilter {
     } finally {
       k.arena.rewind(mark)
     }
+  }
+
+  #probeFew(hashes: Uint32Array, n: number, bitmap: Uint8Array<ArrayBuffer>): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
+    let hits = 0
+    for (let i = 0; i < n; i++) {
+      if (!this.probeOne(hashes[2 * i]!, hashes[2 * i + 1]!)) continue
+      bitmap[i >>> 3]! |= 1 << (i & 7)
+      hits++
+    }
+    return { bitmap, hits }
   }
 
   /** The filter of both key sets. Same number of blocks. */

@@ -100,3 +100,15 @@ export function kernels(): KernelInstance {
   shared ??= new KernelInstance()
   return shared
 }
+
+/**
+ * Drop the shared instance when nothing in it is in use and its memory has grown past `keepBytes`: linear memory never shrinks, so one large file would
+ * otherwise be held for ever. The next `kernels()` makes a small one.
+ *
+ * @returns whether it was dropped
+ */
+export function trimKernels(keepBytes: number = 64 * 1024 * 1024): boolean {
+  if (shared === undefined || shared.arena.usedBytes > 0 || shared.arena.memoryBytes <= keepBytes) return false
+  shared = undefined
+  return true
+}

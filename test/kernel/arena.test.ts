@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
 import { KernelMemoryBusyError, KernelMemoryExhaustedError } from '../../bindings/errors.ts'
-import { crc32c, kernelModule, KernelInstance, scanBytes, useKernelModule } from '../../bindings/kernels/index.ts'
+import { crc32c, KernelInstance, kernelModule, kernels, scanBytes, trimKernels, useKernelModule } from '../../bindings/kernels/index.ts'
 import { noise } from './bytes.ts'
 
 describe('arena', () => {
@@ -107,6 +107,21 @@ describe('arena', () => {
       if (i === 0) size = k.memory.buffer.byteLength
     }
     expect(k.memory.buffer.byteLength).toBe(size)
+  })
+})
+
+describe('shared instance', () => {
+  it('is dropped when idle and large, kept while anything is in use', () => {
+    const k = kernels()
+    k.arena.release(k.arena.reserve(4 << 20))
+    expect(trimKernels()).toBe(false)
+    const held = k.arena.reserve(10)
+    expect(trimKernels(1 << 20)).toBe(false)
+    k.arena.release(held)
+    expect(trimKernels(1 << 20)).toBe(true)
+    expect(trimKernels(1 << 20)).toBe(false)
+    expect(kernels()).not.toBe(k)
+    expect(kernels().memory.buffer.byteLength).toBeLessThan(4 << 20)
   })
 })
 

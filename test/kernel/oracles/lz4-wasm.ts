@@ -9,8 +9,8 @@ interface Peer {
 
 interface PeerExports {
   readonly memory: WebAssembly.Memory
-  compress(retptr: number, p: number, n: number): void
-  decompress(retptr: number, p: number, n: number): void
+  readonly compress: (retptr: number, p: number, n: number) => void
+  readonly decompress: (retptr: number, p: number, n: number) => void
   __wbindgen_add_to_stack_pointer(n: number): number
   __wbindgen_malloc(n: number): number
   __wbindgen_free(p: number, n: number): void
