@@ -73,7 +73,7 @@ export function sort_keys_codes(codes: usize, width: u32, n: u32, ranks: usize, 
   }
 }
 
-/** Sorts (keys, idx) in place by key, stably; keys2 and idx2 are as large. Uses 16 KiB of SCRATCH. */
+/** Sorts (keys, idx) in place by key, stably; keys2 and idx2 are as large. Uses 8 KiB of SCRATCH. */
 function radix(keys: usize, idx: usize, keys2: usize, idx2: usize, n: u32, least: u64): void {
   memory.fill(SCRATCH, 0, 8192)
   const end = keys + (<usize>n << 3)

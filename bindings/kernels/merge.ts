@@ -1,0 +1,168 @@
+// kernels/merge.ts: sorted runs as one order: a tournament of pairwise stable merges, in kernel memory.
+//
+// One numeric key merges by its u64 column, one byte key by its bytes; anything else (composite, 16-byte or fixed-size binary keys) is encoded row by row
+// as a byte string of the same order first. Invariant: runs ascend, nulls last; that is checked, never assumed.
+import { assert } from '../assert.ts'
+import { RunNotSortedError } from '../errors.ts'
+import { concat } from './concat.ts'
+import { widen } from './dictionary.ts'
+import type { KernelInstance } from './instance.ts'
+import { scratch } from './scratch.ts'
+import { keyColumns } from './sort-keys.ts'
+import type { VarColumn } from './sort-keys.ts'
+import { isSorted } from './sort.ts'
+import type { SortKey } from './sort.ts'
+import type { Vec } from './vec.ts'
+
+/**
+ * The order that merges sorted runs: indices into the runs put one after the other. Ties keep the order of the runs.
+ *
+ * @param runs  per run its keys, most significant first; `descending` is not looked at
+ * @throws RunNotSortedError with the row, counted inside its run
+ */
+export function mergeRuns(runs: readonly (readonly SortKey[])[]): Uint32Array<ArrayBuffer> {
+  const lengths = runs.map((run) => run[0]?.vec.length ?? 0)
+  for (const [i, run] of runs.entries()) {
+    const { sorted, row } = isSorted(run, lengths[i]!)
+    if (!sorted) throw new RunNotSortedError(`run ${i} is not sorted: row ${row} is less than the one before it`, { details: { row } })
+  }
+  const filled = runs.filter((_, i) => lengths[i]! > 0)
+  const counts = lengths.filter((length) => length > 0)
+  const head = filled[0]
+  const total = counts.reduce((sum, length) => sum + length, 0)
+  if (head === undefined || filled.length === 1) return Uint32Array.from({ length: total }, (_, i) => i)
+  const keys = head.map((key, i): SortKey => ({ kind: key.kind, vec: together(filled.map((run) => run[i]!)) }))
+  return scratch((k) => {
+    const [only] = keys
+    if (keys.length === 1 && only !== undefined) {
+      const { keys: columns, bytes } = keyColumns(k, only)
+      const parts = partsOf(counts, only.vec)
+      if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts)
+      if (columns.length === 1) return mergeKeys(k, columns[0]!, parts)
+    }
+    const encoded = encodeRows(k, keys, total)
+    const prefixes = k.arena.reserve(total * 8)
+    k.exports.sort_keys_bytes(encoded.offsets, encoded.data, 0, 0, total, 0, prefixes)
+    return mergeBytes(k, encoded, prefixes, partsOf(counts, undefined))
+  })
+}
+
+/** One key of all runs, at the widest of their physical widths. */
+function together(keys: readonly SortKey[]): Vec {
+  let widest = 0
+  for (const { vec } of keys) if (vec.layout.kind === 'fixed') widest = Math.max(widest, vec.layout.width)
+  const signed = !keys[0]!.kind.startsWith('u')
+  return concat(keys.map(({ vec }) => (vec.layout.kind === 'fixed' && vec.layout.width < widest ? widen(vec, vec.layout.width, widest, signed) : vec)))
+}
+
+interface RunPart {
+  readonly start: number
+  readonly length: number
+  /** Rows before the nulls at the end. */
+  readonly valid: number
+}
+
+/** `vec`: the one key, whose nulls end each run; undefined when nulls are encoded in the key. */
+function partsOf(counts: readonly number[], vec: Vec | undefined): RunPart[] {
+  let start = 0
+  return counts.map((length) => {
+    let valid = length
+    const validity = vec?.validity
+    if (validity !== undefined) {
+      for (let row = start + length - 1; valid > 0 && ((validity[row >>> 3]! >>> (row & 7)) & 1) === 0; row--) valid--
+    }
+    const part = { start, length, valid }
+    start += length
+    return part
+  })
+}
+
+/** A merged stretch: where its row numbers and, when it has any, its keys lie. */
+interface Stretch {
+  readonly rows: number
+  readonly keys: number
+  readonly count: number
+}
+
+type Merge = (a: Stretch, b: Stretch, to: Stretch) => void
+
+function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+  return tournament(k, parts, column, (a, b, to) => k.exports.merge_keys(a.keys, a.rows, a.count, b.keys, b.rows, b.count, to.keys, to.rows))
+}
+
+function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+  const { offsets, data } = bytes
+  return tournament(k, parts, undefined, (a, b, to) => k.exports.merge_bytes(offsets, data, prefixes, a.rows, a.count, b.rows, b.count, to.rows))
+}
+
+/** Merges neighbours, round after round, between two buffers. `column`: keys by row, carried along with the rows. */
+function tournament(k: KernelInstance, parts: readonly RunPart[], column: number | undefined, merge: Merge): Uint32Array<ArrayBuffer> {
+  const valid = parts.reduce((sum, part) => sum + part.valid, 0)
+  const keyBytes = column === undefined ? 0 : 8
+  const sides = [0, 1].map(() => ({ rows: k.arena.reserve(valid * 4), keys: k.arena.reserve(valid * keyBytes) }))
+  const stretch = (side: number, at: number, count: number): Stretch => ({
+    rows: sides[side]!.rows + at * 4,
+    keys: sides[side]!.keys + at * keyBytes,
+    count,
+  })
+  let at = 0
+  let round = parts.map((part) => {
+    const made = stretch(0, at, part.valid)
+    const u32 = k.u32
+    for (let i = 0, to = made.rows >>> 2; i < part.valid; i++) u32[to + i] = part.start + i
+    if (column !== undefined) k.u8.copyWithin(made.keys, column + part.start * 8, column + (part.start + part.valid) * 8)
+    at += part.valid
+    return made
+  })
+  for (let side = 1; round.length > 1; side ^= 1) {
+    const next: Stretch[] = []
+    at = 0
+    for (let i = 0; i < round.length; i += 2) {
+      const a = round[i]!
+      const b = round[i + 1] ?? { rows: 0, keys: 0, count: 0 }
+      const to = stretch(side, at, a.count + b.count)
+      merge(a, b, to)
+      next.push(to)
+      at += to.count
+    }
+    round = next
+  }
+  const all = round[0]!
+  assert(all.count === valid, 'a merge keeps every row', { merged: all.count, valid })
+  return withNulls(k.u32.subarray(all.rows >>> 2, (all.rows >>> 2) + valid), parts)
+}
+
+/** The merged rows, then the null rows of each run in turn. */
+function withNulls(merged: Uint32Array, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+  const out = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  out.set(merged)
+  let at = merged.length
+  for (const part of parts) for (let row = part.start + part.valid; row < part.start + part.length; row++) out[at++] = row
+  return out
+}
+
+/** Rows of several keys as byte strings in kernel memory. */
+function encodeRows(k: KernelInstance, keys: readonly SortKey[], n: number): VarColumn {
+  const columns = keys.map((key) => keyColumns(k, key))
+  const offsets = k.arena.reserve((n + 1) * 4)
+  const lengths = offsets + 4
+  k.u8.fill(0, offsets, offsets + (n + 1) * 4)
+  for (const { keys: parts, validity, bytes } of columns) {
+    for (const _ of parts) k.exports.encode_measure(bytes?.offsets ?? 0, bytes?.data ?? 0, validity, n, lengths)
+  }
+  const i32 = k.i32
+  const first = offsets >>> 2
+  let total = 0
+  for (let i = 1; i <= n; i++) {
+    total += i32[first + i]!
+    i32[first + i] = total
+  }
+  const data = k.arena.reserve(total)
+  const cursors = k.arena.reserve(n * 4)
+  k.u8.copyWithin(cursors, offsets, offsets + n * 4)
+  for (const { keys: parts, validity, bytes } of columns) {
+    if (bytes !== undefined) k.exports.encode_bytes(bytes.offsets, bytes.data, validity, n, cursors, data)
+    else for (const column of parts) k.exports.encode_keys(column, validity, n, cursors, data)
+  }
+  return { offsets, data }
+}
