@@ -22,17 +22,25 @@ export async function unlinkObject(files: FileSystem, path: string): Promise<boo
   }
 }
 
-/** Removes what is in a folder, temporary files and empty folders included; `count` is called for each object. */
-export async function clearFolder(files: FileSystem, folders: DirFolders, dir: string, count: () => void, signal: AbortSignal | undefined): Promise<void> {
-  for (const entry of await readFolder(files, dir)) {
-    signal?.throwIfAborted()
-    const path = `${dir}/${entry.name}`
-    if (entry.isDirectory) {
-      await clearFolder(files, folders, path, count, signal)
-      await removeFolder(files, folders, path)
-    } else if ((await unlinkObject(files, path)) && !isTemp(entry.name)) count()
+/**
+ * Removes a folder with all that is in it, temporary files and empty folders included; `count` is called for each object. Where the folder stays (something came in, or
+ * `keep`) its unlinks are synced here; where it goes, the sync of the folder above covers them.
+ */
+export async function clearFolder(o: {
+  readonly files: FileSystem
+  readonly folders: DirFolders
+  readonly dir: string
+  readonly keep: boolean
+  readonly count: () => void
+  readonly signal: AbortSignal | undefined
+}): Promise<void> {
+  for (const entry of await readFolder(o.files, o.dir)) {
+    o.signal?.throwIfAborted()
+    const path = `${o.dir}/${entry.name}`
+    if (entry.isDirectory) await clearFolder({ ...o, dir: path, keep: false })
+    else if ((await unlinkObject(o.files, path)) && !isTemp(entry.name)) o.count()
   }
-  await folders.sync(dir)
+  if (o.keep || !(await removeFolder(o.files, o.folders, o.dir))) await o.folders.syncNearest(o.dir)
 }
 
 /** True when the folder was removed; false when it is not empty or not there. */

@@ -223,8 +223,7 @@ export class DirRoot implements Root {
     try {
       const stat = await statOrNothing(this.#files, path)
       if (stat?.isDirectory === true) {
-        await clearFolder(this.#files, this.#folders, path, count, o?.signal)
-        if (dir !== '') await removeFolder(this.#files, this.#folders, path)
+        await clearFolder({ files: this.#files, folders: this.#folders, dir: path, keep: dir === '', count, signal: o?.signal })
       } else if (stat !== undefined && !childrenOnly && (await unlinkObject(this.#files, path))) count()
       // As in delete: what is found gone is made durably gone.
       if (dir !== '') await this.#folders.syncNearest(parentPath(path))
@@ -251,8 +250,11 @@ export class DirRoot implements Root {
   async rename(from: string, to: string): Promise<void> {
     const [source, target] = [this.#pathOf(from), this.#pathOf(to)]
     try {
-      await this.#mustBeObject('rename', from, source)
+      const { identity } = await this.#mustBeObject('rename', from, source)
+      if (source === target) return
       await this.#stage.withFolder(target, () => this.#files.rename(source, target))
+      // Where both were names of one file (a crash amid an earlier rename leaves that), POSIX does nothing and keeps both.
+      if ((await statOrNothing(this.#files, source))?.identity === identity) await this.#files.unlink(source)
       this.#kept.drop()
       // The target's side first: between the two syncs the file has two names rather than none.
       await this.#settleName(target)
@@ -363,9 +365,10 @@ export class DirRoot implements Root {
     await this.#folders.sync(parentPath(path))
   }
 
-  async #mustBeObject(op: string, name: string, path: string): Promise<void> {
+  async #mustBeObject(op: string, name: string, path: string): Promise<FileStat> {
     const stat = await statOrNothing(this.#files, path)
     if (stat === undefined || stat.isDirectory) throw storageError(op, name, 'notFound', 'no such object')
+    return stat
   }
 
   async #openObject(op: string, name: string, path: string, flags: 'r' | 'r+'): Promise<{ handle: FileHandle; stat: FileStat }> {

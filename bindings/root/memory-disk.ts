@@ -2,7 +2,8 @@
 //
 // A disk holds two images: the live one that every reader sees, and the durable one. File bytes become durable by a sync of that file, names by a sync of
 // their directory; nothing else is promised. A crash keeps the durable image plus any subset of the rest (pages of 4 KiB, directory operations),
-// which is the model of "All File Systems Are Not Created Equal" (Pillai et al., OSDI 2014) for a file system that keeps each rename whole.
+// which is the model of "All File Systems Are Not Created Equal" (Pillai et al., OSDI 2014) for a file system whose renames lose no file: across directories
+// the new name never comes later than the old one goes, but both may be there.
 //
 // Invariant: what was synced before a crash is in every image that crash() can return.
 import type { World } from '../runtime/index.ts'
@@ -15,8 +16,8 @@ type Change = { readonly at: number; readonly bytes: Uint8Array } | { readonly s
 /** Names that change together; they become durable with `dir`. */
 interface NameChange {
   readonly dir: string
-  /** The other directory of a rename. */
-  readonly source?: string
+  /** The change that must be durable for this one to be: the new name of a rename, where this one takes the old name away. */
+  readonly needs?: NameChange
   readonly set: ReadonlyArray<readonly [name: string, file: MemoryFile | undefined]>
 }
 
@@ -97,8 +98,8 @@ export class MemoryDisk {
     file.pending = []
   }
 
-  /** One atomic change of names in `dir`; `source` is the other directory of a rename. */
-  rename(dir: string, set: NameChange['set'], source?: string): void {
+  /** One atomic change of names in `dir`. `needs`: a change returned earlier that reaches the disk no later than this one. */
+  rename(dir: string, set: NameChange['set'], needs?: NameChange): NameChange {
     for (const [name, file] of set) {
       const before = this.names.get(name)
       if (before !== undefined) before.links--
@@ -109,21 +110,27 @@ export class MemoryDisk {
       }
     }
     this.generation++
-    if (this.tracks) this.#pending.push(source === undefined || source === dir ? { dir, set } : { dir, source, set })
+    const change: NameChange = needs === undefined ? { dir, set } : { dir, set, needs }
+    if (this.tracks) this.#pending.push(change)
+    return change
   }
 
-  /** Makes every change of names in `dir` durable; of a rename also what came before it in its source directory. */
+  /** A file moves to another name: in one step within a directory, in two across. */
+  move(file: MemoryFile, from: string, source: string, to: string, target: string): void {
+    if (source === target) {
+      const both: NameChange['set'] = [
+        [to, file],
+        [from, undefined],
+      ]
+      this.rename(target, both)
+    } else this.rename(source, [[from, undefined]], this.rename(target, [[to, file]]))
+  }
+
+  /** Makes every change of names in `dir` durable. */
   syncDir(dir: string): void {
     if (!this.tracks) return
-    const dirs = new Set([dir])
-    // Newest first: a rename into a settled directory settles what its source saw before it.
-    const settled = new Set<NameChange>()
-    for (let i = this.#pending.length - 1; i >= 0; i--) {
-      const change = this.#pending[i]!
-      if (!dirs.has(change.dir)) continue
-      settled.add(change)
-      if (change.source !== undefined) dirs.add(change.source)
-    }
+    const settled = new Set(this.#pending.filter((change) => change.dir === dir))
+    for (const { needs } of settled) if (needs !== undefined) settled.add(needs)
     for (const change of this.#pending) if (settled.has(change)) this.#settle(this.#durable, change)
     this.#pending = this.#pending.filter((change) => !settled.has(change))
   }
@@ -137,7 +144,13 @@ export class MemoryDisk {
   crash(random: World['random'], keep: 'none' | 'all' | 'some'): MemoryDisk {
     const chosen = (): boolean => (keep === 'some' ? (random.u32() & 1) === 1 : keep === 'all')
     const names = new Map(this.#durable)
-    for (const change of this.#pending) if (chosen()) this.#settle(names, change)
+    const kept = new Set<NameChange>()
+    for (const change of this.#pending) {
+      const possible = change.needs === undefined || kept.has(change.needs) || !this.#pending.includes(change.needs)
+      if (!chosen() || !possible) continue
+      kept.add(change)
+      this.#settle(names, change)
+    }
     const after = new MemoryDisk({ tracks: true, firstId: this.#nextId })
     const copies = new Map<MemoryFile, MemoryFile>()
     for (const [name, file] of names) {

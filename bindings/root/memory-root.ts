@@ -170,16 +170,9 @@ export class MemoryRoot implements Root {
   async rename(from: string, to: string): Promise<void> {
     checkName(to)
     const file = this.#find('rename', from)
-    if (from === to || this.#disk.names.get(to) === file) return
+    if (from === to) return
     const [source, target] = [parentOf(from), parentOf(to)]
-    this.#disk.rename(
-      target,
-      [
-        [to, file],
-        [from, undefined],
-      ],
-      source,
-    )
+    this.#disk.move(file, from, source, to, target)
     this.#disk.syncDir(target)
     this.#disk.syncDir(source)
   }

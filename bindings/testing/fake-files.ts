@@ -227,11 +227,7 @@ export class FakeFiles implements FileSystem {
       if (target?.isDirectory === true) throw fail('EISDIR', 'rename', to)
       const dir = this.#folderOf('rename', to)
       if (target === file) return // two names of one file: POSIX leaves both
-      const set = [
-        [to, file],
-        [from, undefined],
-      ] as const
-      this.#disk.rename(dir, set, parentOf(from))
+      this.#disk.move(file, from, parentOf(from), to, dir)
     })
   }
 

@@ -457,6 +457,11 @@ function localCases(it: It): void {
     checkEqual(await root.head('one'), undefined, 'one')
     await root.rename('two', 'far/away/three')
     checkEqual(await names(root, ''), ['far/away/three'], 'names')
+    await root.link('far/away/three', 'twin')
+    await root.rename('far/away/three', 'twin')
+    checkEqual(await names(root, ''), ['twin'], 'names of one file')
+    await root.rename('twin', 'twin')
+    await root.rename('twin', 'far/away/three')
     await checkRejects(root.rename('two', 'four'), hasCode('root.not-found'), 'root.not-found')
     await checkRejects(root.rename('far', 'near'), hasCode('root.not-found'), 'a folder: root.not-found')
     checkEqual(await names(root, ''), ['far/away/three'], 'names')
@@ -549,6 +554,21 @@ function durabilityCases(it: It): void {
       checkEqual(await names(after, ''), [], 'names')
     })
   }
+
+  it('21 keeps through a power cut what deletePrefix took away', async ({ root, crash }) => {
+    if (crash === undefined) return
+    for (const name of ['top', 'x/1', 'x/y/2', 'x/y/z/3', 'w']) await root.put(name, new Uint8Array(1))
+    await root.deletePrefix('x/y')
+    for (let seed = 1; seed <= 8; seed++) {
+      await using after = await crash(seed)
+      checkEqual(await names(after, ''), ['top', 'w', 'x/1'], `names, seed ${seed}`)
+    }
+    await root.deletePrefix('')
+    for (let seed = 1; seed <= 8; seed++) {
+      await using after = await crash(seed)
+      checkEqual(await names(after, ''), [], `names, seed ${seed}`)
+    }
+  })
 
   it('22 keeps a rename into a new folder, under one name', async (f) => {
     if (f.crash === undefined) return

@@ -155,6 +155,30 @@ describe('what a failed call says and does not do', () => {
     expect(files.openHandles).toBe(0)
   })
 
+  it('reads only the folders that a listing reaches', async () => {
+    const { files, root } = await start()
+    for (const name of ['CLEAN', 'LOCK.7', 'NODE', 'fragments/ab/1', 'fragments/cd/2', 'log/1', 'log/2', 'staging/x/y']) await root.put(name, new Uint8Array(1))
+    const folders = async (prefix: string, after: string, until: (name: string) => boolean): Promise<string[]> => {
+      const from = files.calls.length
+      for await (const { name } of root.list(prefix, { after })) if (until(name)) break
+      return files.calls.slice(from).flatMap((call) => (call.op === 'readdir' ? [call.path.slice('/data/store'.length)] : []))
+    }
+    expect(await folders('', 'LOCK.', (name) => !name.startsWith('LOCK.'))).toEqual([''])
+    expect(await folders('', 'log/1', (name) => name === 'log/2')).toEqual(['', '/log'])
+    expect(await folders('fragments', 'fragments/b', () => false)).toEqual(['/fragments', '/fragments/cd'])
+  })
+
+  it('settles a folder again that another process made after ours was removed', async () => {
+    const { files, root } = await start()
+    await root.deletePrefix('a')
+    await files.mkdir('/data/store/a') // and killed before the sync
+    await root.put('a/new', NEW)
+    for (let seed = 0; seed < 8; seed++) {
+      const after = new DirRoot('/data/store', fakeWorld({ files: files.image(seed) }))
+      expect((await after.get('a/new')).bytes).toEqual(NEW)
+    }
+  })
+
   it('refuses create-if-absent without hard links unless held alone', async () => {
     const { files, root } = await start()
     files.plan((call) => (call.op === 'link' ? { error: 'EPERM' } : undefined))
