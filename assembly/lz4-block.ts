@@ -86,7 +86,15 @@ export function lz4_block_decode(src: usize, n: usize, dst: usize, cap: usize, h
     }
     if (length > outEnd - op) return BAD_ROOM
     const stop = op + length
-    if (outEnd - stop < 16) {
+    if (length >= 256 && distance >= 256) {
+      // Long: whole periods by bulk copy, each from bytes that are already there.
+      while (op < stop) {
+        const part = stop - op < distance ? stop - op : distance
+        memory.copy(op, from, part)
+        op += part
+        from += part
+      }
+    } else if (outEnd - stop < 16) {
       // Near the bound: byte by byte, which also repeats a period correctly.
       while (op < stop) store<u8>(op++, load<u8>(from++))
     } else if (distance >= 16) {

@@ -53,6 +53,17 @@ describe('LZ4 block', () => {
     }
   })
 
+  it('round-trips long matches at distances around 256', () => {
+    for (const period of [16, 17, 100, 255, 256, 257, 1000]) {
+      const unit = noise(period, period)
+      for (const n of [255, 256, 259, 260, 261, 300, 511, 2 * period, 5000, 70_000]) {
+        const bytes = Uint8Array.from({ length: period + n }, (_, i) => unit[i % period]!)
+        const packed = lz4BlockEncode(bytes, bytes.length + 300)!
+        expect(hex(lz4BlockDecode(packed, bytes.length)), `period ${period}, length ${n}`).toBe(hex(bytes))
+      }
+    }
+  })
+
   it('packs text at least as small as the peer, 64 KiB of zeros to under 300 bytes', async () => {
     const peer = await lz4Wasm()
     expect(lz4BlockEncode(SAMPLE)!.length).toBeLessThanOrEqual(peer.encodeBlock(SAMPLE).length * 1.01)
