@@ -26,16 +26,22 @@ export function checkpointName(lsn: number): string {
   return `checkpoints/${String(lsn).padStart(20, '0')}.ckpt`
 }
 
-export function encodeCheckpoint(storeId: Uint8Array, digest: Uint8Array, catalog: Catalog): Uint8Array<ArrayBuffer> {
+/** The catalog as it is now; the digest of its LSN may come later, so the catalog is free to go on at once. */
+export function checkpointBody(catalog: Catalog): Uint8Array<ArrayBuffer> {
   const w = new ByteWriter(4096)
+  encodeCatalog(w, catalog)
+  return w.finish()
+}
+
+export function encodeCheckpoint(storeId: Uint8Array, lsn: number, digest: Uint8Array, body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const w = new ByteWriter(HEADER_BYTES + body.length + CHECK_BYTES)
   w.raw(MAGIC)
   w.u32(VERSION)
-  w.u32(0)
+  w.u32(body.length)
   w.raw(storeId)
-  w.u53(catalog.lsn)
+  w.u53(lsn)
   w.raw(digest)
-  encodeCatalog(w, catalog)
-  w.view.setUint32(12, w.at - HEADER_BYTES, true)
+  w.raw(body)
   w.raw(sha256(w.bytes.subarray(0, w.at)))
   return w.finish()
 }

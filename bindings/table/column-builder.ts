@@ -29,6 +29,7 @@ export class ColumnBuilder {
   private readonly children: readonly ColumnBuilder[]
   private readonly width: number
   private cached: Vec | undefined
+  private rawCache: Vec | undefined
 
   constructor(layout: Layout, rows: number = FIRST_ROWS) {
     this.layout = layout
@@ -186,6 +187,24 @@ export class ColumnBuilder {
     }
     this.cached = vec
     return vec
+  }
+
+  /**
+   * The buffers as they are, for reading single rows below `length` at once: no copy, nullCount and masks not exact. Not to be kept or handed to kernels.
+   */
+  raw(): Vec {
+    if (this.rawCache?.length === this.length) return this.rawCache
+    this.rawCache = {
+      layout: this.layout,
+      length: this.length,
+      nullCount: this.nullCount,
+      validity: this.validity,
+      values: this.values,
+      offsets: this.offsets,
+      children: this.children.map((child) => child.raw()),
+      dictionary: undefined,
+    }
+    return this.rawCache
   }
 
   private childRows(rows: number): number {

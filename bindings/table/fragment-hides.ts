@@ -4,6 +4,7 @@
 // Invariant: rows are hidden in LSN order and never come back. fork() starts a new history, so that histories stay short: older snapshots keep the old object.
 
 import { assert } from '../assert.ts'
+import { bitmapNone } from '../kernels/index.ts'
 
 interface HideEvent {
   readonly lsn: number
@@ -106,9 +107,10 @@ export class FragmentHides {
       for (let i = 0; i < hidden.length; i++) bitmap[i] = ~hidden[i]!
       this.liveCache = { lsn, bitmap }
     }
-    const live = this.liveCache.bitmap.slice(start >> 3, (end + 7) >> 3)
+    const live = bitmapNone(end - start)
+    live.set(this.liveCache.bitmap.subarray(start >> 3, (end + 7) >> 3))
     const rest = (end - start) & 7
-    if (rest !== 0) live[live.length - 1]! &= (1 << rest) - 1
+    if (rest !== 0) live[(end - start) >> 3]! &= (1 << rest) - 1
     return live
   }
 }

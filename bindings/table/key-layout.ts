@@ -6,7 +6,7 @@
 import { assert } from '../assert.ts'
 import { layoutOf, type TableSchema, valueKindOf } from '../format/index.ts'
 import type { ValueKind, Vec } from '../kernels/index.ts'
-import type { KeyColumn } from './key-index.ts'
+import type { KeyRun } from './memory-index.ts'
 
 interface KeyPart {
   /** Place in the schema's columns. */
@@ -45,7 +45,7 @@ export class KeyLayout {
   }
 
   /** Append the keys of rows [from, to) to `keys`. `columns`: the table's columns, or at least those of the key, at their schema places. */
-  push(columns: readonly (Vec | undefined)[], from: number, to: number, keys: KeyColumn): void {
+  push(columns: readonly (Vec | undefined)[], from: number, to: number, keys: KeyRun): void {
     const { parts } = this
     if (parts.length === 1 && parts[0]!.bytes === 8) return this.pushWords(columns[parts[0]!.index]!, parts[0]!.kind, from, to, keys)
     for (let row = from; row < to; row++) {
@@ -55,7 +55,7 @@ export class KeyLayout {
     }
   }
 
-  private pushWords(vec: Vec, kind: ValueKind, from: number, to: number, keys: KeyColumn): void {
+  private pushWords(vec: Vec, kind: ValueKind, from: number, to: number, keys: KeyRun): void {
     for (let row = from; row < to; row++) {
       this.word(vec, kind, row, 0)
       keys.push(this.scratch, 0, 8)

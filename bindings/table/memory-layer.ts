@@ -7,10 +7,10 @@
 import { assert } from '../assert.ts'
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { layoutOf } from '../format/index.ts'
-import type { Vec } from '../kernels/index.ts'
+import { bitmapNone, type Vec } from '../kernels/index.ts'
 import type { BatchSource, SourceGroup } from './batch.ts'
 import { ColumnBuilder, type InlineCursor } from './column-builder.ts'
-import { hashKey, KeyColumn, KeyIndex } from './key-index.ts'
+import { hashKey, KeyRun, MemoryIndex, type RowKeys } from './memory-index.ts'
 import type { KeyLayout } from './key-layout.ts'
 
 export const CHUNK_ROWS = 65_536
@@ -23,7 +23,7 @@ export class MemoryChunk {
   readonly schema: TableSchema
   readonly columns: readonly ColumnBuilder[]
   /** Keys of the first `keys.rows` rows; the rest are made when a look-up needs them. */
-  readonly keys: KeyColumn | undefined
+  readonly keys: KeyRun | undefined
   rows = 0
   /** No further row is added. */
   sealed = false
@@ -37,7 +37,7 @@ export class MemoryChunk {
     this.base = base
     this.schema = schema
     this.columns = schema.columns.map((column) => new ColumnBuilder(layoutOf(column.type), FIRST_ROWS))
-    this.keys = keys === undefined ? undefined : new KeyColumn(keys.stride)
+    this.keys = keys === undefined ? undefined : new KeyRun(keys.stride)
   }
 
   get byteLength(): number {
@@ -79,7 +79,7 @@ export class MemoryChunk {
   /** Bitmap of the first `rows` rows that are not hidden at `lsn`; undefined = all live. */
   liveAt(lsn: number, rows: number): { bitmap: Uint8Array | undefined; count: number } {
     if (this.hidden === 0) return { bitmap: undefined, count: rows }
-    const bitmap = new Uint8Array((rows + 7) >> 3)
+    const bitmap = bitmapNone(rows)
     let count = 0
     for (let row = 0; row < rows; row++) {
       if (this.hiddenAt[row]! > lsn) {
@@ -95,7 +95,7 @@ export class MemoryLayer {
   readonly chunks: readonly MemoryChunk[]
   /** undefined = unkeyed table. */
   readonly keyLayout: KeyLayout | undefined
-  private readonly index: KeyIndex | undefined
+  private readonly index: MemoryIndex | undefined
   private readonly seed: number
   /** Row references of the index count from here. */
   private readonly base: number
@@ -112,7 +112,7 @@ export class MemoryLayer {
     this.index =
       keyLayout === undefined
         ? undefined
-        : new KeyIndex((ref, bytes, start, end) => {
+        : new MemoryIndex((ref, bytes, start, end) => {
             const row = this.base + ref
             const chunk = this.chunkOf(row)
             return chunk.keys!.equals(row - chunk.base, bytes, start, end)
@@ -129,6 +129,13 @@ export class MemoryLayer {
   get rows(): number {
     let rows = 0
     for (const chunk of this.chunks) rows += chunk.rows
+    return rows
+  }
+
+  /** Not hidden by anything so far. */
+  get liveRows(): number {
+    let rows = 0
+    for (const chunk of this.chunks) rows += chunk.rows - chunk.hidden
     return rows
   }
 
@@ -170,6 +177,19 @@ export class MemoryLayer {
     return chunk
   }
 
+  /** LSN that wrote the row. */
+  lsnOf(row: number): number {
+    const chunk = this.chunkOf(row)
+    return chunk.insertLsn[row - chunk.base]!
+  }
+
+  /** The row is here and nothing has hidden it. */
+  isLive(row: number): boolean {
+    if (!this.has(row)) return false
+    const chunk = this.chunkOf(row)
+    return chunk.hiddenAt[row - chunk.base] === LIVE
+  }
+
   has(row: number): boolean {
     const first = this.chunks[0]
     return first !== undefined && row >= first.base && row < this.nextRow
@@ -179,7 +199,7 @@ export class MemoryLayer {
    * Add an inline batch written by `lsn`. `keys`: canonical key bytes of its rows when the caller has them; without, they are made from the columns when
    * a look-up first needs them (replay). @throws DecodeError
    */
-  appendInline(cursor: InlineCursor, rows: number, lsn: number, schema: TableSchema, keys?: KeyColumn): void {
+  appendInline(cursor: InlineCursor, rows: number, lsn: number, schema: TableSchema, keys?: RowKeys): void {
     const chunk = this.chunkFor(rows, schema)
     if (keys !== undefined && this.indexedRow < this.nextRow) this.indexAll()
     for (const column of chunk.columns) column.appendInline(cursor, rows)
@@ -264,6 +284,18 @@ export class MemoryLayer {
     assert(chunk.hiddenAt[at] === LIVE, 'a row is hidden once', row)
     chunk.hiddenAt[at] = lsn
     chunk.hidden++
+  }
+
+  /** Hide the live rows below number `row` that are not in `moved` chunks. */
+  hideBelow(row: number, moved: ReadonlySet<MemoryChunk>, lsn: number): void {
+    for (const chunk of this.chunks) {
+      if (moved.has(chunk) || chunk.base >= row) continue
+      for (let at = 0; at < row - chunk.base; at++) {
+        if (chunk.hiddenAt[at] !== LIVE) continue
+        chunk.hiddenAt[at] = lsn
+        chunk.hidden++
+      }
+    }
   }
 
   /** The layer as readers at `lsn` see it. */

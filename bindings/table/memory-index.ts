@@ -1,4 +1,4 @@
-// table/key-index.ts: the memory layer's hash index: canonical key bytes to row reference; open addressing, linear probe, 16 sub-tables by top hash bits.
+// table/memory-index.ts: the memory layer's hash index: canonical key bytes to row reference; open addressing, linear probe, 16 sub-tables by top hash bits.
 //
 // Invariant: a key has at most one slot, which names its newest row; slots are replaced, never removed. Sub-tables double alone, so that no insert pays
 // for rehashing everything. The hash is seeded per process: it is no format, and chosen keys must not be able to collide.
@@ -6,8 +6,16 @@
 const SUB_TABLES = 16
 const FIRST_SLOTS = 16
 
+/** Canonical key bytes of some rows, back to back in `data`. */
+export interface RowKeys {
+  readonly rows: number
+  readonly data: Uint8Array
+  start(row: number): number
+  end(row: number): number
+}
+
 /** Canonical key bytes of the rows of a chunk: a fixed stride, or ends for keys of varying length. */
-export class KeyColumn {
+export class KeyRun implements RowKeys {
   readonly stride: number
   data: Uint8Array
   private ends: Uint32Array | undefined
@@ -81,7 +89,7 @@ export function hashKey(bytes: Uint8Array, start: number, end: number, seed: num
   return (h ^ (h >>> 16)) >>> 0
 }
 
-export class KeyIndex {
+export class MemoryIndex {
   /** Per sub-table: pairs of hash and row reference + 1 (0 = empty). */
   private readonly tables: Uint32Array[] = []
   private readonly counts: Uint32Array = new Uint32Array(SUB_TABLES)

@@ -1,0 +1,259 @@
+// engine/committer.ts: from admitted changes to acknowledged commits: one record each, one promise each, one fold per group.
+//
+// A change is applied to its tables when its record enters the log's queue (so that the next admission sees it) and acknowledged when the log says
+// that the group is durable. The catalog follows the durable head only: it is what checkpoints are made of.
+// Invariant: promises resolve in LSN order; after failed() nothing resolves.
+
+import { ClosedError, IdempotencyMismatchError } from '../errors.ts'
+import { ByteWriter, type CommitRecord, encodeCommit, encodeFlush, encodeSchemaRecord, type FlushRecord, hexText, type SchemaRecord, type TableChange } from '../format/index.ts'
+import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
+import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
+import type { RowKeys, TableState, VectorBitmaps } from '../table/index.ts'
+import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
+import { KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+
+const NO_VECTORS: VectorBitmaps = new Map()
+const MAIN_BRANCH = 0
+
+/** One table's part of a commit, with what applying it needs beside the record. */
+export interface AdmittedChange {
+  readonly table: TableState
+  readonly change: TableChange
+  /** Canonical keys of the inline rows, when at hand. */
+  readonly keys?: RowKeys | undefined
+  /** Keys removed, or written without inline rows, as keyText; with `keys` they are all that changed. */
+  readonly touched?: readonly string[] | undefined
+  readonly vectors?: VectorBitmaps | undefined
+}
+
+/** Called with every change as it enters the queue: who tracks writes for conflict checks. */
+export interface ChangeTracker {
+  tracking: boolean
+  changed(lsn: number, admitted: AdmittedChange): void
+}
+
+interface Pending {
+  readonly lsn: number
+  readonly record: StateRecord
+  readonly resolve: (value: never) => void
+  readonly reject: (error: Error) => void
+  readonly value: unknown
+  readonly startedMs: number
+}
+
+class Result implements CommitResult {
+  private readonly number: number
+  private readonly id: Uint8Array
+  private readonly timeMs: number
+  readonly rows: number
+  readonly replayed: boolean
+  constructor(lsn: number, id: Uint8Array, timeMs: number, rows: number, replayed: boolean) {
+    this.number = lsn
+    this.id = id
+    this.timeMs = timeMs
+    this.rows = rows
+    this.replayed = replayed
+  }
+  get lsn(): Lsn {
+    return BigInt(this.number) as Lsn
+  }
+  get writeId(): WriteId {
+    return ulidText(this.id) as WriteId
+  }
+  get time(): Date {
+    return new Date(this.timeMs)
+  }
+  toJSON(): object {
+    return { lsn: String(this.number), writeId: this.writeId, time: this.time, rows: this.rows, replayed: this.replayed }
+  }
+}
+
+export interface CommitterHooks {
+  /** After each group: the new durable head. */
+  durable(head: number): void
+  committed(info: { lsn: number; writeId: Uint8Array; changes: readonly TableChange[]; durationMs: number }): void
+  schemaChanged(lsn: number, tables: readonly string[]): void
+  failed(error: Error): void
+}
+
+export class Committer {
+  private readonly log: CommitLog
+  private readonly state: StoreState
+  private readonly world: World
+  private readonly hooks: CommitterHooks
+  private readonly tracker: ChangeTracker
+  private readonly writer = new ByteWriter(16 * 1024)
+  private readonly record: { kind: LogRecord['kind']; payload: Uint8Array } = { kind: KIND_COMMIT, payload: new Uint8Array(0) }
+  private pending: Pending[] = []
+  private pendingFrom = 0
+  private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
+  private lastTimeMs: number
+  private parent: number
+  private error: Error | undefined
+  /** Highest LSN given out. */
+  submitted: number
+
+  constructor(log: CommitLog, state: StoreState, world: World, tracker: ChangeTracker, hooks: CommitterHooks) {
+    this.log = log
+    this.state = state
+    this.world = world
+    this.hooks = hooks
+    this.tracker = tracker
+    this.lastTimeMs = state.catalog.timeMs
+    this.submitted = state.applied
+    this.parent = state.applied
+    log.listen({ durable: (last) => this.durable(Number(last)), failed: (error) => this.fail(error) })
+  }
+
+  /** Commits given to the log and not acknowledged yet. */
+  get inFlight(): number {
+    return this.pending.length - this.pendingFrom
+  }
+
+  /** The dead handle's error, or undefined. */
+  get failure(): Error | undefined {
+    return this.error
+  }
+
+  assertAlive(): void {
+    if (this.error !== undefined) throw this.error
+  }
+
+  /** The result of the same request made before under this idempotency key, or undefined. @throws IdempotencyMismatchError */
+  replay(key: string, request: Uint8Array): Promise<CommitResult> | CommitResult | undefined {
+    const waiting = this.pendingKeys.get(key)
+    const remembered = this.state.catalog.keys.get(key)
+    const known = waiting?.request ?? remembered?.request
+    if (known === undefined) return undefined
+    if (hexText(known) !== hexText(request)) throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
+    if (waiting !== undefined) return waiting.result.then((r) => ({ lsn: r.lsn, writeId: r.writeId, time: r.time, rows: r.rows, replayed: true }))
+    return new Result(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
+  }
+
+  /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
+  commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array): Promise<CommitResult> {
+    this.assertAlive()
+    const writeId = o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId)
+    const timeMs = this.nextTime()
+    const commit: CommitRecord = {
+      branch: MAIN_BRANCH,
+      parent: this.parent,
+      timeMs,
+      writeId,
+      ...(o?.author === undefined ? {} : { author: o.author }),
+      ...(o?.message === undefined ? {} : { message: o.message }),
+      ...(o?.idempotencyKey === undefined || request === undefined ? {} : { idempotency: { key: o.idempotencyKey, request } }),
+      changes: admitted.length === 1 ? [admitted[0]!.change] : admitted.map((each) => each.change),
+    }
+    this.writer.reset()
+    encodeCommit(this.writer, commit)
+    const lsn = this.submit(KIND_COMMIT)
+    this.parent = lsn
+    for (const each of admitted) {
+      each.table.apply(lsn, each.change, each.vectors ?? NO_VECTORS, each.keys)
+      if (this.tracker.tracking) this.tracker.changed(lsn, each)
+    }
+    const result = this.wait<CommitResult>(lsn, { kind: KIND_COMMIT, commit }, new Result(lsn, writeId, timeMs, rows, false))
+    if (commit.idempotency !== undefined) {
+      const { key } = commit.idempotency
+      this.pendingKeys.set(key, { request: commit.idempotency.request, result })
+      const forget = (): void => void this.pendingKeys.delete(key)
+      result.then(forget, forget)
+    }
+    return result
+  }
+
+  /** Queue a flush; the caller has checked it against the state as it is now. */
+  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs'>): Promise<number> {
+    this.assertAlive()
+    const record: FlushRecord = { ...flush, timeMs: this.nextTime() }
+    this.writer.reset()
+    encodeFlush(this.writer, record)
+    const lsn = this.submit(KIND_FLUSH)
+    table.applyFlush(lsn, record)
+    return this.wait(lsn, { kind: KIND_FLUSH, flush: record }, lsn)
+  }
+
+  /** Queue new tables; `apply` makes them known to admission. */
+  schema(create: SchemaRecord['create'], apply: (lsn: number) => void): Promise<number> {
+    this.assertAlive()
+    const record: SchemaRecord = { timeMs: this.nextTime(), writeId: newUlidBytes(this.world), create }
+    this.writer.reset()
+    encodeSchemaRecord(this.writer, record)
+    const lsn = this.submit(KIND_SCHEMA)
+    apply(lsn)
+    return this.wait(lsn, { kind: KIND_SCHEMA, schema: record }, lsn)
+  }
+
+  /** Resolves when everything queued before is acknowledged. */
+  async drained(): Promise<void> {
+    const last = this.pending.at(-1)
+    if (last === undefined || this.inFlight === 0) return
+    const lsn = this.submitted
+    await new Promise<void>((resolve, reject) => {
+      this.waiters.push({ lsn, resolve, reject })
+    })
+  }
+
+  private readonly waiters: { lsn: number; resolve: () => void; reject: (error: Error) => void }[] = []
+
+  private submit(kind: LogRecord['kind']): number {
+    this.record.kind = kind
+    this.record.payload = this.writer.bytes.subarray(0, this.writer.at)
+    const { last } = this.log.submit([this.record])
+    this.submitted = Number(last)
+    return this.submitted
+  }
+
+  private wait<T>(lsn: number, record: StateRecord, value: T): Promise<T> {
+    const startedMs = this.world.clock.monoMs()
+    return new Promise<T>((resolve, reject) => {
+      this.pending.push({ lsn, record, resolve: resolve as (value: never) => void, reject, value, startedMs })
+    })
+  }
+
+  /** max(now, time of the record before): times in records never decrease. */
+  private nextTime(): number {
+    const now = Math.floor(this.world.clock.nowMs())
+    if (now > this.lastTimeMs) this.lastTimeMs = now
+    return this.lastTimeMs
+  }
+
+  private durable(last: number): void {
+    const { pending, state } = this
+    let at = this.pendingFrom
+    const from = at
+    for (; at < pending.length && pending[at]!.lsn <= last; at++) state.fold(pending[at]!.lsn, pending[at]!.record)
+    this.hooks.durable(last)
+    const now = this.world.clock.monoMs()
+    for (let i = from; i < at; i++) {
+      const { lsn, record, resolve, value, startedMs } = pending[i]!
+      resolve(value as never)
+      if (record.kind === KIND_COMMIT) this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
+      else if (record.kind === KIND_SCHEMA) {
+        const names = record.schema.create.map((schema) => schema.name)
+        this.hooks.schemaChanged(lsn, names)
+      }
+    }
+    this.pendingFrom = at
+    if (at === pending.length) {
+      this.pending = []
+      this.pendingFrom = 0
+    } else if (at > 4096) {
+      this.pending = pending.slice(at)
+      this.pendingFrom = 0
+    }
+    while (this.waiters.length > 0 && this.waiters[0]!.lsn <= last) this.waiters.shift()!.resolve()
+  }
+
+  /** No further commit: the log failed, or the store is closing. */
+  fail(error: Error): void {
+    if (this.error !== undefined) return
+    this.error = error
+    for (let i = this.pendingFrom; i < this.pending.length; i++) this.pending[i]!.reject(error)
+    this.pending = []
+    this.pendingFrom = 0
+    for (const waiter of this.waiters.splice(0)) waiter.reject(error)
+    if (!(error instanceof ClosedError)) this.hooks.failed(error)
+  }
+}

@@ -1,0 +1,130 @@
+// engine/flush.ts: moves the rows of a table's memory layer into fragments, while writers and readers go on.
+//
+//   seal the chunks -> wait until their commits are durable -> gather live rows, by key -> encode on a worker -> write and sync the files
+//   -> one synchronous step: hide what was hidden meanwhile, queue the `flush` record, swap the layer
+//
+// Invariant: the record names only files that are durable, and its rows are exactly the rows that were live in the sealed chunks at that step.
+
+import { deletionVectorName, encodeRowBitmap, type FragmentHides as HideList, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
+import type { DeletionVectorRef } from '../format/index.ts'
+import { concat, filter, sha256, sortIndices, take, type Vec } from '../kernels/index.ts'
+import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type LiveFragment, type MemoryChunk, type TableState } from '../table/index.ts'
+import type { Engine } from './engine.ts'
+import { NOW } from './admission.ts'
+
+/** A fragment with more rows hidden inline than this gets them into a deletion vector file. */
+const VECTOR_ROWS_MIN = 1024
+const LIVE = Number.POSITIVE_INFINITY
+
+export interface FlushResult {
+  readonly rows: number
+  readonly bytes: number
+  readonly lsn: number | undefined
+}
+
+/** Move everything that is in the table's memory layer now. Holds the table's layout lock. */
+export async function flushTable(engine: Engine, table: TableState, signal?: AbortSignal): Promise<FlushResult> {
+  return engine.layoutLock(table).run(async () => {
+    signal?.throwIfAborted()
+    const chunks = table.now.layer.seal().filter((chunk) => chunk.rows > 0)
+    if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
+    const { committer, log } = engine.parts
+    const uptoLsn = committer.submitted
+    await committer.drained()
+    await log.sync()
+    const gathered = gather(table, chunks)
+    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(engine.parts.world.workers, { schema: chunks[0]!.schema, batches: [gathered.batch] })]
+    for (const fragment of encoded) await writeFragment(engine, fragment)
+    const vectors = await writeVectors(engine, table)
+    signal?.throwIfAborted()
+    // A replace meanwhile took the rows away: they are not to come back.
+    if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) return { rows: 0, bytes: 0, lsn: undefined }
+    const last = chunks.at(-1)!
+    const lsn = await committer.flush(table, {
+      tableId: table.id,
+      uptoLsn,
+      uptoRow: last.base + last.rows,
+      fragments: encoded.map((fragment) => fragment.ref),
+      hides: hiddenMeanwhile(chunks, gathered),
+      deletionVectors: vectors.filter(({ fragment, ref }) => fragment.hides.count === ref.hidden).map(({ ref }) => ref),
+    })
+    return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
+  })
+}
+
+interface Gathered {
+  readonly rows: number
+  readonly batch: ColumnBatch
+  /** Per row of the fragment: its row number in the memory layer. */
+  readonly numbers: Float64Array
+}
+
+/** The live rows of the chunks, ascending by key on a keyed table. */
+function gather(table: TableState, chunks: readonly MemoryChunk[]): Gathered {
+  const parts: Vec[][] = []
+  const numbers: number[] = []
+  for (const chunk of chunks) {
+    const { bitmap, count } = chunk.liveAt(NOW, chunk.rows)
+    if (count === 0) continue
+    const vecs = chunk.columns.map((column) => column.view(chunk.rows))
+    parts.push(bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)))
+    for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row] === LIVE) numbers.push(chunk.base + row)
+  }
+  const rows = numbers.length
+  if (rows === 0) return { rows, batch: { length: 0, columns: [] }, numbers: new Float64Array(0) }
+  let columns = parts[0]!.map((_, i) => (parts.length === 1 ? parts[0]![i]! : concat(parts.map((part) => part[i]!))))
+  let order = Float64Array.from(numbers)
+  if (table.keyLayout !== undefined) {
+    const indices = sortIndices(
+      table.keyLayout.parts.map((part) => ({ vec: columns[part.index]!, kind: part.kind })),
+      rows,
+    )
+    columns = columns.map((column) => take(column, indices))
+    order = Float64Array.from(indices, (index) => numbers[index]!)
+  }
+  return { rows, batch: { length: rows, columns }, numbers: order }
+}
+
+/** Rows of the new fragment that were hidden since they were gathered. */
+function hiddenMeanwhile(chunks: readonly MemoryChunk[], { numbers }: Gathered): HideList[] {
+  if (!chunks.some((chunk) => chunk.hidden > 0)) return []
+  const rows: number[] = []
+  const first = chunks[0]!.base
+  const chunkOf: MemoryChunk[] = []
+  for (const chunk of chunks) for (let i = 0; i < chunk.rows; i++) chunkOf.push(chunk)
+  for (let row = 0; row < numbers.length; row++) {
+    const number = numbers[row]!
+    const chunk = chunkOf[number - first]!
+    if (chunk.hiddenAt[number - chunk.base] !== LIVE) rows.push(row)
+  }
+  return rows.length === 0 ? [] : [{ lsn: 0, ordinal: 0, rows: Uint32Array.from(rows) }]
+}
+
+/** The fragment's files, durable under their content addresses. */
+export async function writeFragment(engine: Engine, fragment: EncodedFragment): Promise<FragmentRef> {
+  const { root } = engine.parts
+  await Promise.all([
+    root.put(fragmentName(fragment.ref.digest), fragment.file),
+    ...(fragment.index === undefined ? [] : [root.put(indexName(fragment.index.digest), fragment.index.file)]),
+  ])
+  return fragment.ref
+}
+
+async function writeVectors(engine: Engine, table: TableState): Promise<{ fragment: LiveFragment; ref: DeletionVectorRef }[]> {
+  const catalog = engine.parts.state.catalog.table(table.id)
+  const written: { fragment: LiveFragment; ref: DeletionVectorRef }[] = []
+  for (const fragment of table.now.fragments) {
+    const inline = catalog?.fragments.find((each) => each.lsn === fragment.lsn && each.ordinal === fragment.ordinal)?.hiddenCount ?? 0
+    if (inline < VECTOR_ROWS_MIN) continue
+    written.push({ fragment, ref: await writeVector(engine, fragment, fragment.hides.hiddenAt(NOW)!, fragment.hides.count) })
+  }
+  return written
+}
+
+/** A deletion vector file with exactly these rows. */
+export async function writeVector(engine: Engine, fragment: LiveFragment, hidden: Uint8Array, count: number): Promise<DeletionVectorRef> {
+  const file = encodeRowBitmap(hidden, fragment.ref.rows)
+  const digest = hexText(sha256(file))
+  await engine.parts.root.put(deletionVectorName(digest), file)
+  return { lsn: fragment.lsn, ordinal: fragment.ordinal, digest, bytes: file.length, hidden: count }
+}

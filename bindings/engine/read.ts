@@ -1,0 +1,105 @@
+// engine/read.ts: reads at one LSN: point look-ups and scans over the structures held by a snapshot.
+//
+// Invariant: a ReadPoint holds the structures of its LSN, so nothing that happens later changes what it shows.
+
+import { HistoryUnavailableError } from '../errors.ts'
+import type { ColumnDef } from '../format/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import { type AnyTable, byteSink, createScan, findKey, findKeySync, type LooseScanOptions, type Place, putKeyValue, readPlace, readPlaceSync, type Scan, type Structure, type TableVersion } from '../table/index.ts'
+import type { World } from '../runtime/index.ts'
+import { type Bound, bindTo, tableNotFound } from './bound.ts'
+import type { StoreState } from './state.ts'
+
+export interface ReadContext {
+  readonly world: World
+  readonly sortBytes: number
+  readonly missingColumn: (column: ColumnDef, rows: number) => Vec
+  /** Throws when the store takes no more calls. */
+  readonly check: () => void
+}
+
+export type Row = Record<string, unknown>
+
+/** A state at an LSN, with its structures held. */
+export class ReadPoint {
+  readonly lsn: number
+  private readonly state: StoreState
+  private readonly structures = new Map<number, Structure>()
+  private readonly bounds = new Map<AnyTable, Bound>()
+
+  constructor(state: StoreState, lsn: number) {
+    if (lsn > state.applied) throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
+    this.state = state
+    this.lsn = lsn
+    for (const [id, table] of state.tables) if (table.isAt(lsn)) this.structures.set(id, table.at(lsn))
+  }
+
+  /** @throws TableNotFoundError, SchemaMismatchError */
+  bind(table: AnyTable): Bound {
+    const known = this.bounds.get(table)
+    if (known !== undefined) return known
+    const state = this.state.byName(table.name)
+    if (state === undefined || !this.structures.has(state.id)) throw tableNotFound(table.name)
+    const bound = bindTo(table, state, this.structures.get(state.id)!.schema)
+    this.bounds.set(table, bound)
+    return bound
+  }
+
+  structure(bound: Bound): Structure {
+    return this.structures.get(bound.state.id)!
+  }
+
+  version(bound: Bound): TableVersion {
+    return bound.state.version(this.lsn, this.structure(bound))
+  }
+}
+
+const sink = byteSink(256)
+
+/** Canonical bytes of a key argument. Valid until the next call when `borrowed`. */
+function keyOf(bound: Bound, key: unknown): Uint8Array {
+  sink.at = 0
+  putKeyValue(bound.view, key, sink)
+  return sink.bytes.slice(0, sink.at)
+}
+
+/** The row of a key. A promise only when something must be read first. */
+export function getRow(context: ReadContext, bound: Bound, structure: Structure, lsn: number, key: unknown): Row | undefined | Promise<Row | undefined> {
+  const place = findKey(structure, lsn, keyOf(bound, key))
+  if (place === undefined) return undefined
+  if (place instanceof Promise) return place.then((found) => (found === undefined ? undefined : rowOf(context, bound, structure, found)))
+  return rowOf(context, bound, structure, place)
+}
+
+function rowOf(context: ReadContext, bound: Bound, structure: Structure, place: Place): Row | Promise<Row> {
+  const found = readPlace(structure, place, bound.columns, context.missingColumn)
+  return found instanceof Promise ? found.then(({ vecs, row }) => bound.read(vecs, row)) : bound.read(found.vecs, found.row)
+}
+
+export function getRowSync(context: ReadContext, bound: Bound, structure: Structure, lsn: number, key: unknown): Row | undefined {
+  const place = findKeySync(structure, lsn, keyOf(bound, key))
+  if (place === undefined) return undefined
+  const { vecs, row } = readPlaceSync(structure, place, bound.columns, context.missingColumn)
+  return bound.read(vecs, row)
+}
+
+export function hasRow(bound: Bound, structure: Structure, lsn: number, key: unknown): boolean | Promise<boolean> {
+  const place = findKey(structure, lsn, keyOf(bound, key))
+  return place instanceof Promise ? place.then((found) => found !== undefined) : place !== undefined
+}
+
+export function scanAt(context: ReadContext, table: AnyTable, options: LooseScanOptions, point: () => Promise<ReadPoint>): Scan<AnyTable, Row> {
+  let bound: Bound | undefined
+  return createScan<AnyTable, Row>({
+    view: () => bound!.view,
+    version: async () => {
+      const at = await point()
+      bound = at.bind(table)
+      return at.version(bound)
+    },
+    options,
+    world: context.world,
+    sortBytes: context.sortBytes,
+    check: context.check,
+  })
+}

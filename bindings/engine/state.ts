@@ -1,0 +1,196 @@
+// engine/state.ts: a store's state at one LSN, made by folding the log from a checkpoint: catalog, memory layers, hidden rows.
+//
+// The one road from log to state: an open, a follower, time travel and the change feed all walk it.
+// Invariant: after `applied = n` everything in records 1..n is in it and nothing else.
+
+import { CorruptionError, StoreTooNewError, VarveError } from '../errors.ts'
+import { Catalog, type CatalogTable, type Checkpoint } from '../catalog/index.ts'
+import {
+  ByteReader,
+  type CommitRecord,
+  decodeCommit,
+  DecodeError,
+  decodeEpochRecord,
+  decodeFlush,
+  decodeSchemaRecord,
+  type DeletionVectorRef,
+  type FlushRecord,
+  FRAME_HEADER_BYTES,
+  type SchemaRecord,
+  type TableChange,
+} from '../format/index.ts'
+import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
+import { type TableContext, TableState } from '../table/index.ts'
+
+export const KIND_EPOCH = 1
+export const KIND_COMMIT = 2
+export const KIND_SCHEMA = 3
+export const KIND_FLUSH = 7
+const KIND_AUDIT = 11
+const KIND_OFFSET = 12
+const LENGTH_OFFSET = 8
+const EPOCH_OFFSET = 24
+
+export type StateRecord =
+  | { readonly kind: typeof KIND_EPOCH; readonly epoch: number; readonly exclusive: boolean }
+  | { readonly kind: typeof KIND_COMMIT; readonly commit: CommitRecord }
+  | { readonly kind: typeof KIND_SCHEMA; readonly schema: SchemaRecord }
+  | { readonly kind: typeof KIND_FLUSH; readonly flush: FlushRecord }
+  | { readonly kind: typeof KIND_AUDIT }
+
+export interface StateContext extends TableContext {
+  /** Bitmap of the rows in a deletion vector file, verified. */
+  loadVector(vector: DeletionVectorRef): Promise<Uint8Array>
+}
+
+const NO_VECTORS: ReadonlyMap<string, Uint8Array> = new Map()
+
+export class StoreState {
+  readonly catalog: Catalog
+  readonly tables: Map<number, TableState> = new Map()
+  readonly context: StateContext
+  /** Called for each decoded record before and after it is applied; for the change feed. */
+  observer: ((lsn: number, record: StateRecord, applied: boolean) => void | Promise<void>) | undefined
+
+  private constructor(context: StateContext, catalog: Catalog) {
+    this.context = context
+    this.catalog = catalog
+  }
+
+  /** The state at `end` (default: the head), from the checkpoint, or from the start of the log. */
+  static async load(context: StateContext, log: CommitLog, checkpoint: Checkpoint | undefined, end?: number): Promise<StoreState> {
+    const catalog = checkpoint?.catalog ?? new Catalog()
+    const state = new StoreState(context, catalog)
+    for (const table of catalog.tables.values()) state.tables.set(table.id, await restoreTable(context, table, catalog.lsn))
+    const from = catalog.replayFrom
+    const inlineFrom = new Map([...catalog.tables.values()].map((table) => [table.id, table.inlineFrom]))
+    const folded = catalog.lsn
+    for await (const batch of log.read(BigInt(from) as Lsn, end === undefined ? {} : { end: BigInt(end) as Lsn })) {
+      await state.applyBatch(batch, folded, inlineFrom)
+    }
+    return state
+  }
+
+  get applied(): number {
+    return this.catalog.lsn
+  }
+
+  byName(name: string): TableState | undefined {
+    for (const table of this.tables.values()) if (table.name === name) return table
+    return undefined
+  }
+
+  /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
+  async applyBatch(batch: LogBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      const record = decodeRecord(batch.bytes, offset, lsn)
+      if (lsn <= folded) {
+        if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom)
+      } else {
+        if (this.observer !== undefined) await this.observer(lsn, record, false)
+        const vectors = vectorsOf(record)
+        this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
+        if (this.observer !== undefined) await this.observer(lsn, record, true)
+      }
+      lsn++
+    }
+  }
+
+  private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined): void {
+    for (const change of commit.changes) {
+      const from = inlineFrom?.get(change.tableId) ?? 0
+      if (from > 0 && lsn >= from) this.tables.get(change.tableId)?.applyRows(lsn, change)
+    }
+  }
+
+  applyRecord(lsn: number, record: StateRecord, vectors: ReadonlyMap<string, Uint8Array>): void {
+    try {
+      this.fold(lsn, record)
+      if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) this.tableOf(change, lsn).apply(lsn, change, vectors)
+      if (record.kind === KIND_SCHEMA) for (const schema of record.schema.create) this.tables.set(schema.tableId, TableState.create(this.context, schema, lsn))
+      if (record.kind === KIND_FLUSH) this.tables.get(record.flush.tableId)!.applyFlush(lsn, record.flush)
+      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH) for (const table of this.tables.values()) table.settle(lsn)
+    } catch (cause) {
+      if (cause instanceof VarveError && cause.kind !== 'corrupt') throw cause
+      throw contradiction(lsn, cause)
+    }
+  }
+
+  /** Advance the catalog alone: the tables of a live writer have the change already. */
+  fold(lsn: number, record: StateRecord): void {
+    const { catalog } = this
+    if (record.kind === KIND_COMMIT) catalog.foldCommit(lsn, record.commit)
+    else if (record.kind === KIND_SCHEMA) catalog.foldSchema(lsn, record.schema)
+    else if (record.kind === KIND_FLUSH) catalog.foldFlush(lsn, record.flush)
+    else if (record.kind === KIND_EPOCH) catalog.foldEpoch(lsn, record.epoch, record.exclusive)
+  }
+
+  private tableOf(change: TableChange, lsn: number): TableState {
+    const table = this.tables.get(change.tableId)
+    if (table === undefined) throw new DecodeError(`record ${lsn} changes table ${change.tableId}, which is not there`, 0)
+    return table
+  }
+
+  async loadVectors(refs: readonly DeletionVectorRef[]): Promise<ReadonlyMap<string, Uint8Array>> {
+    const bitmaps = await Promise.all(refs.map((ref) => this.context.loadVector(ref)))
+    return new Map(refs.map((ref, i) => [ref.digest, bitmaps[i]!]))
+  }
+}
+
+async function restoreTable(context: StateContext, table: CatalogTable, lsn: number): Promise<TableState> {
+  const refs = table.fragments.flatMap((fragment) => (fragment.vector === undefined ? [] : [fragment.vector]))
+  const bitmaps = await Promise.all(refs.map((ref) => context.loadVector(ref)))
+  return TableState.restore(context, table, lsn, new Map(refs.map((ref, i) => [ref.digest, bitmaps[i]!])))
+}
+
+function vectorsOf(record: StateRecord): readonly DeletionVectorRef[] | undefined {
+  if (record.kind !== KIND_COMMIT) return undefined
+  let vectors: DeletionVectorRef[] | undefined
+  for (const change of record.commit.changes) if (change.deletionVectors !== undefined) (vectors ??= []).push(...change.deletionVectors)
+  return vectors
+}
+
+/** Decode the frame at `offset`. @throws CorruptionError, StoreTooNewError for a kind this version does not know */
+export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): StateRecord {
+  const kind = bytes[offset + KIND_OFFSET]!
+  const length = u32(bytes, offset + LENGTH_OFFSET)
+  const start = offset + FRAME_HEADER_BYTES
+  const r = new ByteReader(bytes, start, start + length)
+  try {
+    switch (kind) {
+      case KIND_COMMIT:
+        return { kind, commit: decodeCommit(r) }
+      case KIND_SCHEMA:
+        return { kind, schema: decodeSchemaRecord(r) }
+      case KIND_FLUSH:
+        return { kind, flush: decodeFlush(r) }
+      case KIND_EPOCH: {
+        const epoch = decodeEpochRecord(bytes.subarray(start, start + length))
+        return { kind, epoch: epoch.epoch, exclusive: epoch.mode === 'exclusive' }
+      }
+      case KIND_AUDIT:
+        return { kind }
+      default:
+        throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, { details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_FLUSH] } })
+    }
+  } catch (cause) {
+    if (cause instanceof StoreTooNewError) throw cause
+    throw contradiction(lsn, cause)
+  }
+}
+
+export function epochOfFrame(bytes: Uint8Array, offset: number): number {
+  return u32(bytes, offset + EPOCH_OFFSET)
+}
+
+function u32(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
+}
+
+function contradiction(lsn: number, cause: unknown): CorruptionError {
+  return new CorruptionError('log.corrupt', `record ${lsn}: ${cause instanceof Error ? cause.message : String(cause)}`, {
+    details: { file: 'log', lsn: BigInt(lsn) },
+    cause,
+  })
+}

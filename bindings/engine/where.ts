@@ -1,0 +1,178 @@
+// engine/where.ts: writes that read first: update by key and patch, delete by predicate.
+//
+// They retry by themselves: fragments never change, so what was found in them stays found, and the last look at everything else (hidden rows, the memory
+// layer, new fragments) is one synchronous step with the queueing.
+
+import { bitmapAnd, bitmapToIndices } from '../kernels/index.ts'
+import {
+  type AnyTable,
+  byteSink,
+  type CommitResult,
+  type CompiledPredicate,
+  compilePredicate,
+  KeyRun,
+  type LiveFragment,
+  mayMatch,
+  Pace,
+  type Place,
+  type Predicate,
+  putKeyValue,
+  type RowVecs,
+  rowsToBatch,
+  tableFromSchema,
+  type WriteOptions,
+} from '../table/index.ts'
+import { HideSet, NOW, placesOf, READ_ROUNDS } from './admission.ts'
+import { bindTo, type Bound } from './bound.ts'
+import type { AdmittedChange } from './committer.ts'
+import type { Engine } from './engine.ts'
+import { requestDigest } from './request.ts'
+import { keyText } from './tracker.ts'
+import { deleteChange, encodeBatch, inlineChange } from './write-rows.ts'
+
+/** Matching rows of each batch of a fragment; undefined = none in it. */
+type Matches = readonly (Uint8Array | undefined)[]
+
+export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Predicate<any>, o: WriteOptions | undefined): Promise<CommitResult> {
+  const { committer, world, check } = engine.parts
+  const found = new Map<string, Matches>()
+  for (;;) {
+    const bound = engine.binder.bind(table)
+    const compiled = compilePredicate(predicate, bound.view)
+    const request = o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
+    if (request !== undefined) {
+      const replayed = committer.replay(o!.idempotencyKey!, request)
+      if (replayed !== undefined) return replayed
+    }
+    const unseen = bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
+    if (unseen.length === 0) {
+      check()
+      const hides = matchedNow(bound, compiled, found)
+      return committer.commit([deleteChange(bound, hides, undefined)], hides.size, o, request)
+    }
+    const pace = new Pace({ ...o, world, check, table: table.name, phase: 'find', total: undefined })
+    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
+  }
+}
+
+async function matchesOf(fragment: LiveFragment, compiled: CompiledPredicate, pace: Pace): Promise<Matches> {
+  const { ref, reader } = fragment
+  const batches = Math.ceil(ref.rows / ref.batchRows)
+  const matches: (Uint8Array | undefined)[] = Array.from({ length: batches }, () => undefined)
+  if (!mayMatch(compiled, (id) => reader.stats(id), ref.rows)) return matches
+  for (let batch = 0; batch < batches; batch++) {
+    const rows = Math.min(ref.batchRows, ref.rows - batch * ref.batchRows)
+    const vecs = await reader.load(batch, compiled.columns)
+    matches[batch] = compiled.eval(vecs, rows)
+    await pace.step(batch * ref.batchRows)
+  }
+  return matches
+}
+
+function matchedNow(bound: Bound, compiled: CompiledPredicate, found: ReadonlyMap<string, Matches>): HideSet {
+  const hides = new HideSet()
+  const { fragments, layer } = bound.state.now
+  for (const fragment of fragments) {
+    const { batchRows, rows } = fragment.ref
+    found.get(idOf(fragment))!.forEach((bitmap, batch) => {
+      if (bitmap === undefined) return
+      const start = batch * batchRows
+      const n = Math.min(batchRows, rows - start)
+      const live = fragment.hides.liveAt(NOW, start, start + n)
+      const set = hides.rowsOf(fragment.lsn, fragment.ordinal)
+      for (const row of bitmapToIndices(live === undefined ? bitmap : bitmapAnd(bitmap, live, n), n)) set.add(start + row)
+    })
+  }
+  for (const chunk of layer.chunks) {
+    const n = chunk.rows
+    const vecs = bound.state.chunkVecs(chunk, compiled.columns)
+    const bitmap = compiled.eval(vecs, n)
+    const live = chunk.liveAt(NOW, n).bitmap
+    for (const row of bitmapToIndices(live === undefined ? bitmap : bitmapAnd(bitmap, live, n), n)) hides.rows.add(chunk.base + row)
+  }
+  return hides
+}
+
+function idOf(fragment: LiveFragment): string {
+  return `${fragment.lsn}.${fragment.ordinal}`
+}
+
+/** Change columns of rows by key; absent keys are skipped. */
+export function updateRows(engine: Engine, table: AnyTable, patches: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
+  return updateRound(engine, table, patches, o, 0)
+}
+
+function updateRound(engine: Engine, table: AnyTable, patches: readonly object[], o: WriteOptions | undefined, round: number): Promise<CommitResult> {
+  const bound = wholeRows(engine.binder.bind(table))
+  const merged = mergePatches(bound, patches)
+  const request = o?.idempotencyKey === undefined ? undefined : requestDigest('update', bound.state.id, new TextEncoder().encode(stableText(merged.patches)))
+  if (request !== undefined) {
+    const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
+    if (replayed !== undefined) return Promise.resolve(replayed)
+  }
+  const blocking = round >= READ_ROUNDS
+  const places = placesOf(bound.state, merged.keys, blocking)
+  if (places instanceof Promise) return places.then(() => updateRound(engine, table, patches, o, round + 1))
+  const rows = patchedRows(bound, merged.patches, places, blocking)
+  if (rows instanceof Promise) return rows.then(() => updateRound(engine, table, patches, o, round + 1))
+  const hides = new HideSet()
+  for (const place of places) if (place !== undefined) hides.add(place)
+  const change = updateChange(bound, rows, hides)
+  return engine.parts.committer.commit([change], rows.length, o, request)
+}
+
+function updateChange(bound: Bound, rows: readonly object[], hides: HideSet): AdmittedChange {
+  if (rows.length === 0) return deleteChange(bound, new HideSet(), [])
+  const encoded = encodeBatch(bound, rowsToBatch(bound.view, rows))
+  return inlineChange(bound, 'upsert', { rows: encoded.rows, bytes: encoded.body, start: 0, end: encoded.body.length }, encoded.keys, hides)
+}
+
+/** A view of every stored column, so that columns that the code does not name keep their values. */
+export function wholeRows(bound: Bound): Bound {
+  return bound.view.columns.length === bound.view.schema.columns.length ? bound : bindTo(tableFromSchema(bound.view.schema), bound.state)
+}
+
+interface MergedPatches {
+  readonly keys: KeyRun
+  /** One per key: the patches of that key, later ones over earlier ones. */
+  readonly patches: readonly Record<string, unknown>[]
+}
+
+function mergePatches(bound: Bound, patches: readonly object[]): MergedPatches {
+  const keys = new KeyRun(bound.state.keyLayout?.stride ?? 0)
+  const byKey = new Map<string, Record<string, unknown>>()
+  const sink = byteSink(64)
+  for (const patch of patches as readonly Record<string, unknown>[]) {
+    sink.at = 0
+    putKeyValue(bound.view, Object.fromEntries(bound.view.key.map((column) => [column.name, patch[column.name]])), sink)
+    const text = keyText(sink.bytes, 0, sink.at)
+    const before = byKey.get(text)
+    if (before === undefined) {
+      keys.push(sink.bytes, 0, sink.at)
+      byKey.set(text, defined(patch))
+    } else Object.assign(before, defined(patch))
+  }
+  return { keys, patches: [...byKey.values()] }
+}
+
+function defined(patch: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined))
+}
+
+/** The rows found, with their patches; a promise when columns must be read first. */
+function patchedRows(bound: Bound, patches: readonly object[], places: readonly (Place | undefined)[], blocking: boolean): object[] | Promise<unknown> {
+  const rows: object[] = []
+  let waits: Promise<RowVecs>[] | undefined
+  places.forEach((place, i) => {
+    if (place === undefined) return
+    const found = bound.state.readPlace(place, bound.columns, blocking)
+    if (found instanceof Promise) (waits ??= []).push(found)
+    else rows.push({ ...bound.read(found.vecs, found.row), ...patches[i] })
+  })
+  return waits === undefined ? rows : Promise.all(waits)
+}
+
+function stableText(value: unknown): string {
+  return JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v instanceof Uint8Array ? [...v] : v))
+}
+

@@ -1,0 +1,56 @@
+// store/identity.ts: the file VARVE: format version, store id, created at, attempt id; written once, last, by put-if-absent.
+//
+// JSON with a check over its other fields, so that a flipped bit is told from another format.
+
+import { CorruptionError, StoreTooNewError } from '../errors.ts'
+import { hexBytes, hexText } from '../format/index.ts'
+import { sha256 } from '../kernels/index.ts'
+
+export const IDENTITY_NAME = 'VARVE'
+const FORMAT = 1
+
+export interface Identity {
+  readonly format: number
+  /** 16 bytes as 32 hex digits. */
+  readonly storeId: string
+  readonly createdMs: number
+  readonly attempt: string
+}
+
+export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array): Uint8Array {
+  const identity: Identity = { format: FORMAT, storeId: hexText(storeId), createdMs, attempt: hexText(attempt) }
+  return new TextEncoder().encode(`${JSON.stringify({ ...identity, check: checkOf(identity) }, undefined, 2)}\n`)
+}
+
+/** @throws CorruptionError, StoreTooNewError */
+export function decodeIdentity(bytes: Uint8Array): Identity {
+  let parsed: Partial<Identity> & { check?: unknown }
+  try {
+    parsed = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as Partial<Identity> & { check?: unknown }
+  } catch (cause) {
+    throw damaged('not JSON', cause)
+  }
+  if (typeof parsed.format === 'number' && parsed.format > FORMAT) {
+    throw new StoreTooNewError(`the store has format ${parsed.format}; this version reads up to ${FORMAT}`, { details: { found: parsed.format, supported: FORMAT } })
+  }
+  const identity: Identity = {
+    format: Number(parsed.format),
+    storeId: String(parsed.storeId),
+    createdMs: Number(parsed.createdMs),
+    attempt: String(parsed.attempt),
+  }
+  if (parsed.check !== checkOf(identity)) throw damaged('its check fails')
+  return identity
+}
+
+export function storeIdBytes(identity: Identity): Uint8Array {
+  return hexBytes(identity.storeId)
+}
+
+function checkOf(identity: Identity): string {
+  return hexText(sha256(new TextEncoder().encode(JSON.stringify([identity.format, identity.storeId, identity.createdMs, identity.attempt])))).slice(0, 32)
+}
+
+function damaged(reason: string, cause?: unknown): CorruptionError {
+  return new CorruptionError('log.corrupt', `${IDENTITY_NAME}: ${reason}`, { details: { file: IDENTITY_NAME, offset: 0 }, ...(cause === undefined ? {} : { cause }) })
+}

@@ -1,0 +1,88 @@
+// table/point-read.ts: where a key's row is: memory layer, else the fragments newest first; no promise and no I/O when everything asked is in memory.
+//
+// Invariant: at one LSN a key has at most one live row, and a fragment holds a key at most once.
+
+import type { ColumnDef } from '../format/index.ts'
+import { xxh3 } from '../kernels/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import type { LiveFragment, Structure } from './table-state.ts'
+
+/** A live row: in the memory layer (`fragment` undefined, `row` = row number), or in a fragment. */
+export interface Place {
+  readonly fragment: LiveFragment | undefined
+  readonly row: number
+}
+
+/** The row of `key` (canonical bytes) as readers at `lsn` see it. A promise only when an index or a column must be read first. */
+export function findKey(structure: Structure, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
+  const row = structure.layer.find(key, 0, key.length, lsn)
+  if (row >= 0) return { fragment: undefined, row }
+  const { fragments } = structure
+  if (fragments.length === 0) return undefined
+  return findInFragments(fragments, fragments.length - 1, lsn, key)
+}
+
+function findInFragments(fragments: readonly LiveFragment[], from: number, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
+  let hash: { lo: number; hi: number } | undefined
+  for (let i = from; i >= 0; i--) {
+    const fragment = fragments[i]!
+    if (!fragment.reader.mayHold(key)) continue
+    hash ??= xxh3(key)
+    const row = fragment.reader.lookup(hash.lo, hash.hi, key)
+    if (typeof row !== 'number') return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key)))
+    if (isLive(fragment, row, lsn)) return { fragment, row }
+  }
+  return undefined
+}
+
+function isLive(fragment: LiveFragment, row: number, lsn: number): boolean {
+  return row >= 0 && !fragment.hides.isHidden(row, lsn)
+}
+
+/** The same, blocking: memory and local roots. */
+export function findKeySync(structure: Structure, lsn: number, key: Uint8Array): Place | undefined {
+  const row = structure.layer.find(key, 0, key.length, lsn)
+  if (row >= 0) return { fragment: undefined, row }
+  let hash: { lo: number; hi: number } | undefined
+  for (let i = structure.fragments.length - 1; i >= 0; i--) {
+    const fragment = structure.fragments[i]!
+    if (!fragment.reader.mayHold(key)) continue
+    hash ??= xxh3(key)
+    const found = fragment.reader.lookupSync(hash.lo, hash.hi, key)
+    if (isLive(fragment, found, lsn)) return { fragment, row: found }
+  }
+  return undefined
+}
+
+/** The columns that hold a place's row, and its row in them. */
+export interface RowVecs {
+  readonly vecs: readonly Vec[]
+  readonly row: number
+}
+
+export function readPlace(structure: Structure, place: Place, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs | Promise<RowVecs> {
+  const { fragment, row } = place
+  if (fragment === undefined) return readLayer(structure, row, columns, missing)
+  const { batchRows } = fragment.ref
+  const batch = Math.floor(row / batchRows)
+  const at = row - batch * batchRows
+  if (fragment.reader.ready(batch, columns)) return { vecs: fragment.reader.loadSync(batch, columns), row: at }
+  return fragment.reader.load(batch, columns).then((vecs) => ({ vecs, row: at }))
+}
+
+export function readPlaceSync(structure: Structure, place: Place, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs {
+  const { fragment, row } = place
+  if (fragment === undefined) return readLayer(structure, row, columns, missing)
+  const { batchRows } = fragment.ref
+  const batch = Math.floor(row / batchRows)
+  return { vecs: fragment.reader.loadSync(batch, columns), row: row - batch * batchRows }
+}
+
+function readLayer(structure: Structure, row: number, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs {
+  const chunk = structure.layer.chunkOf(row)
+  const vecs = columns.map((column) => {
+    const at = chunk.schema.columns.findIndex((candidate) => candidate.id === column.id)
+    return at < 0 ? missing(column, chunk.rows) : chunk.columns[at]!.raw()
+  })
+  return { vecs, row: row - chunk.base }
+}

@@ -1,0 +1,243 @@
+// table/table-state.ts: one table as writers and readers of this process see it: memory layer, fragments and who hid which row, at every readable LSN.
+//
+// Changes are applied when they enter the log's queue, under the LSN they were given; readers look at or below the durable head, so what is not
+// durable yet is invisible to them and present for admission. Structures (which fragments, which layer) are replaced, rows are stamped.
+// Invariant: version(lsn) for lsn >= the last settle() shows exactly the rows of the log's prefix up to lsn.
+
+import { assert } from '../assert.ts'
+import type { CatalogTable } from '../catalog/index.ts'
+import type { ColumnDef, FlushRecord, FragmentHides as HideList, FragmentRef, TableChange, TableSchema } from '../format/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import type { SourceGroup, TableVersion } from './batch.ts'
+import { FragmentHides } from './fragment-hides.ts'
+import { fragmentGroup } from './fragment-group.ts'
+import type { FragmentReader } from './fragment-reader.ts'
+import type { RowKeys } from './memory-index.ts'
+import { KeyLayout } from './key-layout.ts'
+import { type MemoryChunk, MemoryLayer } from './memory-layer.ts'
+import { type Place, readPlace, readPlaceSync, type RowVecs } from './point-read.ts'
+
+export interface LiveFragment {
+  readonly lsn: number
+  readonly ordinal: number
+  readonly ref: FragmentRef
+  readonly hides: FragmentHides
+  readonly reader: FragmentReader
+}
+
+/** Which files and which layer hold the table from `lsn` on. */
+export interface Structure {
+  readonly lsn: number
+  readonly schema: TableSchema
+  readonly layer: MemoryLayer
+  readonly fragments: readonly LiveFragment[]
+}
+
+/** What a table needs of its store. */
+export interface TableContext {
+  readonly seed: number
+  readerOf(ref: FragmentRef, table: TableState): FragmentReader
+  /** A column of rows older than it: its default or nulls. */
+  missingColumn(column: ColumnDef, rows: number): Vec
+}
+
+/** Decoded deletion vectors by digest: bitmaps of hidden rows, read before the change that names them is applied. */
+export type VectorBitmaps = ReadonlyMap<string, Uint8Array>
+
+export class TableState {
+  readonly id: number
+  readonly name: string
+  readonly keyLayout: KeyLayout | undefined
+  private readonly context: TableContext
+  private readonly schemas = new Map<number, TableSchema>()
+  private structures: Structure[]
+  /** Last record that changed rows or definition, queued ones included. */
+  lastLsn: number
+
+  private constructor(context: TableContext, schemas: readonly TableSchema[], lsn: number, lastLsn: number, nextRow: number) {
+    const schema = schemas.at(-1)!
+    this.id = schema.tableId
+    this.name = schema.name
+    this.context = context
+    this.lastLsn = lastLsn
+    for (const each of schemas) this.schemas.set(each.version, each)
+    this.keyLayout = KeyLayout.of(schema)
+    this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, this.keyLayout, context.seed), fragments: [] }]
+  }
+
+  static create(context: TableContext, schema: TableSchema, lsn: number): TableState {
+    return new TableState(context, [schema], lsn, lsn, 0)
+  }
+
+  /** From a checkpoint; rows of the memory layer are added by replay. */
+  static restore(context: TableContext, table: CatalogTable, lsn: number, vectors: VectorBitmaps): TableState {
+    const state = new TableState(context, table.schemas, lsn, table.lastLsn, table.flushedRow)
+    const fragments = table.fragments.map((fragment) => {
+      const hidden = merged(fragment.hidden, fragment.vector === undefined ? undefined : vectors.get(fragment.vector.digest))
+      const count = fragment.hiddenCount + (fragment.vector?.hidden ?? 0)
+      return state.live(fragment.lsn, fragment.ordinal, fragment.ref, new FragmentHides(fragment.ref.rows, hidden, count))
+    })
+    state.structures = [{ ...state.structures[0]!, fragments }]
+    return state
+  }
+
+  /** As of the last change, durable or not. */
+  get now(): Structure {
+    return this.structures.at(-1)!
+  }
+
+  get schema(): TableSchema {
+    return this.now.schema
+  }
+
+  schemaOf(version: number): TableSchema {
+    const schema = this.schemas.get(version)
+    assert(schema !== undefined, 'a schema version of the table', version)
+    return schema
+  }
+
+  /** The table was there at `lsn`, which is not below the last settle(). */
+  isAt(lsn: number): boolean {
+    return this.structures[0]!.lsn <= lsn
+  }
+
+  at(lsn: number): Structure {
+    for (let i = this.structures.length - 1; i >= 0; i--) if (this.structures[i]!.lsn <= lsn) return this.structures[i]!
+    throw new Error(`table ${this.name} has no structure at ${lsn}`)
+  }
+
+  /** Structures below the newest one that `head` sees are nobody's but their holders'. */
+  settle(head: number): void {
+    while (this.structures.length > 1 && this.structures[1]!.lsn <= head) this.structures.shift()
+  }
+
+  /** Apply the change of record `lsn`. `keys`: the inline rows' canonical keys, when at hand. */
+  apply(lsn: number, change: TableChange, vectors: VectorBitmaps, keys?: RowKeys): void {
+    this.lastLsn = lsn
+    if (change.op === 'replace') {
+      const { layer, schema } = this.now
+      this.push({ lsn, schema, layer: new MemoryLayer(layer.next, this.keyLayout, this.context.seed), fragments: [] })
+    }
+    if (change.fragments !== undefined && change.fragments.length > 0) this.addFragments(lsn, change.fragments)
+    for (const vector of change.deletionVectors ?? []) {
+      const fragment = this.fragment(vector.lsn === 0 ? lsn : vector.lsn, vector.ordinal)
+      fragment.hides.hide(fresh(vectors.get(vector.digest)!, fragment.hides.hiddenAt(lsn), fragment.ref.rows), lsn)
+    }
+    for (const hide of change.hides ?? []) this.hide(lsn, hide)
+    const { layer } = this.now
+    if (change.hideRows !== undefined) for (let i = 0; i < change.hideRows.length; i++) layer.hide(change.hideRows[i]!, lsn)
+    if (change.inline !== undefined && change.inline.rows > 0) {
+      const { bytes, start, end, rows } = change.inline
+      layer.appendInline({ bytes, at: start, end }, rows, lsn, this.schemaOf(change.schemaVersion), keys)
+    }
+  }
+
+  /** Only what fills the memory layer: for records that a checkpoint has folded already. */
+  applyRows(lsn: number, change: TableChange): void {
+    const { layer } = this.now
+    if (change.hideRows !== undefined) for (let i = 0; i < change.hideRows.length; i++) if (layer.has(change.hideRows[i]!)) layer.hide(change.hideRows[i]!, lsn)
+    if (change.inline !== undefined && change.inline.rows > 0) {
+      const { bytes, start, end, rows } = change.inline
+      layer.appendInline({ bytes, at: start, end }, rows, lsn, this.schemaOf(change.schemaVersion))
+    }
+  }
+
+  applyFlush(lsn: number, record: FlushRecord): void {
+    const { layer, schema } = this.now
+    const moved = new Set<MemoryChunk>(layer.chunks.filter((chunk) => chunk.base + chunk.rows <= record.uptoRow))
+    // The writer cuts where a chunk ends; a follower's chunks end elsewhere: it hides the moved rows of the chunk that stays.
+    layer.hideBelow(record.uptoRow, moved, lsn)
+    this.push({ lsn, schema, layer: layer.without(moved), fragments: this.now.fragments.map(forked) })
+    this.addFragments(lsn, record.fragments)
+    for (const vector of record.deletionVectors) {
+      const { count } = this.fragment(vector.lsn, vector.ordinal).hides
+      assert(count === vector.hidden, 'a vector of a flush holds what is hidden already', { hidden: count, stated: vector.hidden })
+    }
+    for (const hide of record.hides) this.hide(lsn, hide)
+  }
+
+  version(lsn: number, structure: Structure = this.at(lsn)): TableVersion {
+    const groups: SourceGroup[] = []
+    for (const { lsn: born, ordinal, ref, hides, reader } of structure.fragments) {
+      groups.push(fragmentGroup(reader, `${born}.${ordinal}`, (start, end) => hides.liveAt(lsn, start, end), ref.rows - hides.countAt(lsn)))
+    }
+    const memory = structure.layer.group(lsn, (column, rows) => this.context.missingColumn(column, rows))
+    if (memory.rows > 0) groups.push(memory)
+    let liveRows: number | undefined
+    return {
+      lsn: BigInt(lsn),
+      schema: structure.schema,
+      get liveRows() {
+        return (liveRows ??= groups.reduce((sum, group) => sum + group.liveRows, 0))
+      },
+      groups,
+    }
+  }
+
+  fragment(lsn: number, ordinal: number): LiveFragment {
+    for (const fragment of this.now.fragments) if (fragment.lsn === lsn && fragment.ordinal === ordinal) return fragment
+    throw new Error(`table ${this.name} has no fragment ${lsn}.${ordinal}`)
+  }
+
+  /** Live rows with everything queued. */
+  liveRowsNow(): number {
+    const { fragments, layer } = this.now
+    let rows = layer.liveRows
+    for (const fragment of fragments) rows += fragment.ref.rows - fragment.hides.count
+    return rows
+  }
+
+  /** Columns of a chunk of the memory layer as it is now. */
+  chunkVecs(chunk: MemoryChunk, columns: readonly ColumnDef[]): readonly Vec[] {
+    return columns.map((column) => {
+      const at = chunk.schema.columns.findIndex((candidate) => candidate.id === column.id)
+      return at < 0 ? this.context.missingColumn(column, chunk.rows) : chunk.columns[at]!.view(chunk.rows)
+    })
+  }
+
+  readPlace(place: Place, columns: readonly ColumnDef[], blocking: boolean): RowVecs | Promise<RowVecs> {
+    const missing = (column: ColumnDef, rows: number): Vec => this.context.missingColumn(column, rows)
+    return blocking ? readPlaceSync(this.now, place, columns, missing) : readPlace(this.now, place, columns, missing)
+  }
+
+  private hide(lsn: number, hide: HideList): void {
+    const fragment = this.fragment(hide.lsn === 0 ? lsn : hide.lsn, hide.ordinal)
+    fragment.hides.hide(hide.rows, lsn)
+    if (fragment.hides.isLong) this.push({ ...this.now, lsn, fragments: this.now.fragments.map((each) => (each === fragment ? forked(each) : each)) })
+  }
+
+  private addFragments(lsn: number, refs: readonly FragmentRef[]): void {
+    const added = refs.map((ref, ordinal) => this.live(lsn, ordinal, ref, new FragmentHides(ref.rows)))
+    this.push({ ...this.now, lsn, fragments: [...this.now.fragments, ...added] })
+  }
+
+  private live(lsn: number, ordinal: number, ref: FragmentRef, hides: FragmentHides): LiveFragment {
+    return { lsn, ordinal, ref, hides, reader: this.context.readerOf(ref, this) }
+  }
+
+  private push(structure: Structure): void {
+    if (this.now.lsn === structure.lsn) this.structures[this.structures.length - 1] = structure
+    else this.structures.push(structure)
+  }
+}
+
+function forked(fragment: LiveFragment): LiveFragment {
+  return { ...fragment, hides: fragment.hides.fork() }
+}
+
+function merged(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined || b === undefined) return (a ?? b)?.slice()
+  const both = a.slice()
+  for (let i = 0; i < both.length; i++) both[i]! |= b[i] ?? 0
+  return both
+}
+
+/** Rows of `vector` that `hidden` does not hold yet, ascending. */
+function fresh(vector: Uint8Array, hidden: Uint8Array | undefined, rows: number): Uint32Array {
+  const list: number[] = []
+  for (let row = 0; row < rows; row++) {
+    const bit = 1 << (row & 7)
+    if ((vector[row >> 3]! & bit) !== 0 && (hidden === undefined || (hidden[row >> 3]! & bit) === 0)) list.push(row)
+  }
+  return Uint32Array.from(list)
+}
