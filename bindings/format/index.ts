@@ -26,6 +26,8 @@ export type { ArrowBatch, ArrowContent, DecompressBuffer } from './arrow-read.ts
 export { ArrowStreamWriter, ArrowWriter, BATCH_ROWS, bitsOf, codesOf, countOnes, rowsOf, withCodeWidth } from './arrow-write.ts'
 export type { ArrowWriterOptions, CompressBuffer, Page } from './arrow-write.ts'
 export { decodeRowBitmap, decodeRowSet, encodeRowBitmap, encodeRowSet, rowsOfBitmap } from './deletion-vector.ts'
+export { decodePageDirectory, encodePageDirectory, PAGES_KEY } from './page-directory.ts'
+export type { CheckedPage, PageDirectory, PageStats } from './page-directory.ts'
 export { hasCheck, writeCheck, xxh3Bytes } from './self-check.ts'
 export { decodeSchemaRecord, encodeSchemaRecord } from './schema-record.ts'
 export type { SchemaRecord } from './schema-record.ts'

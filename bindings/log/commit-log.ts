@@ -9,6 +9,13 @@ export type Epoch = bigint & { readonly [epochBrand]: 'Epoch' }
 /** 32 bytes. */
 export type Digest = Uint8Array & { readonly [digestBrand]: 'Digest' }
 
+/** A plain number or bigint as an LSN. @throws RangeError below 0 or when it is no integer */
+export function lsn(n: number | bigint): Lsn {
+  const value = BigInt(n)
+  if (value < 0n) throw new RangeError(`an LSN is not negative: ${value}`)
+  return value as Lsn
+}
+
 export type RecordKind = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12
 
 export interface LogRecord {
@@ -41,6 +48,11 @@ export interface LogListener {
   durable(last: Lsn): void
   /** The handle is dead: poisoned or fenced. Nothing after the last durable() call was acknowledged. */
   failed(error: Error): void
+  /**
+   * There was no room for a segment: every record from `first` on was taken back before any byte of it was written, and `first` is the next LSN again.
+   * The handle lives on. A listener without it is told `failed` instead, and the handle is dead.
+   */
+  rejected?(first: Lsn, error: Error): void
 }
 
 export interface Pin {

@@ -1,0 +1,73 @@
+// log/clean.ts: the clean-close marker: "the log reaches at least this far, with this digest" (log.md section 2).
+//
+// Invariant: written only after the footer it names is synced and the LOCK was ours; never removed, only replaced by the next clean close.
+import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
+import type { Root } from '../root/index.ts'
+
+import { fromHex, toHex } from './digest.ts'
+import { decodeSealed, encodeSealed } from './sealed-json.ts'
+
+export const CLEAN_NAME = 'CLEAN'
+const FORMAT = 1
+
+export interface CleanMark {
+  readonly storeId: Uint8Array
+  readonly lsn: number
+  /** Records in the last segment. */
+  readonly count: number
+  /** digestAt(lsn). */
+  readonly digest: Uint8Array
+  /** Name of the last segment. */
+  readonly segment: string
+  /** Its length, footer included. */
+  readonly bytes: number
+}
+
+export function encodeClean(mark: CleanMark): Uint8Array<ArrayBuffer> {
+  return encodeSealed({
+    format: FORMAT,
+    storeId: toHex(mark.storeId),
+    lsn: mark.lsn,
+    count: mark.count,
+    digest: toHex(mark.digest),
+    segment: mark.segment,
+    bytes: mark.bytes,
+  })
+}
+
+/** @throws CorruptionError when the bytes are no mark; StoreTooNewError for a newer format */
+export function decodeClean(bytes: Uint8Array): CleanMark {
+  const fields = decodeSealed(bytes)
+  if (fields === undefined) throw garbage('its check does not match')
+  const { format, lsn, count, segment, bytes: length } = fields
+  if (format !== FORMAT) {
+    throw new StoreTooNewError(`CLEAN has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
+  }
+  const storeId = fromHex(fields['storeId'], 16)
+  const digest = fromHex(fields['digest'], 32)
+  if (storeId === undefined || digest === undefined || typeof segment !== 'string' || !isCount(lsn) || !isCount(count) || !isCount(length)) {
+    throw garbage('a field is missing')
+  }
+  return { storeId, lsn, count, digest, segment, bytes: length }
+}
+
+/** The mark of the last clean close, if there was one. */
+export async function readClean(root: Root): Promise<CleanMark | undefined> {
+  try {
+    return decodeClean((await root.get(CLEAN_NAME)).bytes)
+  } catch (error) {
+    if (error instanceof StorageError && error.class === 'notFound') return undefined
+    throw error
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function garbage(why: string): CorruptionError {
+  return new CorruptionError('log.corrupt', `CLEAN: ${why}`, {
+    details: { file: CLEAN_NAME, offset: 0 },
+    hint: 'Run varve repair, which removes it after verifying the footer of the newest segment.',
+  })
+}

@@ -1,0 +1,347 @@
+// log/read-only-log.ts: a handle that reads beside a writer of another process (log.md section 4, "Read-only handles").
+//
+// No LOCK, no epoch, no writes. It believes the newest segment only up to the last whole append, and after a look at the LOCK: while a later owner may be at
+// work, only what the writer itself called synced. Invariant: the torn tail of a live writer is never damage, late bytes of a fenced one never are records.
+import { ClosedError, CorruptionError, ReadOnlyError, StorageError } from '../errors.ts'
+import type { Root } from '../root/index.ts'
+import type { TimerHandle, World } from '../runtime/index.ts'
+
+import { readClean } from './clean.ts'
+import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
+import { digestOf, examine, type Examined, type Floor, headOf, listSegments } from './examine.ts'
+import { observeLock } from './lock.ts'
+import { Reclaim } from './reclaim.ts'
+import { corrupt, readSegment, scanSegment, type SegmentScan, unavailable } from './segment-reader.ts'
+import { type DigestPoint, type SegmentInfo, SegmentList } from './segment-list.ts'
+import { STOP } from './tail.ts'
+import { Wakeups } from './wakeups.ts'
+
+const AGAIN_MS = 10
+const OPEN_TRIES = 50
+const POLL_MS_MIN = 10
+const POLL_MS_MAX = 200
+
+export interface ReadOnlyOptions {
+  readonly world: World
+  readonly storeId: Uint8Array
+  readonly floors: readonly Floor[]
+  readonly follow: boolean
+}
+
+export class ReadOnlyLog implements CommitLog {
+  readonly epoch: Epoch = 0n as Epoch
+  readonly readOnly = true as const
+  readonly #root: Root
+  readonly #o: ReadOnlyOptions
+  readonly #listeners: LogListener[] = []
+  readonly #reclaim = new Reclaim()
+  readonly #wakeups = new Wakeups()
+  #segments: SegmentList
+  #head: number
+  #refreshing: Promise<number> | undefined
+  #timer: TimerHandle | undefined
+  #pollMs = POLL_MS_MIN
+  #closed = false
+  #failed: Error | undefined
+
+  static async open(root: Root, o: ReadOnlyOptions): Promise<ReadOnlyLog> {
+    const log = new ReadOnlyLog(root, o, await examineBeside(root, o))
+    if (o.follow) log.#arm()
+    return log
+  }
+
+  constructor(root: Root, o: ReadOnlyOptions, at: Examined) {
+    this.#root = root
+    this.#o = o
+    this.#segments = at.segments
+    this.#head = at.lastLsn
+  }
+
+  get head(): Lsn {
+    return BigInt(this.#head) as Lsn
+  }
+
+  get durableHead(): Lsn {
+    return this.head
+  }
+
+  get submitted(): Lsn {
+    return this.head
+  }
+
+  get tail(): Lsn {
+    return BigInt(this.#segments.tail) as Lsn
+  }
+
+  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
+    return this.#segments.lineage().map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  }
+
+  get bytes(): number {
+    return this.#segments.bytes
+  }
+
+  get segments(): number {
+    return this.#segments.all.length
+  }
+
+  listen(listener: LogListener): void {
+    this.#listeners.push(listener)
+  }
+
+  submit(): Submission {
+    throw new ReadOnlyError('the log was opened for reading only')
+  }
+
+  async append(): Promise<Submission> {
+    return this.submit()
+  }
+
+  async trim(): Promise<Lsn> {
+    throw new ReadOnlyError('the log was opened for reading only')
+  }
+
+  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
+    const end = o.end === undefined ? this.#head : Math.min(Number(o.end), this.#head)
+    yield* this.#readFrom(Number(start), end, o.signal)
+  }
+
+  async *tailing(start: Lsn, o: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
+    let at = Number(start)
+    for (;;) {
+      o.signal.throwIfAborted()
+      this.#check()
+      for await (const batch of this.#readFrom(at, this.#head, o.signal)) {
+        yield batch
+        at = Number(batch.last)
+      }
+      if (at < this.#head) continue
+      if (this.#o.follow) await this.#wakeups.wait(o.signal)
+      else if ((await this.refresh()) <= BigInt(at)) await this.#o.world.timers.sleep(POLL_MS_MIN, o.signal)
+    }
+  }
+
+  async digestAt(lsn: Lsn): Promise<Digest> {
+    this.#check()
+    const at = Number(lsn)
+    if (at < this.#segments.tail || at > this.#head) throw unavailable(at, this.#segments.tail, this.#head)
+    return this.#orMoved(at, () => digestOf(this.#root, this.#segments, at, { lsn: -1, digest: new Uint8Array(32) as Digest }))
+  }
+
+  async refresh(): Promise<Lsn> {
+    this.#check()
+    const before = this.#head
+    this.#refreshing ??= this.#look().finally(() => (this.#refreshing = undefined))
+    const head = await this.#refreshing
+    if (head > before) this.#tell()
+    return BigInt(head) as Lsn
+  }
+
+  pin(start: Lsn, owner: string): Promise<Pin> {
+    return this.#reclaim.pin(start, owner, () => this.#segments.tail)
+  }
+
+  async sync(): Promise<Lsn> {
+    return this.head
+  }
+
+  async close(): Promise<void> {
+    this.closeSync()
+    await this.#refreshing?.catch(() => {})
+  }
+
+  closeSync(): void {
+    this.#closed = true
+    if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer)
+    this.#wakeups.wake()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #told = 0
+  #tell(): void {
+    if (this.#head <= this.#told) return
+    this.#told = this.#head
+    const lsn = this.head
+    for (const listener of this.#listeners) listener.durable(lsn)
+    this.#wakeups.wake()
+  }
+
+  #arm(): void {
+    if (this.#closed || this.#failed !== undefined) return
+    this.#timer = this.#o.world.timers.set(this.#pollMs, () => {
+      const before = this.#head
+      this.refresh().then(
+        () => {
+          this.#pollMs = this.#head > before ? POLL_MS_MIN : Math.min(POLL_MS_MAX, this.#pollMs * 2)
+          this.#arm()
+        },
+        (error: unknown) => this.#fail(error),
+      )
+    })
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed) return
+    this.#failed = error as Error
+    for (const listener of this.#listeners) listener.failed(this.#failed)
+    this.#wakeups.wake()
+  }
+
+  /** Reads on where the last look stopped. @returns the head afterwards */
+  async #look(): Promise<number> {
+    for (;;) {
+      const newest = this.#segments.newest
+      const names = await listSegments(this.#root)
+      this.#forget(names[0]?.firstLsn ?? 1)
+      const successor = names.find(({ firstLsn }) => newest === undefined || firstLsn > newest.firstLsn)
+      // Only when no later segment has a name is what lies behind our head in this one perhaps the log's.
+      if (newest !== undefined && !(successor !== undefined && successor.firstLsn === this.#head + 1)) {
+        const seen = await this.#extend(newest, successor?.firstLsn)
+        if (!seen) return this.#head
+      }
+      if (successor === undefined) return this.#head
+      await this.#enter(successor.name, successor.firstLsn)
+    }
+  }
+
+  /** Takes in what the newest segment holds by now. @returns false when the look must be repeated later */
+  async #extend(info: SegmentInfo, nextFirst: number | undefined): Promise<boolean> {
+    let scan: SegmentScan
+    try {
+      const file = await this.#root.segment(info.name, { open: 'read' })
+      try {
+        const until = nextFirst === undefined ? {} : { until: nextFirst - 1 }
+        scan = await scanSegment(file, info, { start: { offset: info.used, lsn: info.lastLsn + 1 }, ...until })
+      } finally {
+        await file.close()
+      }
+    } catch (error) {
+      if (error instanceof StorageError && error.class === 'notFound') return false
+      throw error
+    }
+    let [lsn, used] = [scan.wholeLsn, scan.wholeEnd]
+    if (nextFirst === undefined) {
+      const lock = await observeLock(this.#root, this.#o.world)
+      if (lock.number > info.epoch && lock.live && scan.lastSyncedLsn - 1 < lsn) [lsn, used] = [info.lastLsn, info.used]
+      if (await this.#succeeded(info)) return true
+    } else if (lsn < nextFirst - 1) {
+      throw corrupt(info.name, `its records end at LSN ${lsn}, the next segment begins at ${nextFirst}`, scan.stopOffset, scan.nextLsn)
+    }
+    if (lsn > info.lastLsn) {
+      info.points = mergePoints(info.points, scan.points, used)
+      info.lastLsn = lsn
+      info.used = used
+      this.#head = lsn
+    }
+    info.sealed = scan.stop === STOP.footer
+    return true
+  }
+
+  /** A name that came while we read: what we read behind it may not be the log's. */
+  async #succeeded(info: SegmentInfo): Promise<boolean> {
+    const names = await listSegments(this.#root)
+    return (names.at(-1)?.firstLsn ?? info.firstLsn) > info.firstLsn
+  }
+
+  async #enter(name: string, firstLsn: number): Promise<void> {
+    if (this.#segments.newest !== undefined && firstLsn !== this.#head + 1) {
+      if (firstLsn > this.#head + 1) throw corrupt(name, `the log ends at LSN ${this.#head}, this segment begins at ${firstLsn}`, 0, firstLsn)
+      return
+    }
+    const head = await headOf(this.#root, name, firstLsn, this.#o.storeId)
+    const info: SegmentInfo = {
+      name,
+      firstLsn,
+      lastLsn: firstLsn - 1,
+      epoch: head.epoch,
+      seed: head.seed,
+      used: 64,
+      size: 0,
+      sealed: false,
+      own: false,
+      points: [],
+      allPoints: true,
+    }
+    this.#segments.all.push(info)
+    await this.#extend(info, undefined)
+  }
+
+  /** Segments that the writer trimmed. */
+  #forget(oldest: number): void {
+    const { all } = this.#segments
+    while (all.length > 1 && all[0]!.firstLsn < oldest) all.shift()
+  }
+
+  async *#readFrom(start: number, end: number, signal: AbortSignal | undefined): AsyncGenerator<LogBatch> {
+    for (let at = start; at < end;) {
+      this.#check()
+      if (at < this.#segments.tail) throw unavailable(at, this.#segments.tail, this.#head)
+      const info = this.#segments.find(at + 1)!
+      const batches = readSegment(this.#root, info, at, Math.min(end, info.lastLsn), { digestAt: (lsn) => this.digestAt(lsn), signal })
+      for (;;) {
+        const position = at
+        const next = await this.#orMoved(position, () => batches.next())
+        if (next.done === true) break
+        yield next.value
+        at = Number(next.value.last)
+      }
+    }
+  }
+
+  /** A segment that the writer trimmed is gone, or full of other records: the list of names tells. */
+  async #orMoved<T>(at: number, read: () => Promise<T>): Promise<T> {
+    try {
+      return await read()
+    } catch (error) {
+      this.#forget((await listSegments(this.#root))[0]?.firstLsn ?? 1)
+      if (at < this.#segments.tail) throw unavailable(at, this.#segments.tail, this.#head, error)
+      throw error
+    }
+  }
+
+  #check(): void {
+    if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
+    if (this.#failed !== undefined) throw this.#failed
+  }
+}
+
+/** As at a read-write open, but a writer may be at work: damage counts once it is seen twice at one place, 10 ms apart. */
+async function examineBeside(root: Root, o: ReadOnlyOptions): Promise<Examined> {
+  let before: string | undefined
+  for (let tries = 1; ; tries++) {
+    try {
+      const clean = await readClean(root)
+      return await believed(root, o, await examine(root, { storeId: o.storeId, clean, floors: o.floors }))
+    } catch (error) {
+      const again = error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
+      const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined
+      if (!again || tries >= OPEN_TRIES || (place !== undefined && place === before)) throw error
+      before = place
+      await o.world.timers.sleep(AGAIN_MS, undefined, true)
+    }
+  }
+}
+
+/** Drops from the newest segment what only a fenced writer may have put there. */
+async function believed(root: Root, o: ReadOnlyOptions, examined: Examined): Promise<Examined> {
+  const { newest, segments } = examined
+  if (newest === undefined) return examined
+  const lock = await observeLock(root, o.world)
+  const { info, scan } = newest
+  const names = await listSegments(root)
+  if (names.at(-1)?.firstLsn !== info.firstLsn) throw corrupt(info.name, 'another segment followed while it was read', scan.stopOffset, scan.nextLsn)
+  if (lock.number <= info.epoch || !lock.live || newest.sealed || scan.lastSyncedLsn > info.lastLsn) return examined
+  const lastLsn = Math.max(scan.lastSyncedLsn - 1, info.firstLsn - 1)
+  info.used = scan.lastSynced
+  info.lastLsn = lastLsn
+  info.points = info.points.filter((point) => point.lsn <= lastLsn)
+  return { segments, lastLsn, digest: await digestOf(root, segments, lastLsn, { lsn: -1, digest: examined.digest }), newest }
+}
+
+function mergePoints(known: readonly DigestPoint[], found: readonly DigestPoint[], limit: number): DigestPoint[] {
+  const last = known.at(-1)?.offset ?? -1
+  return [...known, ...found.filter((point) => point.offset > last && point.offset < limit)]
+}

@@ -1,0 +1,100 @@
+// log/segment-list.ts: what a handle knows of its segments: names, LSN ranges and the points from which a digest can be folded.
+//
+// Invariant: ascending by first LSN; each but the last ends where the next begins; `tail` is the first one's first LSN - 1.
+import type { Digest } from './commit-log.ts'
+
+export const LOG_PREFIX = 'log/'
+const NAME = /^log\/(\d{20})\.wal$/
+
+/** The chain digest at `lsn`, and where in the file the frame (or mark) after it begins. */
+export interface DigestPoint {
+  readonly lsn: number
+  readonly offset: number
+  readonly digest: Digest
+}
+
+export interface SegmentInfo {
+  readonly name: string
+  readonly firstLsn: number
+  readonly epoch: number
+  readonly seed: bigint
+  /** Last LSN in it that counts; of the newest one the last acknowledged. */
+  lastLsn: number
+  /** Offset behind the last record that counts. */
+  used: number
+  /** Bytes of the file. */
+  size: number
+  /** The last write of it was a footer. */
+  sealed: boolean
+  /** Created by this handle: nobody else has a descriptor on it, so it may be recycled. */
+  readonly own: boolean
+  /** Ascending by LSN; the first is digestAt(firstLsn - 1) at the first mark. Others may be missing until somebody asks. */
+  points: DigestPoint[]
+  /** All marks of the segment are in `points`. */
+  allPoints: boolean
+}
+
+export function segmentName(firstLsn: number): string {
+  return `${LOG_PREFIX}${String(firstLsn).padStart(20, '0')}.wal`
+}
+
+/** @returns undefined for a name that is not a segment's */
+export function firstLsnOf(name: string): number | undefined {
+  const digits = NAME.exec(name)?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
+
+export class SegmentList {
+  readonly all: SegmentInfo[]
+  constructor(all: SegmentInfo[] = []) {
+    this.all = all
+  }
+
+  get newest(): SegmentInfo | undefined {
+    return this.all.at(-1)
+  }
+
+  get tail(): number {
+    return (this.all[0]?.firstLsn ?? 1) - 1
+  }
+
+  /** The segment that holds `lsn`. */
+  find(lsn: number): SegmentInfo | undefined {
+    let low = 0
+    let high = this.all.length - 1
+    while (low <= high) {
+      const mid = (low + high) >>> 1
+      const segment = this.all[mid]!
+      if (lsn < segment.firstLsn) high = mid - 1
+      else if (lsn > segment.lastLsn) low = mid + 1
+      else return segment
+    }
+    return undefined
+  }
+
+  /** Bytes in use, preallocation not counted. */
+  get bytes(): number {
+    let sum = 0
+    for (const segment of this.all) sum += segment.used
+    return sum
+  }
+
+  /** One mark per epoch that began a segment here, ascending. */
+  lineage(): { epoch: number; firstLsn: number }[] {
+    const marks: { epoch: number; firstLsn: number }[] = []
+    for (const { epoch, firstLsn } of this.all) if (marks.at(-1)?.epoch !== epoch) marks.push({ epoch, firstLsn })
+    return marks
+  }
+}
+
+/** The last point at or before `lsn`. */
+export function pointBefore(points: readonly DigestPoint[], lsn: number): DigestPoint | undefined {
+  let low = 0
+  let high = points.length
+  while (low < high) {
+    const mid = (low + high) >>> 1
+    if (points[mid]!.lsn <= lsn) low = mid + 1
+    else high = mid
+  }
+  return points[low - 1]
+}
