@@ -217,7 +217,7 @@ function leaves(column: string, kind: Kind): fc.Arbitrary<PredicateNode> {
   if (kind.text !== undefined) {
     const prefix = fc.oneof(
       kind.stored.chain((stored) => {
-        const text = [...(kind.text as (s: unknown) => string)(stored)]
+        const text = Array.from((kind.text as (s: unknown) => string)(stored))
         return fc.nat(text.length).map((n) => text.slice(0, n).join(''))
       }),
       word,
