@@ -47,6 +47,12 @@ export function compareKey(parts: readonly KeyPart[], vecs: readonly Vec[], row:
   return 0
 }
 
+/** Order of the first part of a key alone. `isTuple`: the key has more parts. */
+export function compareFirstPart(part: KeyPart, isTuple: boolean, vec: Vec, row: number, sought: Uint8Array): number {
+  if (part.bytes > 0) return comparePart(part.kind, vec, row, sought, 0, part.bytes)
+  return isTuple ? comparePart(part.kind, vec, row, sought, 4, readU32(sought, 0)) : comparePart(part.kind, vec, row, sought, 0, sought.length)
+}
+
 function comparePart(kind: ValueKind, vec: Vec, row: number, sought: Uint8Array, at: number, bytes: number): number {
   const { values } = vec
   switch (kind) {

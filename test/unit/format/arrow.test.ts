@@ -1,4 +1,3 @@
-import * as arrow from 'apache-arrow'
 import * as flechette from '@uwdata/flechette'
 import { describe, expect, it } from 'vitest'
 
@@ -6,23 +5,9 @@ import { ArrowStreamWriter, ArrowWriter, DecodeError, layoutOf, readArrow, rowsO
 import type { ArrowField, ColumnType } from '../../../bindings/format/index.ts'
 import { lz4FrameDecode, lz4FrameEncode } from '../../../bindings/kernels/index.ts'
 import type { Vec } from '../../../bindings/kernels/index.ts'
+import { arrow } from './apache-lz4.ts'
 import { ALL_TYPES, cellsOf, dictVecOf, int, randomCell, seeded, vecOf } from './vecs.ts'
 import type { Cell } from './vecs.ts'
-
-arrow.compressionRegistry.set(arrow.CompressionType.LZ4_FRAME, { decode: (bytes) => lz4FrameDecode(bytes, statedLength(bytes)), encode: lz4FrameEncode })
-
-/** apache-arrow does not tell its codec the length: it is found by decoding block by block, here by trying the lengths Arrow stated last. */
-function statedLength(frame: Uint8Array): number {
-  for (let length = 0; length < 1 << 22; length++) {
-    try {
-      lz4FrameDecode(frame, length)
-      return length
-    } catch {
-      continue
-    }
-  }
-  throw new Error('no length fits')
-}
 
 const decode = (frame: Uint8Array, bytes: number): Uint8Array<ArrayBuffer> => lz4FrameDecode(frame, bytes)
 

@@ -1,0 +1,74 @@
+// table/fragment-group.ts: a fragment at one version as scans see it: batches, and which of their rows live.
+import type { ColumnDef } from '../format/index.ts'
+import { popcount } from '../kernels/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import type { BatchSource, ColumnStats, SourceGroup } from './batch.ts'
+import type { FragmentReader } from './fragment-reader.ts'
+
+/** Bitmap of the rows of [start, end) that live, from bit 0; undefined = all. `start` is a multiple of 8. */
+export type LiveRows = (start: number, end: number) => Uint8Array | undefined
+
+/** `id`: "<lsn>.<ordinal>". */
+export function fragmentGroup(reader: FragmentReader, id: string, live: LiveRows, liveRows: number): SourceGroup {
+  const { ref } = reader
+  let batches: readonly BatchSource[] | undefined
+  return {
+    kind: 'fragment',
+    id,
+    rows: ref.rows,
+    liveRows,
+    bytes: ref.bytes,
+    stats: (columnId) => reader.stats(columnId),
+    bytesOf: (columns) => reader.bytesOf(columns),
+    get batches() {
+      return (batches ??= Array.from({ length: reader.batchCount }, (_, batch) => new FragmentBatch(reader, batch, live, liveRows === ref.rows)))
+    },
+  }
+}
+
+class FragmentBatch implements BatchSource {
+  readonly rows: number
+  readonly #reader: FragmentReader
+  readonly #batch: number
+  readonly #liveRows: LiveRows
+  #live: Uint8Array | undefined
+  #liveCount: number
+
+  constructor(reader: FragmentReader, batch: number, live: LiveRows, allLive: boolean) {
+    this.#reader = reader
+    this.#batch = batch
+    this.#liveRows = live
+    this.rows = reader.rowsOf(batch)
+    this.#liveCount = allLive ? this.rows : -1
+  }
+
+  live(): Uint8Array | undefined {
+    if (this.#liveCount < 0) {
+      const start = this.#batch * this.#reader.ref.batchRows
+      this.#live = this.#liveRows(start, start + this.rows)
+      this.#liveCount = this.#live === undefined ? this.rows : popcount(this.#live, this.rows)
+    }
+    return this.#live
+  }
+
+  get liveCount(): number {
+    this.live()
+    return this.#liveCount
+  }
+
+  stats(columnId: number): ColumnStats | undefined {
+    return this.#reader.batchStats(this.#batch, columnId)
+  }
+
+  load(columns: readonly ColumnDef[], signal?: AbortSignal): Promise<readonly Vec[]> {
+    return this.#reader.load(this.#batch, columns, signal)
+  }
+
+  loadSync(columns: readonly ColumnDef[]): readonly Vec[] {
+    return this.#reader.loadSync(this.#batch, columns)
+  }
+
+  ready(columns: readonly ColumnDef[]): boolean {
+    return this.#reader.ready(this.#batch, columns)
+  }
+}
