@@ -28,6 +28,8 @@ export interface BatchSource {
   /** Bitmap of rows that live at this version; undefined = all. */
   live(): Uint8Array | undefined
   readonly liveCount: number
+  /** Statistics of one column over this batch, where the file has them; as SourceGroup.stats, they cover hidden rows too. */
+  stats?(columnId: number): ColumnStats | undefined
   /** Decoded columns in the order asked (old schema versions already mapped: missing columns come as defaults or nulls). Strings may be `dict`. Cached; sync when `ready`. */
   load(columns: readonly ColumnDef[], signal?: AbortSignal): Promise<readonly Vec[]>
   /** As load, blocking; memory and local roots. */

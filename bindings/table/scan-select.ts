@@ -1,0 +1,256 @@
+// table/scan-select.ts: the pipeline of a scan: from the planned groups to filtered batches of the columns asked for, one batch at a time.
+//
+// Per batch: skip by statistics, load the predicate's columns, predicate AND live rows to a bitmap, skip when empty, load the rest, filter; a batch of
+// which every row is wanted passes through without a copy. While a batch is worked on, the next one that is not in memory is already being read.
+// Invariant: batches come in storage order and rows keep their order in them; `next` does not return a promise when everything it needs is in memory.
+
+import { assert } from '../assert.ts'
+import type { ColumnDef } from '../format/index.ts'
+import { bitmapAnd, filterMany, popcount, slice, type Vec } from '../kernels/index.ts'
+import type { BatchSource } from './batch.ts'
+import type { CompiledPredicate } from './predicate-eval.ts'
+import { batchShare, type PlannedGroup } from './scan-plan.ts'
+
+export interface SelectOptions {
+  readonly groups: readonly PlannedGroup[]
+  readonly where: CompiledPredicate | undefined
+  /** Handed out in this order; may be empty, then only `length` means something. */
+  readonly columns: readonly ColumnDef[]
+  /** Rows at most, over all batches. */
+  readonly limit: number
+  readonly signal: AbortSignal | undefined
+  /** Called before each batch: throws when the scan must stop. */
+  readonly check: () => void
+}
+
+/** Rows of one stored batch that the scan wants. */
+export interface Selected {
+  readonly columns: readonly Vec[]
+  readonly length: number
+  readonly source: BatchSource
+  /** Which stored rows these are; undefined: the first `length` ones. */
+  readonly selection: Uint8Array | undefined
+}
+
+interface Step {
+  readonly source: BatchSource
+  readonly everyRow: boolean
+}
+
+interface Prefetch {
+  readonly source: BatchSource
+  readonly vecs: Promise<readonly Vec[]>
+}
+
+export class SelectCursor {
+  readonly #o: SelectOptions
+  /** Columns loaded first: the predicate's. */
+  readonly #first: readonly ColumnDef[]
+  /** The others that are handed out. */
+  readonly #rest: readonly ColumnDef[]
+  /** For each column handed out, its place in [...first, ...rest]. */
+  readonly #places: readonly number[]
+  readonly #stop = new AbortController()
+  #group = 0
+  #batch = 0
+  #remaining: number
+  #prefetch: Prefetch | undefined
+  #unlink: (() => void) | undefined
+  #scanned = 0
+
+  constructor(o: SelectOptions) {
+    this.#o = o
+    this.#first = o.where?.columns ?? []
+    this.#rest = o.columns.filter((column, i) => !has(this.#first, column) && o.columns.findIndex((c) => c.id === column.id) === i)
+    const order = [...this.#first, ...this.#rest]
+    this.#places = o.columns.map((column) => order.findIndex((c) => c.id === column.id))
+    this.#remaining = o.limit
+  }
+
+  /** Stored rows passed so far, skipped ones included. */
+  get scannedRows(): number {
+    return this.#scanned
+  }
+
+  /** The next batch with at least one row; undefined at the end. Not to be called again before a promise it gave has settled. */
+  next(): Selected | undefined | Promise<Selected | undefined> {
+    for (;;) {
+      this.#o.check()
+      const step = this.#advance()
+      if (step === undefined) {
+        this.close()
+        return undefined
+      }
+      const first = this.#firstOf(step)
+      if (this.#prefetch !== undefined || !isReady(step.source, first)) return this.#nextLater(step, first)
+      const selected = this.#filtered(step, loadNow(step.source, first))
+      if (selected === undefined) continue
+      return this.#restNow(step, selected)
+    }
+  }
+
+  /** Ends reads ahead at once. Idempotent. */
+  close(): void {
+    this.#group = this.#o.groups.length
+    this.#unlink?.()
+    this.#unlink = undefined
+    if (this.#prefetch === undefined) return
+    this.#prefetch = undefined
+    this.#stop.abort()
+  }
+
+  /** Moves to the next batch that may hold wanted rows. */
+  #advance(): Step | undefined {
+    const step = this.#peek()
+    if (step !== undefined) {
+      this.#batch++
+      this.#scanned += step.source.rows
+    }
+    return step
+  }
+
+  /** As #advance, but stays before the batch it finds. */
+  #peek(): Step | undefined {
+    if (this.#remaining <= 0) return undefined
+    const { groups, where } = this.#o
+    for (; this.#group < groups.length; this.#group++, this.#batch = 0) {
+      const { group, everyRow } = groups[this.#group]!
+      for (; this.#batch < group.batches.length; this.#batch++) {
+        const source = group.batches[this.#batch]!
+        const share = everyRow || where === undefined ? 'all' : batchShare(where, source)
+        if (source.liveCount > 0 && share !== 'none') return { source, everyRow: share === 'all' }
+        this.#scanned += source.rows
+      }
+    }
+    return undefined
+  }
+
+  /** Columns without which it is not known which rows are wanted; without a predicate, all of them. */
+  #firstOf(step: Step): readonly ColumnDef[] {
+    return step.everyRow ? [...this.#first.filter((column) => has(this.#o.columns, column)), ...this.#rest] : this.#first
+  }
+
+  async #nextLater(step: Step, first: readonly ColumnDef[]): Promise<Selected | undefined> {
+    const vecs = await this.#load(step.source, first)
+    const selected = this.#filtered(step, vecs)
+    return selected === undefined ? this.next() : this.#restNow(step, selected)
+  }
+
+  #restNow(step: Step, selected: Wanted): Selected | Promise<Selected | undefined> {
+    const rest = step.everyRow ? [] : this.#rest
+    return isReady(step.source, rest) ? this.#finish(step, selected, loadNow(step.source, rest)) : this.#finishLater(step, selected, rest)
+  }
+
+  async #finishLater(step: Step, selected: Wanted, rest: readonly ColumnDef[]): Promise<Selected | undefined> {
+    const loading = step.source.load(rest, this.#signal())
+    this.#readAhead(selected)
+    return this.#finish(step, selected, await loading)
+  }
+
+  async #load(source: BatchSource, columns: readonly ColumnDef[]): Promise<readonly Vec[]> {
+    const ahead = this.#prefetch
+    this.#prefetch = undefined
+    const loading = ahead?.source === source ? ahead.vecs : source.load(columns, this.#signal())
+    // A predicate may leave any number of rows, so that only the limit of an unfiltered scan tells that no more batches are needed.
+    if (this.#o.where !== undefined || source.liveCount < this.#remaining) this.#readAhead(undefined)
+    return loading
+  }
+
+  /** Starts the next load while this batch is worked on. */
+  #readAhead(selected: Wanted | undefined): void {
+    if (this.#prefetch !== undefined || (selected !== undefined && selected.count >= this.#remaining)) return
+    const step = this.#peek()
+    if (step === undefined) return
+    const first = this.#firstOf(step)
+    if (isReady(step.source, first)) return
+    const vecs = step.source.load(first, this.#signal())
+    // Observed when its batch comes up; until then, or when the scan ends first, a failure must not count as unhandled.
+    vecs.catch(() => {})
+    this.#prefetch = { source: step.source, vecs }
+  }
+
+  /** Which rows of the batch are wanted, from the columns loaded first; undefined: none. */
+  #filtered(step: Step, vecs: readonly Vec[]): Wanted | undefined {
+    const { source } = step
+    const live = source.live()
+    let selection = live
+    let count = source.liveCount
+    if (!step.everyRow && this.#o.where !== undefined) {
+      const matches = this.#o.where.eval(vecs, source.rows)
+      selection = live === undefined ? matches : bitmapAnd(matches, live, source.rows)
+      count = popcount(selection, source.rows)
+      if (count === 0) return undefined
+    }
+    if (count === source.rows) selection = undefined
+    if (count > this.#remaining) {
+      count = this.#remaining
+      if (selection !== undefined) selection = firstBits(selection, count)
+    }
+    return { vecs, selection, count }
+  }
+
+  #finish(step: Step, wanted: Wanted, rest: readonly Vec[]): Selected {
+    const { source } = step
+    const { selection, count } = wanted
+    const loaded = step.everyRow ? this.#spread(wanted.vecs) : [...wanted.vecs, ...rest]
+    let columns = this.#places.map((place) => loaded[place]!)
+    if (columns.length === 0) columns = []
+    else if (selection !== undefined) columns = filterMany(columns, selection, source.rows, count)
+    else if (count < source.rows) columns = columns.map((vec) => slice(vec, 0, count))
+    for (const vec of columns) assert(vec.length === count, 'a filtered column has the rows that the selection counts', vec.length)
+    this.#remaining -= count
+    return { columns, length: count, source, selection }
+  }
+
+  /** Vecs of #firstOf for a batch that needs no filter, at the places of [...first, ...rest]. */
+  #spread(vecs: readonly Vec[]): (Vec | undefined)[] {
+    let at = 0
+    const first = this.#first.map((column) => (has(this.#o.columns, column) ? vecs[at++] : undefined))
+    return [...first, ...vecs.slice(at)]
+  }
+
+  /** Aborts with the caller's signal, and when the scan is left early. */
+  #signal(): AbortSignal {
+    const { signal } = this.#o
+    if (signal !== undefined && this.#unlink === undefined) {
+      const abort = () => this.#stop.abort(signal.reason)
+      signal.addEventListener('abort', abort, { once: true })
+      this.#unlink = () => signal.removeEventListener('abort', abort)
+    }
+    return this.#stop.signal
+  }
+}
+
+interface Wanted {
+  readonly vecs: readonly Vec[]
+  readonly selection: Uint8Array | undefined
+  readonly count: number
+}
+
+/** Sources are not asked for nothing. */
+function isReady(source: BatchSource, columns: readonly ColumnDef[]): boolean {
+  return columns.length === 0 || source.ready(columns)
+}
+
+function loadNow(source: BatchSource, columns: readonly ColumnDef[]): readonly Vec[] {
+  return columns.length === 0 ? [] : source.loadSync(columns)
+}
+
+function has(columns: readonly ColumnDef[], column: ColumnDef): boolean {
+  return columns.some((c) => c.id === column.id)
+}
+
+/** A copy of a bitmap with only its first `count` set bits. */
+export function firstBits(bitmap: Uint8Array, count: number): Uint8Array {
+  const first = new Uint8Array(bitmap.length)
+  let left = count
+  for (let i = 0; left > 0; i++) {
+    let byte = bitmap[i]!
+    for (let bit = 0; byte !== 0 && left > 0; bit++, byte >>= 1) {
+      if ((byte & 1) === 0) continue
+      first[i]! |= 1 << bit
+      left--
+    }
+  }
+  return first
+}

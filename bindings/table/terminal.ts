@@ -1,0 +1,125 @@
+// table/terminal.ts: batches of a scan as what callers take: Arrow batches and tables, IPC bytes, plain columns.
+
+import { type ArrowField, ArrowStreamWriter, type ColumnType, valueKindOf } from '../format/index.ts'
+import { concat, decodeDictionary, encodeDictionary, slice, type Vec } from '../kernels/index.ts'
+import type { ColumnBatch } from './batch.ts'
+import { cellReaderOf } from './rows-out.ts'
+import type { ArrowTable, RecordBatch } from './types-read.ts'
+import { fixedVec, numbersOf } from './vec-views.ts'
+import type { ViewColumn } from './view.ts'
+
+/** The batch in pieces of at most `rows` rows; itself when it is small enough. Slices share the buffers where bit offsets allow. */
+export function* splitBatch(batch: ColumnBatch, rows: number): Generator<ColumnBatch, undefined> {
+  if (batch.length <= rows) {
+    yield batch
+    return
+  }
+  for (let from = 0; from < batch.length; from += rows) {
+    const to = Math.min(batch.length, from + rows)
+    yield { length: to - from, columns: batch.columns.map((vec) => slice(vec, from, to)) }
+  }
+}
+
+/** One Arrow IPC stream: schema, one dictionary per dictionary column, the batches. Owns its bytes. */
+export function ipcStream(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Uint8Array {
+  const fields = columns.map(({ name, column }, id): ArrowField => ({
+    name,
+    nullable: column.nullable,
+    type: column.type,
+    // Declared as int32 codes: what every Arrow reader takes, and what toArrow hands out.
+    ...(isDictionary(column.type) ? { dictionary: { id, width: 4, signed: true } } : {}),
+  }))
+  const writer = new ArrowStreamWriter(fields)
+  const vecs = columns.map(({ column }, i) => {
+    const parts = batches.map((batch) => batch.columns[i]!)
+    return isDictionary(column.type) ? withOneDictionary(parts) : parts.map(decodeDictionary)
+  })
+  for (const [b, { length }] of batches.entries()) {
+    writer.write(
+      length,
+      vecs.map((parts) => parts[b]!),
+    )
+  }
+  return writer.finish()
+}
+
+function isDictionary(type: ColumnType): boolean {
+  return type.kind === 'utf8' && type.dictionary === true
+}
+
+/** Many readers know one dictionary per column and stream, so that the batches' dictionaries become one. */
+function withOneDictionary(parts: readonly Vec[]): Vec[] {
+  if (parts.length === 0) return []
+  const whole = concat(parts)
+  const encoded = whole.layout.kind === 'dict' ? whole : encodeDictionary(whole, whole.length)!
+  let at = 0
+  return parts.map(({ length }) => slice(encoded, at, (at += length)))
+}
+
+/** Columns as typed arrays where the column reads as number or bigint and cannot be null, else as arrays of values. Owns its arrays. */
+export function columnsOf(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Record<string, unknown> {
+  const rows = batches.reduce((sum, { length }) => sum + length, 0)
+  return Object.fromEntries(
+    columns.map((column, i) => {
+      const parts = batches.map((batch) => batch.columns[i]!)
+      return [column.name, typedColumn(column, parts, rows) ?? valuesOf(column, parts, rows)]
+    }),
+  )
+}
+
+function valuesOf(column: ViewColumn, parts: readonly Vec[], rows: number): unknown[] {
+  const read = cellReaderOf(column)
+  const values: unknown[] = Array.from({ length: rows })
+  let at = 0
+  for (const vec of parts) for (let i = 0; i < vec.length; i++) values[at++] = read(vec, i)
+  return values
+}
+
+/** Undefined where the column does not read as plain numbers. */
+function typedColumn(column: ViewColumn, parts: readonly Vec[], rows: number): ArrayBufferView | undefined {
+  const { type, nullable } = column.column
+  const kind = valueKindOf(type)
+  if (nullable || kind === undefined) return undefined
+  const wide = kind === 'i64' || kind === 'u64'
+  if (wide && column.spec.as === 'number') return Float64Array.from(valuesOf(column, parts, rows) as number[])
+  const reads = readsAs(column)
+  if (reads === undefined) return undefined
+  const width = wide ? 8 : Number(kind.slice(1)) / 8
+  const bytes = new Uint8Array(rows * width)
+  let at = 0
+  for (const { values, length } of parts) {
+    bytes.set(values.subarray(0, length * width), at)
+    at += length * width
+  }
+  if (wide) return kind === 'i64' ? new BigInt64Array(bytes.buffer) : new BigUint64Array(bytes.buffer)
+  return numbersOf({ ...fixedVec(width, rows, bytes) }, kind)
+}
+
+/** Undefined: neither number nor bigint. */
+function readsAs({ column: { type }, spec }: ViewColumn): 'number' | 'bigint' | undefined {
+  switch (type.kind) {
+    case 'int':
+      return type.bits === 64 ? 'bigint' : 'number'
+    case 'float':
+      return 'number'
+    case 'timestamp':
+      return spec.as === 'bigint' || type.unit === 'us' || type.unit === 'ns' ? 'bigint' : undefined
+    case 'date':
+      return spec.as === 'number' ? 'number' : undefined
+    case 'time':
+      return type.unit === 's' || type.unit === 'ms' ? 'number' : 'bigint'
+    default:
+      return undefined
+  }
+}
+
+/** Makes record batches; apache-arrow is loaded here and nowhere before. */
+export async function arrowBatches(columns: readonly ViewColumn[]): Promise<(batch: ColumnBatch) => RecordBatch> {
+  const { tableFromIPC } = await import('apache-arrow')
+  return (batch) => tableFromIPC(ipcStream(columns, [batch])).batches[0]! as unknown as RecordBatch
+}
+
+export async function arrowTable(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Promise<ArrowTable> {
+  const { tableFromIPC } = await import('apache-arrow')
+  return tableFromIPC(ipcStream(columns, batches)) as unknown as ArrowTable
+}
