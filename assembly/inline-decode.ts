@@ -21,6 +21,8 @@ const OFFSETS: usize = 40
 
 const NODE_SHIFT: usize = 6
 const MAX: u64 = 0x7fffffff
+/** All-null nodes have rows without bytes: this bounds what one body can make of nothing. */
+const ALL_NULL_ROWS_MAX: u32 = 1 << 24
 
 @inline
 function length_at(p: usize, width: u32, i: u32): u32 {
@@ -51,6 +53,7 @@ function body(p: usize, end: usize, rows: u32, nodes: usize, nodesEnd: usize, wr
     }
     const state = flag & 3
     const width = flag >> 2
+    if (state == 2 && n > ALL_NULL_ROWS_MAX) return 0
     if (state == 3 || width > 2 || (width && kind != 2 && kind != 3)) return 0
     const bitmapBytes = (n + 7) >> 3
 
