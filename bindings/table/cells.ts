@@ -48,7 +48,8 @@ function build(field: FieldDef, spec: ColumnSpec | undefined, isKey: boolean, fa
   const inner: readonly FieldDef[] = type.kind === 'struct' ? type.fields : type.kind === 'list' || type.kind === 'fixedSizeList' ? [type.item] : []
   return {
     type,
-    typeName: describeType(type),
+    // How the strings are encoded is no matter of what may be written.
+    typeName: type.kind === 'utf8' && !type.json ? 'utf8' : describeType(type),
     name: field.name,
     nullable,
     isKey,

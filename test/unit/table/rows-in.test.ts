@@ -57,7 +57,7 @@ const wrong: readonly (readonly [Record<string, unknown>, string])[] = [
   [{ dely: 1 }, 'flights row 3: no column "dely"; did you mean "delay"?'],
   [{ zzzzzzz: 1 }, 'flights row 3: no column "zzzzzzz"'],
   [{ origin: undefined }, 'flights.origin row 3: missing, and the column has no default'],
-  [{ origin: null }, 'flights.origin row 3: expected dictionary<utf8>, got null'],
+  [{ origin: null }, 'flights.origin row 3: expected utf8, got null'],
   [{ origin: '\ud800x' }, 'flights.origin row 3: "\\ud800x" has a lone surrogate, which UTF-8 cannot hold'],
   [{ date: new Date(Number.NaN) }, 'flights.date row 3: invalid Date'],
   [{ date: '2026-11-21' }, 'flights.date row 3: expected timestamp[ms], got string "2026-11-21"'],

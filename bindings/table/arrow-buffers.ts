@@ -1,0 +1,142 @@
+// table/arrow-buffers.ts: rows of an Arrow node's buffers, each length checked before it is used.
+//
+// Invariant: what these functions return lies inside its buffer. Values may be fewer than rows where the missing rows are null: libraries that pad a
+// batch to equal lengths extend the bitmap only.
+import { popcount } from '../kernels/index.ts'
+import type { ArrowNode, SourceType } from './arrow-source.ts'
+import type { Cell } from './cells.ts'
+
+/** The types do not fit, whatever the values are. */
+export class TypeFault extends Error {
+  /** Below the column: ".seat". */
+  readonly path: string
+  readonly from: string
+  readonly to: string
+  constructor(path: string, from: string, to: string) {
+    super(`Arrow ${from} cannot become ${to}`)
+    this.path = path
+    this.from = from
+    this.to = to
+  }
+}
+
+/** Buffers that contradict their lengths. */
+export class BufferFault extends Error {}
+
+export function typeFault(from: SourceType, cell: Cell): TypeFault {
+  return new TypeFault('', from.name, cell.typeName)
+}
+
+export interface Nulls {
+  readonly count: number
+  readonly validity: Uint8Array | undefined
+}
+
+export const NO_NULLS: Nulls = { count: 0, validity: undefined }
+
+export function nullsOf(node: ArrowNode, start: number, count: number): Nulls {
+  if (node.validity === undefined || count === 0) return NO_NULLS
+  const from = node.bitOffset + start
+  if ((from + count + 7) >> 3 > node.validity.length) throw new BufferFault(`a validity bitmap of ${node.validity.length} bytes for ${from + count} rows`)
+  const validity = sliceBits(node.validity, from, count)
+  const nulls = count - popcount(validity, count)
+  return nulls === 0 ? NO_NULLS : { count: nulls, validity }
+}
+
+export function validityTest(nulls: Nulls): (row: number) => boolean {
+  const { validity } = nulls
+  return validity === undefined ? () => true : (row) => ((validity[row >> 3]! >> (row & 7)) & 1) === 1
+}
+
+export function bitsOf(node: ArrowNode, start: number, count: number): Uint8Array {
+  const from = node.bitOffset + start
+  if ((from + count + 7) >> 3 > node.values.length) {
+    const have = Math.max(0, node.values.length * 8 - node.bitOffset)
+    if (!tailIsNull(node, have, start + count)) throw new BufferFault(`a bitmap of ${node.values.length} bytes for ${from + count} rows`)
+    const padded = new Uint8Array((from + count + 7) >> 3)
+    padded.set(node.values)
+    return sliceBits(padded, from, count)
+  }
+  return sliceBits(node.values, from, count)
+}
+
+/** Bits [from, from + count) moved to bit 0; trailing bits are zero. */
+function sliceBits(bits: Uint8Array, from: number, count: number): Uint8Array {
+  const first = from >> 3
+  const shift = from & 7
+  const bytes = (count + 7) >> 3
+  const out = bits.slice(first, first + bytes)
+  if (shift !== 0) for (let i = 0; i < bytes; i++) out[i] = (bits[first + i]! >> shift) | ((bits[first + i + 1] ?? 0) << (8 - shift))
+  if ((count & 7) !== 0) out[bytes - 1]! &= (1 << (count & 7)) - 1
+  return out
+}
+
+/** Whether rows [from, to) are null. */
+function tailIsNull(node: ArrowNode, from: number, to: number): boolean {
+  const { validity, bitOffset } = node
+  if (validity === undefined) return false
+  for (let row = from; row < to; row++) {
+    const bit = bitOffset + row
+    if ((validity[bit >> 3]! >> (bit & 7)) & 1) return false
+  }
+  return true
+}
+
+/** The bytes of rows of a fixed width, aligned to 8. */
+export function fixedBytes(node: ArrowNode, start: number, count: number, width: number): Uint8Array {
+  const end = (start + count) * width
+  if (end > node.values.length) {
+    const have = Math.floor(node.values.length / width)
+    if (!tailIsNull(node, have, start + count)) throw new BufferFault(`${node.values.length} bytes of values for ${start + count} rows of ${width}`)
+    const padded = new Uint8Array(count * width)
+    padded.set(node.values.subarray(start * width, have * width))
+    return padded
+  }
+  const bytes = node.values.subarray(start * width, end)
+  // SharedArrayBuffer and odd places: an own copy.
+  return bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()
+}
+
+export function asBytes(array: ArrayBufferView): Uint8Array {
+  return new Uint8Array(array.buffer as ArrayBuffer, array.byteOffset, array.byteLength)
+}
+
+/** First and last child row, and offsets from 0 on. */
+export function localOffsets(node: ArrowNode, start: number, count: number, limit: number): { first: number; last: number; offsets: Int32Array } {
+  const out = new Int32Array(count + 1)
+  if (count === 0) return { first: 0, last: 0, offsets: out }
+  const offsets = longEnough(node, start + count)
+  if (offsets instanceof Int32Array) {
+    const first = offsets[start]!
+    let before = 0
+    for (let i = 0; i <= count; i++) {
+      const offset = offsets[start + i]! - first
+      if (offset < before) throw new BufferFault(`offset ${offsets[start + i]} of row ${start + i} goes back`)
+      out[i] = offset
+      before = offset
+    }
+    if (first < 0 || first + before > limit) throw new BufferFault(`offsets ${first}..${first + before} of ${limit}`)
+    return { first, last: first + before, offsets: out }
+  }
+  const first = Number(offsets[start]!)
+  const last = Number(offsets[start + count]!)
+  if (!(first >= 0 && last >= first && last <= limit)) throw new BufferFault(`offsets ${first}..${last} of ${limit}`)
+  let before = 0
+  for (let i = 0; i <= count; i++) {
+    const offset = Number(offsets[start + i]!) - first
+    if (!(offset >= before && offset <= 0x7fff_ffff)) throw new BufferFault(`offset ${offsets[start + i]} of row ${start + i} goes back, or passes 2 GiB`)
+    out[i] = offset
+    before = offset
+  }
+  return { first, last, offsets: out }
+}
+
+function longEnough(node: ArrowNode, rows: number): Int32Array | BigInt64Array {
+  const { offsets } = node
+  if (offsets !== undefined && offsets.length > rows) return offsets
+  const have = Math.max(0, (offsets?.length ?? 0) - 1)
+  if (!tailIsNull(node, have, rows)) throw new BufferFault(`${offsets?.length ?? 0} offsets for ${rows} rows`)
+  const padded = new BigInt64Array(rows + 1)
+  for (let i = 0; i <= rows; i++) padded[i] = offsets === undefined || offsets.length === 0 ? 0n : BigInt(offsets[Math.min(i, have)]!)
+  return padded
+}
