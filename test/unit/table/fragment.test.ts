@@ -12,7 +12,7 @@ import { FragmentReader } from '../../../bindings/table/fragment-reader.ts'
 import { encodeFragment } from '../../../bindings/table/fragment-writer.ts'
 import type { EncodedFragment } from '../../../bindings/table/fragment-writer.ts'
 import { KeyLayout } from '../../../bindings/table/key-layout.ts'
-import { KeyColumn } from '../../../bindings/table/memory-index.ts'
+import { KeyRun } from '../../../bindings/table/memory-index.ts'
 import { arrow } from '../format/apache-lz4.ts'
 import { ALL_TYPES, cellsOf, dictVecOf, int, randomCell, seeded, vecOf } from '../format/vecs.ts'
 import type { Cell } from '../format/vecs.ts'
@@ -36,7 +36,7 @@ function readerOf(root: MemoryRoot, ref: FragmentRef, schema: TableSchema, cache
 /** Canonical key bytes of each row. */
 function keysOf(schema: TableSchema, columns: readonly Vec[]): Uint8Array[] {
   const layout = KeyLayout.of(schema)!
-  const keys = new KeyColumn(layout.stride)
+  const keys = new KeyRun(layout.stride)
   layout.push(columns, 0, columns[0]!.length, keys)
   return Array.from({ length: columns[0]!.length }, (_, row) => keys.data.slice(keys.start(row), keys.end(row)))
 }
