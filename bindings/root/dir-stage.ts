@@ -236,7 +236,7 @@ export class DirStage {
   #tempPath(path: string): string {
     const at = path.lastIndexOf('/') + 1
     // A long name is cut, so that the temporary one stays a legal file name.
-    const stem = path.length - at > TEMP_STEM_CHARS ? [...path.slice(at)].slice(0, TEMP_STEM_CHARS).join('') : path.slice(at)
+    const stem = path.length - at > TEMP_STEM_CHARS ? Array.from(path.slice(at)).slice(0, TEMP_STEM_CHARS).join('') : path.slice(at)
     return `${path.slice(0, at)}.${stem}.${this.#o.writer}${++this.#count}.tmp`
   }
 }

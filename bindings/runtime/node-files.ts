@@ -69,7 +69,7 @@ class NodeFileHandle implements FileHandle {
   }
 
   write(at: number, bytes: Uint8Array, done: (error: Error | null) => void): void {
-    if (this.#fd < 0) return void queueMicrotask(() => done(this.#closed()))
+    if (this.#fd < 0) return queueMicrotask(() => done(this.#closed()))
     this.#pending++
     this.#writeFrom(0, at, bytes, done)
   }
@@ -84,7 +84,7 @@ class NodeFileHandle implements FileHandle {
   }
 
   datasync(done: (error: Error | null) => void): void {
-    if (this.#fd < 0) return void queueMicrotask(() => done(this.#closed()))
+    if (this.#fd < 0) return queueMicrotask(() => done(this.#closed()))
     this.#pending++
     fs.fdatasync(this.#fd, (error) => this.#finish(error, done))
   }

@@ -186,7 +186,9 @@ class ThreadPool implements Workers {
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#entry, { name: this.#name })
+    // A thread inherits the flags of its process; under `node --input-type=module -e ...` it would refuse a module file for its entry.
+    const refuses = process.execArgv.some((flag) => flag.startsWith('--input-type'))
+    const worker = new Worker(this.#entry, refuses ? { name: this.#name, execArgv: [] } : { name: this.#name })
     worker.on('message', (message: FromWorker) => this.#answer(worker, message))
     worker.on('error', (error) => this.#lost(worker, error))
     worker.on('exit', (code) => this.#lost(worker, new Error(`worker thread exited with code ${code}`)))
@@ -212,7 +214,13 @@ class ThreadPool implements Workers {
     this.#busy.delete(worker)
     if (job !== undefined) {
       const message = `a worker thread died while it ran ${job.task.task}`
-      settled(job).reject(new WorkerCrashedError(message, { details: { expected: 'an answer', observed: String(cause) }, cause }))
+      settled(job).reject(
+        new WorkerCrashedError(message, {
+          details: { expected: 'an answer', observed: String(cause) },
+          hint: 'Run the task again; report this as a bug if it repeats.',
+          cause,
+        }),
+      )
     }
     if (!this.#closed) this.#dispatch()
   }

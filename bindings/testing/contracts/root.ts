@@ -12,14 +12,14 @@ import { check, checkBytes, checkEqual, checkRejects, hasCode, patterned, sha256
 export interface RootFixture {
   readonly root: Root
   /** Another handle on the same place, where there can be one. */
-  peer?(): Promise<Root>
+  readonly peer?: () => Promise<Root>
   /** The place after a power cut now, seeded; where it can be simulated. */
-  crash?(seed: number): Promise<Root>
+  readonly crash?: (seed: number) => Promise<Root>
   /** The traced file system under the root, where it is a fake one. */
   readonly files?: FakeFiles
   /** Makes the next calls fail for want of permission, where that can be arranged. */
-  deny?(): Promise<void>
-  dispose?(): Promise<void>
+  readonly deny?: () => Promise<void>
+  readonly dispose?: () => Promise<void>
 }
 
 export interface RootContractOptions {
