@@ -10,7 +10,7 @@ import { cases, passes, statsOf, viewOf } from './predicate-model.ts'
 function blur(stats: ColumnStats, how: { min: boolean; max: boolean; nan: boolean; cut: number }): ColumnStats {
   const { min, max, hasNaN, nullCount } = stats
   const low = min instanceof Uint8Array ? min.subarray(0, how.cut) : min
-  const high = max instanceof Uint8Array && max.length > how.cut ? Uint8Array.of(...max.subarray(0, how.cut), 255) : max
+  const high = max instanceof Uint8Array && max.length > how.cut ? Uint8Array.of(...max.subarray(0, how.cut), ...new Uint8Array(max.length).fill(255)) : max
   return {
     nullCount,
     ...(how.min || low === undefined ? {} : { min: low }),
