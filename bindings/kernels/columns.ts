@@ -6,12 +6,11 @@ import { assert } from '../assert.ts'
 import { bitmapBytes, bitmapIn, popcount, popcountRange, sliceBits } from './bitmap.ts'
 import { gather, NULL_INDEX, Picks } from './gather.ts'
 import type { KernelInstance } from './instance.ts'
+import { pieceRows } from './pieces.ts'
 import { scratch } from './scratch.ts'
 import { childOf, emptyVec, makeVec, offsetsOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
-/** Bytes of a column that go through kernel memory at a time: small enough to stay in the second-level cache. */
-const PIECE_BYTES = 128 << 10
 /** Fewer kept rows than one in this many are gathered instead. */
 const SPARSE = 16
 
@@ -153,8 +152,7 @@ function filterFixed(k: KernelInstance, values: Uint8Array, width: number, s: Se
   const result = new Uint8Array(s.count * width)
   if (width === 0) return result
   return inner(k, () => {
-    // Whole words of the selection per piece.
-    const step = Math.max(64, Math.floor(PIECE_BYTES / width / 64) * 64)
+    const step = pieceRows(width)
     const source = k.arena.reserve(Math.min(s.n, step) * width)
     const target = k.arena.reserve(Math.min(s.n, step) * width + 16)
     const u8 = k.u8

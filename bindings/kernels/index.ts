@@ -10,7 +10,20 @@ export { chainDigest, chainInPlace, Sha256, sha256, sha256Many } from './sha256.
 export { encodeFrame, resyncBytes, resyncInPlace, scanBytes, scanInPlace, sealFrame, WAL_STOP, walStopName } from './wal.ts'
 export type { FrameFields, WalBytesScan, WalScan, WalScanInput, WalStop } from './wal.ts'
 export type { Layout, ValueKind, Vec } from './vec.ts'
-export { bitAt, bitmapAll, bitmapAnd, bitmapAndNot, bitmapNone, bitmapNot, bitmapOr, bitmapToIndices, popcount, popcountRange, sliceBits } from './bitmap.ts'
+export {
+  bitAt,
+  bitmapAll,
+  bitmapAnd,
+  bitmapAndNot,
+  bitmapBytes,
+  bitmapNone,
+  bitmapNot,
+  bitmapOr,
+  bitmapToIndices,
+  popcount,
+  popcountRange,
+  sliceBits,
+} from './bitmap.ts'
 export { filter, filterMany, slice, take, takeMany } from './columns.ts'
 export { concat, concatMany } from './concat.ts'
 export { codeWidth, decodeDictionary, encodeDictionary, unifyDictionaries, widen } from './dictionary.ts'
@@ -25,3 +38,7 @@ export type { OrderCheck, SortKey } from './sort.ts'
 export { decodeInline, decodeInlineOne, InlineDecoder, isInlineFailure } from './inline.ts'
 export type { InlineFailure } from './inline.ts'
 export { encodeInline, encodeInlineInto, inlineBytes } from './inline-encode.ts'
+export { countValid, minMaxVec, sumVec } from './aggregate.ts'
+export type { MinMax } from './aggregate.ts'
+export { between, compareConst, inList, isNullBitmap, notNullBitmap, startsWith } from './predicate.ts'
+export type { CompareOp, Constant } from './predicate.ts'
