@@ -7,6 +7,7 @@ import { assert } from '../assert.ts'
 import { SchemaMismatchError } from '../errors.ts'
 import { valueKindOf } from '../format/index.ts'
 import type { ColumnDef } from '../format/index.ts'
+import { bitmapAll, bitmapNone } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import { leafBitmap } from './leaf-eval.ts'
 import { didYouMean } from './names.ts'
@@ -110,23 +111,23 @@ function evalNode(node: CompiledNode, vecs: readonly Vec[], length: number): Uin
     case 'not':
       return complement(evalNode(node.of, vecs, length), length)
     case 'and': {
-      const result = complement(new Uint8Array(bitmapBytes(length)), length)
-      for (const one of node.of) {
-        andInto(result, evalNode(one, vecs, length))
+      const [first, ...rest] = node.of
+      if (first === undefined) return bitmapAll(length)
+      const result = evalNode(first, vecs, length)
+      for (const one of rest) {
         if (isEmpty(result)) break
+        andInto(result, evalNode(one, vecs, length))
       }
       return result
     }
     case 'or': {
-      const result = new Uint8Array(bitmapBytes(length))
-      for (const one of node.of) orInto(result, evalNode(one, vecs, length))
+      const [first, ...rest] = node.of
+      if (first === undefined) return bitmapNone(length)
+      const result = evalNode(first, vecs, length)
+      for (const one of rest) orInto(result, evalNode(one, vecs, length))
       return result
     }
   }
-}
-
-function bitmapBytes(length: number): number {
-  return ((length + 63) >> 6) << 3
 }
 
 function words(bitmap: Uint8Array): Uint32Array {

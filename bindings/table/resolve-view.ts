@@ -40,7 +40,7 @@ export function resolveView(table: AnyTable, schema: TableSchema): TableView {
 }
 
 /** The first stored column that rows written through the view cannot leave out: neither named, nor nullable, nor with a default. */
-export function unwritableColumn(view: TableView): ColumnDef | undefined {
+function unwritableColumn(view: TableView): ColumnDef | undefined {
   return view.schema.columns.find((column) => !view.byName.has(column.name) && !column.nullable && column.default === undefined)
 }
 
