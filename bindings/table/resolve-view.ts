@@ -1,10 +1,11 @@
 // table/resolve-view.ts: holds the code's definition of a table against the stored one (api.md section 1: "the code's definition is a view").
 //
+// A stored column that the code does not name is not read; whoever writes rows fills it by its default, else null, else refuses the row (row-plan.ts).
 // Checked once per table, store and schema version; the caller caches the result.
 // Invariant: every column of a view is stored under that name with that very type and nullability, and the keys are equal.
 
 import { SchemaMismatchError } from '../errors.ts'
-import type { ColumnDef, TableSchema } from '../format/index.ts'
+import type { TableSchema } from '../format/index.ts'
 import { specOf } from './columns.ts'
 import { definitionOf, describeDefinition } from './definition.ts'
 import { didYouMean } from './names.ts'
@@ -37,23 +38,6 @@ export function resolveView(table: AnyTable, schema: TableSchema): TableView {
   }
   const key = definition.key.flatMap((name) => byName.get(name) ?? [])
   return { table, schema, columns, byName, key }
-}
-
-/** The first stored column that rows written through the view cannot leave out: neither named, nor nullable, nor with a default. */
-function unwritableColumn(view: TableView): ColumnDef | undefined {
-  return view.schema.columns.find((column) => !view.byName.has(column.name) && !column.nullable && column.default === undefined)
-}
-
-/** @throws SchemaMismatchError when whole rows cannot be written through the view */
-export function assertWritable(view: TableView): void {
-  const column = unwritableColumn(view)
-  if (column === undefined) return
-  throw mismatch(
-    view.table,
-    view.schema,
-    `rows need column ${JSON.stringify(column.name)} (${describeField(column)}, no default), which the code does not name`,
-    column.name,
-  )
 }
 
 function mismatch(table: AnyTable, schema: TableSchema, what: string, column?: string): SchemaMismatchError {

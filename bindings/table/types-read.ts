@@ -1,6 +1,6 @@
 // table/types-read.ts: the types of data in and of reading (api.md sections 3 and 4). Types only.
 
-import type { Lsn } from '../log/commit-log.ts'
+import type { Lsn } from '../log/index.ts'
 import type { AnyTable, KeyedTable, Predicate, Show, Sortable } from './types.ts'
 
 /** Any Table or RecordBatch, of any copy of any Arrow library. */

@@ -2,7 +2,7 @@
 //
 // Members for branches, staged writes, schema changes, optimize, vacuum, backup and repair arrive with those features.
 
-import type { Digest, Epoch, Lsn } from '../log/commit-log.ts'
+import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { At, Bulk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 

@@ -5,7 +5,7 @@ import { columns } from '../../bindings/table/column-data.ts'
 import { t } from '../../bindings/table/columns.ts'
 import { table } from '../../bindings/table/definition.ts'
 import { and, eq, gt, isNull, lt, not, oneOf, or, startsWith } from '../../bindings/table/predicate.ts'
-import type { Epoch } from '../../bindings/log/commit-log.ts'
+import type { Epoch } from '../../bindings/log/index.ts'
 import type { ReadStore, Store } from '../../bindings/table/types-store.ts'
 
 const flights = table(

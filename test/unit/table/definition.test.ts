@@ -6,7 +6,7 @@ import { specOf, t } from '../../../bindings/table/columns.ts'
 import { decodeDefault, definitionOf, sameDefinition, schemaFromDefinition, table, tableFromSchema } from '../../../bindings/table/definition.ts'
 import { didYouMean } from '../../../bindings/table/names.ts'
 import { dateText, describeType, parseDate } from '../../../bindings/table/physical.ts'
-import { assertWritable, resolveView } from '../../../bindings/table/resolve-view.ts'
+import { resolveView } from '../../../bindings/table/resolve-view.ts'
 import type { AnyTable, Column } from '../../../bindings/table/types.ts'
 
 type AnyColumn = Column<any, any, any>
@@ -293,14 +293,6 @@ describe('views', () => {
     expect([...view.byName.keys()]).toEqual(['origin', 'id'])
     expect(view.table).toBe(part)
     expect(view.schema).toBe(schema)
-  })
-  it('refuse rows when a column that the code leaves out has neither null nor default', () => {
-    const origin = t.utf8().dictionary()
-    const date = t.timestamp('ms', { tz: 'UTC' })
-    expect(() => assertWritable(resolveView(table('flights', { id: t.int64(), origin, date }, { key: ['id'] }), schema))).not.toThrow()
-    expect(() => assertWritable(resolveView(table('flights', { id: t.int64(), origin }, { key: ['id'] }), schema))).toThrow(
-      'flights: rows need column "date" (timestamp[ms, UTC], no default), which the code does not name',
-    )
   })
   it.each([
     [{ id: t.int64(), dely: t.int16() }, ['id'], 'flights: the store has no column "dely"; did you mean "delay"?'],
