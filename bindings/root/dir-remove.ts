@@ -8,6 +8,9 @@ import { readFolder, statOrNothing } from './dir-list.ts'
 import { isTemp } from './names.ts'
 import { errnoOf } from './storage-error.ts'
 
+/** What dir-stage.ts calls its files: an object that a user named `x.tmp` is none of them. */
+const TEMP_NAME = /^\..*\.\d+-[0-9a-z]+-\d+\.tmp(-2\.tmp)?$/
+
 /** True when a file was removed; a missing name and a folder are no objects. */
 export async function unlinkObject(files: FileSystem, path: string): Promise<boolean> {
   try {
@@ -41,6 +44,21 @@ export async function clearFolder(o: {
     else if ((await unlinkObject(o.files, path)) && !isTemp(entry.name)) o.count()
   }
   if (o.keep || !(await removeFolder(o.files, o.folders, o.dir))) await o.folders.syncNearest(o.dir)
+}
+
+/** Removes temporary files not touched since `beforeMs` (wall clock, as the file system keeps it): what crashed writers left. Returns how many. */
+export async function sweepFolder(files: FileSystem, dir: string, beforeMs: number, signal: AbortSignal | undefined): Promise<number> {
+  let removed = 0
+  for (const entry of await readFolder(files, dir)) {
+    signal?.throwIfAborted()
+    const path = `${dir}/${entry.name}`
+    if (entry.isDirectory) removed += await sweepFolder(files, path, beforeMs, signal)
+    else if (TEMP_NAME.test(entry.name)) {
+      const stat = await statOrNothing(files, path)
+      if (stat !== undefined && stat.mtimeMs < beforeMs && (await unlinkObject(files, path))) removed++
+    }
+  }
+  return removed
 }
 
 /** True when the folder was removed; false when it is not empty or not there. */

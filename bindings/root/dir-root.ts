@@ -8,7 +8,7 @@ import type { FileHandle, FileStat, FileSystem, World } from '../runtime/index.t
 import { DirFolders, parentPath } from './dir-folders.ts'
 import { hasObject, statOrNothing, walk } from './dir-list.ts'
 import { toBasePath, toFileUrl } from './dir-path.ts'
-import { clearFolder, removeFolder, unlinkObject } from './dir-remove.ts'
+import { clearFolder, removeFolder, sweepFolder, unlinkObject } from './dir-remove.ts'
 import { DirHeld, DirSegment } from './dir-segment.ts'
 import { closeQuietly, DirStage, tagOf } from './dir-stage.ts'
 import { HandleCache } from './handle-cache.ts'
@@ -326,6 +326,14 @@ export class DirRoot implements Root {
       return this.caps
     } catch (error) {
       throw writeError('probe', 'probe', error)
+    }
+  }
+
+  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
+    try {
+      return { deleted: await sweepFolder(this.#files, this.#base, beforeMs, o?.signal) }
+    } catch (error) {
+      throw toStorageError('sweepTemporary', '', error)
     }
   }
 

@@ -41,6 +41,7 @@ class NodeFileHandle implements FileHandle {
   #fd: number
   #pending = 0
   #idle: (() => void) | undefined
+  #closing: Promise<void> | undefined
   readonly #path: string
 
   constructor(fd: number, path: string) {
@@ -120,21 +121,25 @@ class NodeFileHandle implements FileHandle {
     return toStat(fs.fstatSync(this.#open(), { bigint: true }))
   }
 
-  async close(): Promise<void> {
-    if (this.#fd < 0) return
-    if (this.#pending > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
-    const fd = this.#fd
-    if (fd < 0) return
-    this.#fd = -1
-    await settle((done) => fs.close(fd, done))
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOnce()
+    return this.#closing
   }
 
   closeSync(): void {
     if (this.#fd < 0) return
-    if (this.#pending > 0) throw withCode(new Error(`EBUSY: calls under way, close '${this.#path}'`), 'EBUSY')
+    if (this.#pending > 0 || this.#closing !== undefined) throw withCode(new Error(`EBUSY: calls under way, close '${this.#path}'`), 'EBUSY')
     const fd = this.#fd
     this.#fd = -1
     fs.closeSync(fd)
+  }
+
+  async #closeOnce(): Promise<void> {
+    if (this.#fd < 0) return
+    if (this.#pending > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
+    const fd = this.#fd
+    this.#fd = -1
+    await settle((done) => fs.close(fd, done))
   }
 
   #readSome(at: number, into: Uint8Array, from: number): Promise<number> {

@@ -158,6 +158,10 @@ export class FaultyRoot implements Root {
     return (await this.inner.probe?.()) ?? this.inner.caps
   }
 
+  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
+    return (await this.inner.sweepTemporary?.(beforeMs, o)) ?? { deleted: 0 }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.inner[Symbol.asyncDispose]()
   }

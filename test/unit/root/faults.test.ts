@@ -141,6 +141,29 @@ describe('what a failed call says and does not do', () => {
     await segment.close()
   })
 
+  it('sweeps what killed writers left behind, and nothing else', async () => {
+    const { files } = await start()
+    files.failAt(1, { error: 'EIO' }, (call) => call.op === 'unlink')
+    for (let k = 1; k < 12; k++) {
+      const killed = files.restart()
+      killed.stopAt(k + 2)
+      await new DirRoot('/data/store', fakeWorld({ files: killed, seed: k })).put(`k/${k}`, NEW).catch(() => {})
+    }
+    const after = files.restart()
+    const root = new DirRoot('/data/store', fakeWorld({ files: after, seed: 99 }))
+    await root.put('mine.tmp', NEW)
+    await root.put('.mine.1.tmp', NEW)
+    const temporary = (): string[] => after.paths().filter((path) => /\.1-[0-9a-z]+-\d+\.tmp$/.test(path))
+    const left = temporary().length
+    expect(left).toBeGreaterThan(2)
+    expect(await root.sweepTemporary(1)).toEqual({ deleted: 0 })
+    expect(await root.sweepTemporary(1e12)).toEqual({ deleted: left })
+    expect(temporary()).toEqual([])
+    expect((await root.get('mine.tmp')).bytes).toEqual(NEW)
+    expect((await root.get('.mine.1.tmp')).bytes).toEqual(NEW)
+    expect((await root.get('a/old')).bytes).toEqual(OLD)
+  })
+
   it('lists go on while files and folders vanish', async () => {
     const { files, root } = await start()
     for (let i = 0; i < 100; i++) await root.put(`v/${i % 5}/${i}`, new Uint8Array(1), { sync: false })

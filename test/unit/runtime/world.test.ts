@@ -245,7 +245,7 @@ describe('node files', () => {
       const order: string[] = []
       handle.write(0, new Uint8Array(5_000_000), (error) => order.push(`written ${error}`))
       expect(() => handle.closeSync()).toThrow(expect.objectContaining({ code: 'EBUSY' }))
-      await handle.close()
+      await Promise.all([handle.close(), handle.close()])
       order.push('closed')
       expect(order).toEqual(['written null', 'closed'])
     } finally {
