@@ -21,6 +21,8 @@ export { decodeFragmentRef, decodeStats, deletionVectorName, encodeFragmentRef, 
 export type { FileRef, FragmentColumn, FragmentRef, StatValue } from './fragment-ref.ts'
 export { arrowSchema, readFooter } from './arrow-schema.ts'
 export type { ArrowDictionary, ArrowField } from './arrow-schema.ts'
+export { readFlatbuffer, structI64 } from './flatbuffer.ts'
+export type { FlatReader } from './flatbuffer.ts'
 export { buildVec, checkVec, footerRange, plainBuffer, readArrow } from './arrow-read.ts'
 export type { ArrowBatch, ArrowContent, DecompressBuffer } from './arrow-read.ts'
 export { ArrowStreamWriter, ArrowWriter, BATCH_ROWS, bitsOf, codesOf, countOnes, rowsOf, withCodeWidth } from './arrow-write.ts'

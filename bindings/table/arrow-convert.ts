@@ -11,8 +11,8 @@ import { convertBytes, dictionaryVec, textCheck } from './arrow-strings.ts'
 import { type Cell, CellFault, noValue } from './cells.ts'
 import { convertDecimal, halfToFloat, integersOf, scale64, widen } from './arrow-numbers.ts'
 
-/** What was made of dictionaries for one column, by their identity. */
-export type DictionaryCache = Map<object, { readonly type: ColumnType; readonly entries: Vec }>
+/** What was made of a dictionary last, by its identity. */
+export type DictionaryCache = WeakMap<object, { readonly type: ColumnType; readonly entries: Vec }>
 
 /** Rows [start, start + count) of `node` for `cell`. @throws TypeFault, CellFault (index within the stretch), BufferFault */
 export function convert(node: ArrowNode, start: number, count: number, cell: Cell, cache: DictionaryCache): Vec {

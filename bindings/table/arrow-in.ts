@@ -6,7 +6,7 @@ import { NullKeyError, SchemaMismatchError } from '../errors.ts'
 import type { Vec } from '../kernels/index.ts'
 import { BufferFault, TypeFault } from './arrow-buffers.ts'
 import { convert, type DictionaryCache } from './arrow-convert.ts'
-import { type ArrowColumn, arrowSource, isArrowLike } from './arrow-source.ts'
+import { type ArrowColumn, arrowSource, type ArrowTableSource, isArrowLike } from './arrow-source.ts'
 import type { ColumnBatch } from './batch.ts'
 import { cellsToVec } from './cell-vecs.ts'
 import { type Cell, CellFault, quote } from './cells.ts'
@@ -31,8 +31,12 @@ export const TARGET_ROWS = 65_536
  * @throws SchemaMismatchError: an unknown or missing column, a type that would lose something, buffers that contradict their lengths; NullKeyError
  */
 export function* arrowToBatches(view: TableView, data: object, o: BatchOptions = {}): Generator<ColumnBatch, undefined> {
+  yield* sourceToBatches(view, sourceOf(view, data), o)
+}
+
+/** As arrowToBatches, for a source that is known. */
+export function* sourceToBatches(view: TableView, source: ArrowTableSource, o: BatchOptions = {}): Generator<ColumnBatch, undefined> {
   const plan = rowPlan(view)
-  const source = sourceOf(view, data)
   const readers = readersOf(plan, source.columns)
   const firstRow = o.firstRow ?? 0
   const target = o.targetRows ?? TARGET_ROWS
@@ -46,7 +50,7 @@ export function* arrowToBatches(view: TableView, data: object, o: BatchOptions =
   }
 }
 
-function sourceOf(view: TableView, data: object): ReturnType<typeof arrowSource> {
+function sourceOf(view: TableView, data: object): ArrowTableSource {
   try {
     return arrowSource(data)
   } catch (cause) {
@@ -86,8 +90,10 @@ function readersOf(plan: RowPlan, columns: readonly ArrowColumn[]): ColumnReader
   })
 }
 
+/** Outlives a call: the batches of one file come one by one, and share their dictionaries. */
+const dictionaries: DictionaryCache = new WeakMap()
+
 function chunkReader(column: ArrowColumn, cell: Cell): ColumnReader {
-  const cache: DictionaryCache = new Map()
   const { chunks } = column
   let chunk = 0
   let base = 0
@@ -104,7 +110,7 @@ function chunkReader(column: ArrowColumn, cell: Cell): ColumnReader {
       return Math.min(count, chunks[chunk]!.length - at)
     },
     take(row, count) {
-      const vec = convert(chunks[chunk]!, row - base, count, cell, cache)
+      const vec = convert(chunks[chunk]!, row - base, count, cell, dictionaries)
       at += count
       return vec
     },

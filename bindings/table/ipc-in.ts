@@ -1,0 +1,317 @@
+// table/ipc-in.ts: Arrow IPC bytes (stream or file format, whole or arriving in pieces) to batches of stored columns.
+//
+//   stream: { ffffffff | u32 metadata bytes | Message flatbuffer | body }…, then ffffffff 00000000; without the first mark before Arrow 0.15
+//   file:   "ARROW1" 00 00 | the same messages | Footer | u32 footer bytes | "ARROW1"
+//
+// Bytes that arrive in pieces are read front to back in either format, at most one message ahead; whole files go by their footer.
+// Invariant: bytes that are not Arrow end in SchemaMismatchError, and every length is bounded before it is waited for.
+import { SchemaMismatchError, VarveError } from '../errors.ts'
+import { DecodeError, type FlatReader, footerRange, readFlatbuffer, structI64 } from '../format/index.ts'
+import { type BatchOptions, sourceToBatches } from './arrow-in.ts'
+import { ARROW } from './arrow-source.ts'
+import type { ColumnBatch } from './batch.ts'
+import { quote } from './cells.ts'
+import { IpcDecoder } from './ipc-batches.ts'
+import { type IpcField, readIpcSchema } from './ipc-schema.ts'
+import { didYouMean } from './names.ts'
+import { describeType } from './physical.ts'
+import type { TableView } from './view.ts'
+
+/** Pieces of bytes to pull from; undefined = the end. */
+export type NextBytes = () => Promise<Uint8Array | undefined>
+
+const KIND = { schema: 1, dictionaryBatch: 2, recordBatch: 3 } as const
+const MAGIC = Uint8Array.from('ARROW1', (c) => c.charCodeAt(0))
+const CONTINUES = 0xffff_ffff
+const METADATA_BYTES_MAX = 2 ** 28
+const BODY_BYTES_MAX = 2 ** 32
+
+/**
+ * The rows of one whole Arrow IPC file or stream.
+ *
+ * @throws SchemaMismatchError: no Arrow, damaged, or it does not fit the table; NullKeyError
+ */
+export async function* ipcBytesToBatches(view: TableView, bytes: Uint8Array, o: BatchOptions = {}): AsyncGenerator<ColumnBatch, number> {
+  if (!startsWithMagic(bytes)) {
+    let given = false
+    const next: NextBytes = () => {
+      const first = given ? undefined : bytes
+      given = true
+      return Promise.resolve(first)
+    }
+    return yield* ipcPiecesToBatches(view, next, o)
+  }
+  return yield* told(view, fileBatches(view, bytes, o))
+}
+
+/**
+ * The rows of Arrow IPC that arrives in pieces; several streams may follow each other.
+ *
+ * @returns the number of rows
+ */
+export async function* ipcPiecesToBatches(view: TableView, next: NextBytes, o: BatchOptions = {}): AsyncGenerator<ColumnBatch, number> {
+  return yield* told(view, pieceBatches(view, new ByteQueue(next), o))
+}
+
+function startsWithMagic(bytes: Uint8Array): boolean {
+  return MAGIC.every((byte, i) => bytes[i] === byte)
+}
+
+/** Faults of the bytes as errors of the call. */
+async function* told(view: TableView, batches: AsyncGenerator<ColumnBatch, number>): AsyncGenerator<ColumnBatch, number> {
+  try {
+    return yield* batches
+  } catch (cause) {
+    const damaged = cause instanceof DecodeError || (cause instanceof VarveError && cause.code.startsWith('kernel.')) || cause instanceof ZstdFault
+    if (!damaged) throw cause
+    const table = view.schema.name
+    const hint = 'Pass an Arrow IPC file or stream that another Arrow reader takes.'
+    throw new SchemaMismatchError(`${table}: the bytes are not readable Arrow IPC: ${cause.message}`, { details: { table }, hint, cause })
+  }
+}
+
+/** What the zstd decoder throws is of no class. */
+class ZstdFault extends Error {}
+
+async function* fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+  const range = footerRange(bytes)
+  const footer = readFlatbuffer(bytes.slice(range.start, range.end))
+  const schema = footer.table(1)
+  if (schema === undefined) throw new DecodeError('a footer without schema', range.start)
+  const decoder = new IpcDecoder(checkedFields(view, schema))
+  let rows = 0
+  for (const slot of [2, 3]) {
+    const blocks = footer.structs(slot, 24)
+    // The same block listed again and again is no file, only work without end.
+    if (blocks.count * 8 > bytes.length) throw new DecodeError(`${blocks.count} blocks in ${bytes.length} bytes`, range.start)
+    for (let i = 0; i < blocks.count; i++) {
+      const message = messageAt(bytes, structI64(blocks.view, 24 * i))
+      rows += yield* decodeMessage(view, decoder, message, bytes.subarray(message.bodyStart, message.bodyStart + message.bodyBytes), rows, o)
+    }
+  }
+  return rows
+}
+
+interface Message {
+  readonly kind: number
+  readonly header: FlatReader
+  readonly bodyBytes: number
+}
+
+function messageAt(bytes: Uint8Array, at: number): Message & { bodyStart: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (at < 0 || at + 8 > bytes.length) throw new DecodeError('a message outside the file', at)
+  const marked = view.getUint32(at, true) === CONTINUES
+  const start = marked ? at + 8 : at + 4
+  const length = view.getUint32(marked ? at + 4 : at, true)
+  if (length > bytes.length - start) throw new DecodeError(`a message of ${length} bytes, ${bytes.length - start} left`, at)
+  const message = messageOf(bytes.slice(start, start + length), at)
+  if (message.bodyBytes > bytes.length - start - length)
+    throw new DecodeError(`a body of ${message.bodyBytes} bytes, ${bytes.length - start - length} left`, at)
+  return { ...message, bodyStart: start + length }
+}
+
+function messageOf(metadata: Uint8Array, at: number): Message {
+  const message = readFlatbuffer(metadata)
+  const header = message.table(2)
+  if (header === undefined) throw new DecodeError('a message without header', at)
+  const bodyBytes = message.i64(3)
+  if (bodyBytes < 0 || bodyBytes > BODY_BYTES_MAX) throw new DecodeError(`a body of ${bodyBytes} bytes`, at)
+  return { kind: message.i8(1), header, bodyBytes }
+}
+
+async function* decodeMessage(
+  view: TableView,
+  decoder: IpcDecoder,
+  { kind, header }: Message,
+  body: Uint8Array,
+  rowsBefore: number,
+  o: BatchOptions,
+): AsyncGenerator<ColumnBatch, number> {
+  if (kind !== KIND.dictionaryBatch && kind !== KIND.recordBatch) return 0
+  await decoder.prepare(kind === KIND.recordBatch ? header : IpcDecoder.dataOf(header))
+  if (kind === KIND.dictionaryBatch) {
+    unwrapped(() => decoder.dictionary(header, body))
+    return 0
+  }
+  const source = unwrapped(() => decoder.batch(header, body))
+  yield* sourceToBatches(view, source, { ...o, firstRow: (o.firstRow ?? 0) + rowsBefore })
+  return source.rows
+}
+
+/** Errors of the decompressors by a name of ours. */
+function unwrapped<T>(decode: () => T): T {
+  try {
+    return decode()
+  } catch (cause) {
+    if (cause instanceof DecodeError || cause instanceof VarveError) throw cause
+    throw new ZstdFault(cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}
+
+async function* pieceBatches(view: TableView, queue: ByteQueue, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+  let rows = 0
+  let streams = 0
+  while (await queue.has(1)) {
+    const isFile = (await queue.has(8)) && startsWithMagic(queue.peek(8))
+    if (isFile) queue.take(8)
+    rows += yield* streamBatches(view, queue, rows, o)
+    streams++
+    if (isFile) {
+      // What follows the end mark is the footer, which repeats what was read.
+      await queue.drain()
+      break
+    }
+  }
+  if (streams === 0) throw new DecodeError('no bytes', 0)
+  return rows
+}
+
+async function* streamBatches(view: TableView, queue: ByteQueue, rowsBefore: number, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+  let decoder: IpcDecoder | undefined
+  let rows = 0
+  for (;;) {
+    const at = queue.offset
+    const message = await nextMessage(queue)
+    if (message === undefined) {
+      if (decoder === undefined) throw new DecodeError('a stream without schema', at)
+      return rows
+    }
+    if (message.kind === KIND.schema) {
+      if (decoder !== undefined) throw new DecodeError('a second schema', at)
+      decoder = new IpcDecoder(checkedFields(view, message.header))
+      if (!(await queue.has(message.bodyBytes))) throw new DecodeError('a message cut short', at)
+      queue.take(message.bodyBytes)
+      continue
+    }
+    if (decoder === undefined) throw new DecodeError('a stream that does not start with its schema', at)
+    if (!(await queue.has(message.bodyBytes))) throw new DecodeError(`a body of ${message.bodyBytes} bytes, ${queue.ready} left`, queue.offset)
+    rows += yield* decodeMessage(view, decoder, message, queue.take(message.bodyBytes), rowsBefore + rows, o)
+  }
+}
+
+/** The next message without its body; undefined at the end mark, or where the bytes end between two messages. */
+async function nextMessage(queue: ByteQueue): Promise<Message | undefined> {
+  const at = queue.offset
+  if (!(await queue.has(1))) return undefined
+  if (!(await queue.has(4))) throw new DecodeError('a message cut short', at)
+  let length = u32(queue.take(4))
+  if (length === CONTINUES) {
+    if (!(await queue.has(4))) throw new DecodeError('a message cut short', at)
+    length = u32(queue.take(4))
+  }
+  if (length === 0) return undefined
+  if (length > METADATA_BYTES_MAX) throw new DecodeError(`a message of ${length} bytes`, at)
+  if (!(await queue.has(length))) throw new DecodeError(`a message of ${length} bytes, ${queue.ready} left`, at)
+  return messageOf(queue.take(length).slice(), at)
+}
+
+function u32(bytes: Uint8Array): number {
+  return (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0
+}
+
+/** Fields that all are columns, of types that can be one: a message tells which is not before any data is read. */
+function checkedFields(view: TableView, schema: FlatReader): IpcField[] {
+  const fields = readIpcSchema(schema)
+  const table = view.schema.name
+  for (const { name, type } of fields) {
+    const column = view.byName.get(name)
+    if (column === undefined) {
+      const near = didYouMean(name, view.byName.keys())
+      throw new SchemaMismatchError(`${table}: no column ${quote(name)}${near}`, { details: { table, column: name } })
+    }
+    if (!isReadable(type.id)) {
+      throw new SchemaMismatchError(`${table}.${name}: Arrow ${type.name} cannot become ${describeType(column.spec.type)}`, {
+        details: { table, column: name },
+      })
+    }
+  }
+  return fields.map(withoutUnreadable)
+}
+
+const READABLE: ReadonlySet<number> = new Set(Object.values(ARROW))
+
+function isReadable(id: number): boolean {
+  return READABLE.has(id)
+}
+
+/** Below a column there may be types whose buffers are not known; the walk over the buffers cannot pass them. */
+function withoutUnreadable(field: IpcField): IpcField {
+  for (const child of field.children) {
+    if (!isReadable(child.type.id)) throw new DecodeError(`field ${child.name} of type ${child.type.name}`, 0)
+    withoutUnreadable(child)
+  }
+  return field
+}
+
+/** Bytes that came in pieces, to be taken in other pieces; joined only where a piece ends inside what is asked. */
+class ByteQueue {
+  readonly #next: NextBytes
+  #pieces: Uint8Array[] = []
+  #ended = false
+  /** Bytes here and not taken. */
+  ready = 0
+  /** Bytes taken. */
+  offset = 0
+
+  constructor(next: NextBytes) {
+    this.#next = next
+  }
+
+  /** Whether `count` bytes are there; pulls until they are. */
+  async has(count: number): Promise<boolean> {
+    while (this.ready < count && !this.#ended) {
+      const piece = await this.#next()
+      if (piece === undefined) this.#ended = true
+      else if (piece.length > 0) {
+        this.#pieces.push(piece)
+        this.ready += piece.length
+      }
+    }
+    return this.ready >= count
+  }
+
+  peek(count: number): Uint8Array {
+    const first = this.#pieces[0]
+    if (count === 0 || first === undefined) return new Uint8Array(0)
+    if (first.length < count) this.#join(count)
+    return this.#pieces[0]!.subarray(0, count)
+  }
+
+  take(count: number): Uint8Array {
+    const bytes = this.peek(count)
+    if (count === 0) return bytes
+    const first = this.#pieces[0]!
+    if (first.length === count) this.#pieces.shift()
+    else this.#pieces[0] = first.subarray(count)
+    this.ready -= count
+    this.offset += count
+    return bytes
+  }
+
+  /** Read to the end and forget. */
+  async drain(): Promise<void> {
+    this.offset += this.ready
+    this.#pieces = []
+    this.ready = 0
+    for (;;) {
+      const piece = await this.#next()
+      if (piece === undefined) return
+      this.offset += piece.length
+    }
+  }
+
+  /** Makes the first `count` bytes one piece. */
+  #join(count: number): void {
+    const joined = new Uint8Array(count)
+    let at = 0
+    while (at < count) {
+      const piece = this.#pieces.shift()!
+      const part = piece.subarray(0, count - at)
+      joined.set(part, at)
+      at += part.length
+      if (part.length < piece.length) this.#pieces.unshift(piece.subarray(part.length))
+    }
+    this.#pieces.unshift(joined)
+  }
+}
