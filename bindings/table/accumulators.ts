@@ -4,16 +4,18 @@
 // Floats add pairwise in storage order: runs of 128 values are added one by one, the runs then joined like the carries of a binary counter (the
 // summation of NumPy and Julia, made incremental). Invariant: a result depends on the sequence of values only, not on how batches cut it.
 
-import type { ValueKind, Vec } from '../kernels/index.ts'
+import { makeVec, minMaxVec, slice, sumVec, type ValueKind, type Vec } from '../kernels/index.ts'
 import { type KeyEncoder, keyEncoder } from './key-encoder.ts'
 import { grown, PairTable } from './key-tables.ts'
-import { codesOf, compareBytes, fixedVec, isValid, numbersOf, validityOf, wordsOf } from './vec-views.ts'
+import { codesOf, compareBytes, fixedVec, isValid, numbersOf, validityOf, vecOfValue, wordsOf } from './vec-views.ts'
 import type { ViewColumn } from './view.ts'
 
 /** The group of every row; undefined: all rows are group 0. */
 export type Groups = Uint32Array | undefined
 
 const SPILL = 2 ** 52
+/** Below this, a loop here costs less than the copy into kernel memory. */
+const KERNEL_ROWS_MIN = 1024
 
 /** Rows, or the rows that hold a value. */
 export class CountAccumulator {
@@ -59,7 +61,8 @@ export class IntegerSum {
 
   add(vec: Vec, groups: Groups, size: number): void {
     this.#sums = grown(this.#sums, size * this.#limbs)
-    if (this.#limbs > 1) this.#addLimbs(vec, groups)
+    if (groups === undefined && this.#kind !== 'i128' && vec.length >= KERNEL_ROWS_MIN) this.#addSum(sumVec(vec, this.#kind))
+    else if (this.#limbs > 1) this.#addLimbs(vec, groups)
     else if (groups === undefined) this.#addAll(vec)
     else this.#addGrouped(vec, groups)
   }
@@ -68,13 +71,22 @@ export class IntegerSum {
     return (this.#spilled.get(group) ?? 0n) + this.#pending(group)
   }
 
+  #addSum(sum: number | bigint): void {
+    if (typeof sum === 'bigint') this.#spilled.set(0, (this.#spilled.get(0) ?? 0n) + sum)
+    else this.#addNumber(sum)
+  }
+
   #addAll(vec: Vec): void {
     const cells = numbersOf(vec, this.#kind)
     const { validity, length } = vec
     let sum = 0
-    // At most 64 Ki values of at most 2^32: below 2^48, so one check a batch is enough.
     if (validity === undefined) for (let i = 0; i < length; i++) sum += cells[i]!
     else for (let i = 0; i < length; i++) if (((validity[i >> 3]! >> (i & 7)) & 1) === 1) sum += cells[i]!
+    this.#addNumber(sum)
+  }
+
+  /** At most 64 Ki values of at most 2^32 were added up: below 2^48, so that one check a batch is enough. */
+  #addNumber(sum: number): void {
     this.#sums[0]! += sum
     if (Math.abs(this.#sums[0]!) > SPILL) this.#spill(0)
   }
@@ -196,6 +208,21 @@ export interface Extreme {
   add(vec: Vec, groups: Groups, size: number): void
   /** One row per group; null where no value was seen. */
   finish(size: number): Vec
+}
+
+/**
+ * A Vec with the same extreme as `vec`: of one row where a kernel finds it. Floats stay as they are: of 0 and -0 the first one counts, and which that is
+ * must not depend on how long batches are.
+ */
+export function extremeRow(vec: Vec, kind: ValueKind, sign: 1 | -1): Vec {
+  if (vec.length < KERNEL_ROWS_MIN || kind === 'f32' || kind === 'f64') return vec
+  const found = minMaxVec(vec, kind)
+  if (found === undefined) return slice(vec, 0, 0)
+  const value = sign > 0 ? found.min : found.max
+  if (typeof value === 'number' || typeof value === 'bigint') return vecOfValue(kind, value)
+  const bytes = value as Uint8Array
+  if (vec.layout.kind === 'fixed') return makeVec(vec.layout, 1, { values: bytes })
+  return makeVec({ kind: 'var' }, 1, { values: bytes, offsets: Int32Array.of(0, bytes.length) })
 }
 
 export function extremeOf(kind: ValueKind, width: number, sign: 1 | -1): Extreme {

@@ -7,7 +7,7 @@
 import { InvalidConfigError, UnsupportedTypeError } from '../errors.ts'
 import { type ColumnDef, layoutOf, valueKindOf } from '../format/index.ts'
 import type { ValueKind } from '../kernels/index.ts'
-import { CountAccumulator, DistinctCount, type Extreme, extremeOf, FloatSum, type Groups, IntegerSum } from './accumulators.ts'
+import { CountAccumulator, DistinctCount, type Extreme, extremeOf, extremeRow, FloatSum, type Groups, IntegerSum } from './accumulators.ts'
 import type { ColumnBatch, ColumnStats, SourceGroup } from './batch.ts'
 import { Grouper } from './group-by.ts'
 import { decimalText, describeType } from './physical.ts'
@@ -149,7 +149,10 @@ class Inputs {
     this.#rows?.addRows(batch.length, groups, size)
     for (const [place, counts] of this.#counts) counts.add(batch.columns[place]!, groups, size)
     for (const [place, sum] of this.#sums) ('exact' in sum ? sum.exact : sum.float).add(batch.columns[place]!, groups, size)
-    for (const { place, extreme } of this.#extremes.values()) extreme.add(batch.columns[place]!, groups, size)
+    for (const { place, extreme, sign } of this.#extremes.values()) {
+      const vec = batch.columns[place]!
+      extreme.add(groups === undefined ? extremeRow(vec, valueKindOf(this.columns[place]!.column.type)!, sign) : vec, groups, size)
+    }
     for (const [place, distinct] of this.#distincts) distinct.add(batch.columns[place]!, groups, size)
   }
 

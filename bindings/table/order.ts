@@ -6,7 +6,23 @@
 
 import { ResourceLimitError } from '../errors.ts'
 import { type ColumnDef, valueKindOf } from '../format/index.ts'
-import { bitmapToIndices, concat, concatMany, type SortKey, sortIndices, takeMany, topK, type Vec } from '../kernels/index.ts'
+import {
+  bitmapAll,
+  bitmapToIndices,
+  compareConst,
+  type Constant,
+  concat,
+  concatMany,
+  minMaxVec,
+  popcount,
+  slice,
+  type SortKey,
+  sortIndices,
+  takeMany,
+  topK,
+  type ValueKind,
+  type Vec,
+} from '../kernels/index.ts'
 import type { BatchSource, ColumnBatch } from './batch.ts'
 import type { Pace } from './pace.ts'
 import type { OrderKey, ScanPlan } from './scan-plan.ts'
@@ -44,7 +60,12 @@ async function sortedRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
     cursor.close()
   }
   if (batches.length === 0) return []
-  const whole = concatMany(batches)
+  const whole: Vec[] = []
+  for (const i of columns.keys()) {
+    whole.push(concat(batches.map((batch) => batch[i]!)))
+    const turn = pace.step(plan.storedRows)
+    if (turn !== undefined) await turn
+  }
   const keys = plan.order.map(({ column }) => whole[placeOf(columns, column.column)]!)
   const indices = sortIndices(sortKeys(keys, plan.order), whole[0]!.length)
   return slices(whole.slice(0, o.columns.length), indices.subarray(0, Math.min(plan.limit, indices.length)), plan.batchRows)
@@ -66,24 +87,30 @@ async function topRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   const held = new Held(o)
   let pool: Candidates[] = []
   let pooled = 0
+  let bound: Bound | undefined
   try {
     await eachSelected(cursor, pace, (selected) => {
-      if (plan.limit === 0) return
-      const found = best(candidatesOf(selected), plan)
-      held.add(found.keys)
-      pool.push(found)
-      pooled += found.rows.length
+      const candidates = bound === undefined ? candidatesOf(selected) : within(selected, bound)
+      if (plan.limit === 0 || candidates.rows.length === 0) return
+      const found = best(candidates, plan)
+      // Every candidate was within the bound so far, so a bound of their own is no looser.
+      bound = found.bound ?? bound
+      held.add(found.kept.keys)
+      pool.push(found.kept)
+      pooled += found.kept.rows.length
       if (pooled < Math.max(2 * plan.limit, POOL_ROWS_MIN)) return
-      pool = [best(join(pool), plan)]
-      pooled = pool[0]!.rows.length
+      const joined = best(join(pool), plan)
+      bound = joined.bound ?? bound
+      pool = [joined.kept]
+      pooled = joined.kept.rows.length
       held.reset()
-      held.add(pool[0]!.keys)
+      held.add(joined.kept.keys)
     })
   } finally {
     cursor.close()
   }
   if (pool.length === 0) return []
-  const top = best(join(pool), plan)
+  const top = best(join(pool), plan).kept
   const columns = await fetchRows(o, top)
   if (o.inStorageOrder === true) return [{ length: top.rows.length, columns }]
   return slices(columns, sortIndices(sortKeys(top.keys, plan.order), top.rows.length), plan.batchRows)
@@ -98,19 +125,54 @@ function candidatesOf(selected: Selected): Candidates {
     keys: selected.columns,
     sources: [source],
     places: new Uint32Array(length),
-    rows: selection === undefined ? Uint32Array.from({ length }, (_, i) => i) : bitmapToIndices(selection, source.rows),
+    rows: selection === undefined ? bitmapToIndices(bitmapAll(length), length) : bitmapToIndices(selection, source.rows),
   }
 }
 
-/** The best `limit` of the candidates, still in storage order. */
-function best(candidates: Candidates, plan: ScanPlan): Candidates {
-  if (candidates.rows.length <= plan.limit) return candidates
-  const kept = topK(sortKeys(candidates.keys, plan.order), candidates.rows.length, plan.limit).sort()
+/** What a later row has to be at least, by the first order column, to be among the first `limit`. */
+interface Bound {
+  readonly kind: ValueKind
+  readonly op: 'lt' | 'le' | 'gt' | 'ge'
+  readonly value: Constant
+}
+
+/** The best `limit` of the candidates, still in storage order; with a bound where there are that many, and the last of them is a plain value. */
+function best(candidates: Candidates, plan: ScanPlan): { kept: Candidates; bound: Bound | undefined } {
+  if (candidates.rows.length < plan.limit) return { kept: candidates, bound: undefined }
+  const keys = sortKeys(candidates.keys, plan.order)
+  const ordered = topK(keys, candidates.rows.length, plan.limit)
+  const [first] = keys
+  const last = ordered.at(-1)!
+  const value = minMaxVec(slice(first!.vec, last, last + 1), first!.kind)?.min
+  const strict = keys.length === 1
+  const op = first!.descending === true ? (strict ? 'gt' : 'ge') : strict ? 'lt' : 'le'
+  return { kept: pick(candidates, ordered.sort()), bound: value === undefined ? undefined : { kind: first!.kind, op, value } }
+}
+
+/** The rows of a batch within the bound. Null and NaN come after every value, so that a bound leaves them out as comparisons do. */
+function within(selected: Selected, bound: Bound): Candidates {
+  const bits = compareConst(selected.columns[0]!, bound.kind, bound.op, bound.value)
+  const count = popcount(bits, selected.length)
+  if (count === 0) return { keys: selected.columns, sources: [], places: NO_ROWS, rows: NO_ROWS }
+  if (count === selected.length) return candidatesOf(selected)
+  const chosen = bitmapToIndices(bits, selected.length)
+  const stored = selected.selection === undefined ? undefined : bitmapToIndices(selected.selection, selected.source.rows)
   return {
-    keys: takeMany(candidates.keys, kept),
+    keys: takeMany(selected.columns, chosen),
+    sources: [selected.source],
+    places: new Uint32Array(count),
+    rows: stored === undefined ? chosen : chosen.map((i) => stored[i]!),
+  }
+}
+
+const NO_ROWS = new Uint32Array(0)
+
+function pick(candidates: Candidates, rows: Uint32Array): Candidates {
+  return {
+    keys: takeMany(candidates.keys, rows),
     sources: candidates.sources,
-    places: kept.map((i) => candidates.places[i]!),
-    rows: kept.map((i) => candidates.rows[i]!),
+    places: rows.map((i) => candidates.places[i]!),
+    rows: rows.map((i) => candidates.rows[i]!),
   }
 }
 
@@ -172,6 +234,9 @@ export async function eachSelected<B>(cursor: BatchCursor<B>, pace: Pace, visit:
   }
 }
 
+/** A sort key and two row numbers: what sorting takes a row besides the columns. */
+const WORK_BYTES = 16
+
 /** Counts what is held against the limit. */
 class Held {
   readonly #o: OrderOptions
@@ -188,6 +253,7 @@ class Held {
   }
 
   add(vecs: readonly Vec[]): void {
+    this.#bytes += (vecs[0]?.length ?? 0) * WORK_BYTES
     for (const vec of vecs) {
       this.#bytes += bytesOfVec(vec)
       if (vec.dictionary === undefined) continue

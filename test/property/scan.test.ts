@@ -1,5 +1,6 @@
 // Every way to take the rows of a scan against a model: plain row objects, filtered, sorted and summed up in JavaScript.
 
+import { tableFromIPC } from 'apache-arrow'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
@@ -277,6 +278,13 @@ describe('a scan equals the model', () => {
           const one: unknown[] = []
           for await (const r of scan.rows()) one.push(r)
           expect(one).toEqual(expected)
+          const columns = await scan.toColumns()
+          for (const name of names) expect(Array.from(columns[name] as never), name).toEqual(expected.map((r) => r[name]))
+          const read = tableFromIPC(await scan.toIpc())
+          if (names.length > 0) expect(read.numRows).toBe(expected.length)
+          for (const name of names.filter((n) => n === 'text' || n === 'word' || n === 'big' || n === 'n')) {
+            expect([...read.getChild(name)!], name).toEqual(expected.map((r) => r[name]))
+          }
           const explained = await scan.explain()
           expect(explained.fragments + explained.pruned.reduce((sum, p) => sum + p.fragments, 0)).toBeLessThanOrEqual(data.length)
         },
