@@ -7,7 +7,7 @@ import { describe, it } from 'vitest'
 
 import { DirRoot, MemoryRoot } from '../../bindings/root/index.ts'
 import { defaultWorld } from '../../bindings/runtime/index.ts'
-import { rootContract, type RootFixture } from '../../bindings/testing/contracts/root.ts'
+import { rootContract, type RootFixture } from '../../bindings/testing/index.ts'
 import { fakeWorld } from '../../bindings/testing/fake-clock.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 import { FaultyRoot } from '../../bindings/testing/faulty-root.ts'
