@@ -269,36 +269,166 @@ export function first_descent(signs: usize, n: u32, strict: usize): u32 {
   return min<u32>(i, n)
 }
 
-/** Merges (keys, rows) a and b, a first on ties. */
+/** out[i] = first + i. */
+export function row_numbers(out: usize, first: u32, n: u32): void {
+  for (let i: u32 = 0; i < n; i++) store<u32>(out + (<usize>i << 2), first + i)
+}
+
+/** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
+export function keys_descent(keys: usize, n: u32): u32 {
+  if (!n) return 0
+  let before = load<u64>(keys)
+  for (let i: u32 = 1; i < n; i++) {
+    const key = load<u64>(keys + (<usize>i << 3))
+    if (key < before) return i
+    before = key
+  }
+  return n
+}
+
+/** The same for rows of a var column with their prefixes. `first` = the row that counts as 0. */
+export function bytes_descent(offsets: usize, data: usize, prefixes: usize, first: u32, n: u32): u32 {
+  if (!n) return 0
+  let before = load<u64>(prefixes + (<usize>first << 3))
+  for (let i: u32 = 1; i < n; i++) {
+    const prefix = load<u64>(prefixes + (<usize>(first + i) << 3))
+    if (prefix < before || (prefix == before && compareRows(offsets, data, first + i - 1, first + i) > 0)) return i
+    before = prefix
+  }
+  return n
+}
+
+/** Merges until one side is used up, then copies the other. No branch depends on the keys. */
+function mergeOne(ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd: usize, ok: usize, oi: usize): void {
+  while (ak < aEnd && bk < bEnd) {
+    const a = load<u64>(ak)
+    const b = load<u64>(bk)
+    const second = <usize>(b < a)
+    const first = second ^ 1
+    store<u64>(ok, select<u64>(b, a, <bool>second))
+    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>second)))
+    ok += 8
+    oi += 4
+    ak += first << 3
+    ai += first << 2
+    bk += second << 3
+    bi += second << 2
+  }
+  const rest = aEnd - ak
+  memory.copy(ok, ak, rest)
+  memory.copy(oi, ai, rest >> 1)
+  memory.copy(ok + rest, bk, bEnd - bk)
+  memory.copy(oi + (rest >> 1), bi, (bEnd - bk) >> 1)
+}
+
+/**
+ * Merges (keys, rows) a and b, a first on ties. A step waits for the one before it, so the output is cut in two halves (where the halves begin in a and b
+ * is found by bisection) that are merged in lockstep.
+ */
 export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, bn: u32, ok: usize, oi: usize): void {
   const aEnd = ak + (<usize>an << 3)
   const bEnd = bk + (<usize>bn << 3)
-  // Runs that do not overlap are the common case of a compaction.
-  if (an && bn && load<u64>(aEnd - 8) > load<u64>(bk)) {
-    let a = load<u64>(ak)
-    let b = load<u64>(bk)
-    while (true) {
-      const second = b < a
-      store<u64>(ok, select<u64>(b, a, second))
-      store<u32>(oi, load<u32>(select<usize>(bi, ai, second)))
-      ok += 8
-      oi += 4
-      const stepB = <usize>second
-      const stepA = stepB ^ 1
-      ak += stepA << 3
-      ai += stepA << 2
-      bk += stepB << 3
-      bi += stepB << 2
-      if (ak == aEnd || bk == bEnd) break
-      a = load<u64>(ak)
-      b = load<u64>(bk)
+  if (!an || !bn || load<u64>(aEnd - 8) <= load<u64>(bk)) {
+    // Runs that do not overlap are the common case of a compaction.
+    memory.copy(ok, ak, <usize>an << 3)
+    memory.copy(oi, ai, <usize>an << 2)
+    memory.copy(ok + (<usize>an << 3), bk, <usize>bn << 3)
+    memory.copy(oi + (<usize>an << 2), bi, <usize>bn << 2)
+    return
+  }
+  const half = (an + bn) >> 1
+  // The least i such that the first half is a[0..i) and b[0..half - i).
+  let low: u32 = half > bn ? half - bn : 0
+  let high = min<u32>(an, half)
+  while (low < high) {
+    const mid = (low + high) >> 1
+    if (load<u64>(bk + (<usize>(half - mid - 1) << 3)) < load<u64>(ak + (<usize>mid << 3))) high = mid
+    else low = mid + 1
+  }
+  const i = <usize>low
+  const j = <usize>(half - low)
+  const aMid = ak + (i << 3)
+  const bMid = bk + (j << 3)
+  let a2 = aMid
+  let a2i = ai + (i << 2)
+  let b2 = bMid
+  let b2i = bi + (j << 2)
+  let o2 = ok + (<usize>half << 3)
+  let o2i = oi + (<usize>half << 2)
+  while (ak < aMid && bk < bMid && a2 < aEnd && b2 < bEnd) {
+    const x = load<u64>(ak)
+    const y = load<u64>(bk)
+    const x2 = load<u64>(a2)
+    const y2 = load<u64>(b2)
+    const s = <usize>(y < x)
+    const s2 = <usize>(y2 < x2)
+    store<u64>(ok, select<u64>(y, x, <bool>s))
+    store<u64>(o2, select<u64>(y2, x2, <bool>s2))
+    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>s)))
+    store<u32>(o2i, load<u32>(select<usize>(b2i, a2i, <bool>s2)))
+    const f = s ^ 1
+    const f2 = s2 ^ 1
+    ok += 8
+    oi += 4
+    o2 += 8
+    o2i += 4
+    ak += f << 3
+    ai += f << 2
+    bk += s << 3
+    bi += s << 2
+    a2 += f2 << 3
+    a2i += f2 << 2
+    b2 += s2 << 3
+    b2i += s2 << 2
+  }
+  mergeOne(ak, ai, aMid, bk, bi, bMid, ok, oi)
+  mergeOne(a2, a2i, aEnd, b2, b2i, bEnd, o2, o2i)
+}
+
+/** Keeps the least `count` keys of the valid rows in a heap (greatest at the root, where it is left). Returns the number of valid rows. */
+export function least_keys(keys: usize, validity: usize, n: u32, count: u32, heap: usize): u32 {
+  let size: u32 = 0
+  let seen: u32 = 0
+  for (let row: u32 = 0; row < n; row++) {
+    if (!valid(validity, row)) continue
+    seen++
+    const key = load<u64>(keys + (<usize>row << 3))
+    if (size < count) {
+      let at = size++
+      while (at) {
+        const up = (at - 1) >> 1
+        const parent = load<u64>(heap + (<usize>up << 3))
+        if (parent >= key) break
+        store<u64>(heap + (<usize>at << 3), parent)
+        at = up
+      }
+      store<u64>(heap + (<usize>at << 3), key)
+    } else if (key < load<u64>(heap)) {
+      let at: u32 = 0
+      while (true) {
+        let child = at * 2 + 1
+        if (child >= size) break
+        if (child + 1 < size && load<u64>(heap + (<usize>(child + 1) << 3)) > load<u64>(heap + (<usize>child << 3))) child++
+        const below = load<u64>(heap + (<usize>child << 3))
+        if (below <= key) break
+        store<u64>(heap + (<usize>at << 3), below)
+        at = child
+      }
+      store<u64>(heap + (<usize>at << 3), key)
     }
   }
-  const restA = aEnd - ak
-  memory.copy(ok, ak, restA)
-  memory.copy(oi, ai, restA >> 1)
-  memory.copy(ok + restA, bk, bEnd - bk)
-  memory.copy(oi + (restA >> 1), bi, (bEnd - bk) >> 1)
+  return seen
+}
+
+/** The valid rows whose key is at most the one at `limit`; returns their number. */
+export function rows_up_to(keys: usize, validity: usize, n: u32, limit: usize, out: usize): u32 {
+  const most = load<u64>(limit)
+  let count: u32 = 0
+  for (let row: u32 = 0; row < n; row++) {
+    store<u32>(out + (<usize>count << 2), row)
+    count += <u32>(load<u64>(keys + (<usize>row << 3)) <= most && valid(validity, row))
+  }
+  return count
 }
 
 /** Merges rows a and b of a var column by bytes, a first on ties; prefixes as made by sort_keys_bytes, addressed by row. */

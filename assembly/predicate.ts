@@ -77,28 +77,27 @@ export function range_32(p: usize, n: u32, ranges: usize, count: u32, float: u32
   }
 }
 
+@inline
+function hits64(p: usize, low: v128, high: v128, bias: v128, float: bool): u32 {
+  let bits: u32 = 0
+  for (let k: u32 = 0; k < 16; k += 2) {
+    const x = v128.xor(v128.load(p + (<usize>k << 3)), bias)
+    const hit = float ? v128.and(f64x2.ge(x, low), f64x2.le(x, high)) : v128.and(i64x2.ge_s(x, low), i64x2.le_s(x, high))
+    bits |= <u32>i64x2.bitmask(hit) << k
+  }
+  return bits
+}
+
 /** `mode` 0: i64, 1: u64 (values and ranges), 2: f64. */
 export function range_64(p: usize, n: u32, ranges: usize, count: u32, mode: u32, out: usize): void {
   const end = ranges + (<usize>count << 4)
   const bias = i64x2.splat(mode == 1 ? i64.MIN_VALUE : 0)
-  for (let row: u32 = 0; row < n; row += 16) {
+  for (let row: u32 = 0; row < n; row += 16, p += 128) {
     let bits: u32 = 0
-    for (let k: u32 = 0; k < 16; k += 2, p += 16) {
-      let x = v128.load(p)
-      let hit = i64x2.splat(0)
-      if (mode == 2) {
-        for (let r = ranges; r < end; r += 16) {
-          hit = v128.or(hit, v128.and(f64x2.ge(x, v128.load_splat<u64>(r)), f64x2.le(x, v128.load_splat<u64>(r, 8))))
-        }
-      } else {
-        x = v128.xor(x, bias)
-        for (let r = ranges; r < end; r += 16) {
-          const lo = v128.xor(v128.load_splat<u64>(r), bias)
-          const hi = v128.xor(v128.load_splat<u64>(r, 8), bias)
-          hit = v128.or(hit, v128.and(i64x2.ge_s(x, lo), i64x2.le_s(x, hi)))
-        }
-      }
-      bits |= <u32>i64x2.bitmask(hit) << k
+    for (let r = ranges; r < end; r += 16) {
+      const low = v128.xor(v128.load_splat<u64>(r), bias)
+      const high = v128.xor(v128.load_splat<u64>(r, 8), bias)
+      bits |= mode == 2 ? hits64(p, low, high, bias, true) : hits64(p, low, high, bias, false)
     }
     put(out, row, n, bits)
   }

@@ -201,7 +201,7 @@ function checkIndices(indices: Uint32Array, rows: number): { missing: number; or
       missing++
       continue
     }
-    if (row < before) ordered = false
+    if (ordered && row < before) ordered = false
     before = row
   }
   return { missing, ordered: ordered && missing === 0 }

@@ -4,6 +4,7 @@
 // as a byte string of the same order first. Invariant: runs ascend, nulls last; that is checked, never assumed.
 import { assert } from '../assert.ts'
 import { RunNotSortedError } from '../errors.ts'
+import { popcountRange } from './bitmap.ts'
 import { concat } from './concat.ts'
 import { widen } from './dictionary.ts'
 import type { KernelInstance } from './instance.ts'
@@ -21,30 +22,38 @@ import type { Vec } from './vec.ts'
  * @throws RunNotSortedError with the row, counted inside its run
  */
 export function mergeRuns(runs: readonly (readonly SortKey[])[]): Uint32Array<ArrayBuffer> {
-  const lengths = runs.map((run) => run[0]?.vec.length ?? 0)
-  for (const [i, run] of runs.entries()) {
-    const { sorted, row } = isSorted(run, lengths[i]!)
-    if (!sorted) throw new RunNotSortedError(`run ${i} is not sorted: row ${row} is less than the one before it`, { details: { row } })
-  }
-  const filled = runs.filter((_, i) => lengths[i]! > 0)
-  const counts = lengths.filter((length) => length > 0)
+  const filled = runs.filter((run) => run.length > 0 && run[0]!.vec.length > 0)
+  const counts = filled.map((run) => run[0]!.vec.length)
   const head = filled[0]
   const total = counts.reduce((sum, length) => sum + length, 0)
-  if (head === undefined || filled.length === 1) return Uint32Array.from({ length: total }, (_, i) => i)
+  if (head === undefined || filled.length === 1) {
+    if (head !== undefined) checkRun(runs, head)
+    return Uint32Array.from({ length: total }, (_, i) => i)
+  }
   const keys = head.map((key, i): SortKey => ({ kind: key.kind, vec: together(filled.map((run) => run[i]!)) }))
   return scratch((k) => {
     const [only] = keys
     if (keys.length === 1 && only !== undefined) {
       const { keys: columns, bytes } = keyColumns(k, only)
       const parts = partsOf(counts, only.vec)
-      if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts)
-      if (columns.length === 1) return mergeKeys(k, columns[0]!, parts)
+      const inOrder = (part: RunPart): boolean =>
+        only.vec.validity === undefined || popcountRange(only.vec.validity, part.start, part.start + part.valid) === part.valid
+      for (const [i, part] of parts.entries()) if (!inOrder(part)) checkRun(runs, filled[i]!)
+      if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts, (i) => checkRun(runs, filled[i]!))
+      if (columns.length === 1) return mergeKeys(k, columns[0]!, parts, (i) => checkRun(runs, filled[i]!))
     }
     const encoded = encodeRows(k, keys, total)
     const prefixes = k.arena.reserve(total * 8)
     k.exports.sort_keys_bytes(encoded.offsets, encoded.data, 0, 0, total, 0, prefixes)
-    return mergeBytes(k, encoded, prefixes, partsOf(counts, undefined))
+    return mergeBytes(k, encoded, prefixes, partsOf(counts, undefined), (i) => checkRun(runs, filled[i]!))
   })
+}
+
+/** Throws for a run that does not ascend. */
+function checkRun(runs: readonly (readonly SortKey[])[], run: readonly SortKey[]): void {
+  const { sorted, row } = isSorted(run, run[0]!.vec.length)
+  if (sorted) return
+  throw new RunNotSortedError(`run ${runs.indexOf(run)} is not sorted: row ${row} is less than the one before it`, { details: { row } })
 }
 
 /** One key of all runs, at the widest of their physical widths. */
@@ -86,12 +95,15 @@ interface Stretch {
 
 type Merge = (a: Stretch, b: Stretch, to: Stretch) => void
 
-function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+/** `refuse` is called with the number of a run that does not ascend, and throws. */
+function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[], refuse: (run: number) => void): Uint32Array<ArrayBuffer> {
+  for (const [i, part] of parts.entries()) if (k.exports.keys_descent(column + part.start * 8, part.valid) < part.valid) refuse(i)
   return tournament(k, parts, column, (a, b, to) => k.exports.merge_keys(a.keys, a.rows, a.count, b.keys, b.rows, b.count, to.keys, to.rows))
 }
 
-function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[], refuse: (run: number) => void): Uint32Array<ArrayBuffer> {
   const { offsets, data } = bytes
+  for (const [i, part] of parts.entries()) if (k.exports.bytes_descent(offsets, data, prefixes, part.start, part.valid) < part.valid) refuse(i)
   return tournament(k, parts, undefined, (a, b, to) => k.exports.merge_bytes(offsets, data, prefixes, a.rows, a.count, b.rows, b.count, to.rows))
 }
 
@@ -108,8 +120,7 @@ function tournament(k: KernelInstance, parts: readonly RunPart[], column: number
   let at = 0
   let round = parts.map((part) => {
     const made = stretch(0, at, part.valid)
-    const u32 = k.u32
-    for (let i = 0, to = made.rows >>> 2; i < part.valid; i++) u32[to + i] = part.start + i
+    k.exports.row_numbers(made.rows, part.start, part.valid)
     if (column !== undefined) k.u8.copyWithin(made.keys, column + part.start * 8, column + (part.start + part.valid) * 8)
     at += part.valid
     return made

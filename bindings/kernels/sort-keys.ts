@@ -118,7 +118,7 @@ function rankRows(k: KernelInstance, v: Vec, ranks: number): void {
   const keys = k.arena.reserve(n * 8)
   k.exports.sort_keys_bytes(bytes.offsets, bytes.data, 0, 0, n, 0, keys)
   const perm = k.arena.reserve(n * 4)
-  for (let i = 0; i < n; i++) k.u32[(perm >>> 2) + i] = i
+  k.exports.row_numbers(perm, 0, n)
   const sorted = k.arena.reserve(n * 4)
   const work = k.arena.reserve(n * 20)
   k.exports.sort_pass(keys, 0, perm, n, sorted, work)

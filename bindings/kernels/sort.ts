@@ -25,7 +25,10 @@ export function topK(keys: readonly SortKey[], n: number, count: number): Uint32
   const kept = Math.min(count, n)
   if (n < 2 || kept === 0 || keys.length === 0) return Uint32Array.from({ length: kept }, (_, i) => i)
   return scratch((k) => {
-    const at = sortInto(k, keys, n) >>> 2
+    const rows = k.arena.reserve(n * 4)
+    const candidates = kept * SELECTIVE < n ? leastRows(k, keys[0]!, kept, rows) : n
+    if (candidates === n) k.exports.row_numbers(rows, 0, n)
+    const at = sortInto(k, keys, rows, candidates) >>> 2
     return k.u32.slice(at, at + kept)
   })
 }
@@ -59,14 +62,27 @@ export function isSorted(keys: readonly SortKey[], n: number): OrderCheck {
   })
 }
 
-/** Sorts by all keys; returns where the n row numbers lie. */
-function sortInto(k: KernelInstance, keys: readonly SortKey[], n: number): number {
-  let perm = k.arena.reserve(n * 4)
+/** Below one row wanted in this many, rows that cannot be among them are left out before sorting. */
+const SELECTIVE = 8
+
+/** Writes the rows that are not behind `count` others by the first key alone, ascending; returns their number (all rows when nulls are needed). */
+function leastRows(k: KernelInstance, key: SortKey, count: number, rows: number): number {
+  const n = key.vec.length
+  const mark = k.arena.mark()
+  const { keys: columns, validity } = keyColumns(k, key)
+  const heap = k.arena.reserve(count * 8)
+  const valid = k.exports.least_keys(columns[0]!, validity, n, count, heap)
+  const found = valid < count ? n : k.exports.rows_up_to(columns[0]!, validity, n, heap, rows)
+  k.arena.rewind(mark)
+  return found
+}
+
+/** Sorts n row numbers by all keys; returns where they lie then. */
+function sortInto(k: KernelInstance, keys: readonly SortKey[], rows: number, n: number): number {
+  let perm = rows
   let out = k.arena.reserve(n * 4)
   // n u64 keys twice, then n indices.
   const work = k.arena.reserve(n * 20)
-  const u32 = k.u32
-  for (let i = 0, at = perm >>> 2; i < n; i++) u32[at + i] = i
   for (const key of keys.toReversed()) {
     const mark = k.arena.mark()
     const { keys: columns, validity, bytes } = keyColumns(k, key)

@@ -1,7 +1,7 @@
 // test/kernel/sort.test.ts: sorting, order checks and merges against a comparison of plain values.
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { isSorted, mergeRuns, slice, sortIndices, type SortKey, take, topK, type ValueKind, type Vec } from '../../bindings/kernels/index.ts'
+import { isSorted, mergeRuns, nullVec, slice, sortIndices, type SortKey, take, topK, type ValueKind, type Vec } from '../../bindings/kernels/index.ts'
 import { lengths, randomOf, vecOf } from './vec-model.ts'
 import { cellAt, compareCells, kinds, layoutFor, rowsOfKind } from './value-model.ts'
 
@@ -62,6 +62,18 @@ describe('sortIndices', () => {
         const keys = specs.map((spec, i) => keyOf({ ...spec, few: i < specs.length - 1 }, n, seed + i))
         expect([...sortIndices(keys, n)]).toEqual(oracle(keys, n))
         expect([...topK(keys, n, 10)]).toEqual(oracle(keys, n).slice(0, 10))
+      }),
+      runs,
+    )
+  })
+
+  it('finds the first few of many by every kind, ties and nulls included', () => {
+    fc.assert(
+      fc.property(keySpecs, keySpecs, fc.integer({ min: 200, max: 700 }), fc.nat(60), fc.integer(), (a, b, n, count, seed) => {
+        const keys = [keyOf(a, n, seed), keyOf(b, n, seed + 1)]
+        expect([...topK(keys, n, count)]).toEqual(oracle(keys, n).slice(0, count))
+        const nulls: SortKey = { vec: nullVec({ kind: 'fixed', width: 4 }, n), kind: 'i32' }
+        expect([...topK([nulls, keys[0]!], n, count)]).toEqual(oracle([nulls, keys[0]!], n).slice(0, count))
       }),
       runs,
     )
@@ -171,6 +183,47 @@ describe('mergeRuns', () => {
   it('refuses a run that is not sorted and names its row', () => {
     const run = (rows: readonly string[]): SortKey[] => [{ vec: vecOf({ kind: 'fixed', width: 1 }, rows), kind: 'i8' }]
     expect(() => mergeRuns([run(['01', '02']), run(['01', '7f', '80'])])).toThrow(expect.objectContaining({ name: 'RunNotSortedError', row: 2 }))
+  })
+
+  it('refuses any disorder, in any run, with any kind of key', () => {
+    fc.assert(
+      fc.property(fc.array(keySpecs, { minLength: 1, maxLength: 2 }), lengths, lengths, fc.integer(), (specs, n, m, seed) => {
+        const sortedRun = (length: number, at: number): SortKey[] =>
+          splitRuns(ascending(specs.map((spec, i) => keyOf(spec, length, at + i))), length, 1, at)[0]!
+        const good = sortedRun(n, seed)
+        const other = ascending(specs.map((spec, i) => keyOf(spec, m, seed + 9 + i)))
+        const { sorted, row } = isSorted(other, m)
+        if (sorted) expect(mergeRuns([good, other]).length).toBe(n + m)
+        else expect(() => mergeRuns([good, other])).toThrow(expect.objectContaining({ name: 'RunNotSortedError', row }))
+      }),
+      runs,
+    )
+  })
+
+  it('merges long interleaved, disjoint and equal runs', () => {
+    const random = randomOf(77)
+    const rows = (n: number, from: number, step: number): string[] => {
+      let at = from
+      return Array.from({ length: n }, () => {
+        at += random.below(step)
+        const bytes = Buffer.alloc(8)
+        bytes.writeBigInt64LE(BigInt(at))
+        return bytes.toString('hex')
+      })
+    }
+    const shapes = [
+      [rows(5000, -3000, 5), rows(4000, -3000, 6)],
+      [rows(5000, 0, 5), rows(100, 0, 200)],
+      [rows(100, 0, 200), rows(5000, 0, 5)],
+      [rows(300, 9000, 2), rows(300, 0, 2)],
+      [rows(300, 0, 2), rows(300, 9000, 2)],
+      [rows(300, 0, 1), rows(301, 0, 1), rows(302, 0, 1)],
+    ]
+    for (const parts of shapes) {
+      const values = parts.flat().map((hex) => Buffer.from(hex, 'hex').readBigInt64LE())
+      const expected = values.map((_, i) => i).sort((a, b) => (values[a]! < values[b]! ? -1 : values[a]! > values[b]! ? 1 : a - b))
+      expect([...mergeRuns(parts.map((part): SortKey[] => [{ vec: vecOf({ kind: 'fixed', width: 8 }, part), kind: 'i64' }]))]).toEqual(expected)
+    }
   })
 
   it('merges runs of different physical widths, of dictionaries and of slices', () => {
