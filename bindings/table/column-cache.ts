@@ -14,6 +14,8 @@ export interface CacheEntry {
   readonly slot: number
   newer: CacheEntry | undefined
   older: CacheEntry | undefined
+  /** What the owner derived from the entry; goes with it. */
+  derived: unknown
 }
 
 /** The entries of one owner by place. */
@@ -44,7 +46,7 @@ export class ColumnCache {
     this.misses++
     const before = slots[slot]
     if (before !== undefined) this.#remove(before)
-    const entry: CacheEntry = { vec, bytes, slots, slot, newer: undefined, older: undefined }
+    const entry: CacheEntry = { vec, bytes, slots, slot, newer: undefined, older: undefined, derived: undefined }
     slots[slot] = entry
     this.#link(entry)
     this.bytes += bytes

@@ -13,7 +13,8 @@ import { fixedVec } from './vec-views.ts'
 export function fitVec(vec: Vec, from: ColumnType, column: ColumnDef): Vec {
   const to = column.type
   if (from.kind === to.kind && from.kind !== 'int' && from.kind !== 'float') return vec
-  if (from.kind === 'int' && to.kind === 'int' && from.signed === to.signed && from.bits <= to.bits) return widen(vec, from.bits / 8, to.bits / 8, from.signed)
+  if (from.kind === 'int' && to.kind === 'int' && from.signed === to.signed && from.bits === to.bits) return vec
+  if (from.kind === 'int' && to.kind === 'int' && from.signed === to.signed && from.bits < to.bits) return widen(vec, from.bits / 8, to.bits / 8, from.signed)
   // An unsigned value fits every signed type that is wider.
   if (from.kind === 'int' && to.kind === 'int' && !from.signed && from.bits < to.bits) return widen(vec, from.bits / 8, to.bits / 8, false)
   if (from.kind === 'float' && to.kind === 'float' && from.bits <= to.bits) return from.bits === to.bits ? vec : doubles(vec)

@@ -1,21 +1,19 @@
 // table/fragment-reader.ts: one fragment, read page by page through the column cache: columns of a batch, and rows by key.
 //
-// One reader per fragment file, shared by all snapshots. The footer is read once, then only the pages asked for; an index is read whole at its first use.
-// Invariant: nothing is believed unchecked (table/fragment-pages.ts). An index that fails its check or is gone is rebuilt from the key columns.
-import { CorruptionError, StorageError } from '../errors.ts'
-import { DecodeError, fragmentName, indexName } from '../format/index.ts'
+// One reader per fragment file, shared by all snapshots. The footer is read once, then only the pages asked for; look-ups by key are table/fragment-keys.ts.
+// Invariant: nothing is believed unchecked (table/fragment-pages.ts).
+import { fragmentName } from '../format/index.ts'
 import type { CheckedPage, ColumnDef, FragmentRef, TableSchema } from '../format/index.ts'
-import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
-import type { KeyIndex, KeyPart } from '../indexes/index.ts'
+import type { KeyIndex } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
 import type { LogEvent } from '../runtime/index.ts'
 import type { ColumnStats } from './batch.ts'
 import { fitStats, fitVec } from './column-fit.ts'
-import type { CacheSlots, ColumnCache } from './column-cache.ts'
+import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
+import { FragmentKeys } from './fragment-keys.ts'
 import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
-import { KeyBounds } from './key-bounds.ts'
 import { bytesOfVec } from './vec-views.ts'
 
 export interface FragmentReaderOptions {
@@ -40,28 +38,21 @@ export class FragmentReader {
   readonly file: string
   readonly batchCount: number
   readonly #o: FragmentReaderOptions
-  readonly #parts: readonly KeyPart[]
-  readonly #keyColumns: readonly ColumnDef[]
-  readonly #bounds: KeyBounds
+  readonly #keys: FragmentKeys
   readonly #stats: ReadonlyMap<number, ColumnStats>
   readonly #slots: CacheSlots = []
   readonly #loading = new Map<number, Promise<Vec>>()
   readonly #constants = new Map<number, Vec>()
   #footer: FragmentFooter | undefined
   #footerLoading: Promise<FragmentFooter> | undefined
-  #batchBounds: readonly KeyBounds[] | undefined
-  #index: KeyIndex | undefined
-  #indexLoading: Promise<KeyIndex> | undefined
 
   constructor(o: FragmentReaderOptions) {
     this.#o = o
     this.ref = o.ref
     this.file = fragmentName(o.ref.digest)
     this.batchCount = Math.ceil(o.ref.rows / o.ref.batchRows)
-    this.#parts = keyParts(o.schema)
-    this.#keyColumns = this.#parts.map((part) => o.schema.columns[part.index]!)
     this.#stats = new Map(o.ref.columns.map((stats) => [stats.id, fitStats(stats, o.schema)]))
-    this.#bounds = new KeyBounds(this.#parts, this.#stats.get(this.#keyColumns[0]?.id ?? -1))
+    this.#keys = new FragmentKeys(this, o)
   }
 
   /** Rows of a batch. */
@@ -101,8 +92,7 @@ export class FragmentReader {
   /** @throws CorruptionError fragment.corrupt; StorageError */
   async load(batch: number, columns: readonly ColumnDef[], signal?: AbortSignal): Promise<readonly Vec[]> {
     const footer = this.#footer ?? (await this.#openFooter())
-    const wanted: Wanted[] = []
-    const vecs = columns.map((column) => this.#cached(footer, batch, column, wanted))
+    const { vecs, wanted } = this.#cached(footer, batch, columns)
     if (wanted.length === 0) return vecs as readonly Vec[]
     signal?.throwIfAborted()
     const fetched = new Map(await Promise.all(this.#fetch(footer, wanted).map(async ([slot, vec]) => [slot, await vec] as const)))
@@ -112,79 +102,56 @@ export class FragmentReader {
   /** As load, blocking; memory and local roots. */
   loadSync(batch: number, columns: readonly ColumnDef[]): readonly Vec[] {
     const footer = this.#footer ?? this.#openFooterSync()
-    const wanted: Wanted[] = []
-    const vecs = columns.map((column) => this.#cached(footer, batch, column, wanted))
+    const { vecs, wanted } = this.#cached(footer, batch, columns)
     if (wanted.length === 0) return vecs as readonly Vec[]
     const fetched = this.#fetchSync(footer, wanted)
     return columns.map((column, i) => vecs[i] ?? this.#fit(footer, column, fetched.get(this.#slot(batch, footer.places.get(column.id)!))!))
   }
 
-  /** The key's columns of a batch, in key order. */
-  keyColumns(batch: number): Promise<readonly Vec[]> {
-    return this.load(batch, this.#keyColumns)
+  /** The entry of a column's page in the cache; undefined when it must be read. Counts as a use. */
+  cached(batch: number, columnId: number): CacheEntry | undefined {
+    const place = this.#footer?.places.get(columnId)
+    const entry = place === undefined ? undefined : this.#slots[this.#slot(batch, place)]
+    if (entry !== undefined) this.#o.cache.touch(entry)
+    return entry
   }
 
-  keyColumnsSync(batch: number): readonly Vec[] {
-    return this.loadSync(batch, this.#keyColumns)
+  /** The footer is in memory. */
+  get isOpen(): boolean {
+    return this.#footer !== undefined
   }
 
-  /** False: the fragment holds no such key, by the bounds of the first key column. No I/O. */
+  /** Reads the footer, so that statistics by batch are there. */
+  async open(): Promise<void> {
+    if (this.#footer === undefined) await this.#openFooter()
+  }
+
+  openSync(): void {
+    if (this.#footer === undefined) this.#openFooterSync()
+  }
+
+  /** False: the fragment holds no such key, by the bounds of the first key column. No I/O. `key`: canonical bytes. */
   mayHold(key: Uint8Array): boolean {
-    return this.#bounds.mayHold(key)
+    return this.#keys.mayHold(key)
   }
 
-  /**
-   * The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first.
-   *
-   * @param low, high  XXH3-64 of `key`, its canonical bytes
-   */
+  /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
   lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
-    if (this.#index !== undefined) {
-      const found = this.#find(this.#index, low, high, key, undefined)
-      if (found >= -1) return found
-    }
-    return this.#lookupSlow(low, high, key)
-  }
-
-  async #lookupSlow(low: number, high: number, key: Uint8Array): Promise<number> {
-    const index = this.#index ?? (await this.#openIndex())
-    const held = new Map<number, readonly Vec[]>()
-    for (;;) {
-      const found = this.#find(index, low, high, key, held)
-      if (found >= -1) return found
-      if (this.#footer === undefined) await this.#openFooter()
-      else held.set(-2 - found, await this.keyColumns(-2 - found))
-    }
+    return this.#keys.lookup(low, high, key)
   }
 
   /** As lookup, blocking; memory and local roots. */
   lookupSync(low: number, high: number, key: Uint8Array): number {
-    const index = this.#index ?? this.#openIndexSync()
-    const found = this.#find(index, low, high, key, undefined)
-    if (found >= -1) return found
-    const held = new Map<number, readonly Vec[]>()
-    for (;;) {
-      const again = this.#find(index, low, high, key, held)
-      if (again >= -1) return again
-      if (this.#footer === undefined) this.#openFooterSync()
-      else held.set(-2 - again, this.keyColumnsSync(-2 - again))
-    }
+    return this.#keys.lookupSync(low, high, key)
   }
 
-  /** Index and footer in memory. */
-  get hasIndex(): boolean {
-    return this.#index !== undefined
-  }
-
-  /** Reads the key index (and the footer), so that look-ups of absent keys need no I/O. */
-  async openIndex(): Promise<KeyIndex> {
-    if (this.#footer === undefined) await this.#openFooter()
-    return this.#index ?? (await this.#openIndex())
+  /** Reads the key index and the footer, so that look-ups of absent keys need no I/O. */
+  openIndex(): Promise<KeyIndex> {
+    return this.#keys.open()
   }
 
   openIndexSync(): KeyIndex {
-    if (this.#footer === undefined) this.#openFooterSync()
-    return this.#index ?? this.#openIndexSync()
+    return this.#keys.openSync()
   }
 
   /** Gives its share of the cache back. */
@@ -192,75 +159,30 @@ export class FragmentReader {
     this.#o.cache.drop(this.#slots)
   }
 
-  /** Row, -1 for none, or -2 - batch when the key columns of that batch (or the footer) must be read first. */
-  #find(index: KeyIndex, low: number, high: number, key: Uint8Array, held: ReadonlyMap<number, readonly Vec[]> | undefined): number {
-    const count = index.probe(low, high)
-    if (count === BINARY_SEARCH) return this.#search(key, held)
-    const { hits } = index
-    const { batchRows } = this.ref
-    for (let i = 0; i < count; i++) {
-      const row = hits[i]!
-      const batch = Math.floor(row / batchRows)
-      const vecs = held?.get(batch) ?? this.#readyKeys(batch)
-      if (vecs === undefined) return -2 - batch
-      if (compareKey(this.#parts, vecs, row - batch * batchRows, key) === 0) return row
-    }
-    return -1
-  }
-
-  /** Binary search in a fragment that is sorted by its key. */
-  #search(key: Uint8Array, held: ReadonlyMap<number, readonly Vec[]> | undefined): number {
-    const footer = this.#footer
-    if (footer === undefined) return -2
-    this.#batchBounds ??= footer.directory.batches.map((_, batch) => new KeyBounds(this.#parts, this.batchStats(batch, this.#keyColumns[0]!.id)))
-    const bounds = this.#batchBounds
-    const { batchRows, rows } = this.ref
-    let first = 0
-    while (first < bounds.length && !bounds[first]!.mayHold(key)) first++
-    if (first === bounds.length) return -1
-    let last = bounds.length - 1
-    while (!bounds[last]!.mayHold(key)) last--
-    let start = first * batchRows
-    let end = Math.min(rows, (last + 1) * batchRows)
-    let batch = -1
-    let vecs: readonly Vec[] = []
-    while (start < end) {
-      const mid = (start + end) >>> 1
-      const at = Math.floor(mid / batchRows)
-      if (at !== batch) {
-        const keys = held?.get(at) ?? this.#readyKeys(at)
-        if (keys === undefined) return -2 - at
-        vecs = keys
-        batch = at
-      }
-      const order = compareKey(this.#parts, vecs, mid - at * batchRows, key)
-      if (order === 0) return mid
-      if (order < 0) start = mid + 1
-      else end = mid
-    }
-    return -1
-  }
-
-  #readyKeys(batch: number): readonly Vec[] | undefined {
-    return this.ready(batch, this.#keyColumns) ? this.loadSync(batch, this.#keyColumns) : undefined
-  }
-
   #slot(batch: number, place: number): number {
     // Batch -1 holds the dictionaries.
     return (batch + 1) * this.ref.columns.length + place
   }
 
-  /** The column from memory, or undefined after noting what to fetch. */
-  #cached(footer: FragmentFooter, batch: number, column: ColumnDef, wanted: Wanted[]): Vec | undefined {
-    const place = footer.places.get(column.id)
-    if (place === undefined) return this.#constant(column, this.rowsOf(batch))
-    const entry = this.#slots[this.#slot(batch, place)]
-    if (entry === undefined) {
-      wanted.push({ batch, place })
-      return undefined
+  /** The columns that are in memory, undefined in the place of the others; and what to fetch for those. */
+  #cached(footer: FragmentFooter, batch: number, columns: readonly ColumnDef[]): { vecs: readonly (Vec | undefined)[]; wanted: readonly Wanted[] } {
+    let wanted = NOTHING
+    const vecs: (Vec | undefined)[] = []
+    for (let i = 0; i < columns.length; i++) {
+      const column = columns[i]!
+      const place = footer.places.get(column.id)
+      const entry = place === undefined ? undefined : this.#slots[this.#slot(batch, place)]
+      if (place === undefined) vecs.push(this.#constant(column, this.rowsOf(batch)))
+      else if (entry === undefined) {
+        if (wanted === NOTHING) wanted = []
+        wanted.push({ batch, place })
+        vecs.push(undefined)
+      } else {
+        this.#o.cache.touch(entry)
+        vecs.push(fitVec(entry.vec, footer.fields[place]!.type, column))
+      }
     }
-    this.#o.cache.touch(entry)
-    return this.#fit(footer, column, entry.vec)
+    return { vecs, wanted }
   }
 
   #fit(footer: FragmentFooter, column: ColumnDef, vec: Vec): Vec {
@@ -397,68 +319,22 @@ export class FragmentReader {
 
   #openFooter(): Promise<FragmentFooter> {
     this.#footerLoading ??= this.#get(this.#footerRange())
-      .then((bytes) => (this.#footer ??= parseFooter(this.ref, bytes)))
+      .then((bytes) => this.#opened(bytes))
       .finally(() => (this.#footerLoading = undefined))
     return this.#footerLoading
   }
 
   #openFooterSync(): FragmentFooter {
-    return (this.#footer ??= parseFooter(this.ref, this.#getSync(this.#footerRange())))
+    return this.#opened(this.#getSync(this.#footerRange()))
+  }
+
+  #opened(bytes: Uint8Array): FragmentFooter {
+    return (this.#footer ??= parseFooter(this.ref, bytes))
   }
 
   #footerRange(): ByteRange {
     return { start: this.ref.footerOffset, end: this.ref.footerOffset + this.ref.footerBytes }
   }
-
-  #openIndex(): Promise<KeyIndex> {
-    this.#indexLoading ??= this.#readIndex().finally(() => (this.#indexLoading = undefined))
-    return this.#indexLoading
-  }
-
-  async #readIndex(): Promise<KeyIndex> {
-    const { index } = this.ref
-    let why: unknown
-    try {
-      if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest))).bytes, this.ref.rows))
-    } catch (cause) {
-      why = this.#rebuildable(cause)
-    }
-    const batches: (readonly Vec[])[] = []
-    for (let batch = 0; batch < this.batchCount; batch++) batches.push(await this.keyColumns(batch))
-    return (this.#index = this.#rebuilt(batches, why))
-  }
-
-  #openIndexSync(): KeyIndex {
-    const { index } = this.ref
-    let why: unknown
-    try {
-      if (index !== undefined) return (this.#index = decodeKeyIndex(this.#o.root.getSync(indexName(index.digest)).bytes, this.ref.rows))
-    } catch (cause) {
-      why = this.#rebuildable(cause)
-    }
-    const batches: (readonly Vec[])[] = []
-    for (let batch = 0; batch < this.batchCount; batch++) batches.push(this.keyColumnsSync(batch))
-    return (this.#index = this.#rebuilt(batches, why))
-  }
-
-  /** Damage or absence: the index is only a cache of the fragment. */
-  #rebuildable(cause: unknown): unknown {
-    const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
-    if (cause instanceof DecodeError || cause instanceof CorruptionError || isGone) return cause
-    throw cause
-  }
-
-  #rebuilt(batches: readonly (readonly Vec[])[], why: unknown): KeyIndex {
-    const { index, rows, sorted } = this.ref
-    const hashes = new Uint32Array(2 * rows)
-    let at = 0
-    for (const vecs of batches) {
-      const count = vecs[0]!.length
-      hashes.set(keyHashes(this.#parts, vecs, count).subarray(0, 2 * count), at)
-      at += 2 * count
-    }
-    const file = index === undefined ? 'none' : indexName(index.digest)
-    this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.file, rows, cause: String(why ?? 'no index') })
-    return decodeKeyIndex(encodeKeyIndex(hashes, rows, sorted), rows)
-  }
 }
+
+const NOTHING: Wanted[] = []

@@ -247,6 +247,7 @@ describe('look-up by key', () => {
       row: (n) => [Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? n & 255 : i === 14 ? n >> 8 : 9))],
     },
     decimal: { types: [{ kind: 'decimal', precision: 30, scale: 0 }], row: (n) => [(BigInt(n) - 100n) * 10n ** 20n] },
+    'tuple of one first part': { types: [{ kind: 'utf8' }, int(32)], row: (n) => ['same', n - 400] },
     tuple: { types: [{ kind: 'utf8' }, int(32), { kind: 'bool' }], row: (n) => [`part ${Math.floor(n / 8)}`, (n >> 1) % 4, n % 2 === 1] },
   }
 

@@ -1,0 +1,215 @@
+// table/fragment-keys.ts: rows of a fragment by key: bounds first, then the key index, then the key columns of one batch (performance.md sections 4, 5).
+//
+// The index is read whole at its first use. Fragments sorted by their key have a filter for an index and are searched by bisection.
+// Invariant: an answer rests on equal keys in checked columns, never on a hash. An index that fails its check or is gone is rebuilt from the key columns.
+import { CorruptionError, StorageError } from '../errors.ts'
+import { DecodeError, indexName } from '../format/index.ts'
+import type { ColumnDef } from '../format/index.ts'
+import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
+import type { KeyIndex, KeyPart } from '../indexes/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import type { FragmentReader, FragmentReaderOptions } from './fragment-reader.ts'
+import { KeyBounds } from './key-bounds.ts'
+import { searchWords } from './key-search.ts'
+
+/** The key columns of a batch, ready for comparing. */
+interface BatchKeys {
+  readonly vecs: readonly Vec[]
+  /** (low, high) words of a single 64-bit integer key. */
+  readonly words: Uint32Array | undefined
+}
+
+/** Key columns read for one look-up: they stay at hand even if the cache is too small for them. */
+type HeldKeys = ReadonlyMap<number, readonly Vec[]>
+
+/** Answers of `#find` below -1: -2 - batch, the batch whose key columns must be read first. */
+const NONE = -1
+const MUST_READ = -2
+
+export class FragmentKeys {
+  readonly #reader: FragmentReader
+  readonly #o: FragmentReaderOptions
+  readonly #parts: readonly KeyPart[]
+  readonly #columns: readonly ColumnDef[]
+  /** The key is one 64-bit integer and compared by words. */
+  readonly #isWord: boolean
+  readonly #isSigned: boolean
+  readonly #bounds: KeyBounds
+  #batchBounds: readonly KeyBounds[] | undefined
+  #index: KeyIndex | undefined
+  #loading: Promise<KeyIndex> | undefined
+
+  constructor(reader: FragmentReader, o: FragmentReaderOptions) {
+    this.#reader = reader
+    this.#o = o
+    this.#parts = keyParts(o.schema)
+    this.#columns = this.#parts.map((part) => o.schema.columns[part.index]!)
+    const kind = this.#parts.length === 1 ? this.#parts[0]!.kind : undefined
+    this.#isWord = kind === 'i64' || kind === 'u64'
+    this.#isSigned = kind === 'i64'
+    this.#bounds = new KeyBounds(this.#parts, reader.stats(this.#columns[0]?.id ?? -1))
+  }
+
+  mayHold(key: Uint8Array): boolean {
+    return this.#bounds.mayHold(key)
+  }
+
+  lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
+    if (this.#index !== undefined) {
+      const found = this.#find(this.#index, low, high, key, undefined)
+      if (found >= NONE) return found
+    }
+    return this.#lookupSlow(low, high, key)
+  }
+
+  async #lookupSlow(low: number, high: number, key: Uint8Array): Promise<number> {
+    const index = this.#index ?? (await this.open())
+    const held = new Map<number, readonly Vec[]>()
+    for (;;) {
+      const found = this.#find(index, low, high, key, held)
+      if (found >= NONE) return found
+      if (!this.#reader.isOpen) await this.#reader.open()
+      else held.set(MUST_READ - found, await this.#reader.load(MUST_READ - found, this.#columns))
+    }
+  }
+
+  lookupSync(low: number, high: number, key: Uint8Array): number {
+    const index = this.#index ?? this.openSync()
+    let held: Map<number, readonly Vec[]> | undefined
+    for (;;) {
+      const found = this.#find(index, low, high, key, held)
+      if (found >= NONE) return found
+      held ??= new Map()
+      if (!this.#reader.isOpen) this.#reader.openSync()
+      else held.set(MUST_READ - found, this.#reader.loadSync(MUST_READ - found, this.#columns))
+    }
+  }
+
+  async open(): Promise<KeyIndex> {
+    await this.#reader.open()
+    if (this.#index !== undefined) return this.#index
+    this.#loading ??= this.#read().finally(() => (this.#loading = undefined))
+    return this.#loading
+  }
+
+  openSync(): KeyIndex {
+    this.#reader.openSync()
+    return (this.#index ??= this.#readSync())
+  }
+
+  /** Row, NONE, or MUST_READ - batch. */
+  #find(index: KeyIndex, low: number, high: number, key: Uint8Array, held: HeldKeys | undefined): number {
+    const count = index.probe(low, high)
+    if (count === 0) return NONE
+    if (count === BINARY_SEARCH) return this.#search(key, held)
+    const { hits } = index
+    const { batchRows } = this.#o.ref
+    for (let i = 0; i < count; i++) {
+      const row = hits[i]!
+      const batch = Math.floor(row / batchRows)
+      const keys = this.#batchKeys(batch, held)
+      if (keys === undefined) return MUST_READ - batch
+      if (compareKey(this.#parts, keys.vecs, row - batch * batchRows, key) === 0) return row
+    }
+    return NONE
+  }
+
+  /** Bisection in a fragment that is sorted by its key: over the batches whose bounds hold the key. */
+  #search(key: Uint8Array, held: HeldKeys | undefined): number {
+    if (!this.#reader.isOpen) return MUST_READ
+    const { id } = this.#columns[0]!
+    this.#batchBounds ??= Array.from({ length: this.#reader.batchCount }, (_, batch) => new KeyBounds(this.#parts, this.#reader.batchStats(batch, id)))
+    const bounds = this.#batchBounds
+    // Batches ascend with their rows, so those that may hold the key lie together.
+    let first = 0
+    while (first < bounds.length && !bounds[first]!.mayHold(key)) first++
+    let last = bounds.length - 1
+    while (last > first && !bounds[last]!.mayHold(key)) last--
+    while (first <= last && first < bounds.length) {
+      const batch = (first + last) >>> 1
+      const keys = this.#batchKeys(batch, held)
+      if (keys === undefined) return MUST_READ - batch
+      const row = keys.words === undefined ? this.#bisect(keys.vecs, key) : searchWords(keys.words, this.#isSigned, key)
+      if (row >= 0) return batch * this.#o.ref.batchRows + row
+      const before = -1 - row
+      if (before === 0) last = batch - 1
+      else if (before === keys.vecs[0]!.length) first = batch + 1
+      else return NONE
+    }
+    return NONE
+  }
+
+  /** Row of the key, or -1 - the number of rows below it. */
+  #bisect(vecs: readonly Vec[], key: Uint8Array): number {
+    let start = 0
+    let end = vecs[0]!.length
+    while (start < end) {
+      const mid = (start + end) >>> 1
+      const order = compareKey(this.#parts, vecs, mid, key)
+      if (order === 0) return mid
+      if (order < 0) start = mid + 1
+      else end = mid
+    }
+    return -1 - start
+  }
+
+  /** The key columns of a batch from memory; undefined when they must be read. */
+  #batchKeys(batch: number, held: HeldKeys | undefined): BatchKeys | undefined {
+    const entry = this.#reader.cached(batch, this.#columns[0]!.id)
+    if (entry?.derived !== undefined) return entry.derived as BatchKeys
+    const vecs = held?.get(batch) ?? (this.#reader.ready(batch, this.#columns) ? this.#reader.loadSync(batch, this.#columns) : undefined)
+    if (vecs === undefined) return undefined
+    const { values, length, layout } = vecs[0]!
+    const isWord = this.#isWord && layout.kind === 'fixed' && layout.width === 8
+    const keys = { vecs, words: isWord ? new Uint32Array(values.buffer, values.byteOffset, 2 * length) : undefined }
+    if (entry !== undefined) entry.derived = keys
+    return keys
+  }
+
+  async #read(): Promise<KeyIndex> {
+    const { index, rows } = this.#o.ref
+    let why: unknown
+    try {
+      if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest))).bytes, rows))
+    } catch (cause) {
+      why = rebuildable(cause)
+    }
+    const batches: (readonly Vec[])[] = []
+    for (let batch = 0; batch < this.#reader.batchCount; batch++) batches.push(await this.#reader.load(batch, this.#columns))
+    return (this.#index = this.#rebuilt(batches, why))
+  }
+
+  #readSync(): KeyIndex {
+    const { index, rows } = this.#o.ref
+    let why: unknown
+    try {
+      if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest)).bytes, rows)
+    } catch (cause) {
+      why = rebuildable(cause)
+    }
+    const batches: (readonly Vec[])[] = []
+    for (let batch = 0; batch < this.#reader.batchCount; batch++) batches.push(this.#reader.loadSync(batch, this.#columns))
+    return this.#rebuilt(batches, why)
+  }
+
+  #rebuilt(batches: readonly (readonly Vec[])[], why: unknown): KeyIndex {
+    const { index, rows, sorted } = this.#o.ref
+    const hashes = new Uint32Array(2 * rows)
+    let at = 0
+    for (const vecs of batches) {
+      const count = vecs[0]!.length
+      hashes.set(keyHashes(this.#parts, vecs, count).subarray(0, 2 * count), at)
+      at += 2 * count
+    }
+    const file = index === undefined ? 'none' : indexName(index.digest)
+    this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.#reader.file, rows, cause: String(why ?? 'no index') })
+    return decodeKeyIndex(encodeKeyIndex(hashes, rows, sorted), rows)
+  }
+}
+
+/** Damage or absence: the index is only a cache of the fragment. Anything else is thrown. */
+function rebuildable(cause: unknown): unknown {
+  const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
+  if (cause instanceof DecodeError || cause instanceof CorruptionError || isGone) return cause
+  throw cause
+}
