@@ -111,7 +111,12 @@ export function localOffsets(node: ArrowNode, start: number, count: number, limi
     let before = 0
     for (let i = 0; i <= count; i++) {
       const offset = offsets[start + i]! - first
-      if (offset < before) throw new BufferFault(`offset ${offsets[start + i]} of row ${start + i} goes back`)
+      if (offset < before) {
+        // Room behind the last value that the library never filled.
+        if (!tailIsNull(node, start + i - 1, start + count)) throw new BufferFault(`offset ${offsets[start + i]} of row ${start + i} goes back`)
+        out.fill(before, i)
+        break
+      }
       out[i] = offset
       before = offset
     }

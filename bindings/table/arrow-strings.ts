@@ -90,7 +90,11 @@ export function textCheck(vec: Vec, json: boolean): void {
 
 function isAscii(bytes: Uint8Array): boolean {
   const { buffer, byteOffset, length } = bytes
-  const head = Math.min(length, (4 - (byteOffset & 3)) & 3)
+  if (length < 8) {
+    for (let i = 0; i < length; i++) if (bytes[i]! > 0x7f) return false
+    return true
+  }
+  const head = (4 - (byteOffset & 3)) & 3
   const words = new Uint32Array(buffer, byteOffset + head, (length - head) >> 2)
   for (let i = 0; i < head; i++) if (bytes[i]! > 0x7f) return false
   for (let i = 0; i < words.length; i++) if ((words[i]! & 0x8080_8080) !== 0) return false

@@ -5,6 +5,7 @@
 //
 // Invariant: the bytes equal those of rowsToBatch + the inline kernel. On a fault both sinks are as before the call and the error is rowsToBatch's.
 import { assert } from '../assert.ts'
+import { encodeInlineInto, inlineBytes } from '../kernels/index.ts'
 import { type ByteSink, byteSink, putText, reserve } from './byte-sink.ts'
 import { cellsToVec } from './cell-vecs.ts'
 import { jsonText } from './cells-json.ts'
@@ -29,7 +30,6 @@ import {
 import { keyKinds, putNumber } from './key-values.ts'
 import { type RowPlan, rowPlan } from './row-plan.ts'
 import { explainRows } from './rows-in.ts'
-import { putInlineVec } from './vec-inline.ts'
 import type { TableView } from './view.ts'
 
 /** Most rows of one call. */
@@ -147,7 +147,9 @@ export class InlineRowWriter {
   #writeColumn(column: Column, index: number, count: number, out: ByteSink): void {
     const { cell, cells, op, width } = column
     if (op === OP_NESTED) {
-      putInlineVec(cellsToVec(cell, cells, count), out)
+      const vecs = [cellsToVec(cell, cells, count)]
+      reserve(out, inlineBytes(vecs, 0, count))
+      out.at = encodeInlineInto(vecs, 0, count, out.bytes, out.at)
       return
     }
     let nulls = 0

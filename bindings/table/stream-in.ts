@@ -325,22 +325,23 @@ function readerOf(stream: ReadableStream<unknown>): AsyncIterator<unknown> {
 
 function* countedSync(batches: Iterable<ColumnBatch>, o: ToBatchesOptions): Generator<ColumnBatch, undefined> {
   let rows = 0
-  o.signal?.throwIfAborted()
   for (const batch of batches) {
+    // Inside the loop, so that leaving it ends the source.
     o.signal?.throwIfAborted()
     rows += batch.length
     o.onRows?.(rows)
     yield batch
   }
+  o.signal?.throwIfAborted()
 }
 
 async function* counted(batches: AsyncIterable<ColumnBatch>, o: ToBatchesOptions): AsyncGenerator<ColumnBatch, undefined> {
   let rows = 0
-  o.signal?.throwIfAborted()
   for await (const batch of batches) {
     o.signal?.throwIfAborted()
     rows += batch.length
     o.onRows?.(rows)
     yield batch
   }
+  o.signal?.throwIfAborted()
 }
