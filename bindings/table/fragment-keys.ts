@@ -168,7 +168,7 @@ export class FragmentKeys {
 
   async #read(): Promise<KeyIndex> {
     const { index, rows } = this.#o.ref
-    let why: unknown
+    let why: Error | undefined
     try {
       if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest))).bytes, rows))
     } catch (cause) {
@@ -181,7 +181,7 @@ export class FragmentKeys {
 
   #readSync(): KeyIndex {
     const { index, rows } = this.#o.ref
-    let why: unknown
+    let why: Error | undefined
     try {
       if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest)).bytes, rows)
     } catch (cause) {
@@ -192,7 +192,7 @@ export class FragmentKeys {
     return this.#rebuilt(batches, why)
   }
 
-  #rebuilt(batches: readonly (readonly Vec[])[], why: unknown): KeyIndex {
+  #rebuilt(batches: readonly (readonly Vec[])[], why: Error | undefined): KeyIndex {
     const { index, rows, sorted } = this.#o.ref
     const hashes = new Uint32Array(2 * rows)
     let at = 0
@@ -202,13 +202,13 @@ export class FragmentKeys {
       at += 2 * count
     }
     const file = index === undefined ? 'none' : indexName(index.digest)
-    this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.#reader.file, rows, cause: String(why ?? 'no index') })
+    this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.#reader.file, rows, cause: why?.message ?? 'no index' })
     return decodeKeyIndex(encodeKeyIndex(hashes, rows, sorted), rows)
   }
 }
 
 /** Damage or absence: the index is only a cache of the fragment. Anything else is thrown. */
-function rebuildable(cause: unknown): unknown {
+function rebuildable(cause: unknown): Error {
   const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
   if (cause instanceof DecodeError || cause instanceof CorruptionError || isGone) return cause
   throw cause

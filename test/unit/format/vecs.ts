@@ -115,7 +115,8 @@ function cellAt(type: ColumnType, vec: Vec, i: number): Cell {
 function writeFixed(type: ColumnType, width: number, view: DataView, cell: Cell): void {
   if (cell === null) return
   if (type.kind === 'fixedSizeBinary') new Uint8Array(view.buffer, view.byteOffset, width).set(cell as Uint8Array)
-  else if (type.kind === 'float') width === 4 ? view.setFloat32(0, cell as number, true) : view.setFloat64(0, cell as number, true)
+  else if (type.kind === 'float' && width === 4) view.setFloat32(0, cell as number, true)
+  else if (type.kind === 'float') view.setFloat64(0, cell as number, true)
   else {
     let rest = BigInt(cell as number | bigint)
     for (let i = 0; i < width; i++, rest >>= 8n) view.setUint8(i, Number(rest & 255n))
