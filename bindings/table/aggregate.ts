@@ -44,6 +44,9 @@ export class Aggregation {
     this.#byPlaces = keys.map((column) => this.#inputs.place(column))
     this.#grouper = keys.length > 0 ? new Grouper(keys) : undefined
     this.#results = Object.entries(spec).map(([name, aggregate]) => {
+      // A row is a plain object: assigning this property would set its prototype and lose the value.
+      if (name === '__proto__')
+        throw new InvalidConfigError(`aggregate of ${view.table.name}: "__proto__" cannot name a result`, { details: { key: name, value: aggregate } })
       if (by.includes(name)) {
         throw new InvalidConfigError(`aggregate of ${view.table.name}: ${JSON.stringify(name)} names a column of "by" and a result; rename the result`, {
           details: { key: name, value: aggregate },
@@ -68,24 +71,26 @@ export class Aggregation {
     return this.#grouper === undefined && this.#inputs.feedStatistics(group)
   }
 
-  /** The result of a plain aggregate. */
-  row(): Record<string, unknown> {
-    return Object.fromEntries(this.#results.map(({ name, reader }) => [name, reader(1)(0)]))
-  }
-
-  /** The results of a grouped aggregate, in first-seen order. */
-  rows(): Record<string, unknown>[] {
-    const size = this.#grouper!.size
-    const keys = this.#grouper!.cells()
-    const readers = this.#results.map(({ name, reader }) => ({ name, read: reader(size) }))
-    return Array.from({ length: size }, (_, group) => {
+  /** One row of results, or, grouped, one per group in first-seen order. */
+  *results(): Generator<undefined, Record<string, unknown> | Record<string, unknown>[]> {
+    if (this.#grouper === undefined) return Object.fromEntries(this.#results.map(({ name, reader }) => [name, reader(1)(0)]))
+    const { size } = this.#grouper
+    const keys = this.#grouper.cells()
+    const readers = this.#results.map(({ reader }) => reader(size))
+    const names = [...this.#by, ...this.#results.map(({ name }) => name)]
+    const cells = [...keys, ...readers]
+    const rows: Record<string, unknown>[] = []
+    for (let group = 0; group < size; group++) {
       const row: Record<string, unknown> = {}
-      for (const [k, name] of this.#by.entries()) row[name] = keys[k]!(group)
-      for (const { name, read } of readers) row[name] = read(group)
-      return row
-    })
+      for (let i = 0; i < names.length; i++) row[names[i]!] = cells[i]!(group)
+      rows.push(row)
+      if (group % GROUPS_PER_STEP === GROUPS_PER_STEP - 1) yield
+    }
+    return rows
   }
 }
+
+const GROUPS_PER_STEP = 4096
 
 type Sum = { readonly exact: IntegerSum } | { readonly float: FloatSum }
 

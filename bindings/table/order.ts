@@ -42,6 +42,7 @@ export interface OrderOptions {
 
 /** The ordered rows in batches of at most batchRows. Nothing is handed out before the last source row was seen. */
 export async function orderedBatches(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
+  if (o.plan.limit === 0) return []
   return o.plan.limit < o.plan.storedRows ? topRows(o) : sortedRows(o)
 }
 
@@ -91,7 +92,7 @@ async function topRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   try {
     await eachSelected(cursor, pace, (selected) => {
       const candidates = bound === undefined ? candidatesOf(selected) : within(selected, bound)
-      if (plan.limit === 0 || candidates.rows.length === 0) return
+      if (candidates.rows.length === 0) return
       const found = best(candidates, plan)
       // Every candidate was within the bound so far, so a bound of their own is no looser.
       bound = found.bound ?? bound
@@ -219,8 +220,12 @@ export interface BatchCursor<B> {
   next(): B | undefined | Promise<B | undefined>
 }
 
-/** Runs the cursor to its end, at the pace. */
-export async function eachSelected<B>(cursor: BatchCursor<B>, pace: Pace, visit: (batch: B) => void): Promise<void> {
+/** Runs the cursor to its end, at the pace; batches without rows are not shown. */
+export async function eachSelected<B extends { readonly length: number }>(
+  cursor: BatchCursor<B>,
+  pace: Pace,
+  visit: (batch: B) => void | Promise<void>,
+): Promise<void> {
   for (;;) {
     let selected = cursor.next()
     if (selected instanceof Promise) {
@@ -228,7 +233,8 @@ export async function eachSelected<B>(cursor: BatchCursor<B>, pace: Pace, visit:
       pace.rested()
     }
     if (selected === undefined) return
-    visit(selected)
+    const visited = selected.length > 0 ? visit(selected) : undefined
+    if (visited !== undefined) await visited
     const turn = pace.step(cursor.scannedRows)
     if (turn !== undefined) await turn
   }

@@ -25,6 +25,7 @@ export class Pace {
   readonly #startedMs: number
   #turnMs: number
   #reportedMs: number
+  #done = 0
 
   constructor(o: PaceOptions) {
     this.#o = o
@@ -33,11 +34,12 @@ export class Pace {
     this.#report(0, this.#startedMs)
   }
 
-  /** Call between batches, or every few thousand rows. Rejects with the signal's reason, or with ClosedError; undefined = go on at once. */
-  step(done: number): Promise<void> | undefined {
+  /** Call between batches, or every few thousand rows; `done` undefined: as before. Rejects with the signal's reason, or with ClosedError; undefined = go on at once. */
+  step(done: number | undefined): Promise<void> | undefined {
     this.check()
+    if (done !== undefined) this.#done = done
     const now = this.#o.world.clock.monoMs()
-    if (this.#listener !== undefined && now - this.#reportedMs >= REPORT_MS) this.#report(done, now)
+    if (this.#listener !== undefined && now - this.#reportedMs >= REPORT_MS) this.#report(this.#done, now)
     return now - this.#turnMs < WORK_MS ? undefined : this.#turn()
   }
 

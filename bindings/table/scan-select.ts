@@ -72,21 +72,20 @@ export class SelectCursor {
     return this.#scanned
   }
 
-  /** The next batch with at least one row; undefined at the end. Not to be called again before a promise it gave has settled. */
+  /**
+   * The next batch; undefined at the end. A batch in which no row passed comes too, with length 0 and without columns: its caller gets its turn.
+   * Not to be called again before a promise it gave has settled.
+   */
   next(): Selected | undefined | Promise<Selected | undefined> {
-    for (;;) {
-      this.#o.check()
-      const step = this.#advance()
-      if (step === undefined) {
-        this.close()
-        return undefined
-      }
-      const first = this.#firstOf(step)
-      if (this.#prefetch !== undefined || !isReady(step.source, first)) return this.#nextLater(step, first)
-      const selected = this.#filtered(step, loadNow(step.source, first))
-      if (selected === undefined) continue
-      return this.#restNow(step, selected)
+    this.#o.check()
+    const step = this.#advance()
+    if (step === undefined) {
+      this.close()
+      return undefined
     }
+    const first = this.#firstOf(step)
+    if (this.#prefetch !== undefined || !isReady(step.source, first)) return this.#nextLater(step, first)
+    return this.#restNow(step, this.#filtered(step, loadNow(step.source, first)))
   }
 
   /** Ends reads ahead at once. Idempotent. */
@@ -132,11 +131,11 @@ export class SelectCursor {
 
   async #nextLater(step: Step, first: readonly ColumnDef[]): Promise<Selected | undefined> {
     const vecs = await this.#load(step.source, first)
-    const selected = this.#filtered(step, vecs)
-    return selected === undefined ? this.next() : this.#restNow(step, selected)
+    return this.#restNow(step, this.#filtered(step, vecs))
   }
 
-  #restNow(step: Step, selected: Wanted): Selected | Promise<Selected | undefined> {
+  #restNow(step: Step, selected: Wanted | undefined): Selected | Promise<Selected | undefined> {
+    if (selected === undefined) return { columns: [], length: 0, source: step.source, selection: undefined }
     const rest = step.everyRow ? [] : this.#rest
     return isReady(step.source, rest) ? this.#finish(step, selected, loadNow(step.source, rest)) : this.#finishLater(step, selected, rest)
   }

@@ -4,16 +4,17 @@
 // Invariant: a run that ends, fails, is aborted or is left early releases what it holds at once.
 
 import type { ColumnDef } from '../format/index.ts'
+import type { Vec } from '../kernels/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type LooseAggregate, Aggregation } from './aggregate.ts'
 import type { ColumnBatch, TableVersion } from './batch.ts'
 import { explainPlan } from './explain.ts'
 import { eachSelected, orderedBatches } from './order.ts'
 import { Pace } from './pace.ts'
-import { rowReader } from './rows-out.ts'
+import { type RowReader, rowReader } from './rows-out.ts'
 import { type LooseScanOptions, planScan, resolveScan, type ScanPlan } from './scan-plan.ts'
 import { SelectCursor } from './scan-select.ts'
-import { arrowBatches, arrowTable, columnsOf, ipcStream, splitBatch } from './terminal.ts'
+import { arrowBatches, arrowTable, columnsOf, ipcStream, splitBatch, type Steps } from './terminal.ts'
 import type { AnyTable } from './types.ts'
 import type { ArrowTable, Explain, RecordBatch, Scan } from './types-read.ts'
 import type { TableView } from './view.ts'
@@ -94,27 +95,28 @@ class TableScan {
 
   async toArrow(): Promise<ArrowTable> {
     const plan = await this.#planned()
-    return arrowTable(plan.select, await this.#collect(plan))
+    const make = await arrowTable(plan.select)
+    return this.#collected(plan, make, plan.batchRows)
   }
 
   async toIpc(): Promise<Uint8Array> {
     const plan = await this.#planned()
-    return ipcStream(plan.select, await this.#collect(plan))
+    return this.#collected(plan, (batches) => ipcStream(plan.select, batches), plan.batchRows)
   }
 
   async toColumns(): Promise<Record<string, unknown>> {
     const plan = await this.#planned()
-    const batches = await this.#collect(plan)
-    return columnsOf(plan.select, batches)
+    return this.#collected(plan, (batches) => columnsOf(plan.select, batches))
   }
 
   async count(): Promise<number> {
     const plan = await this.#planned()
     if (plan.where === undefined) return Math.min(plan.limit, plan.version.liveRows)
     let rows = 0
-    await this.#each({ ...plan, order: [] }, [], (batch) => {
+    const visit = (batch: ColumnBatch): void => {
       rows += batch.length
-    })
+    }
+    await this.#each({ ...plan, order: [] }, [], visit, nothing)
     return rows
   }
 
@@ -122,14 +124,12 @@ class TableScan {
     const by = o.by ?? []
     const plan = await this.#planned()
     const aggregation = new Aggregation(plan.view, spec, by)
-    if (plan.limit === Infinity) {
-      // The order changes no result then, and statistics may answer for whole groups.
-      const groups = plan.groups.filter(({ group, everyRow }) => !everyRow || !aggregation.addFromStatistics(group))
-      await this.#each({ ...plan, groups, order: [] }, aggregation.columns, (batch) => aggregation.add(batch))
-    } else {
-      await this.#each(plan, aggregation.columns, (batch) => aggregation.add(batch), true)
-    }
-    return by.length > 0 ? aggregation.rows() : aggregation.row()
+    const add = (batch: ColumnBatch): void => aggregation.add(batch)
+    const finish = (): Steps<Row | Row[]> => aggregation.results()
+    if (plan.limit < plan.storedRows) return this.#each(plan, aggregation.columns, add, finish, true)
+    // Without a limit that counts the order changes no result, and statistics may answer for whole groups.
+    const groups = plan.groups.filter(({ group, everyRow }) => !everyRow || !aggregation.addFromStatistics(group))
+    return this.#each({ ...plan, groups, order: [] }, aggregation.columns, add, finish)
   }
 
   async explain(): Promise<Explain> {
@@ -182,53 +182,55 @@ class TableScan {
     return Object.assign(new SelectCursor({ groups, where, columns, limit, signal, check: () => pace.check() }), { pace })
   }
 
-  async #each(plan: ScanPlan, columns: readonly ColumnDef[], visit: (batch: ColumnBatch) => void, inStorageOrder = false): Promise<void> {
+  /** Shows every batch to `visit`, then runs `finish`, all at the pace. */
+  async #each<F>(
+    plan: ScanPlan,
+    columns: readonly ColumnDef[],
+    visit: (batch: ColumnBatch, pace: Pace) => void | Promise<void>,
+    finish: () => Steps<F>,
+    inStorageOrder = false,
+  ): Promise<F> {
     const run = this.#run(plan, columns, inStorageOrder)
     try {
-      await eachSelected(run, run.pace, visit)
-      run.pace.finish(run.scannedRows)
+      await eachSelected(run, run.pace, (batch) => visit(batch, run.pace))
+      const steps = finish()
+      for (;;) {
+        const step = steps.next()
+        if (step.done === true) {
+          run.pace.finish(run.scannedRows)
+          return step.value
+        }
+        const turn = run.pace.step(run.scannedRows)
+        if (turn !== undefined) await turn
+      }
     } finally {
       run.close()
     }
   }
 
-  async #collect(plan: ScanPlan): Promise<ColumnBatch[]> {
+  #collected<F>(plan: ScanPlan, finish: (batches: readonly ColumnBatch[]) => Steps<F>, batchRows = Infinity): Promise<F> {
     const batches: ColumnBatch[] = []
-    await this.#each(
+    return this.#each(
       plan,
       plan.select.map(({ column }) => column),
       (batch) => {
-        for (const part of splitBatch(batch, plan.batchRows)) batches.push(part)
+        for (const part of splitBatch(batch, batchRows)) batches.push(part)
       },
+      () => finish(batches),
     )
-    return batches
   }
 
   async #rowsOf(plan: ScanPlan): Promise<Row[]> {
     const rows: Row[] = []
     const read = rowReader(plan.select)
-    const run = this.#run(
-      plan,
-      plan.select.map(({ column }) => column),
-      false,
-    )
-    try {
-      for (;;) {
-        const next = run.next()
-        const batch = next instanceof Promise ? await next : next
-        if (batch === undefined) break
-        for (let from = 0; from < batch.length; from += ROWS_PER_STEP) {
-          const to = Math.min(batch.length, from + ROWS_PER_STEP)
-          for (let i = from; i < to; i++) rows.push(read(batch.columns, i))
-          const turn = run.pace.step(run.scannedRows)
-          if (turn !== undefined) await turn
-        }
-      }
-      run.pace.finish(run.scannedRows)
-      return rows
-    } finally {
-      run.close()
+    const columns = plan.select.map(({ column }) => column)
+    const visit = ({ columns: vecs, length }: ColumnBatch, pace: Pace): Promise<void> | undefined => {
+      const first = Math.min(length, ROWS_PER_STEP)
+      for (let i = 0; i < first; i++) rows.push(read(vecs, i))
+      return first === length ? undefined : pushRows(rows, read, vecs, length, pace)
     }
+    await this.#each(plan, columns, visit, nothing)
+    return rows
   }
 
   /** As an iterator; leaving it early closes the run. */
@@ -243,7 +245,7 @@ class TableScan {
         const next = run.next()
         const batch = next instanceof Promise ? await next : next
         if (batch === undefined) break
-        yield batch
+        if (batch.length > 0) yield batch
         const turn = run.pace.step(run.scannedRows)
         if (turn !== undefined) await turn
       }
@@ -253,6 +255,18 @@ class TableScan {
     }
   }
 }
+
+/** The rows of a long batch behind its first ROWS_PER_STEP. */
+async function pushRows(rows: Row[], read: RowReader, vecs: readonly Vec[], length: number, pace: Pace): Promise<void> {
+  for (let from = ROWS_PER_STEP; from < length; from += ROWS_PER_STEP) {
+    const turn = pace.step(undefined)
+    if (turn !== undefined) await turn
+    const to = Math.min(length, from + ROWS_PER_STEP)
+    for (let i = from; i < to; i++) rows.push(read(vecs, i))
+  }
+}
+
+function* nothing(): Steps<undefined> {}
 
 /** A run whose batches exist only once every row was seen. */
 class OrderedRun implements Run {

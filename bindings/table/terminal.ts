@@ -20,8 +20,19 @@ export function* splitBatch(batch: ColumnBatch, rows: number): Generator<ColumnB
   }
 }
 
+/** Work in pieces of a few milliseconds: whoever runs it may do something else after each. */
+export type Steps<R> = Generator<undefined, R>
+
+/** Runs all pieces at once. */
+function atOnce<R>(steps: Steps<R>): R {
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
 /** One Arrow IPC stream: schema, one dictionary per dictionary column, the batches. Owns its bytes. */
-export function ipcStream(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Uint8Array {
+export function* ipcStream(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Steps<Uint8Array> {
   const fields = columns.map(({ name, column }, id): ArrowField => ({
     name,
     nullable: column.nullable,
@@ -30,15 +41,17 @@ export function ipcStream(columns: readonly ViewColumn[], batches: readonly Colu
     ...(isDictionary(column.type) ? { dictionary: { id, width: 4, signed: true } } : {}),
   }))
   const writer = new ArrowStreamWriter(fields)
-  const vecs = columns.map(({ column }, i) => {
-    const parts = batches.map((batch) => batch.columns[i]!)
-    return isDictionary(column.type) ? withOneDictionary(parts) : parts.map(decodeDictionary)
-  })
-  for (const [b, { length }] of batches.entries()) {
+  const unified: (readonly Vec[] | undefined)[] = []
+  for (const [i, { column }] of columns.entries()) {
+    unified.push(isDictionary(column.type) ? withOneDictionary(batches.map((batch) => batch.columns[i]!)) : undefined)
+    yield
+  }
+  for (const [b, batch] of batches.entries()) {
     writer.write(
-      length,
-      vecs.map((parts) => parts[b]!),
+      batch.length,
+      batch.columns.map((vec, i) => unified[i]?.[b] ?? decodeDictionary(vec)),
     )
+    yield
   }
   return writer.finish()
 }
@@ -57,21 +70,27 @@ function withOneDictionary(parts: readonly Vec[]): Vec[] {
 }
 
 /** Columns as typed arrays where the column reads as number or bigint and cannot be null, else as arrays of values. Owns its arrays. */
-export function columnsOf(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Record<string, unknown> {
+export function* columnsOf(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Steps<Record<string, unknown>> {
   const rows = batches.reduce((sum, { length }) => sum + length, 0)
-  return Object.fromEntries(
-    columns.map((column, i) => {
-      const parts = batches.map((batch) => batch.columns[i]!)
-      return [column.name, typedColumn(column, parts, rows) ?? valuesOf(column, parts, rows)]
-    }),
-  )
+  const out: [string, unknown][] = []
+  for (const [i, column] of columns.entries()) {
+    const parts = batches.map((batch) => batch.columns[i]!)
+    out.push([column.name, typedColumn(column, parts, rows) ?? (yield* valuesOf(column, parts, rows))])
+    yield
+  }
+  return Object.fromEntries(out)
 }
 
-function valuesOf(column: ViewColumn, parts: readonly Vec[], rows: number): unknown[] {
+function* valuesOf(column: ViewColumn, parts: readonly Vec[], rows: number): Steps<unknown[] | Float64Array> {
   const read = cellReaderOf(column)
-  const values: unknown[] = Array.from({ length: rows })
+  // 64-bit integers read as number that cannot be null: typed like the others, but checked value by value.
+  const numbers = column.spec.as === 'number' && !column.column.nullable
+  const values: unknown[] | Float64Array = numbers ? new Float64Array(rows) : Array.from({ length: rows })
   let at = 0
-  for (const vec of parts) for (let i = 0; i < vec.length; i++) values[at++] = read(vec, i)
+  for (const vec of parts) {
+    for (let i = 0; i < vec.length; i++) values[at++] = read(vec, i) as number
+    yield
+  }
   return values
 }
 
@@ -81,9 +100,7 @@ function typedColumn(column: ViewColumn, parts: readonly Vec[], rows: number): A
   const kind = valueKindOf(type)
   if (nullable || kind === undefined) return undefined
   const wide = kind === 'i64' || kind === 'u64'
-  if (wide && column.spec.as === 'number') return Float64Array.from(valuesOf(column, parts, rows) as number[])
-  const reads = readsAs(column)
-  if (reads === undefined) return undefined
+  if ((wide && column.spec.as === 'number') || !isStoredAsRead(column)) return undefined
   const width = wide ? 8 : Number(kind.slice(1)) / 8
   const bytes = new Uint8Array(rows * width)
   let at = 0
@@ -95,31 +112,31 @@ function typedColumn(column: ViewColumn, parts: readonly Vec[], rows: number): A
   return numbersOf({ ...fixedVec(width, rows, bytes) }, kind)
 }
 
-/** Undefined: neither number nor bigint. */
-function readsAs({ column: { type }, spec }: ViewColumn): 'number' | 'bigint' | undefined {
+/** Whether the column reads as the very numbers or bigints that are stored. */
+function isStoredAsRead({ column: { type }, spec }: ViewColumn): boolean {
   switch (type.kind) {
     case 'int':
-      return type.bits === 64 ? 'bigint' : 'number'
     case 'float':
-      return 'number'
-    case 'timestamp':
-      return spec.as === 'bigint' || type.unit === 'us' || type.unit === 'ns' ? 'bigint' : undefined
-    case 'date':
-      return spec.as === 'number' ? 'number' : undefined
     case 'time':
-      return type.unit === 's' || type.unit === 'ms' ? 'number' : 'bigint'
+      return true
+    case 'timestamp':
+      return spec.as === 'bigint' || type.unit === 'us' || type.unit === 'ns'
+    case 'date':
+      return spec.as === 'number'
     default:
-      return undefined
+      return false
   }
 }
 
 /** Makes record batches; apache-arrow is loaded here and nowhere before. */
 export async function arrowBatches(columns: readonly ViewColumn[]): Promise<(batch: ColumnBatch) => RecordBatch> {
   const { tableFromIPC } = await import('apache-arrow')
-  return (batch) => tableFromIPC(ipcStream(columns, [batch])).batches[0]! as unknown as RecordBatch
+  return (batch) => tableFromIPC(atOnce(ipcStream(columns, [batch]))).batches[0]! as unknown as RecordBatch
 }
 
-export async function arrowTable(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Promise<ArrowTable> {
+export async function arrowTable(columns: readonly ViewColumn[]): Promise<(batches: readonly ColumnBatch[]) => Steps<ArrowTable>> {
   const { tableFromIPC } = await import('apache-arrow')
-  return tableFromIPC(ipcStream(columns, batches)) as unknown as ArrowTable
+  return function* (batches) {
+    return tableFromIPC(yield* ipcStream(columns, batches)) as unknown as ArrowTable
+  }
 }

@@ -141,7 +141,7 @@ function condition(column: Name, a: unknown, b: unknown, op: number): Condition 
 }
 
 function firstOf(text: string): string {
-  return [...text][0] ?? ''
+  return text === '' ? '' : String.fromCodePoint(text.codePointAt(0)!)
 }
 
 function comparesTo(value: unknown): boolean {

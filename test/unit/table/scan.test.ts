@@ -239,6 +239,16 @@ describe('progress', () => {
       Array.from({ length: 20 }, (_, i) => fragment(i * 10, 10)),
     )
     await fakeScan(flights, version, {}, { world: { ...slow(), logger: silentLogger } }).toArray()
+    expect(turns).toBeGreaterThanOrEqual(10)
+    // Also while no row passes.
+    turns = 0
+    expect(await fakeScan(flights, version, { where: eq<any, string>('delay', -1000) }, { world: slow() }).count()).toBe(0)
+    turns = 0
+    const hidden = fakeVersion(
+      flights,
+      Array.from({ length: 20 }, (_, i) => ({ kind: 'memory', batches: [{ rows: rowsFrom(i * 10, 10) }] })),
+    )
+    expect(await fakeScan(flights, hidden, { where: eq<any, string>('delay', -1000) }, { world: slow() }).toArray()).toEqual([])
     clearImmediate(handle)
     expect(turns).toBeGreaterThanOrEqual(10)
   })
