@@ -160,7 +160,21 @@ function compareRows(offsets: usize, data: usize, a: u32, b: u32): i32 {
   return bytes_compare(data + fa, load<u32>(pa, 4) - fa, data + fb, load<u32>(pb, 4) - fb)
 }
 
-/** Stable merge sort of idx[0..n) by whole byte strings, tmp is as large; sign -1 = descending. */
+/** The same for rows whose first eight bytes, zero-padded, are equal. */
+@inline
+function compareTied(offsets: usize, data: usize, a: u32, b: u32): i32 {
+  const pa = offsets + (<usize>a << 2)
+  const pb = offsets + (<usize>b << 2)
+  const fa = load<u32>(pa)
+  const fb = load<u32>(pb)
+  const an = load<u32>(pa, 4) - fa
+  const bn = load<u32>(pb, 4) - fb
+  // A row of less than eight bytes equals the other's prefix but for zeros at the end: the shorter one comes first.
+  if (min<u32>(an, bn) < 8) return <i32>(an > bn) - <i32>(an < bn)
+  return bytes_compare(data + fa + 8, an - 8, data + fb + 8, bn - 8)
+}
+
+/** Stable merge sort of idx[0..n), rows with one prefix, by whole byte strings; tmp is as large; sign -1 = descending. */
 function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, sign: i32): void {
   for (let first: u32 = 0; first < n; first += 8) {
     const stop = min<u32>(n, first + 8)
@@ -169,7 +183,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       let j = i
       while (j > first) {
         const other = load<u32>(idx + (<usize>(j - 1) << 2))
-        if (compareRows(offsets, data, other, row) * sign <= 0) break
+        if (compareTied(offsets, data, other, row) * sign <= 0) break
         store<u32>(idx + (<usize>j << 2), other)
         j--
       }
@@ -188,7 +202,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       while (a < mid && b < stop) {
         const ra = load<u32>(from + (<usize>a << 2))
         const rb = load<u32>(from + (<usize>b << 2))
-        if (compareRows(offsets, data, ra, rb) * sign <= 0) {
+        if (compareTied(offsets, data, ra, rb) * sign <= 0) {
           store<u32>(at, ra)
           a++
         } else {
@@ -292,7 +306,7 @@ export function bytes_descent(offsets: usize, data: usize, prefixes: usize, firs
   let before = load<u64>(prefixes + (<usize>first << 3))
   for (let i: u32 = 1; i < n; i++) {
     const prefix = load<u64>(prefixes + (<usize>(first + i) << 3))
-    if (prefix < before || (prefix == before && compareRows(offsets, data, first + i - 1, first + i) > 0)) return i
+    if (prefix < before || (prefix == before && compareTied(offsets, data, first + i - 1, first + i) > 0)) return i
     before = prefix
   }
   return n
@@ -441,7 +455,7 @@ export function merge_bytes(offsets: usize, data: usize, prefixes: usize, ai: us
     let pa = load<u64>(prefixes + (<usize>a << 3))
     let pb = load<u64>(prefixes + (<usize>b << 3))
     while (true) {
-      if (pb < pa || (pb == pa && compareRows(offsets, data, a, b) > 0)) {
+      if (pb < pa || (pb == pa && compareTied(offsets, data, a, b) > 0)) {
         store<u32>(oi, b)
         oi += 4
         bi += 4

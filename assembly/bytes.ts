@@ -22,9 +22,11 @@ export function bytes_compare(a: usize, an: u32, b: usize, bn: u32): i32 {
     n -= 8
   }
   if (n) {
-    const x = prefix64(a, n)
-    const y = prefix64(b, n)
-    if (x != y) return x < y ? -1 : 1
+    // The bytes behind the n-th are shifted out.
+    const away = (8 - <u64>n) << 3
+    const x = load<u64>(a) << away
+    const y = load<u64>(b) << away
+    if (x != y) return bswap<u64>(x) < bswap<u64>(y) ? -1 : 1
   }
   return an == bn ? 0 : an < bn ? -1 : 1
 }

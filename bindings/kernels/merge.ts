@@ -9,10 +9,11 @@ import { concat } from './concat.ts'
 import { widen } from './dictionary.ts'
 import type { KernelInstance } from './instance.ts'
 import { scratch } from './scratch.ts'
-import { keyColumns } from './sort-keys.ts'
+import { keyColumns, kindCode } from './sort-keys.ts'
 import type { VarColumn } from './sort-keys.ts'
 import { isSorted } from './sort.ts'
 import type { SortKey } from './sort.ts'
+import { widthOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
 /**
@@ -23,45 +24,22 @@ import type { Vec } from './vec.ts'
  */
 export function mergeRuns(runs: readonly (readonly SortKey[])[]): Uint32Array<ArrayBuffer> {
   const filled = runs.filter((run) => run.length > 0 && run[0]!.vec.length > 0)
-  const counts = filled.map((run) => run[0]!.vec.length)
-  const head = filled[0]
-  const total = counts.reduce((sum, length) => sum + length, 0)
-  if (head === undefined || filled.length === 1) {
-    if (head !== undefined) checkRun(runs, head)
-    return Uint32Array.from({ length: total }, (_, i) => i)
+  const refuse = (i: number): void => refuseRun(runs, filled[i]!)
+  const [head] = filled
+  if (head === undefined) return new Uint32Array(0)
+  if (filled.length === 1) {
+    refuse(0)
+    return Uint32Array.from({ length: head[0]!.vec.length }, (_, i) => i)
   }
-  const keys = head.map((key, i): SortKey => ({ kind: key.kind, vec: together(filled.map((run) => run[i]!)) }))
   return scratch((k) => {
-    const [only] = keys
-    if (keys.length === 1 && only !== undefined) {
-      const { keys: columns, bytes } = keyColumns(k, only)
-      const parts = partsOf(counts, only.vec)
-      const inOrder = (part: RunPart): boolean =>
-        only.vec.validity === undefined || popcountRange(only.vec.validity, part.start, part.start + part.valid) === part.valid
-      for (const [i, part] of parts.entries()) if (!inOrder(part)) checkRun(runs, filled[i]!)
-      if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts, (i) => checkRun(runs, filled[i]!))
-      if (columns.length === 1) return mergeKeys(k, columns[0]!, parts, (i) => checkRun(runs, filled[i]!))
-    }
-    const encoded = encodeRows(k, keys, total)
-    const prefixes = k.arena.reserve(total * 8)
-    k.exports.sort_keys_bytes(encoded.offsets, encoded.data, 0, 0, total, 0, prefixes)
-    return mergeBytes(k, encoded, prefixes, partsOf(counts, undefined), (i) => checkRun(runs, filled[i]!))
+    if (head.length > 1) return mergeEncoded(k, filled, refuse)
+    const keys = filled.map((run) => run[0]!)
+    const parts = partsOf(keys, refuse)
+    if (keys.every(isNumeric)) return mergeKeys(k, numberColumn(k, keys), parts, refuse)
+    const { keys: columns, bytes } = keyColumns(k, together(keys))
+    if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts, refuse)
+    return columns.length === 1 ? mergeKeys(k, columns[0]!, parts, refuse) : mergeEncoded(k, filled, refuse)
   })
-}
-
-/** Throws for a run that does not ascend. */
-function checkRun(runs: readonly (readonly SortKey[])[], run: readonly SortKey[]): void {
-  const { sorted, row } = isSorted(run, run[0]!.vec.length)
-  if (sorted) return
-  throw new RunNotSortedError(`run ${runs.indexOf(run)} is not sorted: row ${row} is less than the one before it`, { details: { row } })
-}
-
-/** One key of all runs, at the widest of their physical widths. */
-function together(keys: readonly SortKey[]): Vec {
-  let widest = 0
-  for (const { vec } of keys) if (vec.layout.kind === 'fixed') widest = Math.max(widest, vec.layout.width)
-  const signed = !keys[0]!.kind.startsWith('u')
-  return concat(keys.map(({ vec }) => (vec.layout.kind === 'fixed' && vec.layout.width < widest ? widen(vec, vec.layout.width, widest, signed) : vec)))
 }
 
 interface RunPart {
@@ -71,19 +49,53 @@ interface RunPart {
   readonly valid: number
 }
 
-/** `vec`: the one key, whose nulls end each run; undefined when nulls are encoded in the key. */
-function partsOf(counts: readonly number[], vec: Vec | undefined): RunPart[] {
+/** Throws when run i does not ascend; returns when it does. */
+type Refuse = (run: number) => void
+
+function refuseRun(runs: readonly (readonly SortKey[])[], run: readonly SortKey[]): void {
+  const { sorted, row } = isSorted(run, run[0]!.vec.length)
+  if (sorted) return
+  throw new RunNotSortedError(`run ${runs.indexOf(run)} is not sorted: row ${row} is less than the one before it`, { details: { row } })
+}
+
+/** The runs of one key; a null before a value is refused. */
+function partsOf(keys: readonly SortKey[], refuse: Refuse): RunPart[] {
   let start = 0
-  return counts.map((length) => {
-    let valid = length
-    const validity = vec?.validity
-    if (validity !== undefined) {
-      for (let row = start + length - 1; valid > 0 && ((validity[row >>> 3]! >>> (row & 7)) & 1) === 0; row--) valid--
-    }
-    const part = { start, length, valid }
-    start += length
+  return keys.map(({ vec }, i) => {
+    const valid = vec.length - vec.nullCount
+    if (vec.validity !== undefined && popcountRange(vec.validity, 0, valid) !== valid) refuse(i)
+    const part = { start, length: vec.length, valid }
+    start += vec.length
     return part
   })
+}
+
+function isNumeric({ vec, kind }: SortKey): boolean {
+  return vec.layout.kind === 'fixed' && vec.layout.width <= 8 && kind !== 'bytes'
+}
+
+/** The u64 keys of all runs, whatever their physical widths. */
+function numberColumn(k: KernelInstance, keys: readonly SortKey[]): number {
+  const column = k.arena.reserve(keys.reduce((sum, { vec }) => sum + vec.length, 0) * 8)
+  let at = column
+  for (const { vec, kind } of keys) {
+    const width = widthOf(vec.layout)
+    const mark = k.arena.mark()
+    const code = kindCode(kind === 'i128' ? 'i64' : kind, width)
+    k.exports.sort_keys_fixed(k.copyIn(vec.values.subarray(0, vec.length * width)), code, width, vec.length, 0, at)
+    k.arena.rewind(mark)
+    at += vec.length * 8
+  }
+  return column
+}
+
+/** One key of all runs as one column, at the widest of their physical widths. */
+function together(keys: readonly SortKey[]): SortKey {
+  const { kind } = keys[0]!
+  const fixed = (vec: Vec): number => (vec.layout.kind === 'fixed' ? vec.layout.width : 0)
+  const widest = Math.max(...keys.map(({ vec }) => fixed(vec)))
+  const wide = ({ vec }: SortKey): Vec => (fixed(vec) === widest || kind === 'bytes' ? vec : widen(vec, fixed(vec), widest, !kind.startsWith('u')))
+  return { kind, vec: concat(keys.map(wide)) }
 }
 
 /** A merged stretch: where its row numbers and, when it has any, its keys lie. */
@@ -95,16 +107,30 @@ interface Stretch {
 
 type Merge = (a: Stretch, b: Stretch, to: Stretch) => void
 
-/** `refuse` is called with the number of a run that does not ascend, and throws. */
-function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[], refuse: (run: number) => void): Uint32Array<ArrayBuffer> {
+function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
   for (const [i, part] of parts.entries()) if (k.exports.keys_descent(column + part.start * 8, part.valid) < part.valid) refuse(i)
   return tournament(k, parts, column, (a, b, to) => k.exports.merge_keys(a.keys, a.rows, a.count, b.keys, b.rows, b.count, to.keys, to.rows))
 }
 
-function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[], refuse: (run: number) => void): Uint32Array<ArrayBuffer> {
+function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
   const { offsets, data } = bytes
   for (const [i, part] of parts.entries()) if (k.exports.bytes_descent(offsets, data, prefixes, part.start, part.valid) < part.valid) refuse(i)
   return tournament(k, parts, undefined, (a, b, to) => k.exports.merge_bytes(offsets, data, prefixes, a.rows, a.count, b.rows, b.count, to.rows))
+}
+
+function mergeEncoded(k: KernelInstance, runs: readonly (readonly SortKey[])[], refuse: Refuse): Uint32Array<ArrayBuffer> {
+  let total = 0
+  // Nulls are part of the encoded key.
+  const parts = runs.map((run) => {
+    const { length } = run[0]!.vec
+    total += length
+    return { start: total - length, length, valid: length }
+  })
+  const keys = runs[0]!.map((_, i) => together(runs.map((run) => run[i]!)))
+  const encoded = encodeRows(k, keys, total)
+  const prefixes = k.arena.reserve(total * 8)
+  k.exports.sort_keys_bytes(encoded.offsets, encoded.data, 0, 0, total, 0, prefixes)
+  return mergeBytes(k, encoded, prefixes, parts, refuse)
 }
 
 /** Merges neighbours, round after round, between two buffers. `column`: keys by row, carried along with the rows. */
@@ -121,9 +147,10 @@ function tournament(k: KernelInstance, parts: readonly RunPart[], column: number
   let round = parts.map((part) => {
     const made = stretch(0, at, part.valid)
     k.exports.row_numbers(made.rows, part.start, part.valid)
-    if (column !== undefined) k.u8.copyWithin(made.keys, column + part.start * 8, column + (part.start + part.valid) * 8)
     at += part.valid
-    return made
+    if (column === undefined) return made
+    // The first round reads the keys where they are.
+    return { ...made, keys: column + part.start * 8 }
   })
   for (let side = 1; round.length > 1; side ^= 1) {
     const next: Stretch[] = []
@@ -144,8 +171,10 @@ function tournament(k: KernelInstance, parts: readonly RunPart[], column: number
 }
 
 /** The merged rows, then the null rows of each run in turn. */
-function withNulls(merged: Uint32Array, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
-  const out = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0))
+function withNulls(merged: Uint32Array<ArrayBuffer>, parts: readonly RunPart[]): Uint32Array<ArrayBuffer> {
+  const total = parts.reduce((sum, part) => sum + part.length, 0)
+  if (total === merged.length) return merged.slice()
+  const out = new Uint32Array(total)
   out.set(merged)
   let at = merged.length
   for (const part of parts) for (let row = part.start + part.valid; row < part.start + part.length; row++) out[at++] = row
