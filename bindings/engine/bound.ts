@@ -2,7 +2,18 @@
 
 import { TableNotFoundError } from '../errors.ts'
 import type { ColumnDef, TableSchema } from '../format/index.ts'
-import { type AnyTable, byteSink, type ByteSink, InlineRowWriter, resolveView, type RowKeys, type RowReader, rowReader, type TableState, type TableView } from '../table/index.ts'
+import {
+  type AnyTable,
+  byteSink,
+  type ByteSink,
+  InlineRowWriter,
+  resolveView,
+  type RowKeys,
+  type RowReader,
+  rowReader,
+  type TableState,
+  type TableView,
+} from '../table/index.ts'
 import type { StoreState } from './state.ts'
 
 export interface Bound {

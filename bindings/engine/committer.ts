@@ -5,7 +5,17 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { ClosedError, IdempotencyMismatchError } from '../errors.ts'
-import { ByteWriter, type CommitRecord, encodeCommit, encodeFlush, encodeSchemaRecord, type FlushRecord, hexText, type SchemaRecord, type TableChange } from '../format/index.ts'
+import {
+  ByteWriter,
+  type CommitRecord,
+  encodeCommit,
+  encodeFlush,
+  encodeSchemaRecord,
+  type FlushRecord,
+  hexText,
+  type SchemaRecord,
+  type TableChange,
+} from '../format/index.ts'
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import type { RowKeys, TableState, VectorBitmaps } from '../table/index.ts'
@@ -110,6 +120,15 @@ export class Committer {
     return this.pending.length - this.pendingFrom
   }
 
+  /** Whether a commit of this id waits for its group. */
+  isPending(writeIdHex: string): boolean {
+    for (let i = this.pendingFrom; i < this.pending.length; i++) {
+      const { record } = this.pending[i]!
+      if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === writeIdHex) return true
+    }
+    return false
+  }
+
   /** The dead handle's error, or undefined. */
   get failure(): Error | undefined {
     return this.error
@@ -125,7 +144,8 @@ export class Committer {
     const remembered = this.state.catalog.keys.get(key)
     const known = waiting?.request ?? remembered?.request
     if (known === undefined) return undefined
-    if (hexText(known) !== hexText(request)) throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
+    if (hexText(known) !== hexText(request))
+      throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
     if (waiting !== undefined) return waiting.result.then((r) => ({ lsn: r.lsn, writeId: r.writeId, time: r.time, rows: r.rows, replayed: true }))
     return new Result(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
   }
@@ -229,7 +249,8 @@ export class Committer {
     for (let i = from; i < at; i++) {
       const { lsn, record, resolve, value, startedMs } = pending[i]!
       resolve(value as never)
-      if (record.kind === KIND_COMMIT) this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
+      if (record.kind === KIND_COMMIT)
+        this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
       else if (record.kind === KIND_SCHEMA) {
         const names = record.schema.create.map((schema) => schema.name)
         this.hooks.schemaChanged(lsn, names)

@@ -8,7 +8,23 @@
 import { ConflictError } from '../errors.ts'
 import { type FragmentHides as HideList, type FragmentRef, type TableChange, valueKindOf } from '../format/index.ts'
 import { filter, type Vec } from '../kernels/index.ts'
-import { type AnyTable, type ColumnBatch, columnStats, type CommitResult, compareConstants, encodeFragmentOn, findKey, findKeySync, formatKey, keyObjectFromBytes, type LiveFragment, Pace, type Place, type TableView, type WriteOptions } from '../table/index.ts'
+import {
+  type AnyTable,
+  type ColumnBatch,
+  columnStats,
+  type CommitResult,
+  compareConstants,
+  encodeFragmentOn,
+  findKey,
+  findKeySync,
+  formatKey,
+  keyObjectFromBytes,
+  type LiveFragment,
+  Pace,
+  type Place,
+  type TableView,
+  type WriteOptions,
+} from '../table/index.ts'
 import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admission.ts'
 import type { Bound } from './bound.ts'
 import type { Engine } from './engine.ts'
@@ -35,7 +51,13 @@ interface Cut {
 }
 
 /** Write the batches as one commit. Holds the table's layout lock: no flush and no other load of this table meanwhile. */
-export async function load(engine: Engine, table: AnyTable, op: LoadOp, batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>, o: WriteOptions | undefined): Promise<CommitResult> {
+export async function load(
+  engine: Engine,
+  table: AnyTable,
+  op: LoadOp,
+  batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>,
+  o: WriteOptions | undefined,
+): Promise<CommitResult> {
   const bound = engine.binder.bind(table)
   return engine.layoutLock(bound.state).run(async () => {
     const { tracker } = engine.parts
@@ -184,7 +206,8 @@ class Loader {
   async publish(): Promise<CommitResult> {
     const { engine, bound, op } = this
     const { committer, tracker } = engine.parts
-    const request = this.o?.idempotencyKey === undefined ? undefined : requestDigest(op, bound.state.id, new TextEncoder().encode(this.refs.map((ref) => ref.digest).join()))
+    const request =
+      this.o?.idempotencyKey === undefined ? undefined : requestDigest(op, bound.state.id, new TextEncoder().encode(this.refs.map((ref) => ref.digest).join()))
     if (request !== undefined) {
       const replayed = committer.replay(this.o!.idempotencyKey!, request)
       if (replayed !== undefined) return replayed

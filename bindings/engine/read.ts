@@ -5,7 +5,21 @@
 import { HistoryUnavailableError } from '../errors.ts'
 import type { ColumnDef } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
-import { type AnyTable, byteSink, createScan, findKey, findKeySync, type LooseScanOptions, type Place, putKeyValue, readPlace, readPlaceSync, type Scan, type Structure, type TableVersion } from '../table/index.ts'
+import {
+  type AnyTable,
+  byteSink,
+  createScan,
+  findKey,
+  findKeySync,
+  type LooseScanOptions,
+  type Place,
+  putKeyValue,
+  readPlace,
+  readPlaceSync,
+  type Scan,
+  type Structure,
+  type TableVersion,
+} from '../table/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type Bound, bindTo, tableNotFound } from './bound.ts'
 import type { StoreState } from './state.ts'
@@ -28,7 +42,8 @@ export class ReadPoint {
   private readonly bounds = new Map<AnyTable, Bound>()
 
   constructor(state: StoreState, lsn: number) {
-    if (lsn > state.applied) throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
+    if (lsn > state.applied)
+      throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
     this.state = state
     this.lsn = lsn
     for (const [id, table] of state.tables) if (table.isAt(lsn)) this.structures.set(id, table.at(lsn))

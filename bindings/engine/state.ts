@@ -172,7 +172,9 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
       case KIND_AUDIT:
         return { kind }
       default:
-        throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, { details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_FLUSH] } })
+        throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
+          details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_FLUSH] },
+        })
     }
   } catch (cause) {
     if (cause instanceof StoreTooNewError) throw cause

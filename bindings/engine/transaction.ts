@@ -5,7 +5,29 @@
 // Invariant: validation, admission and queueing are one synchronous step.
 
 import { ClosedError, ConflictError, ResourceLimitError } from '../errors.ts'
-import { type AnyTable, batchesOf, compilePredicate, formatKey, keyObjectFromBytes, type LooseScanOptions, overlayVersion, type Place, type Predicate, putKeyValue, type RowKeys, rowReader, rowsToBatch, type Scan, type TableVersion, type TransactOptions, byteSink, collectPlaces, createScan, findKey, KeyRun } from '../table/index.ts'
+import {
+  type AnyTable,
+  batchesOf,
+  compilePredicate,
+  formatKey,
+  keyObjectFromBytes,
+  type LooseScanOptions,
+  overlayVersion,
+  type Place,
+  type Predicate,
+  putKeyValue,
+  type RowKeys,
+  rowReader,
+  rowsToBatch,
+  type Scan,
+  type TableVersion,
+  type TransactOptions,
+  byteSink,
+  collectPlaces,
+  createScan,
+  findKey,
+  KeyRun,
+} from '../table/index.ts'
 import type { CommitResult } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, placesOf, READ_ROUNDS, refuseKey } from './admission.ts'
 import type { Bound } from './bound.ts'
@@ -241,7 +263,11 @@ export class TransactionState {
   private grow(rows: number): void {
     this.bytes += rows * ROW_BYTES
     const limit = this.engine.parts.limits.transactionBytes
-    if (this.bytes > limit) throw new ResourceLimitError(`a transaction of about ${this.bytes} bytes is above memory.transactionBytes (${limit})`, { details: { limit: 'memory.transactionBytes', asked: this.bytes }, hint: 'Write it without a transaction: one append or upsert of a stream is one commit.' })
+    if (this.bytes > limit)
+      throw new ResourceLimitError(`a transaction of about ${this.bytes} bytes is above memory.transactionBytes (${limit})`, {
+        details: { limit: 'memory.transactionBytes', asked: this.bytes },
+        hint: 'Write it without a transaction: one append or upsert of a stream is one commit.',
+      })
   }
 
   // committing
@@ -392,6 +418,7 @@ const KEYS_SHOWN = 100
 function conflict(bound: Bound, keys: readonly string[], lsn: number): ConflictError {
   const shown = keys.slice(0, KEYS_SHOWN).map((text) => keyObjectFromBytes(bound.view, keyBytesOf(text)))
   const what = shown.length === 0 ? 'it' : `key ${formatKey(shown[0]!)}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}`
-  return new ConflictError(`${bound.state.name}: LSN ${lsn} changed ${what} first`, { details: { table: bound.state.name, keys: shown, total: keys.length, lsn: BigInt(lsn) } })
+  return new ConflictError(`${bound.state.name}: LSN ${lsn} changed ${what} first`, {
+    details: { table: bound.state.name, keys: shown, total: keys.length, lsn: BigInt(lsn) },
+  })
 }
-

@@ -39,7 +39,8 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
   for (;;) {
     const bound = engine.binder.bind(table)
     const compiled = compilePredicate(predicate, bound.view)
-    const request = o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
+    const request =
+      o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
     if (request !== undefined) {
       const replayed = committer.replay(o!.idempotencyKey!, request)
       if (replayed !== undefined) return replayed
@@ -175,4 +176,3 @@ function patchedRows(bound: Bound, patches: readonly object[], places: readonly 
 function stableText(value: unknown): string {
   return JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v instanceof Uint8Array ? [...v] : v))
 }
-

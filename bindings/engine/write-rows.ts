@@ -1,16 +1,7 @@
 // engine/write-rows.ts: small writes: rows that travel inside their commit record. The hot path: validate, encode, admit, queue, in one synchronous step.
 
 import { encodeInline, take } from '../kernels/index.ts'
-import {
-  type AnyTable,
-  byteSink,
-  type ColumnBatch,
-  type CommitResult,
-  KeyRun,
-  putKeyValue,
-  type RowKeys,
-  type WriteOptions,
-} from '../table/index.ts'
+import { type AnyTable, byteSink, type ColumnBatch, type CommitResult, KeyRun, putKeyValue, type RowKeys, type WriteOptions } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, lastOfEach, placesOf, READ_ROUNDS, refuseExisting } from './admission.ts'
 import { type Bound, SinkKeys } from './bound.ts'
 import type { AdmittedChange } from './committer.ts'
@@ -25,7 +16,14 @@ export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: read
   return writeRowsRound(engine, table, op, rows, o, 0)
 }
 
-function writeRowsRound(engine: Engine, table: AnyTable, op: RowOp, rows: readonly object[], o: WriteOptions | undefined, round: number): Promise<CommitResult> {
+function writeRowsRound(
+  engine: Engine,
+  table: AnyTable,
+  op: RowOp,
+  rows: readonly object[],
+  o: WriteOptions | undefined,
+  round: number,
+): Promise<CommitResult> {
   const bound = engine.binder.bind(table)
   const { body, keys: keySink } = engine.scratch
   body.at = 0
@@ -110,7 +108,13 @@ export function encodeBatch(bound: Bound, batch: ColumnBatch): EncodedBatch {
 }
 
 /** Commit one batch inline. */
-export async function writeBatch(engine: Engine, table: AnyTable, op: RowOp | 'replace', input: ColumnBatch, o: WriteOptions | undefined): Promise<CommitResult> {
+export async function writeBatch(
+  engine: Engine,
+  table: AnyTable,
+  op: RowOp | 'replace',
+  input: ColumnBatch,
+  o: WriteOptions | undefined,
+): Promise<CommitResult> {
   let batch = input
   for (let round = 0; ; round++) {
     const bound = engine.binder.bind(table)
@@ -123,7 +127,14 @@ export async function writeBatch(engine: Engine, table: AnyTable, op: RowOp | 'r
     if (encoded.keys !== undefined) {
       const twice = duplicateIn(encoded.keys)
       if (twice !== undefined) {
-        if (op !== 'upsert') throw duplicateKeyError(bound.view, encoded.keys.data.slice(encoded.keys.start(twice.first), encoded.keys.end(twice.first)), twice.first, twice.second, op)
+        if (op !== 'upsert')
+          throw duplicateKeyError(
+            bound.view,
+            encoded.keys.data.slice(encoded.keys.start(twice.first), encoded.keys.end(twice.first)),
+            twice.first,
+            twice.second,
+            op,
+          )
         const kept = lastOfEach(encoded.keys)!
         batch = { length: kept.length, columns: batch.columns.map((column) => take(column, kept)) }
         encoded = encodeBatch(bound, batch)
@@ -146,7 +157,11 @@ export async function writeBatch(engine: Engine, table: AnyTable, op: RowOp | 'r
 }
 
 /** Everything out, these rows in. */
-export function replaceChange(bound: Bound, inline: { rows: number; bytes: Uint8Array; start: number; end: number }, keys: RowKeys | undefined): AdmittedChange {
+export function replaceChange(
+  bound: Bound,
+  inline: { rows: number; bytes: Uint8Array; start: number; end: number },
+  keys: RowKeys | undefined,
+): AdmittedChange {
   return {
     table: bound.state,
     change: {
@@ -170,7 +185,8 @@ export function deleteKeys(engine: Engine, table: AnyTable, keyArgs: readonly un
 function deleteRound(engine: Engine, table: AnyTable, keyArgs: readonly unknown[], o: WriteOptions | undefined, round: number): Promise<CommitResult> {
   const bound = engine.binder.bind(table)
   const keys = keysOfArgs(bound, keyArgs)
-  const request = o?.idempotencyKey === undefined ? undefined : requestDigest('delete', bound.state.id, keys.data.subarray(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1)))
+  const request =
+    o?.idempotencyKey === undefined ? undefined : requestDigest('delete', bound.state.id, keys.data.subarray(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
     if (replayed !== undefined) return Promise.resolve(replayed)

@@ -31,7 +31,9 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
     throw damaged('not JSON', cause)
   }
   if (typeof parsed.format === 'number' && parsed.format > FORMAT) {
-    throw new StoreTooNewError(`the store has format ${parsed.format}; this version reads up to ${FORMAT}`, { details: { found: parsed.format, supported: FORMAT } })
+    throw new StoreTooNewError(`the store has format ${parsed.format}; this version reads up to ${FORMAT}`, {
+      details: { found: parsed.format, supported: FORMAT },
+    })
   }
   const identity: Identity = {
     format: Number(parsed.format),
@@ -52,5 +54,8 @@ function checkOf(identity: Identity): string {
 }
 
 function damaged(reason: string, cause?: unknown): CorruptionError {
-  return new CorruptionError('log.corrupt', `${IDENTITY_NAME}: ${reason}`, { details: { file: IDENTITY_NAME, offset: 0 }, ...(cause === undefined ? {} : { cause }) })
+  return new CorruptionError('log.corrupt', `${IDENTITY_NAME}: ${reason}`, {
+    details: { file: IDENTITY_NAME, offset: 0 },
+    ...(cause === undefined ? {} : { cause }),
+  })
 }

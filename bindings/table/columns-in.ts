@@ -12,34 +12,8 @@ import { type Cell, CellFault, quote } from './cells.ts'
 import { didYouMean } from './names.ts'
 import { showValue } from './physical.ts'
 import { type CellColumns, rowPlan, wrongRows } from './row-plan.ts'
+import type { ColumnData } from './types-read.ts'
 import type { TableView } from './view.ts'
-
-/** Made by columns(). */
-export interface ColumnData<C> {
-  readonly columns: C
-}
-
-class GivenColumns<C> implements ColumnData<C> {
-  readonly columns: C
-  constructor(data: C) {
-    this.columns = data
-    Object.freeze(this)
-  }
-}
-
-/**
- * Equally long arrays by column; typed arrays are taken without a copy where the layout allows and must not be changed until the call resolves.
- *
- * @example await store.append(seats, columns({ flight: [7n, 7n], row: Int16Array.of(3, 4) }))
- */
-export function columns<C extends Readonly<Record<string, ArrayLike<unknown>>>>(data: C): ColumnData<C> {
-  return new GivenColumns(data)
-}
-
-/** Whether a value was made by columns(). */
-export function isColumnData(value: unknown): value is ColumnData<Readonly<Record<string, ArrayLike<unknown>>>> {
-  return value instanceof GivenColumns
-}
 
 /**
  * Columns as one batch in stored order.

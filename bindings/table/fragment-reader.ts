@@ -299,7 +299,7 @@ export class FragmentReader {
 
   async #get({ start, end }: ByteRange): Promise<Uint8Array> {
     try {
-      return (await this.#o.root.get(this.file, { range: { start, end } })).bytes
+      return (await this.#o.root.get(this.file, { range: { start, end }, immutable: true })).bytes
     } catch (cause) {
       throw this.#truncated(cause, start)
     }
@@ -307,7 +307,7 @@ export class FragmentReader {
 
   #getSync({ start, end }: ByteRange): Uint8Array {
     try {
-      return this.#o.root.getSync(this.file, { range: { start, end } }).bytes
+      return this.#o.root.getSync(this.file, { range: { start, end }, immutable: true }).bytes
     } catch (cause) {
       throw this.#truncated(cause, start)
     }

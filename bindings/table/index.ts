@@ -8,6 +8,7 @@ export { t } from './columns.ts'
 export { sameDefinition, schemaFromDefinition, table, tableFromSchema } from './definition.ts'
 export { FragmentReader } from './fragment-reader.ts'
 export type { EncodedFragment } from './fragment-writer.ts'
+export { batchBytes, batchesOf, isRows } from './input-kind.ts'
 export { KeyLayout } from './key-layout.ts'
 export { keyObjectFromBytes } from './key-object.ts'
 export { formatKey, putKeyValue } from './key-values.ts'
@@ -15,12 +16,14 @@ export { hashKey, KeyRun, MemoryIndex } from './memory-index.ts'
 export type { RowKeys } from './memory-index.ts'
 export { MemoryChunk, MemoryLayer } from './memory-layer.ts'
 export { collectPlaces, overlayVersion } from './overlay.ts'
+export { missingVec } from './missing-column.ts'
 export { Pace } from './pace.ts'
 export { describeType } from './physical.ts'
 export { findKey, findKeySync, readPlace, readPlaceSync } from './point-read.ts'
 export type { Place, RowVecs } from './point-read.ts'
 export { compilePredicate } from './predicate-eval.ts'
 export type { CompiledPredicate } from './predicate-eval.ts'
+export { predicateFromText } from './predicate-text.ts'
 export { and, between, eq, gt, gte, isNotNull, isNull, lt, lte, ne, not, oneOf, or, predicateFromJSON, startsWith } from './predicate.ts'
 export { compareConstants } from './predicate-leaf.ts'
 export { mayMatch } from './prune.ts'
@@ -31,10 +34,74 @@ export { rowReader } from './rows-out.ts'
 export type { RowReader } from './rows-out.ts'
 export type { LooseScanOptions } from './scan-plan.ts'
 export { createScan } from './scan.ts'
+export { toBatches } from './stream-in.ts'
 export { TableState } from './table-state.ts'
 export type { LiveFragment, Structure, TableContext, VectorBitmaps } from './table-state.ts'
 export type { TableView, ViewColumn } from './view.ts'
-export type { AnyTable, Column, Columns, Flavour, InsertOf, KeyColumn, KeyedTable, Predicate, RowOf, Show, Sortable, Table, TableOptions, Textual, Val } from './types.ts'
-export type { Aggregate, ArrowLike, ArrowTable, At, Bulk, Chunk, ColumnData, ColumnOut, Explain, KeyArg, Long, Name, OrderBy, PinId, Progress, Reader, RecordBatch, Result, Rows, Scan, ScanOptions, Snapshot, Stream, WriteId } from './types-read.ts'
-export type { AuditRow, Change, ChangesOptions, Commit, CommitResult, Images, Meter, OpenOptions, PinInfo, ReadStore, Stats, Store, StoreEvents, SyncWriter, TableInfo, TableStats, TransactOptions, Transaction, VerifyReport, WriteOptions, Writer } from './types-store.ts'
+export type {
+  AnyTable,
+  Column,
+  Columns,
+  Flavour,
+  InsertOf,
+  KeyColumn,
+  KeyedTable,
+  Predicate,
+  RowOf,
+  Show,
+  Sortable,
+  Table,
+  TableOptions,
+  Textual,
+  Val,
+} from './types.ts'
+export type {
+  Aggregate,
+  ArrowLike,
+  ArrowTable,
+  At,
+  Bulk,
+  Chunk,
+  ColumnData,
+  ColumnOut,
+  Explain,
+  KeyArg,
+  Long,
+  Name,
+  OrderBy,
+  PinId,
+  Progress,
+  Reader,
+  RecordBatch,
+  Result,
+  Rows,
+  Scan,
+  ScanOptions,
+  Snapshot,
+  Stream,
+  WriteId,
+} from './types-read.ts'
+export type {
+  AuditRow,
+  Change,
+  ChangesOptions,
+  Commit,
+  CommitResult,
+  Images,
+  Meter,
+  OpenOptions,
+  PinInfo,
+  ReadStore,
+  Stats,
+  Store,
+  StoreEvents,
+  SyncWriter,
+  TableInfo,
+  TableStats,
+  TransactOptions,
+  Transaction,
+  VerifyReport,
+  WriteOptions,
+  Writer,
+} from './types-store.ts'
 export { createTableWorkers, encodeFragmentOn, WORKER_TASKS } from './worker-tasks.ts'

@@ -73,7 +73,7 @@ export class TableState {
   static restore(context: TableContext, table: CatalogTable, lsn: number, vectors: VectorBitmaps): TableState {
     const state = new TableState(context, table.schemas, lsn, table.lastLsn, table.flushedRow)
     const fragments = table.fragments.map((fragment) => {
-      const hidden = merged(fragment.hidden, fragment.vector === undefined ? undefined : vectors.get(fragment.vector.digest))
+      const hidden = merged(fragment.ref.rows, fragment.hidden, fragment.vector === undefined ? undefined : vectors.get(fragment.vector.digest))
       const count = fragment.hiddenCount + (fragment.vector?.hidden ?? 0)
       return state.live(fragment.lsn, fragment.ordinal, fragment.ref, new FragmentHides(fragment.ref.rows, hidden, count))
     })
@@ -225,10 +225,11 @@ function forked(fragment: LiveFragment): LiveFragment {
   return { ...fragment, hides: fragment.hides.fork() }
 }
 
-function merged(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
-  if (a === undefined || b === undefined) return (a ?? b)?.slice()
-  const both = a.slice()
-  for (let i = 0; i < both.length; i++) both[i]! |= b[i] ?? 0
+/** Rows of either bitmap, in a new one for all rows; undefined when there is neither. */
+function merged(rows: number, a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined && b === undefined) return undefined
+  const both = new Uint8Array((rows + 7) >> 3)
+  for (let i = 0; i < both.length; i++) both[i] = (a?.[i] ?? 0) | (b?.[i] ?? 0)
   return both
 }
 

@@ -1,0 +1,258 @@
+// engine/changes.ts: the change feed: commits after a position, each with its rows as inserts, updates and deletes (api.md section 7).
+//
+// It walks the log with a state of its own; the rows of a commit are read from the versions right before and right after it, when they are asked for.
+// Invariant: on a keyed table a commit gives at most one change per key.
+
+import { type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
+import { ulidText } from '../runtime/index.ts'
+import { type AnyTable, formatKey, type Place, readPlace, type Structure } from '../table/index.ts'
+import { bindTo, type Bound } from './bound.ts'
+import type { ReadContext, Row } from './read.ts'
+import { decodeRecord, KIND_COMMIT, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+
+export type Images = 'after' | 'both' | 'none'
+
+export interface FeedOptions {
+  readonly tables: readonly AnyTable[]
+  readonly images: Images
+  readonly signal: AbortSignal
+  readonly follow: boolean
+  readonly check: () => void
+}
+
+export interface FeedChange {
+  readonly table: string
+  readonly kind: 'insert' | 'update' | 'delete'
+  readonly after?: Row
+  readonly before?: Row
+  readonly key?: Row
+}
+
+export interface FeedCommit extends AsyncIterable<FeedChange> {
+  readonly lsn: Lsn
+  readonly writeId: string
+  readonly time: Date
+  readonly branch: string
+  readonly author?: string
+  readonly message?: string
+  readonly counts: Readonly<Record<string, { inserted: number; updated: number; deleted: number }>>
+  readonly schema: readonly string[]
+}
+
+/** One table's part of a commit: what was there before and after, held. */
+interface Part {
+  readonly bound: Bound
+  readonly lsn: number
+  readonly before: Structure
+  readonly after: Structure
+  readonly firstRow: number
+  readonly changes: readonly TableChange[]
+}
+
+export async function* feed(log: CommitLog, state: StoreState, from: number, o: FeedOptions, context: ReadContext): AsyncGenerator<FeedCommit, undefined> {
+  const wanted = new Set(o.tables.map((table) => table.name))
+  const ready: FeedCommit[] = []
+  const held = new Map<number, { structure: Structure; firstRow: number }>()
+  state.observer = (lsn, record, applied) => {
+    if (record.kind === KIND_COMMIT) {
+      const names = record.commit.changes.map((change) => state.tables.get(change.tableId)!.name)
+      if (wanted.size > 0 && !names.some((name) => wanted.has(name))) return
+      if (!applied) {
+        held.clear()
+        for (const change of record.commit.changes) {
+          const { now } = state.tables.get(change.tableId)!
+          if (!held.has(change.tableId)) held.set(change.tableId, { structure: now, firstRow: now.layer.next })
+        }
+      } else ready.push(commitOf(lsn, record, state, o, context, held))
+    } else if (record.kind === KIND_SCHEMA && applied) {
+      const names = record.schema.create.map((schema) => schema.name)
+      if (wanted.size === 0 || names.some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record))
+    }
+  }
+  const batches = o.follow ? log.tailing(BigInt(from) as Lsn, { signal: o.signal }) : log.read(BigInt(from) as Lsn, { end: log.head, signal: o.signal })
+  for await (const batch of batches) {
+    for (const one of single(batch)) {
+      o.check()
+      await state.applyBatch(one)
+      for (const commit of ready.splice(0)) yield commit
+      o.check()
+    }
+  }
+}
+
+/** The batch record by record, so that a commit is handed out before the next one is applied. */
+function* single(
+  batch: { readonly first: Lsn; readonly offsets: Uint32Array } & Parameters<StoreState['applyBatch']>[0],
+): Generator<Parameters<StoreState['applyBatch']>[0]> {
+  for (let i = 0; i < batch.offsets.length; i++) {
+    const lsn = (batch.first + BigInt(i)) as Lsn
+    yield {
+      ...batch,
+      bytes: batch.bytes,
+      first: lsn,
+      last: lsn,
+      offsets: batch.offsets.subarray(i, i + 1),
+      frames: () => batch.frames().slice(i, i + 1),
+      digest: () => batch.digest(),
+      epoch: batch.epoch,
+    }
+  }
+}
+
+/** Commits without rows: nothing but the records is read. */
+export async function* commitsOnly(log: CommitLog, names: (tableId: number) => string, from: number, o: FeedOptions): AsyncGenerator<FeedCommit, undefined> {
+  const batches = o.follow ? log.tailing(BigInt(from) as Lsn, { signal: o.signal }) : log.read(BigInt(from) as Lsn, { end: log.head, signal: o.signal })
+  for await (const batch of batches) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      o.check()
+      const record = decodeRecord(batch.bytes, offset, lsn)
+      if (record.kind === KIND_COMMIT)
+        yield { ...header(lsn, record.commit), counts: countsOf(record.commit, names), schema: [], [Symbol.asyncIterator]: noChanges }
+      else if (record.kind === KIND_SCHEMA) yield schemaCommit(lsn, record)
+      lsn++
+    }
+  }
+}
+
+async function* noChanges(): AsyncGenerator<FeedChange, undefined> {
+  // Counts only.
+}
+
+function header(lsn: number, commit: CommitRecord): Pick<FeedCommit, 'lsn' | 'writeId' | 'time' | 'branch' | 'author' | 'message'> {
+  return {
+    lsn: BigInt(lsn) as Lsn,
+    writeId: ulidText(commit.writeId),
+    time: new Date(commit.timeMs),
+    branch: 'main',
+    ...(commit.author === undefined ? {} : { author: commit.author }),
+    ...(commit.message === undefined ? {} : { message: commit.message }),
+  }
+}
+
+function schemaCommit(lsn: number, record: StateRecord & { kind: typeof KIND_SCHEMA }): FeedCommit {
+  const { timeMs, writeId, create } = record.schema
+  return {
+    lsn: BigInt(lsn) as Lsn,
+    writeId: ulidText(writeId),
+    time: new Date(timeMs),
+    branch: 'main',
+    counts: {},
+    schema: create.map((schema: TableSchema) => schema.name),
+    [Symbol.asyncIterator]: noChanges,
+  }
+}
+
+function countsOf(commit: CommitRecord, names: (tableId: number) => string): Record<string, { inserted: number; updated: number; deleted: number }> {
+  const counts: Record<string, { inserted: number; updated: number; deleted: number }> = {}
+  for (const change of commit.changes) {
+    const count = (counts[names(change.tableId)] ??= { inserted: 0, updated: 0, deleted: 0 })
+    count.inserted += change.inserted
+    count.updated += change.updated
+    count.deleted += change.deleted
+  }
+  return counts
+}
+
+function commitOf(
+  lsn: number,
+  { commit }: { readonly commit: CommitRecord },
+  state: StoreState,
+  o: FeedOptions,
+  context: ReadContext,
+  held: ReadonlyMap<number, { structure: Structure; firstRow: number }>,
+): FeedCommit {
+  const parts: Part[] = []
+  for (const table of o.tables) {
+    const tableState = state.byName(table.name)
+    if (tableState === undefined || o.images === 'none') continue
+    const changes = commit.changes.filter((change) => change.tableId === tableState.id)
+    const before = held.get(tableState.id)
+    if (changes.length === 0 || before === undefined) continue
+    // The log's bytes are reused by the reader; what is read later is positions, counts and references, which decoding has copied.
+    parts.push({ bound: bindTo(table, tableState), lsn, before: before.structure, after: tableState.now, firstRow: before.firstRow, changes })
+  }
+  return {
+    ...header(lsn, commit),
+    counts: countsOf(commit, (id) => state.tables.get(id)!.name),
+    schema: [],
+    async *[Symbol.asyncIterator]() {
+      for (const part of parts) yield* changesOf(part, o, context)
+    },
+  }
+}
+
+async function* changesOf(part: Part, o: FeedOptions, context: ReadContext): AsyncGenerator<FeedChange, undefined> {
+  const { bound, before, after, lsn } = part
+  const table = bound.state.name
+  const read = async (structure: Structure, place: Place): Promise<Row> => {
+    o.check()
+    const { vecs, row } = await readPlace(structure, place, bound.columns, context.missingColumn)
+    return bound.read(vecs, row)
+  }
+  const isKeyed = bound.state.keyLayout !== undefined
+  const older = new Map<string, Place>()
+  for (const place of hiddenPlaces(part)) {
+    if (isKeyed) {
+      older.set(keyOf(bound, await read(before, place)), place)
+      continue
+    }
+    yield { table, kind: 'delete', key: {}, before: await read(before, place) }
+  }
+  for (const place of newPlaces(part)) {
+    if (place.fragment !== undefined && place.fragment.hides.isHidden(place.row, lsn)) continue
+    const row = await read(after, place)
+    if (!isKeyed) {
+      yield { table, kind: 'insert', after: row }
+      continue
+    }
+    const key = keyOf(bound, row)
+    const old = older.get(key)
+    older.delete(key)
+    if (old === undefined) yield { table, kind: 'insert', after: row }
+    else yield { table, kind: 'update', after: row, ...(o.images === 'both' ? { before: await read(before, old) } : {}) }
+  }
+  for (const place of older.values()) {
+    const row = await read(before, place)
+    const key = Object.fromEntries(bound.view.key.map((column) => [column.name, row[column.name]]))
+    yield { table, kind: 'delete', key, ...(o.images === 'both' ? { before: row } : {}) }
+  }
+}
+
+function keyOf(bound: Bound, row: Row): string {
+  return formatKey(Object.fromEntries(bound.view.key.map((column) => [column.name, row[column.name]])))
+}
+
+/** Rows that the commit hid, as they were before it. */
+function* hiddenPlaces({ before, changes, lsn }: Part): Generator<Place> {
+  for (const change of changes) {
+    if (change.op === 'replace') {
+      for (const fragment of before.fragments)
+        for (let row = 0; row < fragment.ref.rows; row++) if (!fragment.hides.isHidden(row, lsn - 1)) yield { fragment, row }
+      for (const chunk of before.layer.chunks) {
+        const rows = chunk.rowsAt(lsn - 1)
+        for (let row = 0; row < rows; row++) if (chunk.hiddenAt[row]! > lsn - 1) yield { fragment: undefined, row: chunk.base + row }
+      }
+    }
+    for (let i = 0; i < (change.hideRows?.length ?? 0); i++) yield { fragment: undefined, row: change.hideRows![i]! }
+    for (const hide of change.hides ?? []) {
+      if (hide.lsn === 0) continue
+      const fragment = before.fragments.find((each) => each.lsn === hide.lsn && each.ordinal === hide.ordinal)!
+      for (const row of hide.rows) yield { fragment, row }
+    }
+    for (const vector of change.deletionVectors ?? []) {
+      const fragment = before.fragments.find((each) => each.lsn === vector.lsn && each.ordinal === vector.ordinal)!
+      for (let row = 0; row < fragment.ref.rows; row++) if (fragment.hides.isHidden(row, lsn) && !fragment.hides.isHidden(row, lsn - 1)) yield { fragment, row }
+    }
+  }
+}
+
+/** Rows that the commit brought. */
+function* newPlaces({ after, changes, firstRow, lsn }: Part): Generator<Place> {
+  let row = firstRow
+  for (const change of changes) {
+    for (let i = 0; i < (change.inline?.rows ?? 0); i++) yield { fragment: undefined, row: row++ }
+    for (const fragment of after.fragments) if (fragment.lsn === lsn) for (let at = 0; at < fragment.ref.rows; at++) yield { fragment, row: at }
+  }
+}

@@ -1,0 +1,196 @@
+// engine/verify.ts: checks everything a store has: the chain of the log, what records say, checkpoints, fragments, indexes, deletion vectors.
+//
+// Invariant: it never throws for what it finds; whatever it could not check is a problem, not a silence.
+
+import { checkpointBody, checkpointName } from '../catalog/index.ts'
+import { CorruptionError, VarveError } from '../errors.ts'
+import { decodeRowSet, deletionVectorName, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
+import { decodeKeyIndex } from '../indexes/index.ts'
+import { chainDigest, sha256 } from '../kernels/index.ts'
+import type { CommitLog, Digest, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import type { Progress } from '../table/index.ts'
+import { listCheckpoints, readCheckpoint } from './checkpoints.ts'
+import { decodeRecord, KIND_COMMIT, KIND_FLUSH, type StateContext, type StateRecord, StoreState } from './state.ts'
+
+export interface VerifyProblem {
+  code: string
+  file: string
+  offset?: number
+  lsn?: Lsn
+  message: string
+}
+
+export interface VerifyOptions {
+  readonly level: 'log' | 'files' | 'all'
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((p: Omit<Progress, 'elapsedMs'>) => void) | undefined
+}
+
+export interface VerifyOutcome {
+  readonly lsn: Lsn
+  readonly digest: Digest
+  readonly checked: { records: number; files: number; bytes: number }
+  readonly problems: VerifyProblem[]
+}
+
+interface NamedFiles {
+  readonly fragments: Map<string, FragmentRef>
+  readonly vectors: Map<string, number>
+}
+
+/** `files`: everything a retained record names, by digest; `all`: also that checkpoints are what the log folds to. */
+export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext, o: VerifyOptions): Promise<VerifyOutcome> {
+  const problems: VerifyProblem[] = []
+  const checked = { records: 0, files: 0, bytes: 0 }
+  const head = log.head
+  const files: NamedFiles = { fragments: new Map(), vectors: new Map() }
+  const digest = await verifyLog(log, head, files, checked, problems, o)
+  if (o.level !== 'log') {
+    await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
+    await verifyFiles(root, files, checked, problems, o)
+  }
+  return { lsn: head, digest, checked, problems }
+}
+
+async function verifyLog(
+  log: CommitLog,
+  head: Lsn,
+  files: NamedFiles,
+  checked: VerifyOutcome['checked'],
+  problems: VerifyProblem[],
+  o: VerifyOptions,
+): Promise<Digest> {
+  let digest: Uint8Array = new Uint8Array(32)
+  try {
+    digest = await log.digestAt(log.tail)
+    for await (const batch of log.read(log.tail, { end: head, ...(o.signal === undefined ? {} : { signal: o.signal }) })) {
+      digest = chainDigest(digest, batch.bytes, batch.offsets)
+      let lsn = Number(batch.first)
+      for (const offset of batch.offsets) nameFiles(decodeRecord(batch.bytes, offset, lsn++), files)
+      checked.records += batch.offsets.length
+      checked.bytes += batch.bytes.length
+      o.onProgress?.({ phase: 'log', done: checked.records, total: Number(head - log.tail), unit: 'commits' })
+    }
+    const stored = await log.digestAt(head)
+    if (hexText(stored) !== hexText(digest)) {
+      problems.push({
+        code: 'log.corrupt',
+        file: 'log',
+        lsn: head,
+        message: `the chain of the records ends in ${hexText(digest)}, the log states ${hexText(stored)}`,
+      })
+    }
+  } catch (error) {
+    o.signal?.throwIfAborted()
+    problems.push(problemOf(error, 'log'))
+  }
+  return digest as Digest
+}
+
+function nameFiles(record: StateRecord, files: NamedFiles): void {
+  const refs =
+    record.kind === KIND_COMMIT ? record.commit.changes.flatMap((change) => change.fragments ?? []) : record.kind === KIND_FLUSH ? record.flush.fragments : []
+  const vectors =
+    record.kind === KIND_COMMIT
+      ? record.commit.changes.flatMap((change) => change.deletionVectors ?? [])
+      : record.kind === KIND_FLUSH
+        ? record.flush.deletionVectors
+        : []
+  for (const ref of refs) files.fragments.set(ref.digest, ref)
+  for (const vector of vectors) files.vectors.set(vector.digest, vector.hidden)
+}
+
+async function verifyCheckpoints(
+  root: Root,
+  log: CommitLog,
+  storeId: Uint8Array,
+  context: StateContext,
+  o: VerifyOptions,
+  files: NamedFiles,
+  checked: VerifyOutcome['checked'],
+  problems: VerifyProblem[],
+): Promise<void> {
+  for (const lsn of await listCheckpoints(root)) {
+    o.signal?.throwIfAborted()
+    const file = checkpointName(lsn)
+    try {
+      const checkpoint = await readCheckpoint(root, storeId, lsn)
+      checked.files++
+      for (const table of checkpoint.catalog.tables.values()) {
+        for (const { ref, vector } of table.fragments) {
+          files.fragments.set(ref.digest, ref)
+          if (vector !== undefined) files.vectors.set(vector.digest, vector.hidden)
+        }
+      }
+      if (BigInt(lsn) > log.head) throw corrupt(file, `is ahead of the log, which ends at ${log.head}`)
+      if (hexText(await log.digestAt(BigInt(lsn) as Lsn)) !== hexText(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
+      if (o.level === 'all' && log.tail === 0n) {
+        const folded = await StoreState.load(context, log, undefined, lsn)
+        if (hexText(sha256(checkpointBody(folded.catalog))) !== hexText(sha256(checkpointBody(checkpoint.catalog))))
+          throw corrupt(file, 'is not what the log folds to')
+      }
+    } catch (error) {
+      problems.push(problemOf(error, file))
+    }
+  }
+}
+
+async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome['checked'], problems: VerifyProblem[], o: VerifyOptions): Promise<void> {
+  const total = files.fragments.size + files.vectors.size
+  let done = 0
+  for (const ref of files.fragments.values()) {
+    o.signal?.throwIfAborted()
+    await verifyFile(root, fragmentName(ref.digest), ref.digest, 'fragment.corrupt', checked, problems)
+    if (ref.index !== undefined) {
+      await verifyFile(root, indexName(ref.index.digest), ref.index.digest, 'index.corrupt', checked, problems, (bytes) => decodeKeyIndex(bytes, ref.rows))
+    }
+    o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
+  }
+  for (const [digest, hidden] of files.vectors) {
+    o.signal?.throwIfAborted()
+    await verifyFile(root, deletionVectorName(digest), digest, 'coverage.corrupt', checked, problems, (bytes) => {
+      const { length } = decodeRowSet(bytes)
+      if (length !== hidden) throw corrupt(deletionVectorName(digest), `holds ${length} rows, the record says ${hidden}`)
+    })
+    o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
+  }
+}
+
+async function verifyFile(
+  root: Root,
+  name: string,
+  digest: string,
+  code: string,
+  checked: VerifyOutcome['checked'],
+  problems: VerifyProblem[],
+  inspect?: (bytes: Uint8Array) => void,
+): Promise<void> {
+  try {
+    const { bytes } = await root.get(name)
+    checked.files++
+    checked.bytes += bytes.length
+    const found = hexText(sha256(bytes))
+    if (found === digest) inspect?.(bytes)
+    else problems.push({ code, file: name, message: `${name}: digest ${found}, expected ${digest}` })
+  } catch (error) {
+    problems.push({ ...problemOf(error, name), file: name })
+  }
+}
+
+function corrupt(file: string, why: string): CorruptionError {
+  return new CorruptionError('checkpoint.corrupt', `${file}: ${why}`, { details: { file } })
+}
+
+function problemOf(error: unknown, file: string): VerifyProblem {
+  const message = error instanceof Error ? error.message : String(error)
+  if (!(error instanceof VarveError)) return { code: 'store.invariant', file, message }
+  const { details } = error
+  return {
+    code: error.code,
+    file: typeof details['file'] === 'string' ? details['file'] : file,
+    ...(typeof details['offset'] === 'number' ? { offset: details['offset'] } : {}),
+    ...(typeof details['lsn'] === 'bigint' ? { lsn: details['lsn'] as Lsn } : {}),
+    message,
+  }
+}

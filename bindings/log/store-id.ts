@@ -1,0 +1,21 @@
+// log/store-id.ts: whose log lies in a root that has no VARVE yet: the store id of the first segment's mark.
+
+import { FRAME_HEADER_BYTES, readMarkPayload, SEGMENT_HEADER_BYTES } from '../format/index.ts'
+import type { Root } from '../root/index.ts'
+import { listSegments } from './examine.ts'
+
+const HEAD_BYTES = 256
+
+/** undefined: no log, or none whose first segment has a head. Not verified here: opening the log does that. */
+export async function logStoreId(root: Root): Promise<Uint8Array | undefined> {
+  const [first] = await listSegments(root)
+  if (first === undefined) return undefined
+  const file = await root.segment(first.name, { open: 'read' })
+  try {
+    const head = new Uint8Array(HEAD_BYTES)
+    if ((await file.read(0, head)) < HEAD_BYTES) return undefined
+    return readMarkPayload(head, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES).storeId.slice()
+  } finally {
+    await file.close()
+  }
+}

@@ -1,0 +1,38 @@
+// store/index.ts: Store.open, the one door.
+
+import type { Root } from '../root/index.ts'
+import { defaultWorld, newUlid } from '../runtime/index.ts'
+import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
+export { forceUnlock, lockInfo } from './lock-door.ts'
+import { ReadHandle } from './read-store.ts'
+import { wire } from './wiring.ts'
+import { WriteHandle } from './write-store.ts'
+
+export type ReadStore = ReadStoreType
+export type Store = StoreType
+
+export interface StoreOpener {
+  /** Open for reading beside a writer of any process: no lock, no writes. */
+  open(root: string | URL | Root, o: OpenOptions & { readOnly: true }): Promise<ReadStore>
+  /**
+   * Open, or make, the store at `root`: "memory:", "memory:name", a path, or a file: URL.
+   *
+   * @throws LockHeldError, OpenLockTimeoutError, NotAStoreError, StoreExistsError, CorruptionError, StoreTooNewError, InvalidConfigError, StorageError
+   * @cost some five syncs; reads the log since the newest checkpoint
+   * @example await using store = await Store.open('./data')
+   */
+  open(root: string | URL | Root, o?: OpenOptions): Promise<Store>
+}
+
+async function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
+  const opened = await wire(root, o)
+  const handle = opened.options.readOnly ? new ReadHandle(opened) : new WriteHandle(opened)
+  return handle as unknown as Store
+}
+
+/** A new name for one write, to ask outcome() about later. */
+export function newWriteId(): WriteId {
+  return newUlid(defaultWorld()) as WriteId
+}
+
+export const Store: StoreOpener = { open: open as StoreOpener['open'] }

@@ -1,0 +1,468 @@
+// store/read-store.ts: the reading half of a store handle: look-ups, scans, snapshots, changes, what there is.
+//
+// Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
+
+import { ClosedError, HistoryUnavailableError, UnsupportedRootError } from '../errors.ts'
+import {
+  type Bound,
+  commitsOnly,
+  decodeRecord,
+  feed,
+  type FeedOptions,
+  getRow,
+  getRowSync,
+  hasRow,
+  KIND_COMMIT,
+  KIND_EPOCH,
+  KIND_FLUSH,
+  KIND_SCHEMA,
+  type ReadContext,
+  ReadPoint,
+  type Row,
+  scanAt,
+  tableNotFound,
+  verifyStore,
+} from '../engine/index.ts'
+import { hexText } from '../format/index.ts'
+import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
+import { newUlid, ulidBytes, ulidText } from '../runtime/index.ts'
+import {
+  type AnyTable,
+  type At,
+  type AuditRow,
+  describeType,
+  type LooseScanOptions,
+  type PinId,
+  type PinInfo,
+  type Progress,
+  type Scan,
+  type Stats,
+  type StoreEvents,
+  type TableInfo,
+  type TableState,
+  tableFromSchema,
+  type VerifyReport,
+  type WriteId,
+} from '../table/index.ts'
+import type { Opened } from './wiring.ts'
+
+export interface HeldPin {
+  readonly id: string
+  readonly owner: string
+  readonly lsn: number
+  readonly sinceMs: number
+}
+
+interface ReadOptions {
+  readonly at?: At
+  readonly signal?: AbortSignal
+}
+
+export class ReadHandle {
+  protected readonly o: Opened
+  protected readonly context: ReadContext
+  protected readonly closing: AbortController = new AbortController()
+  protected readonly heldPins: Map<string, HeldPin> = new Map()
+  private closed_: Promise<void> | undefined
+  readonly id: string
+
+  constructor(o: Opened) {
+    this.o = o
+    this.id = hexText(o.storeId)
+    this.context = {
+      world: o.world,
+      sortBytes: o.options.memory.sortBytes,
+      missingColumn: (column, rows) => o.context.missingColumn(column, rows),
+      check: () => this.check(),
+    }
+  }
+
+  get lsn(): Lsn {
+    return BigInt(this.head) as Lsn
+  }
+
+  get epoch(): Epoch {
+    return this.o.log.epoch
+  }
+
+  get readOnly(): boolean {
+    return this.o.options.readOnly
+  }
+
+  get closed(): boolean {
+    return this.closed_ !== undefined
+  }
+
+  protected get head(): number {
+    return this.o.state.applied
+  }
+
+  protected get log(): CommitLog {
+    return this.o.log
+  }
+
+  protected check(): void {
+    if (this.closed) throw new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } })
+    if (this.o.failure !== undefined) throw this.o.failure
+  }
+
+  // point reads: no promise inside while everything is in memory
+
+  get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
+    try {
+      this.check()
+      o?.signal?.throwIfAborted()
+      if (o?.at !== undefined) return this.pointAt(o.at).then((point) => this.getAt(point, table, key))
+      const bound = this.o.binder.bind(table)
+      const { head } = this
+      return Promise.resolve(getRow(this.context, bound, this.structureOf(bound, head), head, key))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  private getAt(point: ReadPoint, table: AnyTable, key: unknown): Row | undefined | Promise<Row | undefined> {
+    const bound = point.bind(table)
+    return getRow(this.context, bound, point.structure(bound), point.lsn, key)
+  }
+
+  async getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
+    this.check()
+    const point = await this.pointAt(o?.at)
+    const rows: (Row | undefined | Promise<Row | undefined>)[] = []
+    for (const key of keys) {
+      o?.signal?.throwIfAborted()
+      rows.push(this.getAt(point, table, key))
+    }
+    return Promise.all(rows)
+  }
+
+  async has(table: AnyTable, key: unknown, o?: ReadOptions): Promise<boolean> {
+    this.check()
+    o?.signal?.throwIfAborted()
+    const point = await this.pointAt(o?.at)
+    const bound = point.bind(table)
+    return hasRow(bound, point.structure(bound), point.lsn, key)
+  }
+
+  scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
+    const { at, ...rest } = options
+    return scanAt(this.context, table, rest, () => this.pointAt(at))
+  }
+
+  protected async pointAt(at: At | undefined): Promise<ReadPoint> {
+    this.check()
+    const { head } = this
+    if (at === undefined) return new ReadPoint(this.o.state, head)
+    const lsn = await this.o.history.resolve(at, head)
+    this.check()
+    return lsn === this.head ? new ReadPoint(this.o.state, lsn) : new ReadPoint(await this.o.history.state(lsn), lsn)
+  }
+
+  private structureOf(bound: Bound, lsn: number): ReturnType<TableState['at']> {
+    if (!bound.state.isAt(lsn)) throw tableNotFound(bound.state.name)
+    return bound.state.at(lsn)
+  }
+
+  async snapshot(at?: At): Promise<SnapshotHandle> {
+    this.check()
+    const point = await this.pointAt(at)
+    return new SnapshotHandle(this.context, point, this.hold(point.lsn, 'reader'), this.o.root.caps.syncRead, new Date(this.o.state.catalog.timeMs))
+  }
+
+  protected hold(lsn: number, owner: string): { release(): void } {
+    const { world, options, events } = this.o
+    const pin: HeldPin = { id: newUlid(world), owner, lsn, sinceMs: world.clock.monoMs() }
+    this.heldPins.set(pin.id, pin)
+    const timer = world.timers.set(options.memory.snapshotWarnMs, () =>
+      events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs: world.clock.monoMs() - pin.sinceMs }),
+    )
+    return {
+      release: () => {
+        if (this.heldPins.delete(pin.id)) world.timers.clear(timer)
+      },
+    }
+  }
+
+  async waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void> {
+    this.check()
+    while (this.head < Number(lsn)) {
+      o?.signal?.throwIfAborted()
+      await this.o.world.timers.sleep(1, o?.signal)
+      this.check()
+    }
+  }
+
+  // the change feed
+
+  async *changes(
+    o: { from?: Lsn | number; tables?: readonly AnyTable[]; images?: 'after' | 'both' | 'none'; branch?: string; follow?: boolean; signal?: AbortSignal } = {},
+  ): AsyncGenerator<unknown, undefined> {
+    this.check()
+    const from = o.from === undefined ? this.head : Number(o.from)
+    const floor = Number(this.log.tail)
+    if (from < floor || from > this.head)
+      throw new HistoryUnavailableError(`position ${from} is not between the floor ${floor} and the head ${this.head}`, {
+        details: { asked: BigInt(from), floor: BigInt(floor) },
+      })
+    const signal = o.signal === undefined ? this.closing.signal : AbortSignal.any([o.signal, this.closing.signal])
+    const tables = o.tables ?? []
+    const options: FeedOptions = { tables, images: o.images ?? 'after', signal, follow: o.follow ?? true, check: () => this.check() }
+    const pin = this.hold(from, 'stream')
+    try {
+      if (tables.length === 0) {
+        const { state } = this.o
+        yield* commitsOnly(this.log, (id) => state.tables.get(id)?.name ?? `table ${id}`, from, options)
+        return
+      }
+      yield* feed(this.log, await this.o.history.load(from), from, options, this.context)
+    } catch (error) {
+      if (this.closed) throw new ClosedError('store.closed', 'the store was closed', { details: { what: 'store' }, cause: error })
+      o.signal?.throwIfAborted()
+      throw error
+    } finally {
+      pin.release()
+    }
+  }
+
+  // what there is
+
+  async tables(at?: At): Promise<TableInfo[]> {
+    const state = await this.stateAt(at)
+    return [...state.catalog.tables.values()].map((table) => {
+      const schema = table.schemas.at(-1)!
+      return {
+        name: table.name,
+        rows: table.rows,
+        key: schema.key.map((id) => schema.columns.find((column) => column.id === id)!.name),
+        columns: schema.columns.map(({ name, type, nullable, default: value }) => ({
+          name,
+          type: describeType(type),
+          nullable,
+          ...(value === undefined ? {} : { default: value }),
+        })),
+        since: BigInt(table.createdLsn) as Lsn,
+      }
+    })
+  }
+
+  async table(name: string, at?: At): Promise<AnyTable> {
+    const state = await this.stateAt(at)
+    const table = state.catalog.byName(name)
+    if (table === undefined) throw tableNotFound(name)
+    return tableFromSchema(table.schemas.at(-1)!)
+  }
+
+  private async stateAt(at: At | undefined): Promise<Opened['state']> {
+    this.check()
+    if (at === undefined) return this.o.state
+    const lsn = await this.o.history.resolve(at, this.head)
+    return lsn === this.head ? this.o.state : this.o.history.state(lsn)
+  }
+
+  async refresh(): Promise<Lsn> {
+    this.check()
+    await this.o.catchUp()
+    return this.lsn
+  }
+
+  async stats(): Promise<Stats> {
+    this.check()
+    const { state, log, cache } = this.o
+    const tables: Stats['tables'] = {}
+    let writeBytes = 0
+    for (const table of state.tables.values()) {
+      if (!table.isAt(this.head)) continue
+      const { layer, fragments } = table.at(this.head)
+      let stored = 0
+      let hidden = 0
+      let bytes = 0
+      let indexed = 0
+      for (const fragment of fragments) {
+        const gone = fragment.hides.countAt(this.head)
+        stored += fragment.ref.rows
+        hidden += gone
+        bytes += fragment.ref.bytes + (fragment.ref.index?.bytes ?? 0)
+        if (fragment.ref.index !== undefined) indexed += fragment.ref.rows - gone
+      }
+      writeBytes += layer.byteLength
+      const rows = state.catalog.table(table.id)!.rows
+      const memoryRows = rows - (stored - hidden)
+      const covered = indexed + memoryRows
+      const key = table.schema.key.map((id) => table.schema.columns.find((column) => column.id === id)!.name).join(',')
+      tables[table.name] = {
+        rows,
+        memoryRows,
+        fragments: fragments.length,
+        bytes,
+        deletedShare: stored === 0 ? 0 : hidden / stored,
+        coverage: key === '' ? {} : { [key]: { rows: covered, share: rows === 0 ? 1 : covered / rows } },
+      }
+    }
+    return {
+      lsn: this.lsn,
+      durableLsn: log.durableHead,
+      tables,
+      log: { segments: log.segments, bytes: log.bytes, bytesSinceCheckpoint: this.bytesSinceCheckpoint(), tail: log.tail },
+      memory: { cacheBytes: cache.bytes, writeBytes, kernelBytes: this.o.kernelBytes() },
+      pins: this.heldPins.size,
+      pending: 0,
+      supersededOutcomes: 0,
+    }
+  }
+
+  protected bytesSinceCheckpoint(): number {
+    return this.log.bytes
+  }
+
+  async pins(): Promise<PinInfo[]> {
+    this.check()
+    const now = this.o.world.clock.monoMs()
+    return [...this.heldPins.values()].map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
+  }
+
+  /** What became of a write: looked up in the log, newest records last. */
+  async outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'> {
+    this.check()
+    const wanted = hexText(ulidBytes(id))
+    for await (const batch of this.log.read(this.log.tail, { end: this.lsn })) {
+      let lsn = Number(batch.first)
+      for (const offset of batch.offsets) {
+        const record = decodeRecord(batch.bytes, offset, lsn++)
+        if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === wanted) return 'published'
+      }
+    }
+    return this.o.isPending(wanted) ? 'pending' : 'unknown'
+  }
+
+  async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {
+    this.check()
+    const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
+    let time = new Date(0)
+    for await (const batch of this.log.read(o.from ?? this.log.tail, { end: this.lsn })) {
+      let at = Number(batch.first)
+      for (const offset of batch.offsets) {
+        this.check()
+        const number = at++
+        const record = decodeRecord(batch.bytes, offset, number)
+        const base = { lsn: BigInt(number) as Lsn, by: 'writer' }
+        let row: AuditRow
+        if (record.kind === KIND_COMMIT) {
+          time = new Date(record.commit.timeMs)
+          row = {
+            ...base,
+            time,
+            kind: 'commit',
+            writeId: ulidText(record.commit.writeId) as WriteId,
+            by: record.commit.author ?? 'writer',
+            tables: record.commit.changes.map((change) => names(change.tableId)),
+          }
+        } else if (record.kind === KIND_SCHEMA) {
+          time = new Date(record.schema.timeMs)
+          row = {
+            ...base,
+            time,
+            kind: 'schema',
+            writeId: ulidText(record.schema.writeId) as WriteId,
+            tables: record.schema.create.map((schema) => schema.name),
+          }
+        } else if (record.kind === KIND_FLUSH) {
+          time = new Date(record.flush.timeMs)
+          row = { ...base, time, kind: 'flush', by: 'upkeep', tables: [names(record.flush.tableId)] }
+        } else row = { ...base, time, kind: record.kind === KIND_EPOCH ? 'epoch' : 'audit', tables: [] }
+        if (o.kinds === undefined || o.kinds.includes(row.kind)) yield row
+      }
+    }
+  }
+
+  async verify(o: { level?: 'log' | 'files' | 'all'; against?: string; signal?: AbortSignal; onProgress?: (p: Progress) => void } = {}): Promise<VerifyReport> {
+    this.check()
+    const { world, root, log, storeId, context } = this.o
+    const startedMs = world.clock.monoMs()
+    const { onProgress } = o
+    const outcome = await verifyStore(root, log, storeId, context, {
+      level: o.level ?? 'files',
+      signal: o.signal,
+      onProgress: onProgress === undefined ? undefined : (p) => onProgress({ ...p, elapsedMs: world.clock.monoMs() - startedMs }),
+    })
+    return { ok: outcome.problems.length === 0, ...outcome }
+  }
+
+  on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable {
+    this.check()
+    return this.o.events.on(event, listener)
+  }
+
+  close(): Promise<void> {
+    this.closed_ ??= this.shut().finally(() => this.o.events.emit('close', {}))
+    return this.closed_
+  }
+
+  protected async shut(): Promise<void> {
+    this.closing.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+    await this.o.release()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+/** One LSN, held. */
+export class SnapshotHandle {
+  private readonly context: ReadContext
+  private readonly point: ReadPoint
+  private readonly pin: { release(): void }
+  private readonly canBlock: boolean
+  private released = false
+  readonly time: Date
+
+  constructor(context: ReadContext, point: ReadPoint, pin: { release(): void }, canBlock: boolean, time: Date) {
+    this.context = context
+    this.point = point
+    this.pin = pin
+    this.canBlock = canBlock
+    this.time = time
+  }
+
+  get lsn(): Lsn {
+    return BigInt(this.point.lsn) as Lsn
+  }
+
+  private check(): void {
+    this.context.check()
+    if (this.released) throw new ClosedError('store.closed', 'the snapshot was released', { details: { what: 'snapshot' } })
+  }
+
+  async get(table: AnyTable, key: unknown): Promise<Row | undefined> {
+    this.check()
+    const bound = this.point.bind(table)
+    return getRow(this.context, bound, this.point.structure(bound), this.point.lsn, key)
+  }
+
+  getSync(table: AnyTable, key: unknown): Row | undefined {
+    this.check()
+    if (!this.canBlock) throw new UnsupportedRootError('this root has no blocking reads', { details: { feature: 'sync-read' } })
+    const bound = this.point.bind(table)
+    return getRowSync(this.context, bound, this.point.structure(bound), this.point.lsn, key)
+  }
+
+  async getMany(table: AnyTable, keys: Iterable<unknown>): Promise<(Row | undefined)[]> {
+    return Promise.all(Array.from(keys, (key) => this.get(table, key)))
+  }
+
+  async has(table: AnyTable, key: unknown): Promise<boolean> {
+    this.check()
+    const bound = this.point.bind(table)
+    return hasRow(bound, this.point.structure(bound), this.point.lsn, key)
+  }
+
+  scan(table: AnyTable, options: LooseScanOptions = {}): Scan<AnyTable, Row> {
+    return scanAt({ ...this.context, check: () => this.check() }, table, options, async () => this.point)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.released = true
+    this.pin.release()
+  }
+}

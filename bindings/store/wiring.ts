@@ -1,0 +1,205 @@
+// store/wiring.ts: what an open store is made of, and the order in which it is put together (core.md section 7).
+//
+//   options -> world -> root -> VARVE -> newest valid checkpoint -> log (LOCK, tail, seal, epoch) -> fold the rest -> ready
+//
+// Invariant: VARVE is written last at creation; a failed open releases what it took.
+
+import { CorruptionError, NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
+import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { kernels } from '../kernels/index.ts'
+import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/index.ts'
+import { type ResolvedOptions, resolveOptions } from '../options.ts'
+import { openRoot, probeRoot, type Root } from '../root/index.ts'
+import { fillWorld, type World } from '../runtime/index.ts'
+import { ColumnCache, createTableWorkers } from '../table/index.ts'
+import { History } from './at.ts'
+import { SharedContext } from './context.ts'
+import { Events } from './events.ts'
+import { decodeIdentity, encodeIdentity, IDENTITY_NAME, storeIdBytes } from './identity.ts'
+
+export interface Opened {
+  readonly root: Root
+  readonly world: World
+  readonly options: ResolvedOptions
+  readonly storeId: Uint8Array
+  readonly log: CommitLog
+  readonly state: StoreState
+  readonly binder: Binder
+  readonly context: StateContext
+  readonly cache: ColumnCache
+  readonly history: History
+  readonly events: Events
+  /** LSN of the checkpoint that the open started from; 0 = none. */
+  readonly checkpointLsn: number
+  /** A follower that met damage: no further read. */
+  failure: Error | undefined
+  /** Read-only: apply what the writer has added. */
+  catchUp(): Promise<void>
+  isPending(writeIdHex: string): boolean
+  kernelBytes(): number
+  /** Close log, workers and root. */
+  release(): Promise<void>
+}
+
+const THREADS_MAX = 4
+
+export async function wire(place: string | URL | Root, given: object | undefined): Promise<Opened> {
+  const options = resolveOptions(given)
+  options.signal?.throwIfAborted()
+  const base = fillWorld(options.world)
+  const ownWorkers = base.workers.threads === 0 && threadsOf(options.threads) > 0 && !options.readOnly
+  const world: World = ownWorkers ? { ...base, workers: createTableWorkers(threadsOf(options.threads)) } : base
+  const root = openRoot(place, world)
+  const ownsRoot = (root as unknown) !== place
+  const release = async (log: CommitLog | undefined): Promise<void> => {
+    try {
+      await log?.close()
+    } finally {
+      if (ownWorkers) await world.workers.close()
+      if (ownsRoot) await root[Symbol.asyncDispose]()
+    }
+  }
+  try {
+    return await assemble(root, world, options, release)
+  } catch (error) {
+    await release(undefined).catch(() => undefined)
+    throw error
+  }
+}
+
+async function assemble(root: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
+  const events = new Events((event) => world.logger.log(event))
+  const known = await identify(root, world, options)
+  const { storeId } = known
+  if (!options.readOnly) await probeRoot(root)
+  const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
+    world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
+    events.emit('checkpointInvalid', { file })
+  })
+  const log = await openSegmentLog(root, {
+    world,
+    storeId,
+    readOnly: options.readOnly,
+    durability: options.durability,
+    groupCommitMs: options.groupCommitMs,
+    bufferedSyncMs: options.bufferedSyncMs,
+    segmentBytes: options.segmentBytes,
+    follow: options.follow,
+    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
+    openRetry: options.openRetry,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })
+  try {
+    if (known.isNew) await root.putIfAbsent(IDENTITY_NAME, encodeIdentity(storeId, Math.floor(world.clock.nowMs()), known.attempt), { attempt: known.attempt })
+    const cache = new ColumnCache(options.memory.cacheBytes)
+    const context = new SharedContext(root, cache, world)
+    const state = await StoreState.load(context, log, checkpoint)
+    const opened: Opened = {
+      root,
+      world,
+      options,
+      storeId,
+      log,
+      state,
+      binder: new Binder(state),
+      context,
+      cache,
+      history: new History(root, log, storeId, context),
+      events,
+      checkpointLsn: checkpoint?.lsn ?? 0,
+      failure: undefined,
+      catchUp: async () => undefined,
+      isPending: () => false,
+      kernelBytes: () => kernels().arena.memoryBytes,
+      release: () => release(log),
+    }
+    if (options.readOnly) follow(opened)
+    return opened
+  } catch (error) {
+    await log.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
+    throw error
+  }
+}
+
+interface Known {
+  readonly storeId: Uint8Array
+  readonly isNew: boolean
+  readonly attempt: Uint8Array
+}
+
+/** Whose store this is; a new id where there is none and one may be made. */
+async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
+  const attempt = world.random.bytes(16)
+  let bytes: Uint8Array | undefined
+  try {
+    bytes = (await root.get(IDENTITY_NAME)).bytes
+  } catch (error) {
+    if (!(error instanceof StorageError && error.class === 'notFound')) throw error
+  }
+  if (bytes !== undefined) {
+    const identity = decodeIdentity(bytes)
+    if (options.create === 'must' && !options.readOnly) {
+      throw new StoreExistsError(`${root.url} holds store ${identity.storeId}`, { details: { storeId: identity.storeId } })
+    }
+    return { storeId: storeIdBytes(identity), isNew: false, attempt }
+  }
+  // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
+  const logId = await logStoreId(root)
+  if (options.readOnly || (options.create === 'never' && logId === undefined)) {
+    throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
+  }
+  if (logId === undefined && (await isOccupied(root))) {
+    throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
+      details: { url: root.url },
+      hint: 'Choose an empty directory, or one that holds a store.',
+    })
+  }
+  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt }
+}
+
+const OURS = /^(VARVE|LOCK\.\d+|NODE|CLEAN|(log|fragments|indexes|checkpoints|staging|leases|hints|probe|quarantine)\/.*)$/
+
+async function isOccupied(root: Root): Promise<boolean> {
+  for await (const { name } of root.list('')) if (!OURS.test(name)) return true
+  return false
+}
+
+function threadsOf(threads: number | 'auto'): number {
+  if (threads !== 'auto') return threads
+  const cores = (globalThis as { navigator?: { hardwareConcurrency?: number } }).navigator?.hardwareConcurrency ?? 2
+  return Math.max(1, Math.min(THREADS_MAX, cores - 1))
+}
+
+/** A read-only handle applies what the writer adds, one batch after the other. */
+function follow(opened: Opened): void {
+  const { log, state } = opened
+  let running: Promise<void> | undefined
+  const apply = async (): Promise<void> => {
+    while (state.applied < Number(log.head)) {
+      for await (const batch of log.read(BigInt(state.applied) as Lsn, { end: log.head })) await state.applyBatch(batch)
+    }
+  }
+  const run = (): Promise<void> => {
+    running ??= apply()
+      .catch((error: unknown) => {
+        if (error instanceof CorruptionError) opened.failure = error
+        throw error
+      })
+      .finally(() => {
+        running = undefined
+      })
+    return running
+  }
+  opened.catchUp = async () => {
+    await log.refresh()
+    await run()
+  }
+  log.listen({
+    durable: () => {
+      run().catch((cause: unknown) => opened.world.logger.log({ level: 'error', code: 'follow.failed', cause }))
+    },
+    failed: (error) => {
+      opened.failure = error
+    },
+  })
+}

@@ -1,0 +1,323 @@
+// store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
+
+import { ClosedError, ConflictError, ResourceLimitError, TableExistsError } from '../errors.ts'
+import {
+  Committer,
+  deleteKeys,
+  deleteWhere,
+  Engine,
+  load,
+  type LoadOp,
+  ReadPoint,
+  TransactionState,
+  updateRows,
+  writeBatch,
+  writeRows,
+  WriteTracker,
+} from '../engine/index.ts'
+import { concat } from '../kernels/index.ts'
+import type { Lsn } from '../log/index.ts'
+import { ulidText } from '../runtime/index.ts'
+import {
+  type AnyTable,
+  batchBytes,
+  type ColumnBatch,
+  type CommitResult,
+  INLINE_ROWS_MAX,
+  isRows,
+  type Predicate,
+  sameDefinition,
+  schemaFromDefinition,
+  TableState,
+  toBatches,
+  type TransactOptions,
+  type WriteId,
+  type WriteOptions,
+} from '../table/index.ts'
+import { ReadHandle } from './read-store.ts'
+import { transactionHandle } from './transaction-handle.ts'
+import { Upkeep } from './upkeep.ts'
+import type { Opened } from './wiring.ts'
+
+/** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
+const INLINE_BATCH_ROWS_MAX = 16_384
+const NOTES_BYTES_MAX = 4096
+const IDEMPOTENCY_KEY_BYTES_MAX = 128
+const RETRIES = 5
+const JITTER_MS_MAX = 50
+
+export class WriteHandle extends ReadHandle {
+  private readonly engine: Engine
+  private readonly committer: Committer
+  private readonly upkeep: Upkeep
+
+  constructor(o: Opened) {
+    super(o)
+    const { root, log, state, world, cache, options, events, context } = o
+    const tracker = new WriteTracker()
+    const { meter } = options
+    let durableAt = state.applied
+    this.committer = new Committer(log, state, world, tracker, {
+      durable: (head) => {
+        for (const table of state.tables.values()) table.settle(head)
+        meter?.record('varve.group.size', head - durableAt)
+        durableAt = head
+        this.upkeep.look()
+      },
+      committed: ({ lsn, writeId, changes, durationMs }) => {
+        if (meter !== undefined) {
+          meter.add('varve.commits', 1)
+          meter.record('varve.commit.duration', durationMs)
+        }
+        if (!events.wants('commit')) return
+        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)!.name))]
+        const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
+        events.emit('commit', { lsn: BigInt(lsn) as Lsn, writeId: ulidText(writeId) as WriteId, tables, rows, durationMs })
+      },
+      schemaChanged: (lsn, tables) => events.emit('schema', { lsn: BigInt(lsn) as Lsn, tables: [...tables] }),
+      failed: (error) => events.emit('poisoned', { cause: error }),
+    })
+    this.engine = new Engine({
+      root,
+      log,
+      state,
+      committer: this.committer,
+      tracker,
+      world,
+      cache,
+      limits: {
+        inlineLimitBytes: options.inlineLimitBytes,
+        writeBytes: options.memory.writeBytes,
+        transactionBytes: options.memory.transactionBytes,
+        sortBytes: options.memory.sortBytes,
+      },
+      missingColumn: (column, rows) => context.missingColumn(column, rows),
+      check: () => this.check(),
+    })
+    this.upkeep = new Upkeep(this.engine, o.storeId, events, options.upkeep === 'auto', o.checkpointLsn)
+    o.isPending = (id) => this.committer.isPending(id)
+  }
+
+  protected override bytesSinceCheckpoint(): number {
+    return this.upkeep.bytesSinceCheckpoint
+  }
+
+  // tables
+
+  async create(...tables: readonly AnyTable[]): Promise<void> {
+    this.writable()
+    const { state } = this.o
+    const fresh: AnyTable[] = []
+    for (const table of tables) {
+      const there = state.byName(table.name)
+      if (there === undefined) {
+        const twin = fresh.find((each) => each.name === table.name)
+        if (twin === undefined) fresh.push(table)
+        else if (!sameDefinition(table, schemaFromDefinition(twin, 1))) throw tableExists(table.name)
+      } else if (!sameDefinition(table, there.schema)) throw tableExists(table.name)
+    }
+    if (fresh.length === 0) return this.committer.drained()
+    const schemas = fresh.map((table, i) => schemaFromDefinition(table, this.nextTableId() + i))
+    await this.committer.schema(schemas, (lsn) => {
+      for (const schema of schemas) state.tables.set(schema.tableId, TableState.create(state.context, schema, lsn))
+    })
+  }
+
+  private nextTableId(): number {
+    let next = this.o.state.catalog.nextTableId
+    for (const id of this.o.state.tables.keys()) next = Math.max(next, id + 1)
+    return next
+  }
+
+  // rows
+
+  append(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
+    return this.write(table, 'append', data, o)
+  }
+
+  upsert(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
+    return this.write(table, 'upsert', data, o)
+  }
+
+  replace(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
+    return this.write(table, 'replace', data, o)
+  }
+
+  private write(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
+    try {
+      this.writable(o)
+      const room = this.upkeep.room()
+      if (room !== undefined) return room.then(() => this.write(table, op, data, o))
+      if (op !== 'replace' && isRows(data)) {
+        const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
+        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX) return writeRows(this.engine, table, op, rows, o)
+      }
+      return this.writeData(table, op, data, o)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  /** Inline when it is small, staged as fragments when it is large. */
+  private async writeData(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
+    const { view } = this.engine.binder.bind(table)
+    const source = toBatches(view, data, { ...(o?.signal === undefined ? {} : { signal: o.signal }) })
+    const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
+    const head: ColumnBatch[] = []
+    let bytes = 0
+    let rows = 0
+    try {
+      for (;;) {
+        const next = await iterator.next()
+        if (next.done === true) break
+        head.push(next.value)
+        rows += next.value.length
+        bytes += batchBytes(next.value)
+        if (bytes > this.engine.parts.limits.inlineLimitBytes || rows > INLINE_BATCH_ROWS_MAX)
+          return await load(this.engine, table, op, joined(head, iterator), o)
+      }
+    } finally {
+      await iterator.return?.(undefined as never)
+    }
+    o?.signal?.throwIfAborted()
+    return writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), o)
+  }
+
+  update(table: AnyTable, patch: object | readonly object[], o?: WriteOptions): Promise<CommitResult> {
+    return this.attempt(o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
+  }
+
+  delete(table: AnyTable, key: unknown, o?: WriteOptions): Promise<CommitResult> {
+    return this.attempt(o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
+  }
+
+  deleteWhere(table: AnyTable, where: Predicate<any>, o?: WriteOptions): Promise<CommitResult> {
+    return this.attempt(o, () => deleteWhere(this.engine, table, where, o))
+  }
+
+  private attempt(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
+    try {
+      this.writable(o)
+      const room = this.upkeep.room()
+      return room === undefined ? fn() : room.then(fn)
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  private writable(o?: WriteOptions): void {
+    this.check()
+    this.committer.assertAlive()
+    if (o === undefined) return
+    o.signal?.throwIfAborted()
+    const notes = utf8Bytes(o.message) + utf8Bytes(o.author)
+    if (notes > NOTES_BYTES_MAX)
+      throw new ResourceLimitError(`message and author of ${notes} bytes; at most ${NOTES_BYTES_MAX}`, { details: { limit: 'message', asked: notes } })
+    const keyBytes = utf8Bytes(o.idempotencyKey)
+    if (keyBytes > IDEMPOTENCY_KEY_BYTES_MAX) {
+      throw new ResourceLimitError(`an idempotency key of ${keyBytes} bytes; at most ${IDEMPOTENCY_KEY_BYTES_MAX}`, {
+        details: { limit: 'idempotencyKey', asked: keyBytes },
+      })
+    }
+  }
+
+  // transactions
+
+  async transact<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions = {}): Promise<R> {
+    this.writable(o)
+    const { tracker, world } = this.engine.parts
+    const retries = o.retries ?? RETRIES
+    for (let attempt = 0; ; attempt++) {
+      tracker.begin()
+      try {
+        // What is queued now is part of the snapshot: the tracker knows only what comes later.
+        await this.committer.drained()
+        const tx = new TransactionState(this.engine, this.context, new ReadPoint(this.o.state, this.head), o)
+        const abort = new AbortController()
+        const signal = o.signal === undefined ? abort.signal : AbortSignal.any([o.signal, abort.signal])
+        let result: R
+        let committed: CommitResult | undefined
+        try {
+          result = await fn(transactionHandle(tx, attempt, signal) as never)
+          o.signal?.throwIfAborted()
+          this.writable()
+          committed = await tx.commit(o)
+        } finally {
+          tx.close()
+          abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
+        }
+        if (committed !== undefined) o.onCommitted?.(committed)
+        return result
+      } catch (error) {
+        if (!(error instanceof ConflictError) || attempt >= retries) throw error
+        this.o.options.meter?.add('varve.conflicts', 1)
+      } finally {
+        tracker.end()
+      }
+      await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal)
+    }
+  }
+
+  // durability and upkeep
+
+  async sync(): Promise<Lsn> {
+    this.check()
+    await this.committer.drained()
+    return this.log.sync()
+  }
+
+  async flush(o?: { signal?: AbortSignal }): Promise<void> {
+    this.writable(o)
+    await this.committer.drained()
+    await this.upkeep.flushAll()
+  }
+
+  protected override async shut(): Promise<void> {
+    try {
+      await this.committer.drained().catch(() => undefined)
+      await this.upkeep.stop()
+      await this.committer.drained().catch(() => undefined)
+    } finally {
+      this.committer.fail(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+      await super.shut()
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.closed) return
+    this.log.closeSync?.()
+    this.committer.fail(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+    // What needs no waiting was done; the rest (threads, descriptors) ends in the background.
+    this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.failed', cause }))
+  }
+}
+
+/** The batches read already, then the rest. */
+async function* joined(head: readonly ColumnBatch[], rest: Iterator<ColumnBatch> | AsyncIterator<ColumnBatch>): AsyncGenerator<ColumnBatch, undefined> {
+  yield* head
+  for (;;) {
+    const next = await rest.next()
+    if (next.done === true) return
+    yield next.value
+  }
+}
+
+function oneBatch(batches: readonly ColumnBatch[], columnCount: number): ColumnBatch {
+  if (batches.length === 1) return batches[0]!
+  const filled = batches.filter((batch) => batch.length > 0)
+  if (filled.length <= 1) return filled[0] ?? batches[0] ?? { length: 0, columns: [] }
+  return {
+    length: filled.reduce((sum, batch) => sum + batch.length, 0),
+    columns: Array.from({ length: columnCount }, (_, i) => concat(filled.map((batch) => batch.columns[i]!))),
+  }
+}
+
+function tableExists(name: string): TableExistsError {
+  return new TableExistsError(`table ${JSON.stringify(name)} has another definition`, { details: { table: name } })
+}
+
+const encoder = new TextEncoder()
+
+function utf8Bytes(text: string | undefined): number {
+  return text === undefined ? 0 : encoder.encode(text).length
+}
