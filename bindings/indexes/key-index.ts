@@ -49,8 +49,12 @@ export interface Candidates {
 
 export const SEARCH_ROW = 0xffff_ffff
 
+/** More rows than any fragment has; keeps bit positions within 31 bits. */
+const ROWS_MAX = 2 ** 26
+
 /** `hashes`: (low, high) pairs of all rows in row order. `sorted`: rows ascend strictly by key. */
 export function encodeKeyIndex(hashes: Uint32Array, rows: number, sorted: boolean): Uint8Array<ArrayBuffer> {
+  assert(rows > 0 && rows < ROWS_MAX, 'an index has 1 .. 2^26 - 1 rows', rows)
   assert(hashes.length >= 2 * rows, 'a hash per row', { rows, words: hashes.length })
   return sorted ? BloomFilter.build(hashes.subarray(0, 2 * rows), BLOOM_BITS_PER_KEY).encode() : encodeBuckets(hashes, rows)
 }
@@ -103,8 +107,8 @@ function writeBuckets(o: {
   const words = new Uint32Array(file.buffer, at.entries, at.entryWords)
   for (let i = 0; i < rows; i++) {
     const bit = i * bits
-    const word = Math.floor(bit / 32)
-    const shift = bit % 32
+    const word = bit >>> 5
+    const shift = bit & 31
     words[word]! |= entries[i]! << shift
     if (shift + bits > 32) words[word + 1]! |= entries[i]! >>> (32 - shift)
   }
@@ -151,7 +155,7 @@ export function decodeKeyIndex(bytes: Uint8Array, rows: number): KeyIndex {
   const header: Header = { rows: words[3]!, buckets: words[4]!, rowBits: words[5]!, tagBits: words[6]!, startBytes: words[7]! }
   if (header.rows !== rows) throw new DecodeError(`a key index of ${header.rows} rows for ${rows}`, 12)
   const { buckets, rowBits, tagBits, startBytes } = header
-  const isSound = buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
+  const isSound = rows < ROWS_MAX && buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
   const at = layoutBuckets(buckets, rows, rowBits + tagBits, startBytes)
   if (!isSound || at.end + CHECK_BYTES !== file.length) throw new DecodeError('a key index that contradicts its header', 8)
   return new BucketIndex(header, file, at)
@@ -230,10 +234,10 @@ class BucketIndex implements KeyIndex {
     const tagMask = this.#tagMask
     const tag = low & tagMask
     let count = 0
-    for (let i = this.#start(bucket); i < end; i++) {
-      const bit = i * bits
-      const word = Math.floor(bit / 32)
-      const shift = bit % 32
+    let i = this.#start(bucket)
+    for (let bit = Math.imul(i, bits); i < end; i++, bit += bits) {
+      const word = bit >>> 5
+      const shift = bit & 31
       let entry = entries[word]! >>> shift
       if (shift + bits > 32) entry |= entries[word + 1]! << (32 - shift)
       if (((entry >>> rowBits) & tagMask) !== tag) continue

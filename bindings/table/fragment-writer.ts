@@ -37,13 +37,13 @@ export interface EncodedFragment extends EncodedFile {
   readonly ref: FragmentRef
 }
 
-/** Encode one fragment. At most 2^32 - 1 rows. */
+/** Encode one fragment of 1 .. 2^26 - 1 rows. */
 export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
   const { schema } = input
   const batchRows = input.batchRows ?? BATCH_ROWS
   const batches = input.batches.filter((batch) => batch.length > 0)
   const rows = batches.reduce((sum, batch) => sum + batch.length, 0)
-  assert(rows > 0 && rows < 2 ** 32, 'a fragment has rows', rows)
+  assert(rows > 0 && rows < 2 ** 26, 'a fragment has 1 .. 2^26 - 1 rows', rows)
   for (const batch of batches) assert(batch.columns.length === schema.columns.length, 'a batch has the columns of its schema', batch.columns.length)
 
   const columns = schema.columns.map((column, i) =>

@@ -11,6 +11,8 @@ export class KeyBounds {
   readonly #isTuple: boolean
   readonly #min: Vec | undefined
   readonly #max: Vec | undefined
+  /** Both bounds of a 64-bit integer as words: the quick way of nearly every table. */
+  readonly #words: WordBounds | undefined
 
   constructor(parts: readonly KeyPart[], stats: ColumnStats | undefined) {
     this.#part = parts[0]
@@ -18,11 +20,42 @@ export class KeyBounds {
     const isUnknown = this.#part === undefined || stats === undefined || stats.hasNaN === true
     this.#min = isUnknown || stats.min === undefined ? undefined : boundVec(this.#part!, stats.min)
     this.#max = isUnknown || stats.max === undefined ? undefined : boundVec(this.#part!, stats.max)
+    const kind = this.#part?.kind
+    const isWord = kind !== undefined && this.#part!.bytes === 8 && kind !== 'f32' && kind !== 'f64' && kind !== 'bytes'
+    if (isWord && typeof stats?.min !== 'undefined' && typeof stats.max !== 'undefined') {
+      this.#words = new WordBounds(kind.charCodeAt(0) === 105 /* i */, BigInt(stats.min as number | bigint), BigInt(stats.max as number | bigint))
+    }
   }
 
   mayHold(key: Uint8Array): boolean {
+    if (this.#words !== undefined) return this.#words.mayHold(key)
     if (this.#min !== undefined && compareFirstPart(this.#part!, this.#isTuple, this.#min, 0, key) > 0) return false
     return this.#max === undefined || compareFirstPart(this.#part!, this.#isTuple, this.#max, 0, key) >= 0
+  }
+}
+
+class WordBounds {
+  readonly #isSigned: boolean
+  readonly #minLow: number
+  readonly #minHigh: number
+  readonly #maxLow: number
+  readonly #maxHigh: number
+
+  constructor(isSigned: boolean, min: bigint, max: bigint) {
+    this.#isSigned = isSigned
+    this.#minLow = Number(BigInt.asUintN(32, min))
+    this.#minHigh = Number(isSigned ? BigInt.asIntN(32, min >> 32n) : BigInt.asUintN(32, min >> 32n))
+    this.#maxLow = Number(BigInt.asUintN(32, max))
+    this.#maxHigh = Number(isSigned ? BigInt.asIntN(32, max >> 32n) : BigInt.asUintN(32, max >> 32n))
+  }
+
+  mayHold(key: Uint8Array): boolean {
+    const top = key[4]! | (key[5]! << 8) | (key[6]! << 16) | (key[7]! << 24)
+    const high = this.#isSigned ? top : top >>> 0
+    if (high < this.#minHigh || high > this.#maxHigh) return false
+    if (high !== this.#minHigh && high !== this.#maxHigh) return true
+    const low = (key[0]! | (key[1]! << 8) | (key[2]! << 16) | (key[3]! << 24)) >>> 0
+    return (high > this.#minHigh || low >= this.#minLow) && (high < this.#maxHigh || low <= this.#maxLow)
   }
 }
 
