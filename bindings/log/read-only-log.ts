@@ -115,9 +115,8 @@ export class ReadOnlyLog implements CommitLog {
         yield batch
         at = Number(batch.last)
       }
-      if (at < this.#head) continue
-      if (this.#o.follow) await this.#wakeups.wait(o.signal)
-      else if ((await this.refresh()) <= BigInt(at)) await this.#o.world.timers.sleep(POLL_MS_MIN, o.signal)
+      // Without `follow`, somebody's refresh() wakes us.
+      if (at >= this.#head) await this.#wakeups.wait(o.signal)
     }
   }
 
