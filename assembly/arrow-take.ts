@@ -4,26 +4,43 @@
 // var_offsets (where each row comes from, where it goes), then var_gather (the bytes), so that the caller can size and slice the output.
 import { NULL_INDEX } from './arrow-bits'
 
-/** The number of missing indices, or -1 when one is neither missing nor below `limit`. */
-export function indices_check(idx: usize, n: u32, limit: u32): i32 {
+/**
+ * The number of missing indices, or -1 when one is neither missing nor below `limit`. descents (u32) = 0 when the list
+ * ascends, missing ones counting as greatest, else 1.
+ */
+export function indices_check(idx: usize, n: u32, limit: u32, descents: usize): i32 {
   const all = i32x4.splat(-1)
   const bound = i32x4.splat(limit)
   let missing = i32x4.splat(0)
-  let bad = i32x4.splat(0)
+  let bad = missing
+  let down = missing
+  let count: i32 = 0
+  let fall: u32 = 0
   let k: u32 = 0
+  if (n) {
+    const x = load<u32>(idx)
+    if (x == NULL_INDEX) count++
+    else if (x >= limit) return -1
+    k = 1
+  }
   for (; k + 4 <= n; k += 4) {
-    const x = v128.load(idx + (<usize>k << 2))
+    const at = idx + (<usize>k << 2)
+    const x = v128.load(at)
     const none = i32x4.eq(x, all)
     missing = i32x4.sub(missing, none)
     bad = v128.or(bad, v128.andnot(i32x4.ge_u(x, bound), none))
+    down = v128.or(down, i32x4.lt_u(x, v128.load(at - 4)))
   }
-  let count = i32x4.extract_lane(missing, 0) + i32x4.extract_lane(missing, 1) + i32x4.extract_lane(missing, 2) + i32x4.extract_lane(missing, 3)
   if (v128.any_true(bad)) return -1
+  count += i32x4.extract_lane(missing, 0) + i32x4.extract_lane(missing, 1) + i32x4.extract_lane(missing, 2) + i32x4.extract_lane(missing, 3)
+  if (v128.any_true(down)) fall = 1
   for (; k < n; k++) {
     const x = load<u32>(idx + (<usize>k << 2))
     if (x == NULL_INDEX) count++
     else if (x >= limit) return -1
+    if (x < load<u32>(idx + (<usize>(k - 1) << 2))) fall = 1
   }
+  store<u32>(descents, fall)
   return count
 }
 

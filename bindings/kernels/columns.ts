@@ -4,7 +4,7 @@
 // dictionaries are shared. Invariant: values under a null are unspecified, everything else equals a row-by-row copy.
 import { assert } from '../assert.ts'
 import { bitmapBytes, bitmapIn, popcount, popcountRange, sliceBits } from './bitmap.ts'
-import { gather, NULL_INDEX, Picks } from './gather.ts'
+import { gather, isDense, NULL_INDEX, Picks } from './gather.ts'
 import type { KernelInstance } from './instance.ts'
 import { pieceRows } from './pieces.ts'
 import { scratch } from './scratch.ts'
@@ -26,10 +26,8 @@ export function take(v: Vec, indices: Uint32Array): Vec {
 /** `take` of the same rows from several columns of one length. */
 export function takeMany(vs: readonly Vec[], indices: Uint32Array): Vec[] {
   const rows = vs[0]?.length ?? 0
-  const { missing, ordered } = checkIndices(indices, rows)
   return scratch((k) => {
-    const picks = new Picks(indices, indices.length, missing, ordered)
-    if (indices.length * 4 >= rows) picks.at(k)
+    const picks = picksOf(k, indices, rows)
     return vs.map((v) => {
       assert(v.length === rows, 'columns taken together have one length', v.length)
       return inner(k, () => gather(k, v, picks))
@@ -189,7 +187,22 @@ function inner<T>(k: KernelInstance, run: () => T): T {
   }
 }
 
-/** Bounds and shape of an index list; large lists are checked again by nobody, so this is the only guard. */
+/** An index list with its bounds checked: here when it is short for its column, else in kernel memory, where it is needed anyway. */
+function picksOf(k: KernelInstance, indices: Uint32Array, rows: number): Picks {
+  const n = indices.length
+  if (!isDense(n, rows)) {
+    const { missing, ordered } = checkIndices(indices, rows)
+    return new Picks(indices, n, missing, ordered)
+  }
+  const at = k.arena.reserve(n * 4)
+  k.u32.set(indices, at >>> 2)
+  const descents = k.arena.reserve(4)
+  const missing = k.exports.indices_check(at, n, rows, descents)
+  if (missing < 0) checkIndices(indices, rows)
+  return new Picks(at, n, missing, missing === 0 && k.u32[descents >>> 2] === 0)
+}
+
+/** Throws for an index outside the column. */
 function checkIndices(indices: Uint32Array, rows: number): { missing: number; ordered: boolean } {
   let missing = 0
   let ordered = true

@@ -17,7 +17,7 @@ export interface ColumnExports {
   filter_128(src: number, sel: number, n: number, out: number): number
   filter_n(src: number, sel: number, n: number, width: number, out: number): number
   // arrow-take.ts
-  indices_check(idx: number, n: number, limit: number): number
+  indices_check(idx: number, n: number, limit: number, descents: number): number
   take_8(src: number, idx: number, n: number, out: number, missing: number): void
   take_16(src: number, idx: number, n: number, out: number, missing: number): void
   take_32(src: number, idx: number, n: number, out: number, missing: number): void

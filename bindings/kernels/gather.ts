@@ -76,8 +76,13 @@ export function gather(k: KernelInstance, v: Vec, picks: Picks): Vec {
   }
 }
 
+/** Whether that many picks from a column of `rows` go through the kernels. */
+export function isDense(count: number, rows: number): boolean {
+  return count >= KERNEL_ROWS_MIN && count * 4 >= rows
+}
+
 function dense(rows: number, bytes: number, picks: Picks): boolean {
-  return picks.count >= KERNEL_ROWS_MIN && picks.count * 4 >= rows && bytes <= SOURCE_BYTES_MAX
+  return isDense(picks.count, rows) && bytes <= SOURCE_BYTES_MAX
 }
 
 function gatherValidity(k: KernelInstance, v: Vec, picks: Picks): { validity: Uint8Array | undefined; nullCount: number } {

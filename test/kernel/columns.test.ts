@@ -67,6 +67,27 @@ describe('take', () => {
     const vec = vecOf({ kind: 'fixed', width: 4 }, ['00000000'])
     expect(() => take(vec, Uint32Array.of(0, 1))).toThrow(/indices lie inside/)
     expect(() => take(vec, Uint32Array.of(NULL - 1))).toThrow(/indices lie inside/)
+    // Long lists are checked in kernel memory, at every place of a group of four.
+    const long = vecOf({ kind: 'fixed', width: 1 }, rowsFor({ kind: 'fixed', width: 1 }, 100, 0, randomOf(1)))
+    for (let at = 0; at < 75; at++) {
+      const idx = new Uint32Array(75).fill(99)
+      for (const bad of [100, NULL - 1, 0x80000000]) {
+        idx[at] = bad
+        expect(() => take(long, idx)).toThrow(/indices lie inside/)
+      }
+      idx[at] = NULL
+      expect(take(long, idx).nullCount).toBe(1)
+    }
+  })
+
+  it('copies whole runs only where the list ascends', () => {
+    const rows = rowsFor({ kind: 'var' }, 300, 0, randomOf(2))
+    const vec = vecOf({ kind: 'var' }, rows)
+    for (let at = 0; at < 140; at++) {
+      const idx = Uint32Array.from({ length: 140 }, (_, i) => i + 50)
+      idx[at] = 20
+      expect(rowsOf(take(vec, idx))).toEqual([...idx].map((i) => rows[i]))
+    }
   })
 
   it('takes the same rows of several columns', () => {
