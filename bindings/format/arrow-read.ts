@@ -192,7 +192,7 @@ class Parts {
 }
 
 /** The content of a stored buffer, in memory of its own and aligned. */
-export function plainBuffer(stored: Uint8Array, decompress: DecompressBuffer | undefined): Uint8Array {
+function plainBuffer(stored: Uint8Array, decompress: DecompressBuffer | undefined): Uint8Array {
   if (decompress === undefined || stored.length === 0) return stored.slice()
   if (stored.length < 8) throw new DecodeError(`a compressed buffer of ${stored.length} bytes`, 0)
   const view = new DataView(stored.buffer, stored.byteOffset, 8)
@@ -258,7 +258,7 @@ function readOffsets(bytes: Uint8Array, rows: number): Int32Array {
 }
 
 /** Offsets ascend from 0 or more, and codes are in their dictionary. @returns `vec` */
-export function checkVec(vec: Vec, name: string | number): Vec {
+function checkVec(vec: Vec, name: string | number): Vec {
   const { offsets, length } = vec
   if (offsets !== undefined) {
     let previous = 0

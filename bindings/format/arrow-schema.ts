@@ -89,7 +89,7 @@ function arrowField(field: ArrowField): FlatTable {
 }
 
 /** The fields below a nested type. */
-export function childFields(type: ColumnType): readonly FieldDef[] {
+function childFields(type: ColumnType): readonly FieldDef[] {
   if (type.kind === 'struct') return type.fields
   return type.kind === 'list' || type.kind === 'fixedSizeList' ? [type.item] : []
 }

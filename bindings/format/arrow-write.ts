@@ -6,6 +6,7 @@
 // Buffers of a body lie in field order, each padded to 8 bytes; compressed ones are i64 plain length + LZ4 frame, or -1 + plain bytes where LZ4 does not pay.
 // Invariant: equal input gives equal bytes: padding and the unused bits of bitmaps are zero.
 import { assert } from '../assert.ts'
+import { slice } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 
 import { arrowSchema, footerBytes, HEADER, METADATA_V5, schemaMessage } from './arrow-schema.ts'
@@ -153,7 +154,7 @@ export class ArrowWriter {
       }
       case 'list':
         this.#buffer(rebased(vec.offsets!, length))
-        this.#vec(rowsOf(vec.children[0]!, vec.offsets![0] ?? 0, vec.offsets![length] ?? 0))
+        this.#vec(slice(vec.children[0]!, vec.offsets![0] ?? 0, vec.offsets![length] ?? 0))
         break
       case 'struct':
         for (const child of vec.children) this.#vec(child)
@@ -277,7 +278,7 @@ export class ArrowStreamWriter {
 }
 
 /** A dict Vec with codes of `width` bytes, which must hold them. */
-export function withCodeWidth(vec: Vec, width: 1 | 2 | 4): Vec {
+function withCodeWidth(vec: Vec, width: 1 | 2 | 4): Vec {
   assert(vec.layout.kind === 'dict', 'codes belong to a dict Vec', vec.layout.kind)
   if (vec.layout.width === width) return vec
   const from = codesOf(vec)
@@ -294,57 +295,6 @@ export function codesOf(vec: Vec): Uint8Array | Uint16Array | Uint32Array {
   if (width === 1) return values.subarray(0, length)
   const bytes = values.byteOffset % width === 0 ? values : values.slice()
   return width === 2 ? new Uint16Array(bytes.buffer, bytes.byteOffset, length) : new Uint32Array(bytes.buffer, bytes.byteOffset, length)
-}
-
-/** Rows start..end of a child: zero copy where the layout allows it. */
-export function rowsOf(vec: Vec, start: number, end: number): Vec {
-  if (start === 0 && end === vec.length) return vec
-  const length = end - start
-  const { layout } = vec
-  const validity = vec.nullCount === 0 ? undefined : bitsOf(vec.validity!, start, length)
-  const nullCount = validity === undefined ? 0 : length - countOnes(validity, length)
-  const base = { layout, length, nullCount, validity: nullCount === 0 ? undefined : validity, dictionary: vec.dictionary }
-  switch (layout.kind) {
-    case 'fixed':
-    case 'dict':
-      return { ...base, values: aligned(vec.values.subarray(start * layout.width, end * layout.width)), offsets: undefined, children: [] }
-    case 'bool':
-      return { ...base, values: bitsOf(vec.values, start, length), offsets: undefined, children: [] }
-    case 'var':
-    case 'list':
-      return { ...base, values: vec.values, offsets: vec.offsets!.subarray(start, end + 1), children: vec.children }
-    case 'struct':
-      return { ...base, values: EMPTY, offsets: undefined, children: vec.children.map((child) => rowsOf(child, start, end)) }
-    case 'fsl':
-      return { ...base, values: EMPTY, offsets: undefined, children: [rowsOf(vec.children[0]!, start * layout.size, end * layout.size)] }
-  }
-}
-
-/** `length` bits from bit `start`, moved to bit 0; unused bits are zero. */
-export function bitsOf(bits: Uint8Array, start: number, length: number): Uint8Array {
-  const bytes = (length + 7) >> 3
-  const first = start >> 3
-  const shift = start & 7
-  const out = bits.slice(first, first + bytes)
-  if (shift !== 0) {
-    for (let i = 0; i < bytes; i++) out[i] = (bits[first + i]! >> shift) | ((bits[first + i + 1] ?? 0) << (8 - shift))
-  }
-  if (length % 8 !== 0) out[bytes - 1]! &= (1 << (length % 8)) - 1
-  return out
-}
-
-/** Set bits among the first `length`. */
-export function countOnes(bits: Uint8Array, length: number): number {
-  const whole = length >> 3
-  let count = 0
-  for (let i = 0; i < whole; i++) count += ONES[bits[i]!]!
-  return length % 8 === 0 ? count : count + ONES[bits[whole]! & ((1 << (length % 8)) - 1)]!
-}
-
-const ONES = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll('0', '').length)
-
-function aligned(bytes: Uint8Array): Uint8Array {
-  return bytes.byteOffset % 8 === 0 ? bytes : bytes.slice()
 }
 
 function bitmap(bits: Uint8Array, length: number): Uint8Array {

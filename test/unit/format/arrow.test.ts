@@ -1,9 +1,9 @@
 import * as flechette from '@uwdata/flechette'
 import { describe, expect, it } from 'vitest'
 
-import { ArrowStreamWriter, ArrowWriter, DecodeError, layoutOf, readArrow, rowsOf } from '../../../bindings/format/index.ts'
+import { ArrowStreamWriter, ArrowWriter, DecodeError, layoutOf, readArrow } from '../../../bindings/format/index.ts'
 import type { ArrowField, ColumnType } from '../../../bindings/format/index.ts'
-import { lz4FrameDecode, lz4FrameEncode } from '../../../bindings/kernels/index.ts'
+import { lz4FrameDecode, lz4FrameEncode, slice } from '../../../bindings/kernels/index.ts'
 import type { Vec } from '../../../bindings/kernels/index.ts'
 import { arrow } from './apache-lz4.ts'
 import { ALL_TYPES, cellsOf, dictVecOf, int, randomCell, seeded, vecOf } from './vecs.ts'
@@ -52,7 +52,7 @@ describe('Arrow files', () => {
   const cells = new Map(ALL_TYPES.map((type) => [type, Array.from({ length: 203 }, () => randomCell(type, random, true))]))
   const fields = ALL_TYPES.map(fieldOf)
   const columns = ALL_TYPES.map((type) => vecOf(type, cells.get(type)!))
-  const halves = [columns.map((vec) => rowsOf(vec, 0, 101)), columns.map((vec) => rowsOf(vec, 101, 203))]
+  const halves = [columns.map((vec) => slice(vec, 0, 101)), columns.map((vec) => slice(vec, 101, 203))]
 
   for (const lz4 of [false, true]) {
     it(`read back by the own reader, every type${lz4 ? ', LZ4' : ''}`, () => {
@@ -191,7 +191,7 @@ describe('Arrow streams', () => {
 
   it('slices are written from bit 0', () => {
     const cells = Array.from({ length: 50 }, (_, i) => (i % 3 === 0 ? null : i))
-    const vec = rowsOf(vecOf(int(16), cells), 13, 41)
+    const vec = slice(vecOf(int(16), cells), 13, 41)
     const writer = new ArrowStreamWriter([fieldOf(int(16), 0)])
     writer.write(28, [vec])
     expect(arrow.tableFromIPC(writer.finish()).getChildAt(0)!.toJSON()).toEqual(cells.slice(13, 41))
