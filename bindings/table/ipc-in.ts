@@ -153,18 +153,35 @@ async function* pieceBatches(view: TableView, queue: ByteQueue, o: BatchOptions)
   let rows = 0
   let streams = 0
   while (await queue.has(1)) {
-    const isFile = (await queue.has(8)) && startsWithMagic(queue.peek(8))
-    if (isFile) queue.take(8)
+    if ((await queue.has(8)) && startsWithMagic(queue.peek(8))) return rows + (yield* filePieces(view, queue, rows, o))
     rows += yield* streamBatches(view, queue, rows, o)
     streams++
-    if (isFile) {
-      // What follows the end mark is the footer, which repeats what was read.
-      await queue.drain()
-      break
-    }
   }
   if (streams === 0) throw new DecodeError('no bytes', 0)
   return rows
+}
+
+/** A file that arrives in pieces. */
+async function* filePieces(view: TableView, queue: ByteQueue, rowsBefore: number, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+  if (!(await startsWithSchema(queue))) {
+    // apache-arrow's writer leaves the schema to the footer: the file has to be read to its end before any of it.
+    return yield* fileBatches(view, await queue.takeAll(), { ...o, firstRow: (o.firstRow ?? 0) + rowsBefore })
+  }
+  queue.take(8)
+  const rows = yield* streamBatches(view, queue, rowsBefore, o)
+  // What follows the end mark is the footer, which repeats what was read.
+  await queue.drain()
+  return rows
+}
+
+async function startsWithSchema(queue: ByteQueue): Promise<boolean> {
+  if (!(await queue.has(16))) return true
+  const head = queue.peek(16)
+  const marked = u32(head.subarray(8)) === CONTINUES
+  const start = marked ? 16 : 12
+  const length = u32(head.subarray(start - 4))
+  if (length === 0 || length > METADATA_BYTES_MAX || !(await queue.has(start + length))) return length !== 0
+  return messageOf(queue.peek(start + length).slice(start), start).kind === KIND.schema
 }
 
 async function* streamBatches(view: TableView, queue: ByteQueue, rowsBefore: number, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
@@ -287,6 +304,12 @@ class ByteQueue {
     this.ready -= count
     this.offset += count
     return bytes
+  }
+
+  /** Everything up to the end, as one piece. */
+  async takeAll(): Promise<Uint8Array> {
+    await this.has(Number.POSITIVE_INFINITY)
+    return this.take(this.ready)
   }
 
   /** Read to the end and forget. */
