@@ -7,6 +7,7 @@ import type { ColumnDef } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type LooseAggregate, Aggregation } from './aggregate.ts'
+import { arrowTable, recordBatches } from './arrow-out.ts'
 import type { ColumnBatch, TableVersion } from './batch.ts'
 import { explainPlan } from './explain.ts'
 import { eachSelected, orderedBatches } from './order.ts'
@@ -14,7 +15,7 @@ import { Pace } from './pace.ts'
 import { type RowReader, rowReader } from './rows-out.ts'
 import { type LooseScanOptions, planScan, resolveScan, type ScanPlan } from './scan-plan.ts'
 import { SelectCursor } from './scan-select.ts'
-import { arrowBatches, arrowTable, columnsOf, ipcStream, splitBatch, type Steps } from './terminal.ts'
+import { columnsOf, ipcStream, splitBatch, type Steps } from './terminal.ts'
 import type { AnyTable } from './types.ts'
 import type { ArrowTable, Explain, RecordBatch, Scan } from './types-read.ts'
 import type { TableView } from './view.ts'
@@ -67,7 +68,7 @@ class TableScan {
 
   async *batches(): AsyncGenerator<RecordBatch, undefined> {
     const plan = await this.#planned()
-    const make = await arrowBatches(plan.select)
+    const make = await recordBatches(plan.select)
     for await (const batch of this.#batches(plan)) for (const part of splitBatch(batch, plan.batchRows)) yield make(part)
   }
 
@@ -95,8 +96,7 @@ class TableScan {
 
   async toArrow(): Promise<ArrowTable> {
     const plan = await this.#planned()
-    const make = await arrowTable(plan.select)
-    return this.#collected(plan, make, plan.batchRows)
+    return arrowTable(plan.select, await this.#collected(plan, itself, plan.batchRows))
   }
 
   async toIpc(): Promise<Uint8Array> {
@@ -267,6 +267,11 @@ async function pushRows(rows: Row[], read: RowReader, vecs: readonly Vec[], leng
 }
 
 function* nothing(): Steps<undefined> {}
+
+// oxlint-disable-next-line require-yield -- nothing is left to do
+function* itself<B>(batches: B): Steps<B> {
+  return batches
+}
 
 /** A run whose batches exist only once every row was seen. */
 class OrderedRun implements Run {

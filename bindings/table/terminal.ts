@@ -1,10 +1,11 @@
-// table/terminal.ts: batches of a scan as what callers take: Arrow batches and tables, IPC bytes, plain columns.
+// table/terminal.ts: batches of a scan as what callers take: pieces of a stated length, an Arrow IPC stream, plain columns.
+//
+// Invariant: streams and columns own their memory, so that callers may change them or transfer them to another thread; pieces are views.
 
 import { type ArrowField, ArrowStreamWriter, type ColumnType, valueKindOf } from '../format/index.ts'
 import { concat, decodeDictionary, encodeDictionary, slice, type Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import { cellReaderOf } from './rows-out.ts'
-import type { ArrowTable, RecordBatch } from './types-read.ts'
 import { fixedVec, numbersOf } from './vec-views.ts'
 import type { ViewColumn } from './view.ts'
 
@@ -22,14 +23,6 @@ export function* splitBatch(batch: ColumnBatch, rows: number): Generator<ColumnB
 
 /** Work in pieces of a few milliseconds: whoever runs it may do something else after each. */
 export type Steps<R> = Generator<undefined, R>
-
-/** Runs all pieces at once. */
-function atOnce<R>(steps: Steps<R>): R {
-  for (;;) {
-    const step = steps.next()
-    if (step.done === true) return step.value
-  }
-}
 
 /** One Arrow IPC stream: schema, one dictionary per dictionary column, the batches. Owns its bytes. */
 export function* ipcStream(columns: readonly ViewColumn[], batches: readonly ColumnBatch[]): Steps<Uint8Array> {
@@ -125,18 +118,5 @@ function isStoredAsRead({ column: { type }, spec }: ViewColumn): boolean {
       return spec.as === 'number'
     default:
       return false
-  }
-}
-
-/** Makes record batches; apache-arrow is loaded here and nowhere before. */
-export async function arrowBatches(columns: readonly ViewColumn[]): Promise<(batch: ColumnBatch) => RecordBatch> {
-  const { tableFromIPC } = await import('apache-arrow')
-  return (batch) => tableFromIPC(atOnce(ipcStream(columns, [batch]))).batches[0]! as unknown as RecordBatch
-}
-
-export async function arrowTable(columns: readonly ViewColumn[]): Promise<(batches: readonly ColumnBatch[]) => Steps<ArrowTable>> {
-  const { tableFromIPC } = await import('apache-arrow')
-  return function* (batches) {
-    return tableFromIPC(yield* ipcStream(columns, batches)) as unknown as ArrowTable
   }
 }
