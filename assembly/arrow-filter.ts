@@ -167,7 +167,7 @@ export function filter_n(src: usize, sel: usize, n: u32, width: u32, out: usize)
     while (m) {
       const first = <u32>ctz<u64>(m)
       const rest = ~(m >> first)
-      const run = rest ? min<u32>(<u32>ctz<u64>(rest), 64 - first) : 64
+      const run = <u32>ctz<u64>(rest) // 64 when every bit is set
       const bytes = run * width
       memory.copy(out, src + (row + first) * width, bytes)
       out += bytes

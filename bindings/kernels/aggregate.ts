@@ -3,10 +3,11 @@
 // Integer sums are exact. Float sums are pairwise in row order and do not depend on how rows were selected out: pieces are whole subtrees of one tree.
 import { assert } from '../assert.ts'
 import { bitmapAnd, bitmapIn, copyPadded, popcount } from './bitmap.ts'
+import { compareByteStrings } from './byte-strings.ts'
 import type { KernelInstance } from './instance.ts'
-import { pieceRows } from './pieces.ts'
+import { pieceEnd, pieceRows } from './pieces.ts'
 import { scratch } from './scratch.ts'
-import { kindCode, varColumn } from './sort-keys.ts'
+import { kindCode } from './sort-keys.ts'
 import { dictionaryOf, widthOf } from './vec-build.ts'
 import type { ValueKind, Vec } from './vec.ts'
 
@@ -144,15 +145,30 @@ function readNumber(view: DataView, at: number, kind: ValueKind, width: number):
 
 function minMaxBytes(v: Vec, mask: Uint8Array | undefined): MinMax | undefined {
   const width = v.layout.kind === 'fixed' ? v.layout.width : 0
-  return scratch((k) => {
-    const bits = mask === undefined ? 0 : bitmapIn(k, mask, v.length)
-    const { offsets, data } = v.layout.kind === 'var' ? varColumn(k, v) : { offsets: 0, data: k.copyIn(v.values.subarray(0, v.length * width)) }
-    const out = k.arena.reserve(8)
-    if (k.exports.min_max_bytes(offsets, data, width, bits, v.length, out) === 0) return undefined
-    const row = (i: number): Uint8Array =>
-      v.offsets === undefined ? v.values.slice(i * width, (i + 1) * width) : v.values.slice(v.offsets[i]!, v.offsets[i + 1]!)
-    return { min: row(k.u32[out >>> 2]!), max: row(k.u32[(out >>> 2) + 1]!) }
+  const { offsets, length } = v
+  const start = (row: number): number => (offsets === undefined ? row * width : offsets[row]!)
+  let min: Uint8Array | undefined
+  let max: Uint8Array | undefined
+  scratch((k) => {
+    const bits = mask === undefined ? 0 : bitmapIn(k, mask, length)
+    for (let first = 0; first < length;) {
+      const end = offsets === undefined ? Math.min(length, first + pieceRows(width)) : pieceEnd(offsets, first, length)
+      const mark = k.arena.mark()
+      const out = k.arena.reserve(8)
+      const at = offsets === undefined ? 0 : k.arena.reserve((end - first + 1) * 4)
+      if (offsets !== undefined) k.i32.set(offsets.subarray(first, end + 1), at >>> 2)
+      const data = k.copyIn(v.values.subarray(start(first), start(end))) - (offsets === undefined ? 0 : start(first))
+      if (k.exports.min_max_bytes(at, data, width, bits === 0 ? 0 : bits + (first >>> 3), end - first, out) > 0) {
+        const row = (word: number): Uint8Array => v.values.subarray(start(first + k.u32[word]!), start(first + k.u32[word]! + 1))
+        const [low, high] = [row(out >>> 2), row((out >>> 2) + 1)]
+        if (min === undefined || compareByteStrings(low, min) < 0) min = low
+        if (max === undefined || compareByteStrings(high, max) > 0) max = high
+      }
+      k.arena.rewind(mark)
+      first = end
+    }
   })
+  return min === undefined || max === undefined ? undefined : { min: (min as Uint8Array).slice(), max: (max as Uint8Array).slice() }
 }
 
 function minMaxDict(v: Vec, selection: Uint8Array | undefined): MinMax | undefined {

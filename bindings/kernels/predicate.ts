@@ -4,6 +4,7 @@
 // dictionary columns are judged once per entry. Invariant: bit i is set exactly when row i is valid and the comparison holds.
 import { assert } from '../assert.ts'
 import { andInto, bitmapBytes, bitmapNot, copyPadded } from './bitmap.ts'
+import { compareByteStrings } from './byte-strings.ts'
 import type { KernelInstance } from './instance.ts'
 import { pieceEnd, pieceRows } from './pieces.ts'
 import { inRanges, rangesIn, rangesOf, sortedInts } from './predicate-ranges.ts'
@@ -158,10 +159,4 @@ function byEntry(v: Vec, entryBits: Uint8Array): Uint8Array<ArrayBuffer> {
     const run = (p: number, n: number, out: number): void => k.exports.codes_to_bits(p, layout.width, n, table, entries, out)
     return withNulls(v, rangesIn(k, v, layout.width, run))
   })
-}
-
-function compareByteStrings(a: Uint8Array, b: Uint8Array): number {
-  const n = Math.min(a.length, b.length)
-  for (let i = 0; i < n; i++) if (a[i] !== b[i]) return a[i]! - b[i]!
-  return a.length - b.length
 }

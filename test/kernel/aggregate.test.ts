@@ -115,6 +115,19 @@ describe('sumVec', () => {
 })
 
 describe('minMaxVec and countValid', () => {
+  it('look at every piece of a long column', () => {
+    for (const kind of ['bytes', 'i32', 'f64'] as const) {
+      for (const choice of [0, 1, 3]) {
+        const { vec, selection, cells } = sample(kind, choice, 40_000, choice, false, 0.1, 5)
+        const known = cells.filter((cell) => cell !== undefined && !Number.isNaN(cell)) as Exclude<Cell, null>[]
+        const ordered = known.sort(compareValues)
+        const found = minMaxVec(vec, kind, selection)
+        expect(compareValues(found!.min, ordered[0]!)).toBe(0)
+        expect(compareValues(found!.max, ordered.at(-1)!)).toBe(0)
+      }
+    }
+  })
+
   it('equal loops over the cells, NaN and nulls skipped', () => {
     fc.assert(
       fc.property(sampled, ({ kind, choice, n, seed, few, nulls, shape }) => {
