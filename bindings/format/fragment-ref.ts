@@ -6,7 +6,8 @@
 //   value = u8 tag: 0 zigzag varint · 1 f64 · 2 two's complement (blob) · 3 bytes (blob)
 //
 // Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values.
-import { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
+import { DecodeError } from './bytes.ts'
+import type { ByteReader, ByteWriter } from './bytes.ts'
 
 /** A content-addressed file: SHA-256 in lower-case hex. */
 export interface FileRef {

@@ -230,8 +230,8 @@ export class FragmentReader {
       else if (this.#loading.has(slot)) pending.push(this.#loading.get(slot)!.then((vec) => dictionaries.set(slot, vec)))
     }
     const ranges = planRanges(wanted.map((each) => this.#page(footer, each)))
-    const fetched = await Promise.all(ranges.map((range) => this.#get(range)))
-    await Promise.all(pending)
+    // All at once: whichever fails first, none is left unheard.
+    const [fetched] = await Promise.all([Promise.all(ranges.map((range) => this.#get(range))), Promise.all(pending)])
     return this.#decode(footer, wanted, ranges, fetched, dictionaries)
   }
 

@@ -411,3 +411,64 @@ describe('the group of a fragment', () => {
     expect(fragmentGroup(reader, '7.0', () => undefined, 100).batches[0]!.liveCount).toBe(64)
   })
 })
+
+describe('reads at the same time', () => {
+  const schema = schemaOf([int(64), { kind: 'utf8' }, { kind: 'utf8' }, int(16)], [1])
+  const cells: Cell[][] = [
+    Array.from({ length: 300 }, (_, i) => BigInt((i * 7) % 300)),
+    Array.from({ length: 300 }, (_, i) => `a${i % 5}`),
+    Array.from({ length: 300 }, (_, i) => `b${i % 9}`),
+    Array.from({ length: 300 }, (_, i) => i),
+  ]
+  const encoded = encodeFragment({
+    schema,
+    batches: [{ length: 300, columns: schema.columns.map((column, i) => vecOf(column.type, cells[i]!)) }],
+    batchRows: 64,
+  })
+
+  it('answer right whatever the order of the answers and the size of the cache', async () => {
+    const random = seeded(99)
+    const root = await stored(encoded)
+    const slow = Object.assign(Object.create(root) as MemoryRoot, {
+      get: async (name: string, o?: { range?: { start: number; end: number } }) => {
+        for (let turns = Math.floor(random() * 6); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve))
+        return root.get(name, o)
+      },
+    })
+    for (const limit of [1, 300, 1500, 1e6]) {
+      const reader = readerOf(slow, encoded.ref, schema, new ColumnCache(limit))
+      const one = async (): Promise<void> => {
+        const batch = Math.floor(random() * 5)
+        const picked = schema.columns.filter(() => random() < 0.6)
+        const vecs = await reader.load(batch, picked)
+        picked.forEach((column, i) => expect(cellsOf(column.type, vecs[i]!)).toEqual(cells[column.id - 1]!.slice(64 * batch, 64 * batch + 64)))
+      }
+      for (let round = 0; round < 20; round++) await Promise.all(Array.from({ length: 8 }, one))
+    }
+  })
+
+  it('a failed read is told to all who wait for it, and tried again by the next', async () => {
+    const root = await stored(encoded)
+    let fail = false
+    const flaky = Object.assign(Object.create(root) as MemoryRoot, {
+      get: async (name: string, o?: { range?: { start: number; end: number } }) => {
+        if (fail) throw new Error('disk')
+        return root.get(name, o)
+      },
+    })
+    const reader = readerOf(flaky, encoded.ref, schema)
+    await reader.open()
+    fail = true
+    const results = await Promise.allSettled([reader.load(0, schema.columns), reader.load(0, [schema.columns[1]!]), reader.load(1, [schema.columns[1]!])])
+    expect(results.map((result) => result.status)).toEqual(['rejected', 'rejected', 'rejected'])
+    fail = false
+    const [vec] = await reader.load(1, [schema.columns[1]!])
+    expect(cellsOf(schema.columns[1]!.type, vec!)).toEqual(cells[1]!.slice(64, 128))
+  })
+
+  it('an aborted read fetches nothing', async () => {
+    const reader = readerOf(await stored(encoded), encoded.ref, schema)
+    await expect(reader.load(0, schema.columns, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop')
+    expect(reader.ready(0, schema.columns)).toBe(false)
+  })
+})
