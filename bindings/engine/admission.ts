@@ -5,7 +5,8 @@
 
 import { DuplicateKeyError } from '../errors.ts'
 import type { FragmentHides } from '../format/index.ts'
-import { findKey, findKeySync, formatKey, keyObjectFromBytes, type Place, type RowKeys, type TableState, type TableView } from '../table/index.ts'
+import { findKey, findKeySync, formatKey, keyObjectFromBytes, type LiveFragment, type Place, type RowKeys, type TableState, type TableView } from '../table/index.ts'
+import { RowSet } from './row-set.ts'
 
 /** The LSN that sees everything queued. */
 export const NOW: number = Number.MAX_SAFE_INTEGER
@@ -14,7 +15,7 @@ export const NOW: number = Number.MAX_SAFE_INTEGER
 export class HideSet {
   readonly rows: Set<number> = new Set()
   /** By identity of the fragment: the objects are replaced, the numbers stay. */
-  private readonly fragments: Map<string, { readonly lsn: number; readonly ordinal: number; readonly rows: Set<number> }> = new Map()
+  private readonly fragments: Map<string, { readonly lsn: number; readonly ordinal: number; readonly rows: RowSet }> = new Map()
 
   get size(): number {
     let size = this.rows.size
@@ -24,7 +25,7 @@ export class HideSet {
 
   add({ fragment, row }: Place): void {
     if (fragment === undefined) this.rows.add(row)
-    else this.rowsOf(fragment.lsn, fragment.ordinal).add(row)
+    else this.rowsOf(fragment).add(row)
   }
 
   has({ fragment, row }: Place): boolean {
@@ -40,8 +41,8 @@ export class HideSet {
     for (const { lsn, ordinal, rows } of this.fragments.values()) {
       const fragment = fragments.find((each) => each.lsn === lsn && each.ordinal === ordinal)
       if (fragment === undefined) continue
-      const kept = live.rowsOf(lsn, ordinal)
-      for (const row of rows) if (!fragment.hides.isHidden(row, NOW)) kept.add(row)
+      const kept = live.rowsOf(fragment)
+      for (const row of rows.sorted()) if (!fragment.hides.isHidden(row, NOW)) kept.add(row)
     }
     return live
   }
@@ -49,15 +50,15 @@ export class HideSet {
   /** As a record has them: ascending. */
   parts(): { hideRows?: readonly number[]; hides?: readonly FragmentHides[] } {
     const hides: FragmentHides[] = []
-    for (const { lsn, ordinal, rows } of this.fragments.values()) if (rows.size > 0) hides.push({ lsn, ordinal, rows: Uint32Array.from(rows).sort() })
+    for (const { lsn, ordinal, rows } of this.fragments.values()) if (rows.size > 0) hides.push({ lsn, ordinal, rows: rows.sorted() })
     const hideRows = this.rows.size === 0 ? undefined : [...this.rows].sort((x, y) => x - y)
     return { ...(hideRows === undefined ? {} : { hideRows }), ...(hides.length === 0 ? {} : { hides }) }
   }
 
-  rowsOf(lsn: number, ordinal: number): Set<number> {
+  rowsOf({ lsn, ordinal, ref }: LiveFragment): RowSet {
     const id = `${lsn}.${ordinal}`
     let held = this.fragments.get(id)
-    if (held === undefined) this.fragments.set(id, (held = { lsn, ordinal, rows: new Set() }))
+    if (held === undefined) this.fragments.set(id, (held = { lsn, ordinal, rows: new RowSet(ref.rows) }))
     return held.rows
   }
 }

@@ -80,7 +80,7 @@ function matchedNow(bound: Bound, compiled: CompiledPredicate, found: ReadonlyMa
       const start = batch * batchRows
       const n = Math.min(batchRows, rows - start)
       const live = fragment.hides.liveAt(NOW, start, start + n)
-      const set = hides.rowsOf(fragment.lsn, fragment.ordinal)
+      const set = hides.rowsOf(fragment)
       for (const row of bitmapToIndices(live === undefined ? bitmap : bitmapAnd(bitmap, live, n), n)) set.add(start + row)
     })
   }

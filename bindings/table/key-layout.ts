@@ -56,6 +56,8 @@ export class KeyLayout {
   }
 
   private pushWords(vec: Vec, kind: ValueKind, from: number, to: number, keys: KeyRun): void {
+    // 64-bit integers are stored as they are.
+    if (kind === 'i64' || kind === 'u64') return keys.pushMany(vec.values.subarray(from * 8, to * 8), to - from)
     for (let row = from; row < to; row++) {
       this.word(vec, kind, row, 0)
       keys.push(this.scratch, 0, 8)

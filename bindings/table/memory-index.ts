@@ -61,6 +61,19 @@ export class KeyRun implements RowKeys {
     this.rows++
   }
 
+  /** Append whole keys of the fixed stride that lie back to back. */
+  pushMany(bytes: Uint8Array, count: number): void {
+    const at = this.rows * this.stride
+    const length = count * this.stride
+    if (at + length > this.data.length) {
+      const larger = new Uint8Array(Math.max(at + length, this.data.length * 2))
+      larger.set(this.data.subarray(0, at))
+      this.data = larger
+    }
+    this.data.set(bytes.subarray(0, length), at)
+    this.rows += count
+  }
+
   equals(row: number, bytes: Uint8Array, start: number, end: number): boolean {
     const from = this.start(row)
     if (this.end(row) - from !== end - start) return false
