@@ -170,7 +170,17 @@ describe('hostile bodies', () => {
     const kinds: Layout[] = [fixed(4), { kind: 'var' }, { kind: 'bool' }, { kind: 'list', item: { kind: 'struct', fields: [{ kind: 'var' }, fixed(2)] } }]
     const vecs = kinds.map((layout, c) => vecOf(layout, rowsFor(layout, 20, 0.2, randomOf(c)), c))
     const body = encodeInline(vecs, 0, 20)
-    for (let length = 0; length < body.length; length++) expect(both(body.slice(0, length), 20, kinds)).toBeUndefined()
+    for (let length = 0; length < body.length; length++) {
+      const cut = body.slice(0, length)
+      expect(both(cut, 20, kinds)).toBeUndefined()
+      expect(decodeInline(cut, Uint32Array.of(0), Uint32Array.of(20), kinds)).toEqual({ badBody: 0 })
+      // The last column alone: what follows cannot hide a read past the end.
+      for (const layout of kinds) {
+        const alone = encodeInline([vecs[kinds.indexOf(layout)]!], 0, 20)
+        const short = alone.slice(0, length % alone.length)
+        expect(decodeInline(short, Uint32Array.of(0), Uint32Array.of(20), [layout])).toEqual({ badBody: 0 })
+      }
+    }
     expect(both(body, 20, kinds)).toBeDefined()
   })
 
