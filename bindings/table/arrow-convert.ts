@@ -141,7 +141,9 @@ function times(node: ArrowNode, start: number, count: number, cell: Cell, nulls:
     const days = scale64(fixedBytes(node, start, count, 8), count, 1, DAY_MS, valid, cell)
     return narrow32(days, count, valid, cell)
   }
-  if (from.id !== (to.kind === 'time' ? ARROW.time : ARROW.timestamp)) throw typeFault(from, cell)
+  // date64 counts milliseconds; some libraries keep instants in it.
+  const instants = to.kind === 'timestamp' && from.id === ARROW.date && from.unit === 1
+  if (!instants && from.id !== (to.kind === 'time' ? ARROW.time : ARROW.timestamp)) throw typeFault(from, cell)
   const have = PER_SECOND[from.unit]
   if (have === undefined) throw typeFault(from, cell)
   const want = PER_SECOND[UNIT_PLACE[to.unit]]!

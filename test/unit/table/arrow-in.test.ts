@@ -63,6 +63,7 @@ describe('conversions without loss', () => {
     ['timestamp s to ms', new arrow.TimestampSecond(), [1000, -1000], t.timestamp('ms'), [new Date(1000), new Date(-1000)]],
     ['timestamp ms to ns', new arrow.TimestampMillisecond(), [-1, 1_700_000_000_123], t.timestamp('ns'), [-1_000_000n, 1_700_000_000_123_000_000n]],
     ['timestamp us to ms that divides', new arrow.TimestampMicrosecond(), [5, -7], t.timestamp('ms'), [new Date(5), new Date(-7)]],
+    ['date64 to timestamp', new arrow.DateMillisecond(), [new Date(1), null], t.timestamp('us').nullable(), [1000n, null]],
     ['time s to ns', new arrow.TimeSecond(), [86_399], t.time('ns'), [86_399_000_000_000n]],
     ['time us to ms that divides', new arrow.TimeMicrosecond(), [5000n], t.time('ms'), [5]],
     ['null to anything nullable', new arrow.Null(), [null, null], t.list(t.utf8()).nullable(), [null, null]],
