@@ -42,6 +42,8 @@ export interface ResolvedScan {
 
 export interface PlannedGroup {
   readonly group: SourceGroup
+  /** Place in the version's groups. */
+  readonly ordinal: number
   readonly everyRow: boolean
 }
 
@@ -90,14 +92,14 @@ export function planScan(scan: ResolvedScan, version: TableVersion): ScanPlan {
   const groups: PlannedGroup[] = []
   let pruned = 0
   let storedRows = 0
-  for (const group of version.groups) {
+  for (const [ordinal, group] of version.groups.entries()) {
     const share = scan.where === undefined ? 'all' : matchingShare(scan.where, (id) => group.stats(id), group.rows)
     if (share === 'none') {
       if (group.kind === 'fragment') pruned++
       continue
     }
     if (group.liveRows === 0) continue
-    groups.push({ group, everyRow: share === 'all' })
+    groups.push({ group, ordinal, everyRow: share === 'all' })
     storedRows += group.rows
   }
   return { ...scan, version, groups, pruned, storedRows }

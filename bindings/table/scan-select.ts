@@ -7,8 +7,9 @@
 import { assert } from '../assert.ts'
 import type { ColumnDef } from '../format/index.ts'
 import { bitmapAnd, filterMany, popcount, slice, type Vec } from '../kernels/index.ts'
-import type { BatchSource } from './batch.ts'
+import type { BatchSource, ColumnStats } from './batch.ts'
 import type { CompiledPredicate } from './predicate-eval.ts'
+import type { Pace } from './pace.ts'
 import { batchShare, type PlannedGroup } from './scan-plan.ts'
 
 export interface SelectOptions {
@@ -21,6 +22,8 @@ export interface SelectOptions {
   readonly signal: AbortSignal | undefined
   /** Called before each batch: throws when the scan must stop. */
   readonly check: () => void
+  /** True: groups and batches with these statistics hold nothing of interest. Asked when their turn comes. */
+  readonly skip?: (stats: (columnId: number) => ColumnStats | undefined) => boolean
 }
 
 /** Rows of one stored batch that the scan wants. */
@@ -28,14 +31,20 @@ export interface Selected {
   readonly columns: readonly Vec[]
   readonly length: number
   readonly source: BatchSource
+  /** Ascends in storage order, whatever the order of the groups. */
+  readonly position: number
   /** Which stored rows these are; undefined: the first `length` ones. */
   readonly selection: Uint8Array | undefined
 }
 
 interface Step {
   readonly source: BatchSource
+  readonly position: number
   readonly everyRow: boolean
 }
+
+/** More batches than any group has. */
+const GROUP_BATCHES = 2 ** 24
 
 interface Prefetch {
   readonly source: BatchSource
@@ -111,13 +120,18 @@ export class SelectCursor {
   /** As #advance, but stays before the batch it finds. */
   #peek(): Step | undefined {
     if (this.#remaining <= 0) return undefined
-    const { groups, where } = this.#o
+    const { groups, where, skip } = this.#o
     for (; this.#group < groups.length; this.#group++, this.#batch = 0) {
-      const { group, everyRow } = groups[this.#group]!
+      const { group, everyRow, ordinal } = groups[this.#group]!
+      if (this.#batch === 0 && skip?.((id) => group.stats(id)) === true) {
+        this.#scanned += group.rows
+        continue
+      }
       for (; this.#batch < group.batches.length; this.#batch++) {
         const source = group.batches[this.#batch]!
         const share = everyRow || where === undefined ? 'all' : batchShare(where, source)
-        if (source.liveCount > 0 && share !== 'none') return { source, everyRow: share === 'all' }
+        const skipped = share === 'none' || source.liveCount === 0 || (skip !== undefined && source.stats !== undefined && skip((id) => source.stats!(id)))
+        if (!skipped) return { source, position: ordinal * GROUP_BATCHES + this.#batch, everyRow: share === 'all' }
         this.#scanned += source.rows
       }
     }
@@ -135,7 +149,7 @@ export class SelectCursor {
   }
 
   #restNow(step: Step, selected: Wanted | undefined): Selected | Promise<Selected | undefined> {
-    if (selected === undefined) return { columns: [], length: 0, source: step.source, selection: undefined }
+    if (selected === undefined) return { columns: [], length: 0, source: step.source, position: step.position, selection: undefined }
     const rest = step.everyRow ? [] : this.#rest
     return isReady(step.source, rest) ? this.#finish(step, selected, loadNow(step.source, rest)) : this.#finishLater(step, selected, rest)
   }
@@ -198,7 +212,7 @@ export class SelectCursor {
     else if (count < source.rows) columns = columns.map((vec) => slice(vec, 0, count))
     for (const vec of columns) assert(vec.length === count, 'a filtered column has the rows that the selection counts', vec.length)
     this.#remaining -= count
-    return { columns, length: count, source, selection }
+    return { columns, length: count, source, position: step.position, selection }
   }
 
   /** Vecs of #firstOf for a batch that needs no filter, at the places of [...first, ...rest]. */
@@ -252,4 +266,29 @@ export function firstBits(bitmap: Uint8Array, count: number): Uint8Array {
     }
   }
   return first
+}
+
+export interface BatchCursor<B> {
+  readonly scannedRows: number
+  next(): B | undefined | Promise<B | undefined>
+}
+
+/** Runs the cursor to its end, at the pace; batches without rows are not shown. */
+export async function eachSelected<B extends { readonly length: number }>(
+  cursor: BatchCursor<B>,
+  pace: Pace,
+  visit: (batch: B) => void | Promise<void>,
+): Promise<void> {
+  for (;;) {
+    let selected = cursor.next()
+    if (selected instanceof Promise) {
+      selected = await selected
+      pace.rested()
+    }
+    if (selected === undefined) return
+    const visited = selected.length > 0 ? visit(selected) : undefined
+    if (visited !== undefined) await visited
+    const turn = pace.step(cursor.scannedRows)
+    if (turn !== undefined) await turn
+  }
 }

@@ -79,14 +79,39 @@ describe('orderBy', () => {
     }
   })
 
-  it('reads only the order columns of batches without a winner', async () => {
-    const version = fakeVersion(
+  it('reads only the order columns of batches without a winner, and nothing of groups behind the bound', async () => {
+    const tens = (g: number, n: number): Thing[] => Array.from({ length: 10 }, (_, i) => thing(g * 10 + i, { n }))
+    const options = { select: ['id', 's'], orderBy: 'n desc', limit: 4 }
+    const without = fakeVersion(
       things,
-      [0, 1, 2].map((g) => ({ batches: [{ rows: Array.from({ length: 10 }, (_, i) => thing(g * 10 + i, { n: g === 1 ? 5 : g })) }] })),
+      [0, 5, 2].map((n, g) => ({ kind: 'memory', batches: [{ rows: tens(g, n) }] })),
     )
-    const scan = fakeScan(things, version, { select: ['id', 's'], orderBy: 'n desc', limit: 4 })
-    expect((await scan.toArray()).map((r) => r['id'])).toEqual([10, 11, 12, 13])
-    expect(version.loads).toEqual([['n'], ['n'], ['n'], ['id', 's']])
+    expect((await fakeScan(things, without, options).toArray()).map((r) => r['id'])).toEqual([10, 11, 12, 13])
+    expect(without.loads).toEqual([['n'], ['n'], ['n'], ['id', 's']])
+    const stated = fakeVersion(things, [
+      ...[0, 5, 2].map((n, g) => ({ batches: [{ rows: tens(g, n) }] })),
+      { batches: [3, 9].map((n, g) => ({ rows: tens(g + 3, n), stats: true })) },
+    ])
+    expect((await fakeScan(things, stated, options).toArray()).map((r) => r['id'])).toEqual([40, 41, 42, 43])
+    expect(stated.loads).toEqual([['n'], ['n'], ['id', 's']])
+  })
+
+  it('decides ties by storage order however the groups are visited', async () => {
+    const numbers = shuffled(100_000, 7)
+    const pairs = table('pairs', { id: t.int32(), n: t.int32() })
+    const rows = numbers.map((v, id) => ({ id, n: v % 1000 }))
+    // The later groups state the better values; memory, without statistics, is visited before them.
+    const groups = [0, 1, 2, 3].map((g): FakeGroup => ({
+      kind: g === 2 ? 'memory' : 'fragment',
+      batches: [{ rows: rows.slice(g * 25_000, g * 25_000 + 25_000).concat({ id: 100_000 + g, n: 1000 + g }) }],
+    }))
+    const all = groups.flatMap(({ batches }) => batches[0]!.rows as { id: number; n: number }[])
+    const version = fakeVersion(pairs, groups)
+    for (const limit of [10, 500, 35_000]) {
+      const expected = all.toSorted((a, b) => b.n - a.n).slice(0, limit)
+      const found = await fakeScan<{ id: number; n: number }>(pairs, version, { orderBy: 'n desc', limit }).toArray()
+      expect(found.map(({ id }) => id)).toEqual(expected.map(({ id }) => id))
+    }
   })
 
   it('refuses to hold more than memory.sortBytes', async () => {
