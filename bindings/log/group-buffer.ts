@@ -21,6 +21,8 @@ import type { LogRecord } from './commit-log.ts'
 
 export const GROUP_RECORDS_MAX = 1024
 export const GROUP_BYTES_MAX: number = 4 * 1024 * 1024
+/** What a handle begins with: most never need the full bound. */
+const GROUP_BYTES_FIRST = 256 * 1024
 
 const FRONT_BYTES = 192
 const TWO_32 = 4_294_967_296
@@ -64,16 +66,19 @@ export class GroupBuffer {
     this.#u32 = kernel.u32
   }
 
-  /** Two buffers of the usual bound in one instance. */
-  static pair(): [GroupBuffer, GroupBuffer] {
-    const kernel = new KernelInstance({ fixedBytes: 2 * memoryFor(GROUP_BYTES_MAX, GROUP_RECORDS_MAX) })
-    return [new GroupBuffer(kernel, GROUP_BYTES_MAX, GROUP_RECORDS_MAX), new GroupBuffer(kernel, GROUP_BYTES_MAX, GROUP_RECORDS_MAX)]
+  /** A buffer as a handle begins with. */
+  static small(): GroupBuffer {
+    return sized(GROUP_BYTES_FIRST, GROUP_RECORDS_MAX)
+  }
+
+  /** A buffer of the full bound. */
+  static full(): GroupBuffer {
+    return sized(GROUP_BYTES_MAX, GROUP_RECORDS_MAX)
   }
 
   /** A buffer of its own for one append that no usual one holds. */
   static jumbo(records: readonly LogRecord[]): GroupBuffer {
-    const bytes = appendBytes(records)
-    return new GroupBuffer(new KernelInstance({ fixedBytes: memoryFor(bytes, records.length) }), bytes, records.length)
+    return sized(appendBytes(records), records.length)
   }
 
   get last(): number {
@@ -187,6 +192,10 @@ export class GroupBuffer {
     this.#seed = seed
     this.#kernel.view.setBigUint64(this.#seedAt, seed, true)
   }
+}
+
+function sized(bytes: number, records: number): GroupBuffer {
+  return new GroupBuffer(new KernelInstance({ fixedBytes: memoryFor(bytes, records) }), bytes, records)
 }
 
 /** Bytes that the frames of one append take. */

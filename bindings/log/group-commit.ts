@@ -77,12 +77,15 @@ export class GroupCommit {
   #turns = 0
   #quiet = 0
   #seen = 0
+  /** A small buffer was too small: empty ones are replaced by full ones from now on. */
+  #grown = false
 
   constructor(sink: GroupSink, o: { readonly head: number; readonly groupCommitMs: number; readonly timers: World['timers'] }) {
     this.#sink = sink
     this.#timers = o.timers
     this.#groupCommitMs = o.groupCommitMs
-    ;[this.#open, this.#spare] = GroupBuffer.pair()
+    this.#open = GroupBuffer.small()
+    this.#spare = GroupBuffer.small()
     this.#head = o.head
     this.#next = o.head + 1
     this.#begin()
@@ -196,10 +199,14 @@ export class GroupCommit {
   /** The open group is full, or others wait already. */
   #queue(records: readonly LogRecord[], bytes: number, n: number): void {
     const jumbo = bytes > GROUP_BYTES_MAX || n > GROUP_RECORDS_MAX
-    if (!jumbo && this.#overflow.length === 0 && this.#flight === undefined && this.#open.count > 0) {
-      // Not the ones that may be taken back: these records have their LSNs already.
-      this.#start(false)
-      if (this.#end === undefined && this.#open.fits(bytes, n)) return this.#open.add(records)
+    if (!jumbo) {
+      this.#grown ||= this.#open.bytes + bytes > this.#open.capacityBytes
+      if (this.#overflow.length === 0) {
+        // Not the ones that may be taken back: these records have their LSNs already.
+        if (this.#flight === undefined && this.#open.count > 0) this.#start(false)
+        if (this.#end === undefined && this.#open.count === 0) this.#grow()
+        if (this.#end === undefined && this.#open.fits(bytes, n)) return this.#open.add(records)
+      }
     }
     this.#overflow.push({ records: records.map(({ kind, payload }) => ({ kind, payload: payload.slice() })), bytes, jumbo })
   }
@@ -279,7 +286,7 @@ export class GroupCommit {
     } else {
       const jumbo = this.#overflow.shift()
       if (jumbo === undefined) return
-      assert(jumbo.jumbo, 'what a buffer can hold is in the buffer')
+      assert(jumbo.jumbo, 'what a buffer can hold is in a buffer')
       group = GroupBuffer.jumbo(jumbo.records)
       const first = this.#open.first
       group.begin(first, this.#sink.epoch, this.#sink.seed)
@@ -292,7 +299,13 @@ export class GroupCommit {
   }
 
   #begin(first: number = this.#next): void {
+    if (this.#grown && this.#open.capacityBytes < GROUP_BYTES_MAX) this.#open = GroupBuffer.full()
     this.#open.begin(first, this.#sink.epoch, this.#sink.seed)
+  }
+
+  /** The open buffer, empty, gives way to a full one when that is what is needed. */
+  #grow(): void {
+    if (this.#grown && this.#open.capacityBytes < GROUP_BYTES_MAX) this.#begin(this.#open.first)
   }
 
   /** Moves what waits into the open group, as far as it fits and in order. */
@@ -300,6 +313,7 @@ export class GroupCommit {
     let moved = 0
     while (moved < this.#overflow.length) {
       const { records, bytes, jumbo } = this.#overflow[moved]!
+      if (this.#open.count === 0) this.#grow()
       if (jumbo || !this.#open.fits(bytes, records.length)) break
       this.#open.add(records)
       moved++

@@ -12,18 +12,18 @@ import { check, checkBytes, checkEqual, checkRejects, hasCode, patterned, type C
 export interface LogFixture {
   readonly log: CommitLog
   /** Another handle on the same place after this one was closed. */
-  reopen(): Promise<CommitLog>
+  readonly reopen: () => Promise<CommitLog>
   /** The process is killed, everything written stays; opened again. */
-  kill(): Promise<CommitLog>
+  readonly kill: () => Promise<CommitLog>
   /** A power cut: what was not synced is kept or lost by the seed; opened again. */
-  powerCut?(seed: number): Promise<CommitLog>
+  readonly powerCut?: (seed: number) => Promise<CommitLog>
   /** A handle that only reads, beside the writer. */
-  reader?(): Promise<CommitLog>
+  readonly reader?: () => Promise<CommitLog>
   /** Data syncs so far, where they can be counted. */
-  syncs?(): number
+  readonly syncs?: () => number
   /** The named points of the log's world, where it has any. */
   readonly failpoints?: FailpointRegistry
-  dispose?(): Promise<void>
+  readonly dispose?: () => Promise<void>
 }
 
 export interface LogFixtureOptions {
