@@ -37,6 +37,8 @@ export type Row = Record<string, unknown>
 /** A state at an LSN, with its structures held. */
 export class ReadPoint {
   readonly lsn: number
+  /** Time of the record at `lsn`, or of the last one before it that has a time. */
+  readonly timeMs: number
   private readonly state: StoreState
   private readonly structures = new Map<number, Structure>()
   private readonly bounds = new Map<AnyTable, Bound>()
@@ -46,6 +48,7 @@ export class ReadPoint {
       throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
     this.state = state
     this.lsn = lsn
+    this.timeMs = state.catalog.timeMs
     for (const [id, table] of state.tables) if (table.isAt(lsn)) this.structures.set(id, table.at(lsn))
   }
 

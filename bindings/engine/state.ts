@@ -21,6 +21,7 @@ import {
 } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { type TableContext, TableState } from '../table/index.ts'
+import { Replay } from './replay.ts'
 
 export const KIND_EPOCH = 1
 export const KIND_COMMIT = 2
@@ -83,11 +84,13 @@ export class StoreState {
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
   async applyBatch(batch: LogBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
     let lsn = Number(batch.first)
+    const replay = this.observer === undefined ? new Replay(batch.bytes) : undefined
     for (const offset of batch.offsets) {
       const record = decodeRecord(batch.bytes, offset, lsn)
       if (lsn <= folded) {
-        if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom)
-      } else {
+        if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom, replay)
+      } else if (replay === undefined || record.kind !== KIND_COMMIT || !this.replayCommit(lsn, record.commit, replay)) {
+        finishRuns(replay, lsn)
         if (this.observer !== undefined) await this.observer(lsn, record, false)
         const vectors = vectorsOf(record)
         this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
@@ -95,13 +98,30 @@ export class StoreState {
       }
       lsn++
     }
+    finishRuns(replay, lsn)
   }
 
-  private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined): void {
+  private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined, replay: Replay | undefined): void {
     for (const change of commit.changes) {
       const from = inlineFrom?.get(change.tableId) ?? 0
-      if (from > 0 && lsn >= from) this.tables.get(change.tableId)?.applyRows(lsn, change)
+      const table = this.tables.get(change.tableId)
+      if (from === 0 || lsn < from || table === undefined) continue
+      if (replay?.take(table, lsn, rowsOnly(change)) !== true) table.applyRows(lsn, change)
     }
+  }
+
+  /** Fold now, add its rows with those of its neighbours. False, and nothing done: it must be applied by itself. */
+  private replayCommit(lsn: number, commit: CommitRecord, replay: Replay): boolean {
+    if (commit.changes.length !== 1) return false
+    const change = commit.changes[0]!
+    const table = this.tables.get(change.tableId)
+    if (table === undefined || !replay.take(table, lsn, change)) return false
+    try {
+      this.catalog.foldCommit(lsn, commit)
+    } catch (cause) {
+      throw contradiction(lsn, cause)
+    }
+    return true
   }
 
   applyRecord(lsn: number, record: StateRecord, vectors: ReadonlyMap<string, Uint8Array>): void {
@@ -142,6 +162,20 @@ async function restoreTable(context: StateContext, table: CatalogTable, lsn: num
   const refs = table.fragments.flatMap((fragment) => (fragment.vector === undefined ? [] : [fragment.vector]))
   const bitmaps = await Promise.all(refs.map((ref) => context.loadVector(ref)))
   return TableState.restore(context, table, lsn, new Map(refs.map((ref, i) => [ref.digest, bitmaps[i]!])))
+}
+
+function finishRuns(replay: Replay | undefined, lsn: number): void {
+  try {
+    replay?.finish()
+  } catch (cause) {
+    throw contradiction(lsn, cause)
+  }
+}
+
+/** What of an old change still matters: the rows it brought and the rows of the memory layer it hid. */
+function rowsOnly(change: TableChange): TableChange {
+  const { tableId, schemaVersion, inserted, updated, deleted, inline, hideRows } = change
+  return { tableId, schemaVersion, op: 'upsert', inserted, updated, deleted, ...(inline === undefined ? {} : { inline }), ...(hideRows === undefined ? {} : { hideRows }) }
 }
 
 function vectorsOf(record: StateRecord): readonly DeletionVectorRef[] | undefined {

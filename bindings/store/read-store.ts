@@ -167,7 +167,7 @@ export class ReadHandle {
   async snapshot(at?: At): Promise<SnapshotHandle> {
     this.check()
     const point = await this.pointAt(at)
-    return new SnapshotHandle(this.context, point, this.hold(point.lsn, 'reader'), this.o.root.caps.syncRead, new Date(this.o.state.catalog.timeMs))
+    return new SnapshotHandle(this.context, point, this.hold(point.lsn, 'reader'), this.o.root.caps.syncRead, new Date(point.timeMs))
   }
 
   protected hold(lsn: number, owner: string): { release(): void } {

@@ -1,6 +1,6 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
-import { ClosedError, ConflictError, ResourceLimitError, TableExistsError } from '../errors.ts'
+import { ClosedError, ConflictError, FencedError, ResourceLimitError, TableExistsError } from '../errors.ts'
 import {
   Committer,
   deleteKeys,
@@ -16,7 +16,7 @@ import {
   WriteTracker,
 } from '../engine/index.ts'
 import { concat } from '../kernels/index.ts'
-import type { Lsn } from '../log/index.ts'
+import type { Epoch, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
@@ -75,7 +75,10 @@ export class WriteHandle extends ReadHandle {
         events.emit('commit', { lsn: BigInt(lsn) as Lsn, writeId: ulidText(writeId) as WriteId, tables, rows, durationMs })
       },
       schemaChanged: (lsn, tables) => events.emit('schema', { lsn: BigInt(lsn) as Lsn, tables: [...tables] }),
-      failed: (error) => events.emit('poisoned', { cause: error }),
+      failed: (error) => {
+        if (error instanceof FencedError) events.emit('fenced', { held: error.held as Epoch, seen: error.seen as Epoch })
+        else events.emit('poisoned', { cause: error })
+      },
     })
     this.engine = new Engine({
       root,
