@@ -57,7 +57,7 @@ export interface ScanPlan extends ResolvedScan {
   readonly storedRows: number
 }
 
-export const BATCH_ROWS = 65_536
+const BATCH_ROWS = 65_536
 
 const OPTION_NAMES = ['select', 'where', 'orderBy', 'limit', 'at', 'batchRows', 'signal', 'onProgress'] as const
 

@@ -254,7 +254,7 @@ function has(columns: readonly ColumnDef[], column: ColumnDef): boolean {
 }
 
 /** A copy of a bitmap with only its first `count` set bits. */
-export function firstBits(bitmap: Uint8Array, count: number): Uint8Array {
+function firstBits(bitmap: Uint8Array, count: number): Uint8Array {
   const first = new Uint8Array(bitmap.length)
   let left = count
   for (let i = 0; left > 0; i++) {
@@ -268,7 +268,7 @@ export function firstBits(bitmap: Uint8Array, count: number): Uint8Array {
   return first
 }
 
-export interface BatchCursor<B> {
+interface BatchCursor<B> {
   readonly scannedRows: number
   next(): B | undefined | Promise<B | undefined>
 }
