@@ -4,6 +4,7 @@
 // dictionaries are shared. Invariant: values under a null are unspecified, everything else equals a row-by-row copy.
 import { assert } from '../assert.ts'
 import { bitmapBytes, bitmapIn, popcount, popcountRange, sliceBits } from './bitmap.ts'
+import { Output } from './output.ts'
 import { gather, isDense, NULL_INDEX, Picks } from './gather.ts'
 import type { KernelInstance } from './instance.ts'
 import { pieceRows } from './pieces.ts'
@@ -147,23 +148,18 @@ function filterBits(k: KernelInstance, source: Uint8Array, s: Selection): { bits
 }
 
 function filterFixed(k: KernelInstance, values: Uint8Array, width: number, s: Selection): Uint8Array {
-  const result = new Uint8Array(s.count * width)
-  if (width === 0) return result
+  if (width === 0) return new Uint8Array(0)
   return inner(k, () => {
     const step = pieceRows(width)
     const source = k.arena.reserve(Math.min(s.n, step) * width)
-    const target = k.arena.reserve(Math.min(s.n, step) * width + 16)
-    const u8 = k.u8
-    let at = 0
+    const out = new Output(k, s.count * width, Math.min(s.n, step) * width + 16)
+    const { u8 } = k
     for (let first = 0; first < s.n; first += step) {
       const rows = Math.min(step, s.n - first)
       u8.set(values.subarray(first * width, (first + rows) * width), source)
-      const kept = filterInto(k, source, s.bits + (first >>> 3), rows, width, target) * width
-      result.set(u8.subarray(target, target + kept), at)
-      at += kept
+      out.wrote(filterInto(k, source, s.bits + (first >>> 3), rows, width, out.at) * width)
     }
-    assert(at === result.length, 'the stated count is the number of set bits', { stated: s.count, set: at / width })
-    return result
+    return out.finish()
   })
 }
 

@@ -6,6 +6,7 @@ import { assert } from '../assert.ts'
 import { OffsetOverflowError } from '../errors.ts'
 import { bitmapBytes } from './bitmap.ts'
 import type { KernelInstance } from './instance.ts'
+import { Output } from './output.ts'
 import { childOf, makeVec, offsetsOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
@@ -118,22 +119,22 @@ function gatherBits(k: KernelInstance, source: Uint8Array | undefined, rows: num
 /** Rows of `width` bytes; missing rows are zero. */
 function gatherFixed(k: KernelInstance, values: Uint8Array, rows: number, width: number, picks: Picks): Uint8Array {
   const n = picks.count
-  const out = new Uint8Array(n * width)
-  if (width === 0 || n === 0) return out
+  if (width === 0 || n === 0) return new Uint8Array(n * width)
   if (!dense(rows, rows * width, picks)) {
+    const out = new Uint8Array(n * width)
     gatherLoop(values, width, picks.rows(k), out)
     return out
   }
   const src = k.copyIn(values.subarray(0, rows * width))
   const idx = picks.at(k)
   const step = Math.max(64, Math.floor(OUTPUT_BYTES / width))
-  const target = k.arena.reserve(Math.min(n, step) * width)
+  const out = new Output(k, n * width, Math.min(n, step) * width)
   for (let first = 0; first < n; first += step) {
     const count = Math.min(step, n - first)
-    takeInto(k, src, idx + first * 4, count, width, target, picks.missing)
-    out.set(k.u8.subarray(target, target + count * width), first * width)
+    takeInto(k, src, idx + first * 4, count, width, out.at, picks.missing)
+    out.wrote(count * width)
   }
-  return out
+  return out.finish()
 }
 
 function takeInto(k: KernelInstance, src: number, idx: number, n: number, width: number, out: number, missing: number): void {
@@ -223,25 +224,33 @@ function gatherVar(k: KernelInstance, v: Vec, picks: Picks): { offsets: Int32Arr
   const inKernel = dense(v.length, bytes, picks)
   const spans = gatherSpans(k, v, picks, inKernel)
   const { offsets } = spans
-  const values = new Uint8Array(offsets[n]!)
   if (spans.kernel === undefined) {
+    const values = new Uint8Array(offsets[n]!)
     copySpans(v.values, spans.starts, offsets, values)
     return { offsets, values }
   }
   const data = k.copyIn(v.values.subarray(base, base + bytes)) - base
+  const longest = longestPiece(offsets, n)
+  const out = new Output(k, offsets[n]!, longest + 16)
   // Output in pieces: whole rows, at least one.
   for (let first = 0; first < n;) {
     const end = pieceEnd(offsets, first, n)
     const begin = offsets[first]!
-    const size = offsets[end]! - begin
-    const mark = k.arena.mark()
-    const out = k.arena.reserve(size + 16)
-    k.exports.var_gather(spans.kernel.starts + first * 4, spans.kernel.offsets + first * 4, end - first, data, out - begin, picks.ordered ? 1 : 0)
-    values.set(k.u8.subarray(out, out + size), begin)
-    k.arena.rewind(mark)
+    k.exports.var_gather(spans.kernel.starts + first * 4, spans.kernel.offsets + first * 4, end - first, data, out.at - begin, picks.ordered ? 1 : 0)
+    out.wrote(offsets[end]! - begin)
     first = end
   }
-  return { offsets, values }
+  return { offsets, values: out.finish() }
+}
+
+function longestPiece(offsets: Int32Array, n: number): number {
+  let longest = 0
+  for (let first = 0; first < n;) {
+    const end = pieceEnd(offsets, first, n)
+    longest = Math.max(longest, offsets[end]! - offsets[first]!)
+    first = end
+  }
+  return longest
 }
 
 /** The last row boundary that keeps the piece from `first` within OUTPUT_BYTES, at least one row on. */
