@@ -278,6 +278,9 @@ export class WriteHandle extends ReadHandle {
   protected override async shut(): Promise<void> {
     try {
       await this.committer.drained().catch(() => undefined)
+      if (this.committer.failure === undefined) {
+        await this.upkeep.settle().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.settleFailed', cause }))
+      }
       await this.upkeep.stop()
       await this.committer.drained().catch(() => undefined)
     } finally {

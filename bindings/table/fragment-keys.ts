@@ -54,6 +54,11 @@ export class FragmentKeys {
     return this.#bounds.mayHold(key)
   }
 
+  /** True: certainly not here, by the index in memory. False says nothing. */
+  lacks(low: number, high: number): boolean {
+    return this.#index !== undefined && !this.#index.mayHold(low, high)
+  }
+
   lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
     if (this.#index !== undefined) {
       const found = this.#find(this.#index, low, high, key, undefined)

@@ -135,6 +135,11 @@ export class FragmentReader {
     return this.#keys.mayHold(key)
   }
 
+  /** True: the key of this hash is certainly not here, by the index in memory. False says nothing. No I/O. */
+  lacks(low: number, high: number): boolean {
+    return this.#keys.lacks(low, high)
+  }
+
   /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
   lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
     return this.#keys.lookup(low, high, key)

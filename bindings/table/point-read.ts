@@ -7,6 +7,8 @@ import { xxh3 } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
+const FILTER_FIRST_MIN = 4
+
 /** A live row: in the memory layer (`fragment` undefined, `row` = row number), or in a fragment. */
 export interface Place {
   readonly fragment: LiveFragment | undefined
@@ -23,13 +25,16 @@ export function findKey(structure: Structure, lsn: number, key: Uint8Array): Pla
 }
 
 function findInFragments(fragments: readonly LiveFragment[], from: number, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
-  let hash: { lo: number; hi: number } | undefined
+  // Among many fragments their filters say no sooner than the bounds do, which must be compared by type.
+  let hash = from >= FILTER_FIRST_MIN ? xxh3(key) : undefined
   for (let i = from; i >= 0; i--) {
     const fragment = fragments[i]!
+    if (hash !== undefined && fragment.reader.lacks(hash.lo, hash.hi)) continue
     if (!fragment.reader.mayHold(key)) continue
     hash ??= xxh3(key)
     const row = fragment.reader.lookup(hash.lo, hash.hi, key)
-    if (typeof row !== 'number') return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key)))
+    if (typeof row !== 'number')
+      return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key)))
     if (isLive(fragment, row, lsn)) return { fragment, row }
   }
   return undefined
@@ -60,7 +65,12 @@ export interface RowVecs {
   readonly row: number
 }
 
-export function readPlace(structure: Structure, place: Place, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs | Promise<RowVecs> {
+export function readPlace(
+  structure: Structure,
+  place: Place,
+  columns: readonly ColumnDef[],
+  missing: (column: ColumnDef, rows: number) => Vec,
+): RowVecs | Promise<RowVecs> {
   const { fragment, row } = place
   if (fragment === undefined) return readLayer(structure, row, columns, missing)
   const { batchRows } = fragment.ref
