@@ -28,6 +28,12 @@ export function low_mask(n: u32): u64 {
   return (<u64>1 << n) - 1
 }
 
+/** Whether a row is valid; no bitmap = every row. */
+@inline
+export function valid(validity: usize, row: u32): bool {
+  return !validity || ((<u32>load<u8>(validity + (row >> 3)) >> (row & 7)) & 1) != 0
+}
+
 /** 64 bits from any bit position; reads up to 9 bytes. */
 @inline
 function bits64(p: usize, bit: u32): u64 {

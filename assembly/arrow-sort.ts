@@ -3,17 +3,13 @@
 // Every key becomes a column of u64 whose unsigned order is the key's order (sort_keys_*): integers biased, floats by IEEE total order with -0 = +0
 // and NaN above all numbers in both directions, bytes by their first eight, dictionary codes by rank. A stable pass over any permutation sorts by one
 // such column (LSD radix, digits of 8 bits, those that do not vary skipped), so several keys are passes from the last to the first.
+import { valid } from './arrow-bits'
 import { code_at } from './arrow-concat'
-import { bytes_compare, prefix64 } from './bytes'
+import { compare_rows, compare_tied, prefix64 } from './bytes'
 import { SCRATCH } from './memory'
 
 const ALL: u64 = ~(<u64>0)
 const SIGN: u64 = <u64>1 << 63
-
-@inline
-function valid(validity: usize, row: u32): bool {
-  return !validity || ((<u32>load<u8>(validity + (row >> 3)) >> (row & 7)) & 1) != 0
-}
 
 @inline
 function ints<T>(p: usize, stride: u32, n: u32, bias: u64, flip: u64, out: usize): void {
@@ -151,29 +147,6 @@ export function sort_pass(keys: usize, validity: usize, perm: usize, n: u32, out
   return m
 }
 
-@inline
-function compareRows(offsets: usize, data: usize, a: u32, b: u32): i32 {
-  const pa = offsets + (<usize>a << 2)
-  const pb = offsets + (<usize>b << 2)
-  const fa = load<u32>(pa)
-  const fb = load<u32>(pb)
-  return bytes_compare(data + fa, load<u32>(pa, 4) - fa, data + fb, load<u32>(pb, 4) - fb)
-}
-
-/** The same for rows whose first eight bytes, zero-padded, are equal. */
-@inline
-function compareTied(offsets: usize, data: usize, a: u32, b: u32): i32 {
-  const pa = offsets + (<usize>a << 2)
-  const pb = offsets + (<usize>b << 2)
-  const fa = load<u32>(pa)
-  const fb = load<u32>(pb)
-  const an = load<u32>(pa, 4) - fa
-  const bn = load<u32>(pb, 4) - fb
-  // A row of less than eight bytes equals the other's prefix but for zeros at the end: the shorter one comes first.
-  if (min<u32>(an, bn) < 8) return <i32>(an > bn) - <i32>(an < bn)
-  return bytes_compare(data + fa + 8, an - 8, data + fb + 8, bn - 8)
-}
-
 /** Stable merge sort of idx[0..n), rows with one prefix, by whole byte strings; tmp is as large; sign -1 = descending. */
 function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, sign: i32): void {
   for (let first: u32 = 0; first < n; first += 8) {
@@ -183,7 +156,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       let j = i
       while (j > first) {
         const other = load<u32>(idx + (<usize>(j - 1) << 2))
-        if (compareTied(offsets, data, other, row) * sign <= 0) break
+        if (compare_tied(offsets, data, other, row) * sign <= 0) break
         store<u32>(idx + (<usize>j << 2), other)
         j--
       }
@@ -202,7 +175,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       while (a < mid && b < stop) {
         const ra = load<u32>(from + (<usize>a << 2))
         const rb = load<u32>(from + (<usize>b << 2))
-        if (compareTied(offsets, data, ra, rb) * sign <= 0) {
+        if (compare_tied(offsets, data, ra, rb) * sign <= 0) {
           store<u32>(at, ra)
           a++
         } else {
@@ -240,7 +213,7 @@ export function sort_ranks(offsets: usize, data: usize, idx: usize, n: u32, rank
   let rank: u32 = 0
   for (let i: u32 = 0; i < n; i++) {
     const row = load<u32>(idx + (<usize>i << 2))
-    if (i && compareRows(offsets, data, load<u32>(idx + (<usize>(i - 1) << 2)), row)) rank++
+    if (i && compare_rows(offsets, data, load<u32>(idx + (<usize>(i - 1) << 2)), row)) rank++
     store<u32>(ranks + (<usize>row << 2), rank)
   }
 }
@@ -266,7 +239,7 @@ export function adjacent_bytes(offsets: usize, data: usize, validity: usize, n: 
     if (load<u8>(signs + i)) continue
     const a = valid(validity, i - 1)
     const b = valid(validity, i)
-    store<i8>(signs + i, <i8>(a && b ? compareRows(offsets, data, i - 1, i) : <i32>b - <i32>a))
+    store<i8>(signs + i, <i8>(a && b ? compare_rows(offsets, data, i - 1, i) : <i32>b - <i32>a))
   }
 }
 
@@ -286,117 +259,6 @@ export function first_descent(signs: usize, n: u32, strict: usize): u32 {
 /** out[i] = first + i. */
 export function row_numbers(out: usize, first: u32, n: u32): void {
   for (let i: u32 = 0; i < n; i++) store<u32>(out + (<usize>i << 2), first + i)
-}
-
-/** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
-export function keys_descent(keys: usize, n: u32): u32 {
-  if (!n) return 0
-  let before = load<u64>(keys)
-  for (let i: u32 = 1; i < n; i++) {
-    const key = load<u64>(keys + (<usize>i << 3))
-    if (key < before) return i
-    before = key
-  }
-  return n
-}
-
-/** The same for rows of a var column with their prefixes. `first` = the row that counts as 0. */
-export function bytes_descent(offsets: usize, data: usize, prefixes: usize, first: u32, n: u32): u32 {
-  if (!n) return 0
-  let before = load<u64>(prefixes + (<usize>first << 3))
-  for (let i: u32 = 1; i < n; i++) {
-    const prefix = load<u64>(prefixes + (<usize>(first + i) << 3))
-    if (prefix < before || (prefix == before && compareTied(offsets, data, first + i - 1, first + i) > 0)) return i
-    before = prefix
-  }
-  return n
-}
-
-/** Merges until one side is used up, then copies the other. No branch depends on the keys. */
-function mergeOne(ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd: usize, ok: usize, oi: usize): void {
-  while (ak < aEnd && bk < bEnd) {
-    const a = load<u64>(ak)
-    const b = load<u64>(bk)
-    const second = <usize>(b < a)
-    const first = second ^ 1
-    store<u64>(ok, select<u64>(b, a, <bool>second))
-    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>second)))
-    ok += 8
-    oi += 4
-    ak += first << 3
-    ai += first << 2
-    bk += second << 3
-    bi += second << 2
-  }
-  const rest = aEnd - ak
-  memory.copy(ok, ak, rest)
-  memory.copy(oi, ai, rest >> 1)
-  memory.copy(ok + rest, bk, bEnd - bk)
-  memory.copy(oi + (rest >> 1), bi, (bEnd - bk) >> 1)
-}
-
-/**
- * Merges (keys, rows) a and b, a first on ties. A step waits for the one before it, so the output is cut in two halves (where the halves begin in a and b
- * is found by bisection) that are merged in lockstep.
- */
-export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, bn: u32, ok: usize, oi: usize): void {
-  const aEnd = ak + (<usize>an << 3)
-  const bEnd = bk + (<usize>bn << 3)
-  if (!an || !bn || load<u64>(aEnd - 8) <= load<u64>(bk)) {
-    // Runs that do not overlap are the common case of a compaction.
-    memory.copy(ok, ak, <usize>an << 3)
-    memory.copy(oi, ai, <usize>an << 2)
-    memory.copy(ok + (<usize>an << 3), bk, <usize>bn << 3)
-    memory.copy(oi + (<usize>an << 2), bi, <usize>bn << 2)
-    return
-  }
-  const half = (an + bn) >> 1
-  // The least i such that the first half is a[0..i) and b[0..half - i).
-  let low: u32 = half > bn ? half - bn : 0
-  let high = min<u32>(an, half)
-  while (low < high) {
-    const mid = (low + high) >> 1
-    if (load<u64>(bk + (<usize>(half - mid - 1) << 3)) < load<u64>(ak + (<usize>mid << 3))) high = mid
-    else low = mid + 1
-  }
-  const i = <usize>low
-  const j = <usize>(half - low)
-  const aMid = ak + (i << 3)
-  const bMid = bk + (j << 3)
-  let a2 = aMid
-  let a2i = ai + (i << 2)
-  let b2 = bMid
-  let b2i = bi + (j << 2)
-  let o2 = ok + (<usize>half << 3)
-  let o2i = oi + (<usize>half << 2)
-  while (ak < aMid && bk < bMid && a2 < aEnd && b2 < bEnd) {
-    const x = load<u64>(ak)
-    const y = load<u64>(bk)
-    const x2 = load<u64>(a2)
-    const y2 = load<u64>(b2)
-    const s = <usize>(y < x)
-    const s2 = <usize>(y2 < x2)
-    store<u64>(ok, select<u64>(y, x, <bool>s))
-    store<u64>(o2, select<u64>(y2, x2, <bool>s2))
-    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>s)))
-    store<u32>(o2i, load<u32>(select<usize>(b2i, a2i, <bool>s2)))
-    const f = s ^ 1
-    const f2 = s2 ^ 1
-    ok += 8
-    oi += 4
-    o2 += 8
-    o2i += 4
-    ak += f << 3
-    ai += f << 2
-    bk += s << 3
-    bi += s << 2
-    a2 += f2 << 3
-    a2i += f2 << 2
-    b2 += s2 << 3
-    b2i += s2 << 2
-  }
-  mergeOne(ak, ai, aMid, bk, bi, bMid, ok, oi)
-  mergeOne(a2, a2i, aEnd, b2, b2i, bEnd, o2, o2i)
 }
 
 /** Keeps the least `count` keys of the valid rows in a heap (greatest at the root, where it is left). Returns the number of valid rows. */
@@ -443,96 +305,4 @@ export function rows_up_to(keys: usize, validity: usize, n: u32, limit: usize, o
     count += <u32>(load<u64>(keys + (<usize>row << 3)) <= most && valid(validity, row))
   }
   return count
-}
-
-/** Merges rows a and b of a var column by bytes, a first on ties; prefixes as made by sort_keys_bytes, addressed by row. */
-export function merge_bytes(offsets: usize, data: usize, prefixes: usize, ai: usize, an: u32, bi: usize, bn: u32, oi: usize): void {
-  const aEnd = ai + (<usize>an << 2)
-  const bEnd = bi + (<usize>bn << 2)
-  if (an && bn) {
-    let a = load<u32>(ai)
-    let b = load<u32>(bi)
-    let pa = load<u64>(prefixes + (<usize>a << 3))
-    let pb = load<u64>(prefixes + (<usize>b << 3))
-    while (true) {
-      if (pb < pa || (pb == pa && compareTied(offsets, data, a, b) > 0)) {
-        store<u32>(oi, b)
-        oi += 4
-        bi += 4
-        if (bi == bEnd) break
-        b = load<u32>(bi)
-        pb = load<u64>(prefixes + (<usize>b << 3))
-      } else {
-        store<u32>(oi, a)
-        oi += 4
-        ai += 4
-        if (ai == aEnd) break
-        a = load<u32>(ai)
-        pa = load<u64>(prefixes + (<usize>a << 3))
-      }
-    }
-  }
-  memory.copy(oi, ai, aEnd - ai)
-  memory.copy(oi + (aEnd - ai), bi, bEnd - bi)
-}
-
-// Composite keys as byte strings whose unsigned order is the order of the keys: per key 0 + bytes, or 1 for null. Fixed keys are their u64, big-endian;
-// byte strings double each 0 as 0 255 and end with 0 0, so that a shorter string comes before its extensions whatever follows.
-
-/** lengths[i] += the encoded length of row i. */
-export function encode_measure(offsets: usize, data: usize, validity: usize, n: u32, lengths: usize): void {
-  for (let i: u32 = 0; i < n; i++) {
-    let size: u32 = 1
-    if (valid(validity, i)) {
-      if (offsets) {
-        let p = data + load<u32>(offsets + (<usize>i << 2))
-        const end = data + load<u32>(offsets + (<usize>i << 2), 4)
-        size += 2 + <u32>(end - p)
-        for (; p < end; p++) size += <u32>(load<u8>(p) == 0)
-      } else {
-        size += 8
-      }
-    }
-    const at = lengths + (<usize>i << 2)
-    store<u32>(at, load<u32>(at) + size)
-  }
-}
-
-/** Writes u64 keys at base + cursors[i] and moves the cursors on. */
-export function encode_keys(keys: usize, validity: usize, n: u32, cursors: usize, base: usize): void {
-  for (let i: u32 = 0; i < n; i++) {
-    const cursor = cursors + (<usize>i << 2)
-    const at = load<u32>(cursor)
-    const p = base + at
-    if (valid(validity, i)) {
-      store<u8>(p, 0)
-      store<u64>(p, bswap<u64>(load<u64>(keys + (<usize>i << 3))), 1)
-      store<u32>(cursor, at + 9)
-    } else {
-      store<u8>(p, 1)
-      store<u32>(cursor, at + 1)
-    }
-  }
-}
-
-export function encode_bytes(offsets: usize, data: usize, validity: usize, n: u32, cursors: usize, base: usize): void {
-  for (let i: u32 = 0; i < n; i++) {
-    const cursor = cursors + (<usize>i << 2)
-    let to = base + load<u32>(cursor)
-    if (valid(validity, i)) {
-      store<u8>(to++, 0)
-      let p = data + load<u32>(offsets + (<usize>i << 2))
-      const end = data + load<u32>(offsets + (<usize>i << 2), 4)
-      for (; p < end; p++) {
-        const byte = load<u8>(p)
-        store<u8>(to++, byte)
-        if (!byte) store<u8>(to++, 255)
-      }
-      store<u16>(to, 0)
-      to += 2
-    } else {
-      store<u8>(to++, 1)
-    }
-    store<u32>(cursor, to - base)
-  }
 }

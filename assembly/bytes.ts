@@ -42,3 +42,27 @@ export function bytes_equal(a: usize, b: usize, n: u32): bool {
   }
   return !n || (load<u64>(a) ^ load<u64>(b)) << ((8 - <u64>n) << 3) == 0
 }
+
+/** Rows a and b of a var column. */
+@inline
+export function compare_rows(offsets: usize, data: usize, a: u32, b: u32): i32 {
+  const pa = offsets + (<usize>a << 2)
+  const pb = offsets + (<usize>b << 2)
+  const fa = load<u32>(pa)
+  const fb = load<u32>(pb)
+  return bytes_compare(data + fa, load<u32>(pa, 4) - fa, data + fb, load<u32>(pb, 4) - fb)
+}
+
+/** The same for rows whose first eight bytes, zero-padded, are equal. */
+@inline
+export function compare_tied(offsets: usize, data: usize, a: u32, b: u32): i32 {
+  const pa = offsets + (<usize>a << 2)
+  const pb = offsets + (<usize>b << 2)
+  const fa = load<u32>(pa)
+  const fb = load<u32>(pb)
+  const an = load<u32>(pa, 4) - fa
+  const bn = load<u32>(pb, 4) - fb
+  // A row of less than eight bytes equals the other's prefix but for zeros at the end: the shorter one comes first.
+  if (min<u32>(an, bn) < 8) return <i32>(an > bn) - <i32>(an < bn)
+  return bytes_compare(data + fa + 8, an - 8, data + fb + 8, bn - 8)
+}

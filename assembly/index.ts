@@ -31,7 +31,8 @@ export { rebase_offsets, int_convert, codes_remap, codes_to_indices, dict_intern
 export { range_8, range_16, range_32, range_64, range_128, in_sorted, compare_bytes, in_sorted_bytes, codes_to_bits } from './predicate'
 export {
   sort_keys_fixed, sort_keys_bytes, sort_keys_codes, sort_pass, sort_ties, sort_ranks, adjacent_keys, adjacent_bytes, first_descent,
-  row_numbers, keys_descent, bytes_descent, merge_keys, merge_bytes, least_keys, rows_up_to, encode_measure, encode_keys, encode_bytes,
+  row_numbers, least_keys, rows_up_to,
 } from './arrow-sort'
+export { keys_descent, bytes_descent, merge_keys, merge_bytes, encode_measure, encode_keys, encode_bytes } from './arrow-merge'
 export { inline_measure, inline_decode } from './inline-decode'
 export { sum_ints, sum_floats, min_max, min_max_bytes, codes_used } from './aggregate'

@@ -12,6 +12,8 @@ import { childOf, dictionaryOf, emptyVec, makeVec, offsetsOf } from './vec-build
 import type { Layout, Vec } from './vec.ts'
 
 const INT32_MAX = 0x7fffffff
+/** Below this the loop costs less than the copies. */
+const KERNEL_ROWS_MIN = 1024
 
 /**
  * All rows of `vs`, in order. Layouts must be alike but for dictionary encoding.
@@ -140,12 +142,22 @@ function concatOffsets(vs: readonly Vec[], n: number): Int32Array<ArrayBuffer> {
     const from = offsetsOf(v)
     const delta = base - from[0]!
     if (delta === 0) out.set(from.subarray(0, v.length), at)
-    else for (let i = 0; i < v.length; i++) out[at + i] = from[i]! + delta
+    else if (v.length < KERNEL_ROWS_MIN) for (let i = 0; i < v.length; i++) out[at + i] = from[i]! + delta
+    else rebase(from.subarray(0, v.length), delta, out, at)
     at += v.length
     base = from[v.length]! + delta
   }
   out[n] = base
   return out
+}
+
+function rebase(from: Int32Array, delta: number, out: Int32Array, at: number): void {
+  scratch((k) => {
+    const p = k.arena.reserve(from.length * 4)
+    k.i32.set(from, p >>> 2)
+    k.exports.rebase_offsets(p, from.length, delta, p)
+    out.set(k.i32.subarray(p >>> 2, (p >>> 2) + from.length), at)
+  })
 }
 
 function concatDicts(vs: readonly Vec[], n: number, base: { validity: Uint8Array | undefined; nullCount: number }): Vec {

@@ -65,10 +65,11 @@ export interface ColumnExports {
   adjacent_bytes(offsets: number, data: number, validity: number, n: number, signs: number): void
   first_descent(signs: number, n: number, strict: number): number
   row_numbers(out: number, first: number, n: number): void
-  keys_descent(keys: number, n: number): number
-  bytes_descent(offsets: number, data: number, prefixes: number, first: number, n: number): number
   least_keys(keys: number, validity: number, n: number, count: number, heap: number): number
   rows_up_to(keys: number, validity: number, n: number, limit: number, out: number): number
+  // arrow-merge.ts
+  keys_descent(keys: number, n: number): number
+  bytes_descent(offsets: number, data: number, prefixes: number, first: number, n: number): number
   merge_keys(ak: number, ai: number, an: number, bk: number, bi: number, bn: number, ok: number, oi: number): void
   merge_bytes(offsets: number, data: number, prefixes: number, ai: number, an: number, bi: number, bn: number, oi: number): void
   encode_measure(offsets: number, data: number, validity: number, n: number, lengths: number): void

@@ -206,6 +206,13 @@ describe('concat and slice', () => {
     )
   })
 
+  it('puts long var and list columns together', () => {
+    for (const layout of [{ kind: 'var' }, { kind: 'list', item: { kind: 'var' } }] as const) {
+      const parts = [1500, 3, 1027].map((n, i) => rowsFor(layout, n, 0.1, randomOf(i)))
+      expect(rowsOf(checkVec(concat(parts.map((rows, i) => vecOf(layout, rows, i)))))).toEqual(parts.flat())
+    }
+  })
+
   it('slices at any row, and what was sliced can be filtered, taken and put together', () => {
     fc.assert(
       fc.property(samples(), fc.nat(), fc.nat(), fc.integer(), ({ rows, vec }, a, b, seed) => {

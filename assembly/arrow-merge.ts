@@ -1,0 +1,209 @@
+// arrow-merge.ts: merging sorted runs, and composite keys as byte strings so that they merge like any other.
+//
+// Keys are the u64 columns of arrow-sort.ts, rows are u32 indices; a run is (keys, rows, count). Stable: a before b on ties. The caller has put nulls
+// aside or encoded them, and has asked the *_descent kernels whether the runs ascend.
+import { valid } from './arrow-bits'
+import { compare_tied } from './bytes'
+
+/** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
+export function keys_descent(keys: usize, n: u32): u32 {
+  if (!n) return 0
+  let before = load<u64>(keys)
+  for (let i: u32 = 1; i < n; i++) {
+    const key = load<u64>(keys + (<usize>i << 3))
+    if (key < before) return i
+    before = key
+  }
+  return n
+}
+
+/** The same for rows of a var column with their prefixes. `first` = the row that counts as 0. */
+export function bytes_descent(offsets: usize, data: usize, prefixes: usize, first: u32, n: u32): u32 {
+  if (!n) return 0
+  let before = load<u64>(prefixes + (<usize>first << 3))
+  for (let i: u32 = 1; i < n; i++) {
+    const prefix = load<u64>(prefixes + (<usize>(first + i) << 3))
+    if (prefix < before || (prefix == before && compare_tied(offsets, data, first + i - 1, first + i) > 0)) return i
+    before = prefix
+  }
+  return n
+}
+
+/** Merges until one side is used up, then copies the other. No branch depends on the keys. */
+function mergeOne(ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd: usize, ok: usize, oi: usize): void {
+  while (ak < aEnd && bk < bEnd) {
+    const a = load<u64>(ak)
+    const b = load<u64>(bk)
+    const second = <usize>(b < a)
+    const first = second ^ 1
+    store<u64>(ok, select<u64>(b, a, <bool>second))
+    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>second)))
+    ok += 8
+    oi += 4
+    ak += first << 3
+    ai += first << 2
+    bk += second << 3
+    bi += second << 2
+  }
+  const rest = aEnd - ak
+  memory.copy(ok, ak, rest)
+  memory.copy(oi, ai, rest >> 1)
+  memory.copy(ok + rest, bk, bEnd - bk)
+  memory.copy(oi + (rest >> 1), bi, (bEnd - bk) >> 1)
+}
+
+/**
+ * Merges (keys, rows) a and b, a first on ties. A step waits for the one before it, so the output is cut in two halves (where the halves begin in a and b
+ * is found by bisection) that are merged in lockstep.
+ */
+export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, bn: u32, ok: usize, oi: usize): void {
+  const aEnd = ak + (<usize>an << 3)
+  const bEnd = bk + (<usize>bn << 3)
+  if (!an || !bn || load<u64>(aEnd - 8) <= load<u64>(bk)) {
+    // Runs that do not overlap are the common case of a compaction.
+    memory.copy(ok, ak, <usize>an << 3)
+    memory.copy(oi, ai, <usize>an << 2)
+    memory.copy(ok + (<usize>an << 3), bk, <usize>bn << 3)
+    memory.copy(oi + (<usize>an << 2), bi, <usize>bn << 2)
+    return
+  }
+  const half = (an + bn) >> 1
+  // The least i such that the first half is a[0..i) and b[0..half - i).
+  let low: u32 = half > bn ? half - bn : 0
+  let high = min<u32>(an, half)
+  while (low < high) {
+    const mid = (low + high) >> 1
+    if (load<u64>(bk + (<usize>(half - mid - 1) << 3)) < load<u64>(ak + (<usize>mid << 3))) high = mid
+    else low = mid + 1
+  }
+  const i = <usize>low
+  const j = <usize>(half - low)
+  const aMid = ak + (i << 3)
+  const bMid = bk + (j << 3)
+  let a2 = aMid
+  let a2i = ai + (i << 2)
+  let b2 = bMid
+  let b2i = bi + (j << 2)
+  let o2 = ok + (<usize>half << 3)
+  let o2i = oi + (<usize>half << 2)
+  while (ak < aMid && bk < bMid && a2 < aEnd && b2 < bEnd) {
+    const x = load<u64>(ak)
+    const y = load<u64>(bk)
+    const x2 = load<u64>(a2)
+    const y2 = load<u64>(b2)
+    const s = <usize>(y < x)
+    const s2 = <usize>(y2 < x2)
+    store<u64>(ok, select<u64>(y, x, <bool>s))
+    store<u64>(o2, select<u64>(y2, x2, <bool>s2))
+    store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>s)))
+    store<u32>(o2i, load<u32>(select<usize>(b2i, a2i, <bool>s2)))
+    const f = s ^ 1
+    const f2 = s2 ^ 1
+    ok += 8
+    oi += 4
+    o2 += 8
+    o2i += 4
+    ak += f << 3
+    ai += f << 2
+    bk += s << 3
+    bi += s << 2
+    a2 += f2 << 3
+    a2i += f2 << 2
+    b2 += s2 << 3
+    b2i += s2 << 2
+  }
+  mergeOne(ak, ai, aMid, bk, bi, bMid, ok, oi)
+  mergeOne(a2, a2i, aEnd, b2, b2i, bEnd, o2, o2i)
+}
+
+/** Merges rows a and b of a var column by bytes, a first on ties; prefixes as made by sort_keys_bytes, addressed by row. */
+export function merge_bytes(offsets: usize, data: usize, prefixes: usize, ai: usize, an: u32, bi: usize, bn: u32, oi: usize): void {
+  const aEnd = ai + (<usize>an << 2)
+  const bEnd = bi + (<usize>bn << 2)
+  if (an && bn) {
+    let a = load<u32>(ai)
+    let b = load<u32>(bi)
+    let pa = load<u64>(prefixes + (<usize>a << 3))
+    let pb = load<u64>(prefixes + (<usize>b << 3))
+    while (true) {
+      if (pb < pa || (pb == pa && compare_tied(offsets, data, a, b) > 0)) {
+        store<u32>(oi, b)
+        oi += 4
+        bi += 4
+        if (bi == bEnd) break
+        b = load<u32>(bi)
+        pb = load<u64>(prefixes + (<usize>b << 3))
+      } else {
+        store<u32>(oi, a)
+        oi += 4
+        ai += 4
+        if (ai == aEnd) break
+        a = load<u32>(ai)
+        pa = load<u64>(prefixes + (<usize>a << 3))
+      }
+    }
+  }
+  memory.copy(oi, ai, aEnd - ai)
+  memory.copy(oi + (aEnd - ai), bi, bEnd - bi)
+}
+
+// Composite keys as byte strings whose unsigned order is the order of the keys: per key 0 + bytes, or 1 for null. Fixed keys are their u64, big-endian;
+// byte strings double each 0 as 0 255 and end with 0 0, so that a shorter string comes before its extensions whatever follows.
+
+/** lengths[i] += the encoded length of row i. */
+export function encode_measure(offsets: usize, data: usize, validity: usize, n: u32, lengths: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    let size: u32 = 1
+    if (valid(validity, i)) {
+      if (offsets) {
+        let p = data + load<u32>(offsets + (<usize>i << 2))
+        const end = data + load<u32>(offsets + (<usize>i << 2), 4)
+        size += 2 + <u32>(end - p)
+        for (; p < end; p++) size += <u32>(load<u8>(p) == 0)
+      } else {
+        size += 8
+      }
+    }
+    const at = lengths + (<usize>i << 2)
+    store<u32>(at, load<u32>(at) + size)
+  }
+}
+
+/** Writes u64 keys at base + cursors[i] and moves the cursors on. */
+export function encode_keys(keys: usize, validity: usize, n: u32, cursors: usize, base: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const cursor = cursors + (<usize>i << 2)
+    const at = load<u32>(cursor)
+    const p = base + at
+    if (valid(validity, i)) {
+      store<u8>(p, 0)
+      store<u64>(p, bswap<u64>(load<u64>(keys + (<usize>i << 3))), 1)
+      store<u32>(cursor, at + 9)
+    } else {
+      store<u8>(p, 1)
+      store<u32>(cursor, at + 1)
+    }
+  }
+}
+
+export function encode_bytes(offsets: usize, data: usize, validity: usize, n: u32, cursors: usize, base: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const cursor = cursors + (<usize>i << 2)
+    let to = base + load<u32>(cursor)
+    if (valid(validity, i)) {
+      store<u8>(to++, 0)
+      let p = data + load<u32>(offsets + (<usize>i << 2))
+      const end = data + load<u32>(offsets + (<usize>i << 2), 4)
+      for (; p < end; p++) {
+        const byte = load<u8>(p)
+        store<u8>(to++, byte)
+        if (!byte) store<u8>(to++, 255)
+      }
+      store<u16>(to, 0)
+      to += 2
+    } else {
+      store<u8>(to++, 1)
+    }
+    store<u32>(cursor, to - base)
+  }
+}
