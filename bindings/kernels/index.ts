@@ -10,25 +10,11 @@ export { chainDigest, chainInPlace, Sha256, sha256, sha256Many } from './sha256.
 export { encodeFrame, resyncBytes, resyncInPlace, scanBytes, scanInPlace, sealFrame, WAL_STOP, walStopName } from './wal.ts'
 export type { FrameFields, WalBytesScan, WalScan, WalScanInput, WalStop } from './wal.ts'
 export type { Layout, ValueKind, Vec } from './vec.ts'
-export {
-  bitAt,
-  bitmapAll,
-  bitmapAnd,
-  bitmapAndNot,
-  bitmapBytes,
-  bitmapNone,
-  bitmapNot,
-  bitmapOr,
-  bitmapToIndices,
-  popcount,
-  popcountRange,
-  sliceBits,
-} from './bitmap.ts'
+export { bitmapAll, bitmapAnd, bitmapAndNot, bitmapBytes, bitmapNone, bitmapNot, bitmapOr, bitmapToIndices, popcount } from './bitmap.ts'
 export { filter, filterMany, slice, take, takeMany } from './columns.ts'
 export { concat, concatMany } from './concat.ts'
 export { codeWidth, decodeDictionary, encodeDictionary, unifyDictionaries, widen } from './dictionary.ts'
 export type { UnifiedDictionary } from './dictionary.ts'
-export { NULL_INDEX } from './gather.ts'
 export { emptyVec, makeVec, nullVec } from './vec-build.ts'
 export type { VecParts } from './vec-build.ts'
 export { convertInts } from './dictionary.ts'
