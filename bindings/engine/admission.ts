@@ -5,7 +5,17 @@
 
 import { DuplicateKeyError } from '../errors.ts'
 import type { FragmentHides } from '../format/index.ts'
-import { findKey, findKeySync, formatKey, keyObjectFromBytes, type LiveFragment, type Place, type RowKeys, type TableState, type TableView } from '../table/index.ts'
+import {
+  findKey,
+  findKeySync,
+  formatKey,
+  keyObjectFromBytes,
+  type LiveFragment,
+  type Place,
+  type RowKeys,
+  type TableState,
+  type TableView,
+} from '../table/index.ts'
 import { RowSet } from './row-set.ts'
 
 /** The LSN that sees everything queued. */

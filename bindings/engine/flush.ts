@@ -7,7 +7,8 @@
 
 import { deletionVectorName, encodeRowBitmap, type FragmentHides as HideList, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
 import type { DeletionVectorRef } from '../format/index.ts'
-import { concat, filter, sha256, sortIndices, take, type Vec } from '../kernels/index.ts'
+import { filter, sha256 } from '../kernels/index.ts'
+import { soon } from '../runtime/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type LiveFragment, type MemoryChunk, type TableState } from '../table/index.ts'
 import type { Engine } from './engine.ts'
 import { NOW } from './admission.ts'
@@ -32,8 +33,10 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     const uptoLsn = committer.submitted
     await committer.drained()
     await log.sync()
-    const gathered = gather(table, chunks)
-    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(engine.parts.world.workers, { schema: chunks[0]!.schema, batches: [gathered.batch] })]
+    const gathered = await gather(chunks, signal)
+    const { workers } = engine.parts.world
+    const sortByKey = table.keyLayout !== undefined
+    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: chunks[0]!.schema, batches: gathered.batches, sortByKey }, signal)]
     for (const fragment of encoded) await writeFragment(engine, fragment)
     const vectors = await writeVectors(engine, table)
     signal?.throwIfAborted()
@@ -45,7 +48,7 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
       uptoLsn,
       uptoRow: last.base + last.rows,
       fragments: encoded.map((fragment) => fragment.ref),
-      hides: hiddenMeanwhile(chunks, gathered),
+      hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
       deletionVectors: vectors.filter(({ fragment, ref }) => fragment.hides.count === ref.hidden).map(({ ref }) => ref),
     })
     return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
@@ -54,50 +57,53 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
 
 interface Gathered {
   readonly rows: number
-  readonly batch: ColumnBatch
-  /** Per row of the fragment: its row number in the memory layer. */
+  readonly batches: readonly ColumnBatch[]
+  /** Row numbers in the memory layer, in the order of the batches. */
   readonly numbers: Float64Array
 }
 
-/** The live rows of the chunks, ascending by key on a keyed table. */
-function gather(table: TableState, chunks: readonly MemoryChunk[]): Gathered {
-  const parts: Vec[][] = []
-  const numbers: number[] = []
+/** The live rows of the chunks; a turn of the event loop after each. What is hidden in between shows when the flush is published. */
+async function gather(chunks: readonly MemoryChunk[], signal: AbortSignal | undefined): Promise<Gathered> {
+  const batches: ColumnBatch[] = []
+  const numbers = new Float64Array(chunks.reduce((sum, chunk) => sum + chunk.rows, 0))
+  let rows = 0
   for (const chunk of chunks) {
     const { bitmap, count } = chunk.liveAt(NOW, chunk.rows)
     if (count === 0) continue
+    for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row] === LIVE) numbers[rows++] = chunk.base + row
     const vecs = chunk.columns.map((column) => column.view(chunk.rows))
-    parts.push(bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)))
-    for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row] === LIVE) numbers.push(chunk.base + row)
+    batches.push({ length: count, columns: bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)) })
+    await new Promise<void>((resolve) => soon(resolve))
+    signal?.throwIfAborted()
   }
-  const rows = numbers.length
-  if (rows === 0) return { rows, batch: { length: 0, columns: [] }, numbers: new Float64Array(0) }
-  let columns = parts[0]!.map((_, i) => (parts.length === 1 ? parts[0]![i]! : concat(parts.map((part) => part[i]!))))
-  let order = Float64Array.from(numbers)
-  if (table.keyLayout !== undefined) {
-    const indices = sortIndices(
-      table.keyLayout.parts.map((part) => ({ vec: columns[part.index]!, kind: part.kind })),
-      rows,
-    )
-    columns = columns.map((column) => take(column, indices))
-    order = Float64Array.from(indices, (index) => numbers[index]!)
-  }
-  return { rows, batch: { length: rows, columns }, numbers: order }
+  return { rows, batches, numbers: numbers.subarray(0, rows) }
 }
 
 /** Rows of the new fragment that were hidden since they were gathered. */
-function hiddenMeanwhile(chunks: readonly MemoryChunk[], { numbers }: Gathered): HideList[] {
-  if (!chunks.some((chunk) => chunk.hidden > 0)) return []
-  const rows: number[] = []
+function hiddenMeanwhile(chunks: readonly MemoryChunk[], { numbers, rows }: Gathered, order: Uint32Array | undefined): HideList[] {
+  if (rows === 0 || !chunks.some((chunk) => chunk.hidden > 0)) return []
+  // Place in the batches by row number, then row of the fragment by place.
   const first = chunks[0]!.base
-  const chunkOf: MemoryChunk[] = []
-  for (const chunk of chunks) for (let i = 0; i < chunk.rows; i++) chunkOf.push(chunk)
-  for (let row = 0; row < numbers.length; row++) {
-    const number = numbers[row]!
-    const chunk = chunkOf[number - first]!
-    if (chunk.hiddenAt[number - chunk.base] !== LIVE) rows.push(row)
+  const last = chunks.at(-1)!
+  const placeOf = new Int32Array(last.base + last.rows - first).fill(-1)
+  for (let place = 0; place < rows; place++) placeOf[numbers[place]! - first] = place
+  const rowOf = order === undefined ? undefined : inverse(order)
+  const hidden: number[] = []
+  for (const chunk of chunks) {
+    if (chunk.hidden === 0) continue
+    for (let at = 0; at < chunk.rows; at++) {
+      if (chunk.hiddenAt[at] === LIVE) continue
+      const place = placeOf[chunk.base + at - first]!
+      if (place >= 0) hidden.push(rowOf === undefined ? place : rowOf[place]!)
+    }
   }
-  return rows.length === 0 ? [] : [{ lsn: 0, ordinal: 0, rows: Uint32Array.from(rows) }]
+  return hidden.length === 0 ? [] : [{ lsn: 0, ordinal: 0, rows: Uint32Array.from(hidden).sort() }]
+}
+
+function inverse(order: Uint32Array): Uint32Array {
+  const places = new Uint32Array(order.length)
+  for (let i = 0; i < order.length; i++) places[order[i]!] = i
+  return places
 }
 
 /** The fragment's files, durable under their content addresses. */

@@ -49,7 +49,8 @@ export class Replay {
       this.finish(table.id)
       run = undefined
     }
-    if (run === undefined) this.runs.set(table.id, (run = { table, schemaVersion: change.schemaVersion, starts: [], ends: [], counts: [], lsns: [], hides: [] }))
+    if (run === undefined)
+      this.runs.set(table.id, (run = { table, schemaVersion: change.schemaVersion, starts: [], ends: [], counts: [], lsns: [], hides: [] }))
     if (rows > 0) {
       run.starts.push(change.inline!.start)
       run.ends.push(change.inline!.end)

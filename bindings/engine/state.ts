@@ -175,7 +175,16 @@ function finishRuns(replay: Replay | undefined, lsn: number): void {
 /** What of an old change still matters: the rows it brought and the rows of the memory layer it hid. */
 function rowsOnly(change: TableChange): TableChange {
   const { tableId, schemaVersion, inserted, updated, deleted, inline, hideRows } = change
-  return { tableId, schemaVersion, op: 'upsert', inserted, updated, deleted, ...(inline === undefined ? {} : { inline }), ...(hideRows === undefined ? {} : { hideRows }) }
+  return {
+    tableId,
+    schemaVersion,
+    op: 'upsert',
+    inserted,
+    updated,
+    deleted,
+    ...(inline === undefined ? {} : { inline }),
+    ...(hideRows === undefined ? {} : { hideRows }),
+  }
 }
 
 function vectorsOf(record: StateRecord): readonly DeletionVectorRef[] | undefined {

@@ -7,7 +7,7 @@ import { ArrowWriter, BATCH_ROWS, encodePageDirectory, PAGES_KEY, toHex, valueKi
 import type { CheckedPage, FragmentColumn, FragmentRef, Page, PageStats, TableSchema } from '../format/index.ts'
 import { encodeKeyIndex, isStrictlyAscending, compareRows, keyHashes, keyParts } from '../indexes/index.ts'
 import type { KeyPart } from '../indexes/index.ts'
-import { lz4FrameEncode, Sha256, sha256, slice } from '../kernels/index.ts'
+import { concat, lz4FrameEncode, Sha256, sha256, slice, sortIndices, take } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import { columnStats, dictionaryStats, mergeStats } from './column-stats.ts'
@@ -21,6 +21,8 @@ export interface EncodeFragmentInput {
   readonly schema: TableSchema
   /** Columns in the order of the schema; key columns without nulls. Not changed, not retained. */
   readonly batches: readonly ColumnBatch[]
+  /** Put the rows in key order first: a fragment in key order needs no index but a filter. */
+  readonly sortByKey?: boolean
   /** Rows of a record batch; for tests. */
   readonly batchRows?: number
 }
@@ -35,13 +37,16 @@ export interface EncodedFragment extends EncodedFile {
   /** Keyed tables. */
   readonly index?: EncodedFile
   readonly ref: FragmentRef
+  /** With sortByKey: for each row of the fragment its place in the input. */
+  readonly order?: Uint32Array<ArrayBuffer>
 }
 
 /** Encode one fragment of 1 .. 2^26 - 1 rows. */
 export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
   const { schema } = input
   const batchRows = input.batchRows ?? BATCH_ROWS
-  const batches = input.batches.filter((batch) => batch.length > 0)
+  const arranged = input.sortByKey === true ? inKeyOrder(schema, input.batches) : undefined
+  const batches = (arranged?.batches ?? input.batches).filter((batch) => batch.length > 0)
   const rows = batches.reduce((sum, batch) => sum + batch.length, 0)
   assert(rows > 0 && rows < 2 ** 26, 'a fragment has 1 .. 2^26 - 1 rows', rows)
   for (const batch of batches) assert(batch.columns.length === schema.columns.length, 'a batch has the columns of its schema', batch.columns.length)
@@ -75,7 +80,17 @@ export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
     ...(index === undefined ? {} : { index: { digest: index.digest, bytes: index.file.length } }),
     columns: written.columns,
   }
-  return { file, digest, ...(index === undefined ? {} : { index }), ref }
+  return { file, digest, ...(index === undefined ? {} : { index }), ref, ...(arranged === undefined ? {} : { order: arranged.order }) }
+}
+
+function inKeyOrder(schema: TableSchema, batches: readonly ColumnBatch[]): { batches: readonly ColumnBatch[]; order: Uint32Array<ArrayBuffer> } {
+  const length = batches.reduce((sum, batch) => sum + batch.length, 0)
+  const columns = schema.columns.map((_, i) => concat(batches.map((batch) => batch.columns[i]!)))
+  const order = sortIndices(
+    keyParts(schema).map((part) => ({ vec: columns[part.index]!, kind: part.kind })),
+    length,
+  ).slice()
+  return { batches: [{ length, columns: columns.map((column) => take(column, order)) }], order }
 }
 
 interface WrittenFile {

@@ -24,7 +24,11 @@ export const WORKER_TASKS: WorkerTasks = {
   encodeFragment(input: PackedFragmentInput): EncodedFragment {
     useKernelModule(input.module)
     const encoded = encodeFragment(input)
-    return transferring(encoded, [encoded.file.buffer, ...(encoded.index === undefined ? [] : [encoded.index.file.buffer])])
+    return transferring(encoded, [
+      encoded.file.buffer,
+      ...(encoded.index === undefined ? [] : [encoded.index.file.buffer]),
+      ...(encoded.order === undefined ? [] : [encoded.order.buffer]),
+    ])
   },
 }
 
