@@ -5,6 +5,7 @@
 //
 // Invariant: the bytes equal those of rowsToBatch + the inline kernel. On a fault both sinks are as before the call and the error is rowsToBatch's.
 import { assert } from '../assert.ts'
+import type { TimeUnit } from '../format/index.ts'
 import { encodeInlineInto, inlineBytes } from '../kernels/index.ts'
 import { type ByteSink, byteSink, putText, reserve } from './byte-sink.ts'
 import { cellsToVec } from './cell-vecs.ts'
@@ -67,6 +68,8 @@ interface Column {
   readonly op: number
   /** Bytes of a fixed value; 0 for others. */
   readonly width: number
+  /** Timestamps and times; of no meaning for others. */
+  readonly unit: TimeUnit
   /** Its values: the gathered column, or for a stored column that the view does not name its default over and over. */
   readonly cells: unknown[]
 }
@@ -90,6 +93,8 @@ export class InlineRowWriter {
   readonly #lengths = new Uint32Array(INLINE_ROWS_MAX)
   /** Per stored column: first byte of its values (of its lengths for utf8 and binary). */
   readonly #starts: Uint32Array
+  /** Bytes of one row without its texts. */
+  readonly #rowBytes: number
   /** Per stored column: bytes of one length. */
   readonly #lengthBytes: Uint8Array
   /** Ends of the keys written by the last call, in the key sink. */
@@ -102,6 +107,7 @@ export class InlineRowWriter {
     this.#columns = plan.cells.map((cell, i) => ({
       cell,
       ...opOf(cell),
+      unit: cell.type.kind === 'timestamp' || cell.type.kind === 'time' ? cell.type.unit : 'ms',
       cells: this.#cells[plan.sources[i]!] ?? Array.from({ length: INLINE_ROWS_MAX }, () => cell.fallback),
     }))
     const kinds = keyKinds(view)
@@ -110,6 +116,7 @@ export class InlineRowWriter {
       return { stored: column.index, kind: kinds[i]!, op, width }
     })
     this.#starts = new Uint32Array(plan.cells.length)
+    this.#rowBytes = this.#columns.reduce((bytes, { width }) => bytes + 2 + width, 0)
     this.#lengthBytes = new Uint8Array(plan.cells.length)
   }
 
@@ -128,7 +135,8 @@ export class InlineRowWriter {
       const { shapes } = this.#plan
       for (let row = 0; row < count; row++) shapes.take(rows[row], cells, row)
       const columns = this.#columns
-      for (let i = 0; i < columns.length; i++) this.#writeColumn(columns[i]!, i, count, out)
+      if (count === 1) this.#writeRow(out)
+      else for (let i = 0; i < columns.length; i++) this.#writeColumn(columns[i]!, i, count, out)
       if (keys !== undefined && this.#key.length > 0) this.#writeKeys(count, out, keys)
     } catch (fault) {
       out.at = outStart
@@ -142,6 +150,92 @@ export class InlineRowWriter {
         for (let row = 0; row < count; row++) column[row] = undefined
       }
     }
+  }
+
+  /** A single row, which has no bitmaps: one loop over the columns, the usual types without a call. */
+  #writeRow(out: ByteSink): void {
+    const columns = this.#columns
+    const starts = this.#starts
+    reserve(out, this.#rowBytes)
+    let { bytes, view, at } = out
+    for (let i = 0; i < columns.length; i++) {
+      const column = columns[i]!
+      const { cell, op } = column
+      let value = column.cells[0]
+      if (value === undefined) value = cell.fallback
+      if (value === null || value === undefined) {
+        if (value === undefined || (!cell.nullable && op !== OP_JSON)) throw noValue(cell, value, 0)
+        if (cell.nullable) {
+          bytes[at++] = ALL_NULL
+          continue
+        }
+      }
+      if (op >= OP_UTF8 || op === OP_NESTED) {
+        out.at = at
+        if (op === OP_NESTED) this.#writeColumn(column, i, 1, out)
+        else this.#writeOneVar(cell, op, value, i, out)
+        // What came may have used up the room for the rest, or moved the bytes.
+        reserve(out, this.#rowBytes)
+        bytes = out.bytes
+        view = out.view
+        at = out.at
+        continue
+      }
+      bytes[at++] = 0
+      starts[i] = at
+      switch (op) {
+        case OP_I16:
+          if (typeof value !== 'number' || (value << 16) >> 16 !== value) smallInt(cell, value, -32_768, 32_767, 0)
+          view.setInt16(at, value as number, true)
+          at += 2
+          break
+        case OP_I32:
+          if (typeof value !== 'number' || (value | 0) !== value) smallInt(cell, value, -2_147_483_648, 2_147_483_647, 0)
+          view.setInt32(at, value as number, true)
+          at += 4
+          break
+        case OP_I64:
+          putI64(view, at, bigInt(cell, value, true, 0))
+          at += 8
+          break
+        case OP_TIMESTAMP:
+          putI64(view, at, timestamp(cell, value, column.unit, 0))
+          at += 8
+          break
+        case OP_F64:
+          view.setFloat64(at, float(cell, value, false, 0), true)
+          at += 8
+          break
+        case OP_BOOL:
+          if (typeof value !== 'boolean') throw wrongType(cell, value, 0)
+          bytes[at++] = value ? 1 : 0
+          break
+        default:
+          out.at = at
+          putFixed(column, value, 0, out)
+          at += column.width
+      }
+    }
+    out.at = at
+  }
+
+  /** One value: written where it goes if one byte holds its length, which is nearly always. */
+  #writeOneVar(cell: Cell, op: number, value: unknown, index: number, out: ByteSink): void {
+    const head = out.at
+    reserve(out, 2)
+    out.at = head + 2
+    putVar(cell, op, value, 0, out)
+    const length = out.at - head - 2
+    const bytes = length < 0x100 ? 1 : length < 0x1_0000 ? 2 : 4
+    if (bytes > 1) {
+      reserve(out, bytes - 1)
+      out.bytes.copyWithin(head + 1 + bytes, head + 2, out.at)
+      out.at += bytes - 1
+    }
+    out.bytes[head] = (bytes >> 1) << 2
+    putLength(out, head + 1, bytes, length)
+    this.#starts[index] = head + 1
+    this.#lengthBytes[index] = bytes
   }
 
   #writeColumn(column: Column, index: number, count: number, out: ByteSink): void {
@@ -187,7 +281,7 @@ export class InlineRowWriter {
       const value = cells[row]
       if (value === null) {
         for (let i = 0; i < width; i++) out.bytes[out.at + i] = 0
-      } else putFixed(cell, op, value, row, out)
+      } else putFixed(column, value, row, out)
       out.at += width
     }
   }
@@ -195,24 +289,6 @@ export class InlineRowWriter {
   /** utf8, binary, json: lengths of the narrowest width, then the bytes. */
   #writeVar(column: Column, index: number, count: number, nulls: number, out: ByteSink): void {
     const { cell, cells, op } = column
-    const head = out.at
-    if (count === 1) {
-      // One value: written where it goes if one byte holds its length, which is nearly always.
-      out.at = head + 2
-      putVar(cell, op, cells[0], 0, out)
-      const length = out.at - head - 2
-      const bytes = length < 0x100 ? 1 : length < 0x1_0000 ? 2 : 4
-      if (bytes > 1) {
-        reserve(out, bytes - 1)
-        out.bytes.copyWithin(head + 1 + bytes, head + 2, out.at)
-        out.at += bytes - 1
-      }
-      out.bytes[head] = (bytes >> 1) << 2
-      putLength(out, head + 1, bytes, length)
-      this.#starts[index] = head + 1
-      this.#lengthBytes[index] = bytes
-      return
-    }
     const texts = this.#texts
     const lengths = this.#lengths
     texts.at = 0
@@ -244,7 +320,8 @@ export class InlineRowWriter {
       const bytes = count * 8
       reserve(keys, bytes)
       const from = this.#starts[parts[0]!.stored]!
-      for (let i = 0; i < bytes; i++) keys.bytes[keys.at + i] = out.bytes[from + i]!
+      const { view } = keys
+      for (let i = 0; i < bytes; i += 4) view.setInt32(keys.at + i, out.view.getInt32(from + i, true), true)
       for (let row = 0; row < count; row++) ends[row] = keys.at += 8
       return
     }
@@ -319,7 +396,8 @@ function putBools(cell: Cell, cells: readonly unknown[], count: number, out: Byt
 }
 
 /** One value of a fixed width at the cursor, which the caller moves. */
-function putFixed(cell: Cell, op: number, value: unknown, row: number, out: ByteSink): void {
+function putFixed(column: Column, value: unknown, row: number, out: ByteSink): void {
+  const { cell, op, unit } = column
   const { bytes, view, at } = out
   switch (op) {
     case OP_I16:
@@ -334,7 +412,7 @@ function putFixed(cell: Cell, op: number, value: unknown, row: number, out: Byte
       putI64(view, at, bigInt(cell, value, true, row))
       return
     case OP_TIMESTAMP:
-      putI64(view, at, timestamp(cell, value, cell.type.kind === 'timestamp' ? cell.type.unit : 'ms', row))
+      putI64(view, at, timestamp(cell, value, unit, row))
       return
     case OP_F64:
       view.setFloat64(at, float(cell, value, false, row), true)
@@ -362,7 +440,7 @@ function putFixed(cell: Cell, op: number, value: unknown, row: number, out: Byte
       return
     case OP_TIME32:
     case OP_TIME64: {
-      const units = time(cell, value, cell.type.kind === 'time' ? cell.type.unit : 'ms', row)
+      const units = time(cell, value, unit, row)
       if (op === OP_TIME32) view.setInt32(at, units, true)
       else putI64(view, at, units)
       return
