@@ -1,0 +1,183 @@
+// cli/commands/inspect.ts: `tables`, `schema`, `log`, `stats` and `verify`: what a store is made of.
+import type { Commit, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
+import { atOption, type Context, type Run, tableInfo, textOption, wholeOption, withReader } from '../command.ts'
+import { EXIT, UsageError } from '../failure.ts'
+import { jsonLine } from '../output.ts'
+import { bytesText, countText, factLines, printable, ProgressLine, tableLines } from '../render.ts'
+
+const LOG_COMMITS = 20
+const LEVELS = ['log', 'files', 'all'] as const
+
+export const runTables: Run = async (context, [path = ''], options) =>
+  await withReader(path, context, async (store) => {
+    const infos = await store.tables(atOption(options))
+    if (context.json) return await done(context.out.json(infos))
+    if (infos.length === 0) return await done(context.out.lines(['no tables']))
+    const rows = infos.map((info) => [info.name, countText(info.rows), String(info.columns.length), keyText(info), String(info.since)])
+    return await done(context.out.lines(tableLines(['table', 'rows', 'columns', 'key', 'since LSN'], rows, ['left', 'right', 'right', 'left', 'right'])))
+  })
+
+export const runSchema: Run = async (context, [path = '', name], options) =>
+  await withReader(path, context, async (store) => {
+    const at = atOption(options)
+    const infos = name === undefined ? await store.tables(at) : [await tableInfo(store, name, at)]
+    if (context.json) {
+      const definitions = infos.map(definitionOf)
+      return await done(context.out.json(name === undefined ? definitions : definitions[0]))
+    }
+    const lines = infos.flatMap((info, i) => {
+      const rows = info.columns.map((column) => [column.name, column.type, column.nullable ? 'null' : 'not null', defaultText(column)])
+      return [
+        ...(i === 0 ? [] : ['']),
+        `${info.name}  ${info.key.length === 0 ? 'no key' : `key ${info.key.join(', ')}`}`,
+        ...tableLines(['column', 'type', 'null', 'default'], rows),
+      ]
+    })
+    return await done(context.out.lines(lines))
+  })
+
+export const runLog: Run = async (context, [path = ''], options) =>
+  await withReader(path, context, async (store) => {
+    const limit = wholeOption(options, 'limit', 1) ?? LOG_COMMITS
+    const from = wholeOption(options, 'from', 0) ?? 0
+    const table = textOption(options, 'table')
+    if (table !== undefined) await tableInfo(store, table)
+    const commits = await newest(context, store, from, limit, table)
+    if (context.json) {
+      for (const commit of commits) await context.out.write(jsonLine(commitJson(commit)))
+      return undefined
+    }
+    const rows = commits.map((commit) => [
+      String(commit.lsn),
+      commit.time.toISOString(),
+      commit.writeId,
+      commit.author ?? '',
+      [...(commit.message === undefined ? [] : [commit.message]), ...changesOf(commit)].join('  '),
+    ])
+    const hasAuthor = commits.some((commit) => commit.author !== undefined)
+    const without = (row: string[]): string[] => (hasAuthor ? row : row.filter((_cell, i) => i !== 3))
+    return await done(context.out.lines(tableLines(without(['LSN', 'time', 'write', 'author', 'what']), rows.map(without), ['right'])))
+  })
+
+export const runStats: Run = async (context, [path = '']) =>
+  await withReader(path, context, async (store) => {
+    const stats = await store.stats()
+    if (context.json) return await done(context.out.json({ id: store.id, epoch: store.epoch, ...stats }))
+    const facts = factLines([
+      ['store', store.id],
+      ['head', `LSN ${stats.lsn}, epoch ${store.epoch}`],
+      [
+        'log',
+        `${bytesText(stats.log.bytes)} in ${countText(stats.log.segments)} segments from LSN ${stats.log.tail}, ${bytesText(stats.log.bytesSinceCheckpoint)} since the checkpoint`,
+      ],
+      ['pins', countText(stats.pins)],
+    ])
+    const rows = Object.entries(stats.tables).map(([name, one]) => [
+      name,
+      countText(one.rows),
+      countText(one.memoryRows),
+      countText(one.fragments),
+      bytesText(one.bytes),
+      percent(one.deletedShare),
+      Object.entries(one.coverage)
+        .map(([index, { share }]) => `${index} ${percent(share)}`)
+        .join(', '),
+    ])
+    const table = tableLines(['table', 'rows', 'in memory', 'fragments', 'bytes', 'deleted', 'indexed'], rows, [
+      'left',
+      'right',
+      'right',
+      'right',
+      'right',
+      'right',
+    ])
+    return await done(context.out.lines(rows.length === 0 ? facts : [...facts, '', ...table]))
+  })
+
+export const runVerify: Run = async (context, [path = ''], options) => {
+  const level = textOption(options, 'level') ?? 'all'
+  if (!(LEVELS as readonly string[]).includes(level)) throw new UsageError(`no level ${JSON.stringify(level)}`, `Levels: ${LEVELS.join(', ')}.`)
+  return await withReader(path, context, async (store) => {
+    const line = new ProgressLine('verify')
+    let report: VerifyReport
+    try {
+      report = await store.verify({
+        level: level as 'all',
+        signal: context.signal,
+        onProgress: (p) => line.update(`${p.phase} ${countText(p.done)} ${p.unit}`, p.total === undefined || p.total === 0 ? undefined : p.done / p.total),
+      })
+    } finally {
+      line.clear()
+    }
+    if (context.json) await context.out.json(report)
+    else await context.out.lines(verifyLines(report))
+    return report.ok ? EXIT.ok : EXIT.problems
+  })
+}
+
+function verifyLines(report: VerifyReport): string[] {
+  const { checked, problems } = report
+  const what = `${countText(checked.records)} records and ${countText(checked.files)} files (${bytesText(checked.bytes)}) up to LSN ${report.lsn}`
+  const digest = `digest ${Buffer.from(report.digest).toString('hex')}`
+  if (report.ok) return [`ok: ${what}`, digest]
+  const lines = problems.map((problem) => {
+    const place = [
+      problem.file,
+      ...(problem.offset === undefined ? [] : [`offset ${problem.offset}`]),
+      ...(problem.lsn === undefined ? [] : [`LSN ${problem.lsn}`]),
+    ].join(', ')
+    return `${problem.code}  ${printable(place)}: ${printable(problem.message)}`
+  })
+  return [`${countText(problems.length)} problem${problems.length === 1 ? '' : 's'} in ${what}`, ...lines, digest]
+}
+
+/** The newest commits first, however long the log is. */
+async function newest(context: Context, store: ReadStore, from: number, limit: number, table: string | undefined): Promise<Commit<[]>[]> {
+  const kept: Commit<[]>[] = []
+  for await (const commit of store.changes({ from, follow: false, signal: context.signal })) {
+    if (table !== undefined && !(table in commit.counts) && !commit.schema.includes(table)) continue
+    kept.push(commit)
+    if (kept.length > limit * 2) kept.splice(0, kept.length - limit)
+  }
+  return kept.slice(-limit).toReversed()
+}
+
+function commitJson(commit: Commit<[]>): object {
+  const { lsn, time, writeId, branch, author, message, counts, schema } = commit
+  return { lsn, time, writeId, branch, author, message, counts, schema }
+}
+
+/** `flights +10 ~2 -1`. */
+function changesOf(commit: Commit<[]>): string[] {
+  const made = commit.schema.map((name) => `${name}: definition`)
+  const changed = Object.entries(commit.counts).map(([name, { inserted, updated, deleted }]) => {
+    const parts = [inserted > 0 ? ` +${countText(inserted)}` : '', updated > 0 ? ` ~${countText(updated)}` : '', deleted > 0 ? ` -${countText(deleted)}` : '']
+    return `${name}${parts.join('') || ' no rows'}`
+  })
+  return [...made, ...changed]
+}
+
+/** As `varve init --table` takes it. */
+function definitionOf(info: TableInfo): object {
+  const columns = info.columns.map((column) => {
+    const text = `${column.type}${column.nullable ? ' or null' : ''}`
+    return [column.name, column.default === undefined ? text : { type: text, default: column.default }]
+  })
+  return { name: info.name, columns: Object.fromEntries(columns), key: info.key }
+}
+
+function defaultText(column: TableInfo['columns'][number]): string {
+  return column.default === undefined ? '' : typeof column.default === 'string' ? JSON.stringify(column.default) : String(column.default)
+}
+
+function keyText(info: TableInfo): string {
+  return info.key.length === 0 ? '(none)' : info.key.join(', ')
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`
+}
+
+async function done(work: Promise<void>): Promise<undefined> {
+  await work
+}

@@ -1,0 +1,44 @@
+// cli/demo/crash.ts: a process that commits as fast as it can, and its death by SIGKILL.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { CliError } from '../failure.ts'
+
+export interface CrashResult {
+  /** Ids in the order in which the child said that they are durable. */
+  readonly acknowledged: readonly bigint[]
+  /** From "ready" to the last acknowledgement that was read. */
+  readonly ms: number
+  readonly signal: string | null
+}
+
+/** Starts the child of the demo and kills it once it has acknowledged `killAfter` commits. */
+export async function commitAndKill(path: string, commits: number, killAfter: number): Promise<CrashResult> {
+  // The sources run as .ts, the built package as .js.
+  const script = fileURLToPath(new URL(`../demo-child${/\.[a-z]+$/.exec(import.meta.url)![0]}`, import.meta.url))
+  const child = spawn(process.execPath, [script, path, String(commits)], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  let errors = ''
+  let lines = 0
+  let readyMs = 0
+  let lastMs = 0
+  child.stdout.setEncoding('latin1')
+  child.stdout.on('data', (chunk: string) => {
+    text += chunk
+    lastMs = performance.now()
+    if (readyMs === 0) readyMs = lastMs
+    for (const c of chunk) if (c === '\n') lines++
+    // The first line is "ready".
+    if (lines > killAfter) child.kill('SIGKILL')
+  })
+  child.stderr.setEncoding('utf8')
+  child.stderr.on('data', (chunk: string) => {
+    errors += chunk
+  })
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
+  if (signal !== 'SIGKILL' && code !== 0)
+    throw new CliError(`the writing process failed: ${errors.trim() || `exit code ${code}`}`, 'Run the demo with --debug.')
+  // A last line without its end is no acknowledgement.
+  const acknowledged = text.split('\n').slice(1, -1).map(BigInt)
+  return { acknowledged, ms: lastMs - readyMs, signal }
+}

@@ -1,0 +1,221 @@
+#!/usr/bin/env node
+// cli/main.ts: the command `varve`: arguments, help, exit codes; each command is loaded when it is asked for.
+//
+// Invariant: the exit code says how it ended (failure.ts), whatever happened; no command ends the process itself.
+import { readFile } from 'node:fs/promises'
+import { Command, CommanderError, Option } from 'commander'
+import type { Run } from './command.ts'
+import { BrokenPipe, errorJson, errorText, EXIT, EXIT_CODES, exitCodeOf } from './failure.ts'
+import { Output } from './output.ts'
+
+interface CommandSpec {
+  readonly usage: string
+  readonly summary: string
+  /** Flags and what they do; `many`: may be given again and again. */
+  readonly options: readonly (readonly [flags: string, summary: string, many?: 'many'])[]
+  readonly examples?: readonly string[]
+  readonly load: () => Promise<Run>
+}
+
+const AT = ['--at <position>', 'as it was: an LSN, an ISO date, or the name of a tag'] as const
+const QUERY = [
+  ['--where <expression>', "rows to read, such as \"delay > 60 and origin in ('SFO', 'LAX')\""],
+  ['--select <columns>', 'columns, with commas between them'],
+  ['--order-by <columns>', 'such as "delay desc,id"'],
+  ['--limit <n>', 'at most so many rows'],
+  AT,
+] as const
+
+const COMMANDS: readonly CommandSpec[] = [
+  {
+    usage: 'demo',
+    summary: 'import 3 million flights, ask, upsert, crash a writer, recover, go back in time; every claim is checked',
+    options: [
+      ['--dir <path>', 'where the store is made; must be empty or absent (default: a new folder for temporary files)'],
+      ['--rows <n>', 'only the first so many flights'],
+      ['--data <file>', 'the Parquet file of flights (default: of the package vega-datasets)'],
+    ],
+    load: async () => (await import('./commands/demo.ts')).run,
+  },
+  {
+    usage: 'init <store>',
+    summary: 'make a store, and tables from definition files',
+    options: [['--table <file>', 'definitions as JSON, as varve schema --json prints them; may be repeated', 'many']],
+    load: async () => (await import('./commands/init.ts')).run,
+  },
+  {
+    usage: 'import <store> <table> <file>',
+    summary: 'load a file as one commit; makes store and table when they are not there. "-" is stdin',
+    options: [
+      ['--format <format>', 'csv, tsv, ndjson, parquet or arrow (default: by the extension)'],
+      ['--key <columns>', 'key of a new table'],
+      ['--type <column=type>', 'type of a column of a new table where the guess is wrong, such as delay=int16; may be repeated', 'many'],
+      ['--add-id <column>', 'a column of row numbers (int64), the key unless --key names another'],
+      ['--upsert', 'rows replace those of the same key'],
+      ['--replace', 'rows replace all that the table has'],
+      ['--batch-rows <n>', 'rows converted at a time (default: 16384)'],
+      ['--no-header', 'CSV whose first line is a row; columns are c1, c2, ...'],
+      ['--delimiter <character>', 'of CSV (default: ",")'],
+      ['--message <text>', 'kept in the commit'],
+    ],
+    examples: ['varve import ./data flights flights.parquet --add-id id', 'zcat log.gz | varve import ./data log - --format ndjson'],
+    load: async () => (await import('./commands/import.ts')).run,
+  },
+  {
+    usage: 'export <store> <table>',
+    summary: 'write a table, or part of it, to a file or to stdout',
+    options: [
+      ['-o, --output <file>', 'the file; appears when it is whole (default: stdout)'],
+      ['--format <format>', 'csv, tsv, ndjson, arrow (file) or arrows (stream) (default: by the extension)'],
+      ...QUERY,
+    ],
+    load: async () => (await import('./commands/scan.ts')).runExport,
+  },
+  {
+    usage: 'tables <store>',
+    summary: 'list the tables',
+    options: [AT],
+    load: async () => (await import('./commands/inspect.ts')).runTables,
+  },
+  {
+    usage: 'schema <store> [table]',
+    summary: 'show the definitions; with --json as varve init takes them',
+    options: [AT],
+    load: async () => (await import('./commands/inspect.ts')).runSchema,
+  },
+  {
+    usage: 'scan <store> <table>',
+    summary: 'read rows (a table shows the first 100; --json is ndjson)',
+    options: [
+      ['--format <format>', 'table, csv, tsv, ndjson, arrow or arrows (default: table)'],
+      ...QUERY,
+      ['--explain', 'show what would be read instead of reading it'],
+    ],
+    examples: ['varve scan ./data flights --where "delay > 60" --select origin,delay --order-by "delay desc" --limit 10'],
+    load: async () => (await import('./commands/scan.ts')).runScan,
+  },
+  {
+    usage: 'get <store> <table> <key>',
+    summary: 'read one row by its key: 42, a=1,b=x, or JSON',
+    options: [AT],
+    load: async () => (await import('./commands/get.ts')).run,
+  },
+  {
+    usage: 'log <store>',
+    summary: 'show the newest commits',
+    options: [
+      ['--limit <n>', 'at most so many (default: 20)'],
+      ['--from <lsn>', 'only what came after this position'],
+      ['--table <name>', 'only commits that touched it'],
+    ],
+    load: async () => (await import('./commands/inspect.ts')).runLog,
+  },
+  {
+    usage: 'stats <store>',
+    summary: 'show sizes: log, tables, fragments, indexes',
+    options: [],
+    load: async () => (await import('./commands/inspect.ts')).runStats,
+  },
+  {
+    usage: 'verify <store>',
+    summary: 'check every byte; exit code 3 when something is wrong',
+    options: [['--level <level>', 'log, files or all (default: all)']],
+    load: async () => (await import('./commands/inspect.ts')).runVerify,
+  },
+  {
+    usage: 'bench',
+    summary: 'measure commits, load, gets and scans on a store of its own',
+    options: [
+      ['--dir <path>', 'the folder to measure in (default: that of temporary files)'],
+      ['--rows <n>', 'rows to load (default: 200000)'],
+    ],
+    load: async () => (await import('./commands/bench.ts')).run,
+  },
+  {
+    usage: 'unlock <store>',
+    summary: 'show whose the lock is; --force outranks it when its owner is gone',
+    options: [
+      ['--force', 'outrank the lock; refused while its owner runs on this host'],
+      ['--yes', 'do not ask'],
+    ],
+    load: async () => (await import('./commands/unlock.ts')).run,
+  },
+]
+
+const controller = new AbortController()
+const out = new Output()
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(argv: readonly string[]): Promise<number> {
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  let code: number = EXIT.ok
+  const program = await build((given) => {
+    code = given
+  })
+  try {
+    await program.parseAsync(argv, { from: 'user' })
+    await out.end()
+  } catch (error) {
+    code = failed(error, argv)
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+  }
+  return code
+}
+
+/** The first asks the command to stop, the second does not ask. */
+function interrupt(): void {
+  // oxlint-disable-next-line unicorn/no-process-exit -- the user insists
+  if (controller.signal.aborted) process.exit(EXIT.interrupted)
+  controller.abort(new Error('interrupted'))
+}
+
+function failed(error: unknown, argv: readonly string[]): number {
+  if (error instanceof BrokenPipe) return EXIT.ok
+  // Help and version end here too; commander has printed what there is to say.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+  if (controller.signal.aborted) {
+    process.stderr.write('interrupted\n')
+    return EXIT.interrupted
+  }
+  const debug = argv.includes('--debug')
+  process.stderr.write(argv.includes('--json') ? errorJson(error, debug) : errorText(error, debug))
+  return exitCodeOf(error)
+}
+
+async function build(onCode: (code: number) => void): Promise<Command> {
+  const program = new Command('varve')
+  program.description('An embedded, crash-safe, versioned table store: Arrow in, Arrow out, one commit log.')
+  program.version(await version(), '-V, --version', 'print the version')
+  program.exitOverride()
+  program.showHelpAfterError('(--help shows how)')
+  program.addHelpText('after', `\nExit codes:\n${EXIT_CODES.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`).join('\n')}`)
+  for (const spec of COMMANDS) addCommand(program, spec, onCode)
+  return program
+}
+
+function addCommand(program: Command, spec: CommandSpec, onCode: (code: number) => void): void {
+  const command = program.command(spec.usage).description(spec.summary)
+  for (const [flags, description, many] of spec.options) {
+    const option = new Option(flags, description)
+    if (many !== undefined) option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value])
+    command.addOption(option)
+  }
+  command.option('--json', 'results as JSON on stdout, errors as JSON on stderr')
+  command.option('--debug', 'errors with their stack')
+  if (spec.examples !== undefined) command.addHelpText('after', `\nExamples:\n${spec.examples.map((example) => `  ${example}`).join('\n')}`)
+  command.action(async () => {
+    const options = command.opts<Record<string, unknown>>()
+    const run = await spec.load()
+    const code = await run({ out, json: options['json'] === true, signal: controller.signal }, command.args, options)
+    onCode(code ?? EXIT.ok)
+  })
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
