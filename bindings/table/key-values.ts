@@ -1,10 +1,10 @@
-// table/key-values.ts: canonical key bytes: two keys are equal exactly when their bytes are (memory layer, key indexes, filters, duplicate checks).
+// table/key-values.ts: canonical key bytes of a key that a caller gives: two keys are equal exactly when their bytes are. Of stored rows: key-layout.ts.
 //
 //   integers, timestamps, dates, times: 8 bytes little-endian, sign-extended (unsigned: zero-extended) · bool: 1 byte · floats: float64, -0 as +0, one NaN
 //   decimal: 16 bytes · fixedSizeBinary, uuid: their bytes · utf8, binary: their bytes
 //   several columns: one after another, where utf8 and binary parts are preceded by their length as u32
 //
-// Invariant: the same value gives the same bytes from a Vec, a dictionary and a JavaScript value.
+// Invariant: a value gives the bytes that KeyLayout gives for a stored row with it.
 import { assert } from '../assert.ts'
 import { NullKeyError, SchemaMismatchError } from '../errors.ts'
 import { valueKindOf } from '../format/index.ts'
@@ -14,7 +14,6 @@ import { cellsToVec } from './cell-vecs.ts'
 import { type Cell, CellFault, cellOf, quote } from './cells.ts'
 import { didYouMean } from './names.ts'
 import { showValue } from './physical.ts'
-import { type CellReader, cellReaderOf } from './rows-out.ts'
 import type { TableView, ViewColumn } from './view.ts'
 
 /** The value kinds of the view's key, in key order. */
@@ -24,61 +23,6 @@ export function keyKinds(view: TableView): readonly ValueKind[] {
     assert(kind !== undefined, 'a key column compares', column.name)
     return kind
   })
-}
-
-/** Bytes of one part of a key; undefined = varying. */
-export function keyPartBytes(column: ViewColumn): number | undefined {
-  const { type } = column.column
-  switch (type.kind) {
-    case 'bool':
-      return 1
-    case 'utf8':
-    case 'binary':
-      return undefined
-    case 'fixedSizeBinary':
-      return type.bytes
-    case 'decimal':
-      return 16
-    default:
-      return 8
-  }
-}
-
-/** Bytes of every key of the view, or 0 when they vary. */
-export function keyStride(view: TableView): number {
-  let bytes = 0
-  for (const column of view.key) {
-    const part = keyPartBytes(column)
-    if (part === undefined) return 0
-    bytes += part
-  }
-  return bytes
-}
-
-/** Append the key of one row. `vecs`: the key columns in key order, without nulls. */
-export function keyBytesFromVecs(vecs: readonly Vec[], kinds: readonly ValueKind[], row: number, sink: ByteSink): void {
-  const tuple = vecs.length > 1
-  for (let k = 0; k < vecs.length; k++) putPart(vecs[k]!, kinds[k]!, row, tuple, sink)
-}
-
-/** The keys of rows [0, count) as one column of bytes (var). */
-export function keyBytesColumn(vecs: readonly Vec[], kinds: readonly ValueKind[], count: number): Vec {
-  const sink = byteSink(Math.max(64, count * 8 * vecs.length))
-  const offsets = new Int32Array(count + 1)
-  for (let row = 0; row < count; row++) {
-    keyBytesFromVecs(vecs, kinds, row, sink)
-    offsets[row + 1] = sink.at
-  }
-  return {
-    layout: { kind: 'var' },
-    length: count,
-    nullCount: 0,
-    validity: undefined,
-    values: sink.bytes.subarray(0, sink.at),
-    offsets,
-    children: [],
-    dictionary: undefined,
-  }
 }
 
 function putPart(vec: Vec, kind: ValueKind, row: number, tuple: boolean, sink: ByteSink): void {
@@ -95,22 +39,9 @@ function putPart(vec: Vec, kind: ValueKind, row: number, tuple: boolean, sink: B
     case 'var':
       putRun(vec.values, vec.offsets![row]!, vec.offsets![row + 1]! - vec.offsets![row]!, tuple, sink)
       return
-    case 'dict': {
-      const dictionary = vec.dictionary!
-      const code = codeAt(vec.values, layout.width, row)
-      const start = dictionary.offsets![code]!
-      putRun(dictionary.values, start, dictionary.offsets![code + 1]! - start, tuple, sink)
-      return
-    }
     default:
-      assert(false, 'a key column is fixed, bool, var or dict', layout.kind)
+      assert(false, 'a key column is fixed, bool or var', layout.kind)
   }
-}
-
-function codeAt(codes: Uint8Array, width: 1 | 2 | 4, row: number): number {
-  if (width === 1) return codes[row]!
-  if (width === 2) return codes[2 * row]! | (codes[2 * row + 1]! << 8)
-  return (codes[4 * row]! | (codes[4 * row + 1]! << 8) | (codes[4 * row + 2]! << 16) | (codes[4 * row + 3]! << 24)) >>> 0
 }
 
 function putRun(from: Uint8Array, start: number, length: number, prefixed: boolean, sink: ByteSink): void {
@@ -177,7 +108,6 @@ interface KeyPart {
   readonly column: ViewColumn
   readonly cell: Cell
   readonly kind: ValueKind
-  readonly read: CellReader
 }
 
 const parts = new WeakMap<TableView, readonly KeyPart[]>()
@@ -190,7 +120,6 @@ function keyParts(view: TableView): readonly KeyPart[] {
       column,
       cell: { ...cellOf(column.column, column.spec, true), fallback: undefined },
       kind: kinds[i]!,
-      read: cellReaderOf(column),
     }))
     parts.set(view, made)
   }
@@ -257,11 +186,6 @@ function putOne(view: TableView, part: KeyPart, value: unknown, tuple: boolean, 
 function mismatch(view: TableView, column: string | undefined, reason: string): SchemaMismatchError {
   const table = view.schema.name
   return new SchemaMismatchError(`${table}${column === undefined ? ' key' : `.${column}`}: ${reason}`, { details: { table, column } })
-}
-
-/** The key of one row as an object, as the change feed and errors show it. `vecs`: the key columns in key order. */
-export function keyObjectFromVecs(view: TableView, vecs: readonly Vec[], row: number): Record<string, unknown> {
-  return Object.fromEntries(keyParts(view).map((part, k) => [part.column.name, part.read(vecs[k]!, row)]))
 }
 
 /** `{ id: 42n }`: a key object as messages show it. */

@@ -1,16 +1,28 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { encodeInline } from '../../bindings/kernels/index.ts'
+import { encodeInline, type Vec } from '../../bindings/kernels/index.ts'
 import { byteSink, sinkBytes } from '../../bindings/table/byte-sink.ts'
-import { keyBytesColumn, keyBytesFromValue, keyKinds, keyObjectFromVecs } from '../../bindings/table/key-values.ts'
+import { KeyLayout } from '../../bindings/table/key-layout.ts'
+import { keyObjectFromBytes } from '../../bindings/table/key-object.ts'
+import { keyBytesFromValue } from '../../bindings/table/key-values.ts'
+import { KeyRun } from '../../bindings/table/memory-index.ts'
 import { InlineRowWriter } from '../../bindings/table/row-inline.ts'
 import { rowsToBatch } from '../../bindings/table/rows-in.ts'
 import { rowReader } from '../../bindings/table/rows-out.ts'
 import { t } from '../../bindings/table/columns.ts'
 import { table } from '../../bindings/table/definition.ts'
+import type { TableView } from '../../bindings/table/view.ts'
 import { everyRow, everyType, viewOf } from '../unit/table/every-type.ts'
 
 const view = viewOf(everyType)
+
+/** The keys of stored rows, by the other road. */
+function keysOf(of: TableView, columns: readonly Vec[], rows: number): KeyRun {
+  const layout = KeyLayout.of(of.schema)!
+  const keys = new KeyRun(layout.stride)
+  layout.push(columns, 0, rows, keys)
+  return keys
+}
 const rowsOf = fc.array(everyRow, { minLength: 1, maxLength: 64 })
 
 describe('rows in every type', () => {
@@ -39,13 +51,9 @@ describe('rows in every type', () => {
           writer.write(rows, out, keys)
           const { columns, length } = rowsToBatch(view, rows)
           expect(sinkBytes(out, start)).toEqual(encodeInline(columns, 0, length))
-          const expected = keyBytesColumn(
-            view.key.map((column) => columns[column.index]!),
-            keyKinds(view),
-            length,
-          )
-          expect(sinkBytes(keys, keyStart)).toEqual(expected.values)
-          expect([...writer.keyEnds.subarray(0, length)]).toEqual([...expected.offsets!.subarray(1)].map((end) => keyStart + end))
+          const expected = keysOf(view, columns, length)
+          expect(sinkBytes(keys, keyStart)).toEqual(expected.data.slice(0, expected.end(length - 1)))
+          expect([...writer.keyEnds.subarray(0, length)]).toEqual(rows.map((_, i) => keyStart + expected.end(i)))
         }
       }),
       { numRuns: 60 },
@@ -87,17 +95,16 @@ describe('keys', () => {
         fc.property(fc.array(fc.tuple(everyRow, more), { minLength: 1, maxLength: 5 }), (parts) => {
           const rows = parts.map(([a, b]) => ({ ...a, ...b }) as Record<string, unknown>)
           const { columns, length } = rowsToBatch(keyedView, rows)
-          const vecs = keyedView.key.map((column) => columns[column.index]!)
-          const all = keyBytesColumn(vecs, keyKinds(keyedView), length)
+          const all = keysOf(keyedView, columns, length)
           const keys = byteSink(16)
           writer.write(rows, byteSink(16), keys)
-          expect(sinkBytes(keys)).toEqual(all.values)
+          expect(sinkBytes(keys)).toEqual(all.data.slice(0, all.end(length - 1)))
           for (const [i, row] of rows.entries()) {
-            const own = all.values.slice(all.offsets![i], all.offsets![i + 1])
+            const own = all.data.slice(all.start(i), all.end(i))
             const asObject = Object.fromEntries(key.map((name) => [name, row[name]]))
             expect(keyBytesFromValue(keyedView, asObject)).toEqual(own)
             if (key.length === 1) expect(keyBytesFromValue(keyedView, row[key[0]!])).toEqual(own)
-            expect(keyObjectFromVecs(keyedView, vecs, i)).toEqual(asObject)
+            expect(keyBytesFromValue(keyedView, keyObjectFromBytes(keyedView, own))).toEqual(own)
           }
         }),
         { numRuns: 20 },

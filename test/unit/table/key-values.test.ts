@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { NullKeyError, SchemaMismatchError } from '../../../bindings/errors.ts'
-import { byteSink, sinkBytes } from '../../../bindings/table/byte-sink.ts'
 import { t } from '../../../bindings/table/columns.ts'
 import { table } from '../../../bindings/table/definition.ts'
-import { formatKey, keyBytesFromValue, keyBytesFromVecs, keyKinds, keyStride } from '../../../bindings/table/key-values.ts'
+import { KeyLayout } from '../../../bindings/table/key-layout.ts'
+import { formatKey, keyBytesFromValue } from '../../../bindings/table/key-values.ts'
+import { KeyRun } from '../../../bindings/table/memory-index.ts'
 import { rowsToBatch } from '../../../bindings/table/rows-in.ts'
 import type { Columns } from '../../../bindings/table/types.ts'
 import type { TableView } from '../../../bindings/table/view.ts'
@@ -45,18 +46,16 @@ describe('canonical key bytes', () => {
     const view = keyed({ id: column })
     expect(hex(keyBytesFromValue(view, value))).toBe(bytes)
     expect(hex(keyBytesFromValue(view, { id: value }))).toBe(bytes)
-    const sink = byteSink(1)
-    keyBytesFromVecs(rowsToBatch(view, [{ id: value }]).columns, keyKinds(view), 0, sink)
-    expect(hex(sinkBytes(sink))).toBe(bytes)
-    expect(keyStride(view)).toBe(column === undefined || ['utf8', 'binary'].includes(view.key[0]!.column.type.kind) ? 0 : bytes.length / 2)
+    const layout = KeyLayout.of(view.schema)!
+    const keys = new KeyRun(layout.stride)
+    layout.push(rowsToBatch(view, [{ id: value }]).columns, 0, 1, keys)
+    expect(hex(keys.data.slice(0, keys.end(0)))).toBe(bytes)
   })
 
   it('of several columns cannot be confused', () => {
     const view = keyed({ a: t.utf8(), b: t.utf8(), n: t.int16() })
     expect(hex(keyBytesFromValue(view, { a: 'x', b: 'yz', n: 1 }))).toBe('0100000078' + '02000000797a' + '0100000000000000')
     expect(keyBytesFromValue(view, { a: 'x', b: 'yz', n: 1 })).not.toEqual(keyBytesFromValue(view, { n: 1, b: 'z', a: 'xy' }))
-    expect(keyStride(view)).toBe(0)
-    expect(keyStride(keyed({ flight: t.int64(), row: t.int16() }))).toBe(16)
   })
 })
 
