@@ -104,10 +104,6 @@ export class GroupCommit {
     return this.#end
   }
 
-  get flying(): boolean {
-    return this.#flight !== undefined
-  }
-
   listen(listener: LogListener): void {
     this.#listeners.push(listener)
   }

@@ -247,9 +247,7 @@ export class SegmentWriteLog implements CommitLog {
     const at = Number(lsn)
     const head = this.#commit.head
     if (at < this.#segments.tail || at > head) throw unavailable(at, this.#segments.tail, head)
-    // The writer's own digest is that of the head only while no group is under way.
-    const known = at === head && !this.#commit.flying ? { lsn: head, digest: this.#writer.digest } : { lsn: -1, digest: this.#writer.digest }
-    return this.#orTrimmed(at, () => digestOf(this.#root, this.#segments, at, known))
+    return this.#orTrimmed(at, () => digestOf(this.#root, this.#segments, at, { lsn: head, digest: this.#writer.digest }))
   }
 
   trim(upTo: Lsn): Promise<Lsn> {

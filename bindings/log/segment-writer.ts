@@ -54,7 +54,10 @@ export class SegmentWriter implements GroupSink {
   readonly epoch: number
   readonly pool: SegmentPool
   readonly #o: WriterOptions
+  /** Of the last group hashed, which may not be acknowledged yet. */
   readonly #digest: Digest
+  /** digestAt(last acknowledged). */
+  readonly #acknowledged: Digest
   #current: Current | undefined
   #seed = 0n
   #group: GroupBuffer | undefined
@@ -77,6 +80,7 @@ export class SegmentWriter implements GroupSink {
     this.epoch = o.lock.epoch
     this.pool = new SegmentPool(o.root, o.world, o.lock)
     this.#digest = o.digest.slice() as Digest
+    this.#acknowledged = o.digest.slice() as Digest
     this.#written = o.lastLsn
     this.#synced = o.lastLsn
   }
@@ -109,9 +113,8 @@ export class SegmentWriter implements GroupSink {
     return this.#synced
   }
 
-  /** digestAt(last acknowledged), while no group is in flight. */
   get digest(): Digest {
-    return this.#digest.slice() as Digest
+    return this.#acknowledged.slice() as Digest
   }
 
   commit(group: GroupBuffer, done: (error: Error | null) => void): void {
@@ -285,6 +288,7 @@ export class SegmentWriter implements GroupSink {
       if (this.#o.durability === 'synced') this.#synced = last
     }
     current.info.lastLsn = last
+    this.#acknowledged.set(this.#digest)
     this.#written = last
     if (bytes > 0) this.#prepareNext()
     if (this.#synced < last) this.#armSync()

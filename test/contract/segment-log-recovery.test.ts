@@ -125,7 +125,7 @@ async function live(machine: Machine): Promise<void> {
 function injectFault(machine: Machine): void {
   const op = machine.below(3) === 0 ? 'write' : 'datasync'
   const effect = (['none', 'half', 'whole'] as const)[machine.below(3)]!
-  machine.files.failAt(1 + machine.below(40), { error: 'EIO', effect }, (call) => call.op === op && call.path.endsWith('.wal'))
+  machine.files.failAt(1 + machine.below(40), { error: 'EIO', effect }, (call) => call.op === op && call.path.includes('/log/'))
   machine.trace.push(`fault in ${op} (${effect})`)
 }
 
