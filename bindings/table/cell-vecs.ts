@@ -19,7 +19,6 @@ import {
   loneSurrogate,
   notUuid,
   noValue,
-  putUuid,
   quote,
   smallInt,
   time,
@@ -27,6 +26,7 @@ import {
   wrongType,
 } from './cells.ts'
 import { didYouMean } from './names.ts'
+import { putUuid } from './text-forms.ts'
 
 const NO_BYTES = new Uint8Array(0)
 const VAR_BYTES_MAX = 0x7fff_ffff

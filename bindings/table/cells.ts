@@ -4,6 +4,7 @@
 // A fault knows its place in the array of cells it came from; callers turn that into "table.column.path row n".
 import type { ColumnDef, ColumnType, FieldDef, TimeUnit } from '../format/index.ts'
 import { describeType, fromPhysical, parseDecimal, physicalFromJson, showValue } from './physical.ts'
+import { parseDate } from './text-forms.ts'
 import type { ColumnSpec } from './view.ts'
 
 /** Why a value cannot be stored. Never leaves the table folder: rows-in turns it into SchemaMismatchError or NullKeyError. */
@@ -173,12 +174,10 @@ function readableDate(cell: Cell, value: number | bigint, unit: TimeUnit, index:
 }
 
 const DAY_MS = 86_400_000
-const DATE_TEXT = /^([+-]\d{4,7}|\d{4})-(\d\d)-(\d\d)$/
-
 /** Days since 1970-01-01, from "2026-11-21", a Date at UTC midnight, or the number itself. */
 export function date(cell: Cell, value: unknown, index: number): number {
   if (typeof value === 'string') {
-    const days = daysOfText(value)
+    const days = parseDate(value)
     if (days === undefined) throw new CellFault(index, '', `${quote(value)} is not a date (YYYY-MM-DD)`)
     return smallInt(cell, days, -2147483648, 2147483647, index)
   }
@@ -188,46 +187,6 @@ export function date(cell: Cell, value: unknown, index: number): number {
   if (Number.isNaN(ms)) throw new CellFault(index, '', 'invalid Date')
   if (ms % DAY_MS !== 0) throw new CellFault(index, '', `${(value as Date).toISOString()} is not UTC midnight; date holds whole days`)
   return ms / DAY_MS
-}
-
-function daysOfText(text: string): number | undefined {
-  const parts = DATE_TEXT.exec(text)
-  if (parts === null) return undefined
-  const year = Number(parts[1])
-  const month = Number(parts[2])
-  const day = Number(parts[3])
-  if (month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month)) return undefined
-  return daysFromCivil(year, month, day)
-}
-
-function daysInMonth(year: number, month: number): number {
-  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
-  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
-}
-
-/** Proleptic Gregorian; H. Hinnant, "chrono-compatible low-level date algorithms". */
-function daysFromCivil(year: number, month: number, day: number): number {
-  const y = month <= 2 ? year - 1 : year
-  const era = Math.floor(y / 400)
-  const yoe = y - era * 400
-  const doy = Math.floor((153 * (month + (month > 2 ? -3 : 9)) + 2) / 5) + day - 1
-  const doe = yoe * 365 + Math.floor(yoe / 4) - Math.floor(yoe / 100) + doy
-  return era * 146_097 + doe - 719_468
-}
-
-/** "2026-11-21" of a day number; years outside 0..9999 carry a sign and six digits or more. */
-export function dateText(days: number): string {
-  const z = days + 719_468
-  const era = Math.floor(z / 146_097)
-  const doe = z - era * 146_097
-  const yoe = Math.floor((doe - Math.floor(doe / 1460) + Math.floor(doe / 36_524) - Math.floor(doe / 146_096)) / 365)
-  const doy = doe - (365 * yoe + Math.floor(yoe / 4) - Math.floor(yoe / 100))
-  const mp = Math.floor((5 * doy + 2) / 153)
-  const day = doy - Math.floor((153 * mp + 2) / 5) + 1
-  const month = mp < 10 ? mp + 3 : mp - 9
-  const year = yoe + era * 400 + (month <= 2 ? 1 : 0)
-  const yearText = year >= 0 && year <= 9999 ? String(year).padStart(4, '0') : `${year < 0 ? '-' : '+'}${String(Math.abs(year)).padStart(6, '0')}`
-  return `${yearText}-${month < 10 ? '0' : ''}${month}-${day < 10 ? '0' : ''}${day}`
 }
 
 const DAY_OF_UNIT: Readonly<Record<TimeUnit, number>> = { s: 86_400, ms: 86_400_000, us: 86_400_000_000, ns: 86_400_000_000_000 }
@@ -262,39 +221,6 @@ export function decimal(cell: Cell, value: unknown, precision: number, scale: nu
   const bound = 10n ** BigInt(precision)
   if (unscaled >= bound || unscaled <= -bound) throw new CellFault(index, '', `${String(value)} is outside ${cell.typeName}`)
   return unscaled
-}
-
-/** Write the 16 bytes of a uuid's text; false when it is not one. */
-export function putUuid(bytes: Uint8Array, at: number, text: string): boolean {
-  if (text.length !== 36) return false
-  let from = 0
-  for (let i = 0; i < 16; i++) {
-    if (i === 4 || i === 6 || i === 8 || i === 10) {
-      if (text.charCodeAt(from) !== 0x2d) return false
-      from++
-    }
-    const high = hexDigit(text.charCodeAt(from))
-    const low = hexDigit(text.charCodeAt(from + 1))
-    if (high < 0 || low < 0) return false
-    bytes[at + i] = (high << 4) | low
-    from += 2
-  }
-  return true
-}
-
-function hexDigit(code: number): number {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30
-  const lower = code | 0x20
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1
-}
-
-const HEX: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
-
-/** Lower-case text of 16 bytes. */
-export function uuidText(bytes: Uint8Array, at: number): string {
-  let text = ''
-  for (let i = 0; i < 16; i++) text += (i === 4 || i === 6 || i === 8 || i === 10 ? '-' : '') + HEX[bytes[at + i]!]!
-  return text
 }
 
 /** Bytes of a binary column, as handed in (copied by the caller). */

@@ -11,10 +11,11 @@
 import { InvalidConfigError, SchemaMismatchError } from '../errors.ts'
 import type { ColumnType, TimeUnit } from '../format/index.ts'
 import { didYouMean } from './names.ts'
-import { describeType, parseDate } from './physical.ts'
+import { describeType } from './physical.ts'
 import { leafOf } from './predicate-leaf.ts'
 import { nodeOf, predicateFromJSON } from './predicate.ts'
 import type { CompareOp, PredicateNode } from './predicate.ts'
+import { parseDate } from './text-forms.ts'
 import type { Predicate } from './types.ts'
 import type { TableView, ViewColumn } from './view.ts'
 

@@ -6,6 +6,7 @@
 
 import type { ColumnType, TimeUnit } from '../format/index.ts'
 import { fromBase64, toBase64 } from './base64.ts'
+import { dateText, parseDate, uuidText } from './text-forms.ts'
 import type { ColumnSpec } from './view.ts'
 
 export type Physical = boolean | number | bigint | string | Uint8Array | null | readonly Physical[] | { readonly [field: string]: Physical }
@@ -23,9 +24,6 @@ const DAY_MS = 86_400_000
 const DAY_SECONDS = 86_400n
 const INT64_MAX = 2n ** 63n - 1n
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-const DATE = /^(\d{4}|[+-]\d{6,7})-(\d{2})-(\d{2})$/
-/** 400 Gregorian years. */
-const DAYS_OF_ERA = 146_097
 const DECIMAL = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/
 
 /** The physical form of a value that may be written to the type. */
@@ -79,7 +77,7 @@ export function fromPhysical(type: ColumnType, as: ColumnSpec['as'], value: Phys
     case 'binary':
       return Uint8Array.from(value as Uint8Array)
     case 'fixedSizeBinary':
-      return type.uuid ? uuidText(value as Uint8Array) : Uint8Array.from(value as Uint8Array)
+      return type.uuid ? uuidText(value as Uint8Array, 0) : Uint8Array.from(value as Uint8Array)
     case 'timestamp':
       if (as === 'number') return Number(value)
       if (as === 'bigint' || type.unit === 'us' || type.unit === 'ns') return value
@@ -197,36 +195,6 @@ export function integerRange(type: ColumnType): readonly [bigint, bigint] | unde
     default:
       return undefined
   }
-}
-
-/** Days since 1970 as "2026-11-21"; years outside 0..9999 with a sign and six digits, as in ISO 8601 and Date. */
-export function dateText(dayNumber: number): string {
-  const ms = dayNumber * DAY_MS
-  const date = new Date(ms)
-  if (!Number.isNaN(date.getTime())) return date.toISOString().slice(0, -14)
-  // Outside the range of Date: the same day of another era.
-  const eras = Math.floor(dayNumber / DAYS_OF_ERA)
-  const inEra = new Date((dayNumber - eras * DAYS_OF_ERA) * DAY_MS)
-  const year = inEra.getUTCFullYear() + eras * 400
-  return `${year < 0 ? '-' : '+'}${String(Math.abs(year)).padStart(6, '0')}${inEra.toISOString().slice(4, 10)}`
-}
-
-/** Days since 1970 of "2026-11-21", or undefined when that is no date. */
-export function parseDate(text: string): number | undefined {
-  const match = DATE.exec(text)
-  if (match === null) return undefined
-  const [year, month, day] = [Number(match[1]), Number(match[2]), Number(match[3])]
-  const eras = Math.floor(year / 400) - 5
-  const date = new Date(Date.UTC(year - eras * 400, month - 1, day))
-  // Date.UTC carries the 30th of February over into March.
-  if (date.getUTCMonth() !== month - 1 || date.getUTCDate() !== day) return undefined
-  return date.getTime() / DAY_MS + eras * DAYS_OF_ERA
-}
-
-export function uuidText(bytes: Uint8Array): string {
-  let hex = ''
-  for (const byte of bytes) hex += byte.toString(16).padStart(2, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 /** An unscaled decimal as text with exactly `scale` digits after the point. */

@@ -8,7 +8,8 @@
 import { SchemaMismatchError } from '../errors.ts'
 import { layoutOf, valueKindOf } from '../format/index.ts'
 import type { ColumnType } from '../format/index.ts'
-import { dateText, describeType, integerRange, Misfit, parseDate, parseDecimal, showValue, toPhysical } from './physical.ts'
+import { describeType, integerRange, Misfit, parseDecimal, showValue, toPhysical } from './physical.ts'
+import { dateText, parseDate } from './text-forms.ts'
 import type { PredicateNode } from './predicate.ts'
 import type { ViewColumn } from './view.ts'
 

@@ -22,7 +22,6 @@ import {
   loneSurrogate,
   notUuid,
   noValue,
-  putUuid,
   smallInt,
   time,
   timestamp,
@@ -31,6 +30,7 @@ import {
 import { keyKinds, putNumber } from './key-values.ts'
 import { type RowPlan, rowPlan } from './row-plan.ts'
 import { explainRows } from './rows-in.ts'
+import { putUuid } from './text-forms.ts'
 import type { TableView } from './view.ts'
 
 /** Most rows of one call. */

@@ -5,8 +5,8 @@
 // Invariant: what is handed out never changes later: binary values are views of buffers that nobody writes again.
 import type { ColumnType } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
-import { dateText, uuidText } from './cells.ts'
 import { decimalText } from './physical.ts'
+import { dateText, uuidText } from './text-forms.ts'
 import type { ColumnSpec, ViewColumn } from './view.ts'
 
 export type CellReader = (vec: Vec, row: number) => unknown
