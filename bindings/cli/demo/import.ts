@@ -1,6 +1,6 @@
 // cli/demo/import.ts: the flights of the Parquet file, with a number each, into the store as one commit.
-import { createRequire } from 'node:module'
 import { stat } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { columns, type CommitResult, type Store } from '../../index.ts'
 import type { NamedField } from '../column-type.ts'
 import { CliError } from '../failure.ts'
@@ -28,13 +28,14 @@ const FIELDS: readonly NamedField[] = [
 /** The flights file of vega-datasets, wherever npm put it. */
 export async function flightsFile(given: string | undefined): Promise<string> {
   if (given !== undefined) return given
-  let folder: string
+  let main: string
   try {
-    folder = createRequire(import.meta.url).resolve('vega-datasets/package.json')
+    main = import.meta.resolve('vega-datasets')
   } catch (cause) {
     throw new CliError('the package vega-datasets is not installed', 'Run npm install vega-datasets, or give a file of flights with --data.', cause)
   }
-  return folder.replace(/package\.json$/, 'data/flights-3m.parquet')
+  const [folder] = /^.*\/vega-datasets\//.exec(main) ?? []
+  return fileURLToPath(new URL('data/flights-3m.parquet', folder))
 }
 
 export async function importFlights(store: Store, file: string, rowsMax: number, signal: AbortSignal): Promise<ImportResult> {
