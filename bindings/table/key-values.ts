@@ -14,6 +14,8 @@ import { cellsToVec } from './cell-vecs.ts'
 import { type Cell, CellFault, cellOf, quote } from './cells.ts'
 import { didYouMean } from './names.ts'
 import { showValue } from './physical.ts'
+import { codesOf } from './vec-views.ts'
+import { codesOf } from './vec-views.ts'
 import type { TableView, ViewColumn } from './view.ts'
 
 /** The value kinds of the view's key, in key order. */
@@ -23,6 +25,12 @@ export function keyKinds(view: TableView): readonly ValueKind[] {
     assert(kind !== undefined, 'a key column compares', column.name)
     return kind
   })
+}
+
+/** Append the key of one stored row. `vecs`: the key columns in key order, without nulls. */
+export function keyBytesFromVecs(vecs: readonly Vec[], kinds: readonly ValueKind[], row: number, sink: ByteSink): void {
+  const tuple = vecs.length > 1
+  for (let k = 0; k < vecs.length; k++) putPart(vecs[k]!, kinds[k]!, row, tuple, sink)
 }
 
 function putPart(vec: Vec, kind: ValueKind, row: number, tuple: boolean, sink: ByteSink): void {
@@ -39,8 +47,14 @@ function putPart(vec: Vec, kind: ValueKind, row: number, tuple: boolean, sink: B
     case 'var':
       putRun(vec.values, vec.offsets![row]!, vec.offsets![row + 1]! - vec.offsets![row]!, tuple, sink)
       return
+    case 'dict': {
+      const { values, offsets } = vec.dictionary!
+      const code = codesOf(vec)[row]!
+      putRun(values, offsets![code]!, offsets![code + 1]! - offsets![code]!, tuple, sink)
+      return
+    }
     default:
-      assert(false, 'a key column is fixed, bool or var', layout.kind)
+      assert(false, 'a key column is fixed, bool, var or dict', layout.kind)
   }
 }
 
