@@ -9,8 +9,9 @@ export type Epoch = bigint & { readonly [epochBrand]: 'Epoch' }
 /** 32 bytes. */
 export type Digest = Uint8Array & { readonly [digestBrand]: 'Digest' }
 
-/** A plain number or bigint as an LSN. @throws RangeError below 0 or when it is no integer */
-export function lsn(n: number | bigint): Lsn {
+/** A number, a bigint or (as JSON has it) a decimal string as an LSN. @throws RangeError below 0 or when it is no integer */
+export function lsn(n: number | bigint | string): Lsn {
+  if (typeof n === 'string' && !/^\d{1,20}$/.test(n)) throw new RangeError(`an LSN is decimal digits: ${JSON.stringify(n)}`)
   const value = BigInt(n)
   if (value < 0n) throw new RangeError(`an LSN is not negative: ${value}`)
   return value as Lsn
