@@ -1,10 +1,10 @@
-// table/key-values.ts: canonical key bytes of a key that a caller gives: two keys are equal exactly when their bytes are. Of stored rows: key-layout.ts.
+// table/key-values.ts: canonical key bytes, of stored rows and of keys as callers give them: two keys are equal exactly when their bytes are.
 //
 //   integers, timestamps, dates, times: 8 bytes little-endian, sign-extended (unsigned: zero-extended) · bool: 1 byte · floats: float64, -0 as +0, one NaN
 //   decimal: 16 bytes · fixedSizeBinary, uuid: their bytes · utf8, binary: their bytes
 //   several columns: one after another, where utf8 and binary parts are preceded by their length as u32
 //
-// Invariant: a value gives the bytes that KeyLayout gives for a stored row with it.
+// Invariant: a value gives the same bytes from a plain column, from a dictionary, and as JavaScript has it.
 import { assert } from '../assert.ts'
 import { NullKeyError, SchemaMismatchError } from '../errors.ts'
 import { valueKindOf } from '../format/index.ts'
@@ -14,7 +14,6 @@ import { cellsToVec } from './cell-vecs.ts'
 import { type Cell, CellFault, cellOf, quote } from './cells.ts'
 import { didYouMean } from './names.ts'
 import { showValue } from './physical.ts'
-import { codesOf } from './vec-views.ts'
 import { codesOf } from './vec-views.ts'
 import type { TableView, ViewColumn } from './view.ts'
 
