@@ -1,5 +1,5 @@
 export { Arena } from './arena.ts'
-export { KernelInstance, kernels, trimKernels } from './instance.ts'
+export { KernelInstance, kernels, limitKernels, trimKernels } from './instance.ts'
 export type { KernelExports, KernelInstanceOptions } from './instance.ts'
 export { kernelModule, useKernelModule } from './load.ts'
 export { BLOOM_BITS_PER_KEY, BLOOM_HEADER_BYTES, BloomFilter } from './bloom.ts'

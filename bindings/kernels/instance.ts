@@ -94,11 +94,19 @@ export class KernelInstance {
 }
 
 let shared: KernelInstance | undefined
+let sharedLimitBytes = LIMIT_BYTES
 
-/** The thread's shared instance, made on first use (arena limit 512 MiB). */
+/** The thread's shared instance, made on first use (arena limit 512 MiB unless limitKernels() said otherwise). */
 export function kernels(): KernelInstance {
-  shared ??= new KernelInstance()
+  shared ??= new KernelInstance({ limitBytes: sharedLimitBytes })
   return shared
+}
+
+/** Arena limit of this thread's shared instance from its next making on; an idle one of another limit is dropped at once. The last caller's word counts. */
+export function limitKernels(limitBytes: number): void {
+  if (limitBytes === sharedLimitBytes) return
+  sharedLimitBytes = limitBytes
+  if (shared !== undefined && shared.arena.usedBytes === 0) shared = undefined
 }
 
 /**

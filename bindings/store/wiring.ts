@@ -6,7 +6,7 @@
 
 import { CorruptionError, NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
-import { kernels } from '../kernels/index.ts'
+import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
@@ -68,6 +68,7 @@ export async function wire(place: string | URL | Root, given: object | undefined
 }
 
 async function assemble(root: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
+  limitKernels(options.memory.kernelBytes)
   const events = new Events((event) => world.logger.log(event))
   const known = await identify(root, world, options)
   const { storeId } = known
