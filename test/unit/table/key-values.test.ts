@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { NullKeyError, SchemaMismatchError } from '../../../bindings/errors.ts'
+import { encodeDictionary, type Vec } from '../../../bindings/kernels/index.ts'
 import { t } from '../../../bindings/table/columns.ts'
 import { table } from '../../../bindings/table/definition.ts'
 import { KeyLayout } from '../../../bindings/table/key-layout.ts'
@@ -57,6 +58,23 @@ describe('canonical key bytes', () => {
     expect(hex(keyBytesFromValue(view, { a: 'x', b: 'yz', n: 1 }))).toBe('0100000078' + '02000000797a' + '0100000000000000')
     expect(keyBytesFromValue(view, { a: 'x', b: 'yz', n: 1 })).not.toEqual(keyBytesFromValue(view, { n: 1, b: 'z', a: 'xy' }))
   })
+})
+
+it('are the same from a dictionary as from plain strings', () => {
+  for (const columns of [{ a: t.utf8() }, { a: t.utf8(), b: t.utf8() }]) {
+    const view = keyed(columns)
+    const rows = ['SFO', '', 'Zürich', 'SFO', 'x'.repeat(50)].map((a) => ({ a, ...('b' in columns ? { b: `${a}!` } : {}) }))
+    const plain = rowsToBatch(view, rows).columns
+    const encoded = plain.map((vec) => encodeDictionary(vec, vec.length)!)
+    const keysOf = (vecs: readonly Vec[]): string[] => {
+      const keys = new KeyRun(0)
+      KeyLayout.of(view.schema)!.push(vecs, 0, rows.length, keys)
+      return rows.map((_, i) => hex(keys.data.slice(keys.start(i), keys.end(i))))
+    }
+    expect(encoded[0]!.layout.kind).toBe('dict')
+    expect(keysOf(encoded)).toEqual(keysOf(plain))
+    expect(keysOf(encoded)).toEqual(rows.map((row) => hex(keyBytesFromValue(view, row))))
+  }
 })
 
 describe('keys that callers get wrong', () => {
