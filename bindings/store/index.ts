@@ -4,7 +4,7 @@ import type { Root } from '../root/index.ts'
 import { defaultWorld, newUlid } from '../runtime/index.ts'
 import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
-import { ReadHandle } from './read-store.ts'
+import { ReadOnlyHandle } from './read-only-store.ts'
 import { wire } from './wiring.ts'
 import { WriteHandle } from './write-store.ts'
 
@@ -26,7 +26,7 @@ export interface StoreOpener {
 
 async function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
   const opened = await wire(root, o)
-  const handle = opened.options.readOnly ? new ReadHandle(opened) : new WriteHandle(opened)
+  const handle = opened.options.readOnly ? new ReadOnlyHandle(opened) : new WriteHandle(opened)
   return handle as unknown as Store
 }
 

@@ -150,9 +150,8 @@ export class ReadHandle {
     return scanAt(this.context, table, rest, () => this.pointAt(at))
   }
 
-  protected async pointAt(at: At | undefined): Promise<ReadPoint> {
+  protected async pointAt(at: At | undefined, head: number = this.head): Promise<ReadPoint> {
     this.check()
-    const { head } = this
     if (at === undefined) return new ReadPoint(this.o.state, head)
     const lsn = await this.o.history.resolve(at, head)
     this.check()
@@ -167,7 +166,12 @@ export class ReadHandle {
   async snapshot(at?: At): Promise<SnapshotHandle> {
     this.check()
     const point = await this.pointAt(at)
-    return new SnapshotHandle(this.context, point, this.hold(point.lsn, 'reader'), this.o.root.caps.syncRead, new Date(point.timeMs))
+    return new SnapshotHandle(point, {
+      context: this.context,
+      pin: this.hold(point.lsn, 'reader'),
+      canBlock: this.o.root.caps.syncRead,
+      pointAt: (older, head) => this.pointAt(older, head),
+    })
   }
 
   protected hold(lsn: number, owner: string): { release(): void } {
@@ -408,21 +412,29 @@ export class ReadHandle {
   }
 }
 
+/** What a snapshot reads with, beside its point. */
+export interface SnapshotParts {
+  readonly context: ReadContext
+  readonly pin: { release(): void }
+  /** The root has blocking reads. */
+  readonly canBlock: boolean
+  /** The point of an older position. */
+  readonly pointAt: (at: At, head: number) => Promise<ReadPoint>
+}
+
 /** One LSN, held. */
 export class SnapshotHandle {
   private readonly context: ReadContext
   private readonly point: ReadPoint
-  private readonly pin: { release(): void }
-  private readonly canBlock: boolean
+  private readonly parts: SnapshotParts
   private released = false
   readonly time: Date
 
-  constructor(context: ReadContext, point: ReadPoint, pin: { release(): void }, canBlock: boolean, time: Date) {
-    this.context = context
+  constructor(point: ReadPoint, parts: SnapshotParts) {
+    this.context = { ...parts.context, check: () => this.check() }
     this.point = point
-    this.pin = pin
-    this.canBlock = canBlock
-    this.time = time
+    this.parts = parts
+    this.time = new Date(point.timeMs)
   }
 
   get lsn(): Lsn {
@@ -430,39 +442,52 @@ export class SnapshotHandle {
   }
 
   private check(): void {
-    this.context.check()
+    this.parts.context.check()
     if (this.released) throw new ClosedError('store.closed', 'the snapshot was released', { details: { what: 'snapshot' } })
   }
 
-  async get(table: AnyTable, key: unknown): Promise<Row | undefined> {
+  /** The snapshot itself; with `at`, an older position as it was then. */
+  private async at(o: ReadOptions | undefined): Promise<ReadPoint> {
     this.check()
-    const bound = this.point.bind(table)
-    return getRow(this.context, bound, this.point.structure(bound), this.point.lsn, key)
+    o?.signal?.throwIfAborted()
+    if (o?.at === undefined) return this.point
+    const point = await this.parts.pointAt(o.at, this.point.lsn)
+    this.check()
+    return point
+  }
+
+  async get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
+    const point = await this.at(o)
+    const bound = point.bind(table)
+    return getRow(this.context, bound, point.structure(bound), point.lsn, key)
   }
 
   getSync(table: AnyTable, key: unknown): Row | undefined {
     this.check()
-    if (!this.canBlock) throw new UnsupportedRootError('this root has no blocking reads', { details: { feature: 'sync-read' } })
+    if (!this.parts.canBlock) throw new UnsupportedRootError('this root has no blocking reads', { details: { feature: 'sync-read' } })
     const bound = this.point.bind(table)
     return getRowSync(this.context, bound, this.point.structure(bound), this.point.lsn, key)
   }
 
-  async getMany(table: AnyTable, keys: Iterable<unknown>): Promise<(Row | undefined)[]> {
-    return Promise.all(Array.from(keys, (key) => this.get(table, key)))
+  async getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
+    const point = await this.at(o)
+    const bound = point.bind(table)
+    return Promise.all(Array.from(keys, (key) => getRow(this.context, bound, point.structure(bound), point.lsn, key)))
   }
 
-  async has(table: AnyTable, key: unknown): Promise<boolean> {
-    this.check()
-    const bound = this.point.bind(table)
-    return hasRow(bound, this.point.structure(bound), this.point.lsn, key)
+  async has(table: AnyTable, key: unknown, o?: ReadOptions): Promise<boolean> {
+    const point = await this.at(o)
+    const bound = point.bind(table)
+    return hasRow(bound, point.structure(bound), point.lsn, key)
   }
 
-  scan(table: AnyTable, options: LooseScanOptions = {}): Scan<AnyTable, Row> {
-    return scanAt({ ...this.context, check: () => this.check() }, table, options, async () => this.point)
+  scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
+    const { at, ...rest } = options
+    return scanAt(this.context, table, rest, () => this.at(at === undefined ? undefined : { at }))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.released = true
-    this.pin.release()
+    this.parts.pin.release()
   }
 }

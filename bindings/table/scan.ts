@@ -69,7 +69,12 @@ class TableScan {
   async *batches(): AsyncGenerator<RecordBatch, undefined> {
     const plan = await this.#planned()
     const make = await recordBatches(plan.select)
-    for await (const batch of this.#batches(plan)) for (const part of splitBatch(batch, plan.batchRows)) yield make(part)
+    for await (const batch of this.#batches(plan)) {
+      for (const part of splitBatch(batch, plan.batchRows)) {
+        yield make(part)
+        this.#check()
+      }
+    }
   }
 
   async *rows(): AsyncGenerator<Row, undefined> {

@@ -1,0 +1,42 @@
+// store/read-only-store.ts: the handle of an open with `readOnly`: it reads, and says so to programs that write all the same (plain JavaScript, casts).
+
+import { ReadOnlyError } from '../errors.ts'
+import { ReadHandle } from './read-store.ts'
+
+export class ReadOnlyHandle extends ReadHandle {
+  create(): Promise<never> {
+    return this.refuse('create')
+  }
+  append(): Promise<never> {
+    return this.refuse('append')
+  }
+  upsert(): Promise<never> {
+    return this.refuse('upsert')
+  }
+  update(): Promise<never> {
+    return this.refuse('update')
+  }
+  delete(): Promise<never> {
+    return this.refuse('delete')
+  }
+  deleteWhere(): Promise<never> {
+    return this.refuse('deleteWhere')
+  }
+  replace(): Promise<never> {
+    return this.refuse('replace')
+  }
+  transact(): Promise<never> {
+    return this.refuse('transact')
+  }
+  flush(): Promise<never> {
+    return this.refuse('flush')
+  }
+  sync(): Promise<never> {
+    return this.refuse('sync')
+  }
+
+  private async refuse(call: string): Promise<never> {
+    this.check()
+    throw new ReadOnlyError(`${call}: the store was opened with readOnly`)
+  }
+}
