@@ -3,6 +3,7 @@
 // No LOCK, no epoch, no writes. It believes the newest segment only up to the last whole append, and after a look at the LOCK: while a later owner may be at
 // work, only what the writer itself called synced. Invariant: the torn tail of a live writer is never damage, late bytes of a fenced one never are records.
 import { ClosedError, CorruptionError, ReadOnlyError, StorageError } from '../errors.ts'
+import { SEGMENT_HEADER_BYTES } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
@@ -130,7 +131,7 @@ export class ReadOnlyLog implements CommitLog {
   async refresh(): Promise<Lsn> {
     this.#check()
     const before = this.#head
-    this.#refreshing ??= this.#look().finally(() => (this.#refreshing = undefined))
+    this.#refreshing ??= this.#lookAgain().finally(() => (this.#refreshing = undefined))
     const head = await this.#refreshing
     if (head > before) this.#tell()
     return BigInt(head) as Lsn
@@ -189,45 +190,49 @@ export class ReadOnlyLog implements CommitLog {
     this.#wakeups.wake()
   }
 
+  /** A segment that is trimmed while we look at it is met again, as history that is gone, at the next look. */
+  async #lookAgain(): Promise<number> {
+    try {
+      return await this.#look()
+    } catch (error) {
+      if (error instanceof StorageError && error.class === 'notFound') return this.#head
+      throw error
+    }
+  }
+
   /** Reads on where the last look stopped. @returns the head afterwards */
   async #look(): Promise<number> {
     for (;;) {
       const newest = this.#segments.newest
       const names = await listSegments(this.#root)
-      this.#forget(names[0]?.firstLsn ?? 1)
+      const oldest = names[0]?.firstLsn ?? 1
+      if (newest !== undefined && oldest > this.#head + 1) throw unavailable(this.#head, oldest - 1, this.#head)
+      this.#forget(oldest)
       const successor = names.find(({ firstLsn }) => newest === undefined || firstLsn > newest.firstLsn)
       // Only when no later segment has a name is what lies behind our head in this one perhaps the log's.
       if (newest !== undefined && !(successor !== undefined && successor.firstLsn === this.#head + 1)) {
-        const seen = await this.#extend(newest, successor?.firstLsn)
-        if (!seen) return this.#head
+        if (await this.#extend(newest, successor?.firstLsn)) continue
       }
       if (successor === undefined) return this.#head
       await this.#enter(successor.name, successor.firstLsn)
     }
   }
 
-  /** Takes in what the newest segment holds by now. @returns false when the look must be repeated later */
+  /** Takes in what the newest segment holds by now; up to `nextFirst` - 1 if another follows it. @returns true when the names changed meanwhile */
   async #extend(info: SegmentInfo, nextFirst: number | undefined): Promise<boolean> {
-    let scan: SegmentScan
-    try {
-      const file = await this.#root.segment(info.name, { open: 'read' })
-      try {
-        const until = nextFirst === undefined ? {} : { until: nextFirst - 1 }
-        scan = await scanSegment(file, info, { start: { offset: info.used, lsn: info.lastLsn + 1 }, ...until })
-      } finally {
-        await file.close()
-      }
-    } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') return false
-      throw error
-    }
+    const scan = await this.#scan(info, nextFirst)
     let [lsn, used] = [scan.wholeLsn, scan.wholeEnd]
     if (nextFirst === undefined) {
       const lock = await observeLock(this.#root, this.#o.world)
-      if (lock.number > info.epoch && lock.live && scan.lastSyncedLsn - 1 < lsn) [lsn, used] = [info.lastLsn, info.used]
+      // A later owner may be at work: the last group may be the late bytes of one that was fenced. Before it wrote that one, all before was acknowledged.
+      if (lock.number > info.epoch && lock.live) [lsn, used] = [Math.min(lsn, scan.lastSyncedLsn - 1), scan.lastSynced]
       if (await this.#succeeded(info)) return true
     } else if (lsn < nextFirst - 1) {
-      throw corrupt(info.name, `its records end at LSN ${lsn}, the next segment begins at ${nextFirst}`, scan.stopOffset, scan.nextLsn)
+      const names = await listSegments(this.#root)
+      if (names.some(({ name }) => name === info.name)) {
+        throw corrupt(info.name, `its records end at LSN ${lsn}, the next segment begins at ${nextFirst}`, scan.stopOffset, scan.nextLsn)
+      }
+      return true
     }
     if (lsn > info.lastLsn) {
       info.points = mergePoints(info.points, scan.points, used)
@@ -236,7 +241,17 @@ export class ReadOnlyLog implements CommitLog {
       this.#head = lsn
     }
     info.sealed = scan.stop === STOP.footer
-    return true
+    return false
+  }
+
+  async #scan(info: SegmentInfo, nextFirst: number | undefined): Promise<SegmentScan> {
+    const file = await this.#root.segment(info.name, { open: 'read' })
+    try {
+      const until = nextFirst === undefined ? {} : { until: nextFirst - 1 }
+      return await scanSegment(file, info, { start: { offset: info.used, lsn: info.lastLsn + 1 }, ...until })
+    } finally {
+      await file.close()
+    }
   }
 
   /** A name that came while we read: what we read behind it may not be the log's. */
@@ -247,8 +262,7 @@ export class ReadOnlyLog implements CommitLog {
 
   async #enter(name: string, firstLsn: number): Promise<void> {
     if (this.#segments.newest !== undefined && firstLsn !== this.#head + 1) {
-      if (firstLsn > this.#head + 1) throw corrupt(name, `the log ends at LSN ${this.#head}, this segment begins at ${firstLsn}`, 0, firstLsn)
-      return
+      throw corrupt(name, `it begins at LSN ${firstLsn}, the log before it ends at ${this.#head}`, 0, firstLsn)
     }
     const head = await headOf(this.#root, name, firstLsn, this.#o.storeId)
     const info: SegmentInfo = {
@@ -257,11 +271,11 @@ export class ReadOnlyLog implements CommitLog {
       lastLsn: firstLsn - 1,
       epoch: head.epoch,
       seed: head.seed,
-      used: 64,
+      used: SEGMENT_HEADER_BYTES,
       size: 0,
       sealed: false,
       own: false,
-      points: [],
+      points: [{ lsn: firstLsn - 1, offset: SEGMENT_HEADER_BYTES, digest: head.digest }],
       allPoints: true,
     }
     this.#segments.all.push(info)
