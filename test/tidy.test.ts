@@ -1,7 +1,7 @@
 // The rules of the tree that can be tested: what sources may not hold, who imports whom, what the package says about itself, errors against their page and tests.
 //
 // Each check also meets a planted fault, so that one that has stopped looking is noticed.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -234,5 +234,29 @@ describe('files', () => {
     const isDoor = (file: string): boolean => /^bindings\/[a-z]+\/index\.ts$/.test(file)
     const bare = sources.filter((file) => /^(?:bindings|\.ci)\//.test(file) && !isDoor(file) && !/^(?:#!.*\n)?\/\//.test(read(file)))
     expect(bare).toEqual([])
+  })
+})
+
+describe('pages', () => {
+  const pages = ['README.md', 'CHANGELOG.md', ...listFiles('docs', ['.md'])].filter((page) => !page.startsWith('docs/api/'))
+
+  it('link to what is there', () => {
+    const dead: string[] = []
+    for (const page of pages) {
+      for (const [, target] of read(page).matchAll(/\]\((?!https?:)([^)#\s]+)/g)) if (!existsSync(join(dirname(page), target!))) dead.push(`${page}: ${target}`)
+    }
+    expect(pages.length).toBeGreaterThan(10)
+    expect(dead).toEqual([])
+  })
+
+  it('name files that are there', () => {
+    const roots = ['', 'bindings/', 'bindings/table/', 'bindings/store/', 'bindings/log/', 'bindings/root/', 'bindings/engine/', 'bindings/kernels/']
+    const gone: string[] = []
+    for (const page of pages) {
+      for (const [, path] of read(page).matchAll(/`([\w./-]+\.(?:ts|mjs|json))`/g)) {
+        if (!roots.some((root) => existsSync(root + path!))) gone.push(`${page}: ${path}`)
+      }
+    }
+    expect(gone).toEqual([])
   })
 })
