@@ -128,6 +128,7 @@ export class ReadHandle {
 
   async getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
     this.check()
+    o?.signal?.throwIfAborted()
     const point = await this.pointAt(o?.at)
     const rows: (Row | undefined | Promise<Row | undefined>)[] = []
     for (const key of keys) {
