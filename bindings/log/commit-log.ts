@@ -51,7 +51,7 @@ export interface LogListener {
   failed(error: Error): void
   /**
    * There was no room for a segment: every record from `first` on was taken back before any byte of it was written, and `first` is the next LSN again.
-   * The handle lives on. A listener without it is told `failed` instead, and the handle is dead.
+   * The handle lives on. Where a listener lacks it, records of submit() wait two seconds for room instead; then `failed`, and the handle is dead.
    */
   rejected?(first: Lsn, error: Error): void
 }

@@ -16,6 +16,9 @@ const APPEND_BYTES_MAX = 256 * 1024 * 1024
 /** A group is closed when this many turns of the microtask queue brought nothing new: committers that resolve together come back together. */
 const QUIET_TURNS = 2
 const TURNS_MAX = 64
+/** How long a group waits for room when nobody can be told that it is taken back. */
+const ROOM_RETRY_MS = 100
+const ROOM_RETRIES_MAX = 20
 
 /** Makes groups durable, one at a time. */
 export interface GroupSink {
@@ -79,6 +82,7 @@ export class GroupCommit {
   #seen = 0
   /** A small buffer was too small: empty ones are replaced by full ones from now on. */
   #grown = false
+  #roomRetries = 0
 
   constructor(sink: GroupSink, o: { readonly head: number; readonly groupCommitMs: number; readonly timers: World['timers'] }) {
     this.#sink = sink
@@ -327,6 +331,7 @@ export class GroupCommit {
       else this.fail(error, true)
       return
     }
+    this.#roomRetries = 0
     this.#queuedBytes -= group.bytes
     const last = group.last
     group.reset()
@@ -369,12 +374,20 @@ export class GroupCommit {
     return this.#open.count > 0 || this.#overflow.length > 0 || this.#abortable.length > 0
   }
 
+  /** Somebody holds LSNs that cannot be taken back: the group is tried again for a while, then that is the end. */
+  #waitForRoom(group: GroupBuffer, error: StorageError): void {
+    if (++this.#roomRetries > ROOM_RETRIES_MAX) return this.fail(error, true)
+    this.#flight = group
+    this.#timer = this.#timers.set(ROOM_RETRY_MS, () => {
+      this.#timer = undefined
+      if (this.#end === undefined) this.#sink.commit(group, this.#done)
+    })
+  }
+
   /** No room for the group's segment and not a byte of it written: it and all behind it never were. */
   #takeBack(group: GroupBuffer, error: StorageError): void {
     const first = group.first
-    if (this.#plainLast >= first) {
-      if (this.#listeners.length === 0 || this.#listeners.some((listener) => listener.rejected === undefined)) return this.fail(error, true)
-    }
+    if (this.#plainLast >= first && this.#listeners.some((listener) => listener.rejected === undefined)) return this.#waitForRoom(group, error)
     const waiters = this.#waiters.slice(this.#waitersFrom)
     const flushes = this.#flushes
     this.#waiters = []

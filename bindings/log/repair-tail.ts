@@ -9,11 +9,11 @@ import type { World } from '../runtime/index.ts'
 import type { Digest } from './commit-log.ts'
 import type { NewestSegment } from './examine.ts'
 import { sealFooter } from './footer.ts'
-import { syncOf, writeTo } from './segment-writer.ts'
+import { syncOf, writeTo } from './segment-io.ts'
 
 const COPY_BYTES = 4 * 1024 * 1024
-/** A torn group is at most this long, or one record of its own. */
-const QUARANTINE_BYTES_MAX = 8 * 1024 * 1024
+/** Most groups are shorter; in a recycled segment what lies behind is of its earlier use. */
+const QUARANTINE_BYTES_MAX = 1024 * 1024
 
 export interface RepairOptions {
   readonly world: World

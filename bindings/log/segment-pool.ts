@@ -2,7 +2,7 @@
 //
 // Names are log/free-<epoch><count>.wal: no other handle ever makes one of them, so nobody's late unlink takes ours away.
 // Invariant: only files that this handle created are in the pool; a recycled one is renamed and the directory synced before it is used again.
-import { StorageError } from '../errors.ts'
+import { PoisonedError, StorageError } from '../errors.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
@@ -24,6 +24,7 @@ export class SegmentPool {
   #free: FreeSegment[] = []
   #count = 0
   #preparing: Promise<void> | undefined
+  #unlinking: Promise<void> = Promise.resolve()
   /** Set when there was no room for a segment; cleared when there is. */
   short: StorageError | undefined
 
@@ -80,6 +81,28 @@ export class SegmentPool {
     throw this.short ?? new Error('unreachable')
   }
 
+  /** The birth of a segment: a file whose bytes are synced gets its name in the log. @throws FencedError */
+  async giveName(free: FreeSegment, name: string): Promise<void> {
+    if (!this.#lock.isCurrent()) throw this.#lock.fencedError()
+    let status: string
+    try {
+      status = (await this.#root.link(free.name, name)).status
+    } catch (error) {
+      // A successor unlinked our free file when it opened.
+      if (!this.#lock.isCurrent()) throw this.#lock.fencedError()
+      throw error
+    }
+    if (status === 'exists') {
+      if (!this.#lock.isCurrent()) throw this.#lock.fencedError()
+      throw new PoisonedError(`${name} is there already although the LOCK is ours`, { details: { name } })
+    }
+    // The other name is of no use to anybody; its removal need not hold up the group.
+    await this.#unlinking
+    this.#unlinking = this.#root
+      .delete(free.name)
+      .catch((error: unknown) => this.#world.logger.log({ level: 'warn', code: 'log.unlinkFailed', name: free.name, error }))
+  }
+
   /** Takes over a trimmed segment of this handle. @returns false when the pool is full */
   async recycle(name: string): Promise<boolean> {
     if (this.#free.length >= FREE_MAX) return false
@@ -94,6 +117,7 @@ export class SegmentPool {
   /** Removes what was prepared and not used; not when somebody else is the owner by now. */
   async drain(): Promise<void> {
     await this.#preparing
+    await this.#unlinking
     const free = this.#free
     this.#free = []
     for (const { file } of free) await file.close()

@@ -3,7 +3,7 @@
 // A group that does not fit rolls: the old segment gets its footer, the group becomes the birth of the next one, written and synced in a file without a name
 // in the log before `link` gives it one. Invariant: nothing is acknowledged before its sync (`synced`) or write (`buffered`) and the LOCK check behind it;
 // the chain digest of a group is known before the next group is finished.
-import { PoisonedError, StorageError, VarveError } from '../errors.ts'
+import type { StorageError } from '../errors.ts'
 import { FOOTER_BYTES, FOOTER_CLOSED, FOOTER_ROLLED, MARK_BYTES, SEGMENT_HEADER_BYTES, writeSegmentHeader } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
@@ -14,6 +14,7 @@ import { sealFooter } from './footer.ts'
 import { FRONT_OF, type GroupBuffer } from './group-buffer.ts'
 import type { GroupSink } from './group-commit.ts'
 import type { Lock } from './lock.ts'
+import { asFatal, NoRoom, poison, syncOf, writeTo } from './segment-io.ts'
 import { type SegmentInfo, type SegmentList, segmentName } from './segment-list.ts'
 import { type FreeSegment, isSpace, SegmentPool } from './segment-pool.ts'
 
@@ -73,7 +74,6 @@ export class SegmentWriter implements GroupSink {
   #stopped = false
   #wish = SEGMENT_BYTES_FIRST
   #askedMs = -Infinity
-  #unlinking: Promise<void> = Promise.resolve()
 
   constructor(o: WriterOptions) {
     this.#o = o
@@ -170,7 +170,6 @@ export class SegmentWriter implements GroupSink {
     const current = this.#current
     this.#current = undefined
     try {
-      await this.#unlinking
       await current?.file.close()
       await this.pool.drain()
     } catch (error) {
@@ -236,6 +235,7 @@ export class SegmentWriter implements GroupSink {
   }
 
   readonly #onWritten = (error: Error | null): void => {
+    if (this.#stopped) return
     if (error !== null) return this.#finish(poison('a write failed', error))
     if (this.#o.durability === 'buffered') return this.#finish(null)
     // The sync goes out first; the digest is computed in its shadow.
@@ -285,8 +285,9 @@ export class SegmentWriter implements GroupSink {
       current.markBytes += bytes
       current.markRecords += group.count
       current.records += group.count
-      if (this.#o.durability === 'synced') this.#synced = last
     }
+    // A birth syncs under both durabilities, and everything before it too.
+    if (bytes === 0 || this.#o.durability === 'synced') this.#synced = last
     current.info.lastLsn = last
     this.#acknowledged.set(this.#digest)
     this.#written = last
@@ -335,11 +336,7 @@ export class SegmentWriter implements GroupSink {
     writeSegmentHeader(group.header(), { epoch: this.epoch, firstLsn: group.first, seed }, hash64)
     await Promise.all([old === undefined ? undefined : this.#seal(old, FOOTER_ROLLED, before), this.#birth(free, group)])
     if (failpoints.active) await failpoints.hit('log.beforeLockCheck')
-    await this.#name(free, segmentName(group.first))
-    if (old !== undefined) {
-      await this.#syncing
-      old.file.close().catch((error: unknown) => world.logger.log({ level: 'warn', code: 'log.closeFailed', error }))
-    }
+    await this.pool.giveName(free, segmentName(group.first))
     const info: SegmentInfo = {
       name: segmentName(group.first),
       firstLsn: group.first,
@@ -355,11 +352,19 @@ export class SegmentWriter implements GroupSink {
     }
     this.#seed = seed
     this.#current = { info, file: free.file, records: group.count, markBytes: group.bytes, markRecords: group.count }
-    // The roll synced everything before it too.
-    this.#synced = group.last
+    if (old !== undefined) this.#giveBack(old.file)
     if (!lock.isCurrent()) throw lock.fencedError()
     segments.all.push(info)
     this.#wish = Math.min(segmentBytes, free.size * 2)
+  }
+
+  /** A background sync may still be under way in it. */
+  #giveBack(file: SegmentFile): void {
+    const syncing = this.#syncing ?? Promise.resolve()
+    syncing
+      .catch(() => {})
+      .then(() => file.close())
+      .catch((error: unknown) => this.#o.world.logger.log({ level: 'warn', code: 'log.closeFailed', error }))
   }
 
   /** Writes and syncs header, mark and first group where no name of the log leads. */
@@ -368,26 +373,6 @@ export class SegmentWriter implements GroupSink {
     const synced = syncOf(free.file)
     this.#hash(group)
     await synced
-  }
-
-  async #name(free: FreeSegment, name: string): Promise<void> {
-    const { root, world, lock } = this.#o
-    if (!lock.isCurrent()) throw lock.fencedError()
-    let status: string
-    try {
-      status = (await root.link(free.name, name)).status
-    } catch (error) {
-      // A successor unlinked our free file when it opened.
-      if (!lock.isCurrent()) throw lock.fencedError()
-      throw error
-    }
-    if (status === 'exists') {
-      if (!lock.isCurrent()) throw lock.fencedError()
-      throw new PoisonedError(`${name} is there already although the LOCK is ours`, { details: { name } })
-    }
-    // The other name is of no use to anybody; its removal need not hold up the group.
-    await this.#unlinking
-    this.#unlinking = root.delete(free.name).catch((error: unknown) => world.logger.log({ level: 'warn', code: 'log.unlinkFailed', name: free.name, error }))
   }
 
   #nextSize(): number {
@@ -458,32 +443,4 @@ export class SegmentWriter implements GroupSink {
     if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer)
     this.#timer = undefined
   }
-}
-
-/** There was no room for a segment, and no byte of the group was written. */
-class NoRoom extends Error {
-  readonly why: StorageError
-  constructor(why: StorageError) {
-    super(why.message)
-    this.why = why
-  }
-}
-
-export function writeTo(file: SegmentFile, at: number, bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => file.write(at, bytes, (error) => (error === null ? resolve() : reject(error))))
-}
-
-export function syncOf(file: SegmentFile): Promise<void> {
-  return new Promise((resolve, reject) => file.datasync((error) => (error === null ? resolve() : reject(error))))
-}
-
-function poison(what: string, cause: unknown): PoisonedError {
-  return new PoisonedError(`${what}: the log accepts nothing more until it is reopened`, { details: {}, cause })
-}
-
-/** What ends the handle: our own verdicts as they are, want of room for a segment (nothing was written), anything else as poison. */
-function asFatal(error: unknown): Error {
-  if (error instanceof VarveError && !(error instanceof StorageError)) return error
-  if (error instanceof NoRoom) return error.why
-  return poison('a write, sync or name failed', error)
 }

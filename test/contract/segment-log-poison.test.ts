@@ -174,15 +174,23 @@ describe('a full disk', () => {
     expect(idsOf(await readAll(again, lsn(0)))).toEqual([0, 500])
   })
 
-  it('is the end of the handle for a listener that cannot take records back', async () => {
-    const host = new Host()
-    const log = await host.open(host.process(), { segmentBytes: 4096 })
-    const failures: Error[] = []
-    log.listen({ durable: () => {}, failed: (error) => void failures.push(error) })
-    host.files.plan((call) => (preparing(call) ? { error: 'ENOSPC' } : undefined))
-    for (let i = 0; i < 100; i++) log.submit([record(i)])
-    await host.clock.advance(10)
-    expect(failures[0]).toMatchObject({ class: 'space' })
+  it('waits for room when a listener cannot take records back, for two seconds', async () => {
+    for (const frees of [true, false]) {
+      const host = new Host()
+      const log = await host.open(host.process(), { segmentBytes: 4096 })
+      const failures: Error[] = []
+      log.listen({ durable: () => {}, failed: (error) => void failures.push(error) })
+      host.files.plan((call) => (preparing(call) ? { error: 'ENOSPC' } : undefined))
+      for (let i = 0; i < 100; i++) log.submit([record(i)])
+      await host.clock.advance(1000)
+      expect(log.head).toBe(lsn(1))
+      expect(failures).toEqual([])
+      if (frees) host.files.plan(undefined)
+      await host.clock.advance(1500)
+      expect(log.head).toBe(lsn(frees ? 101 : 1))
+      if (frees) await log.close()
+      else expect(failures[0]).toMatchObject({ class: 'space' })
+    }
   })
 })
 
