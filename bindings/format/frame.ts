@@ -11,13 +11,10 @@ export const FRAME_HEADER_BYTES = 32
 /** Longest payload: a frame never passes 64 MiB. */
 export const PAYLOAD_BYTES_MAX: number = 64 * 1024 * 1024 - FRAME_HEADER_BYTES
 
-export const KIND_RECORD_MAX = 12
 export const KIND_MARK = 254
 export const KIND_FOOTER = 255
 
-/** Payload is an LZ4 block. */
-export const FLAG_LZ4 = 1
-/** More records of the same append follow: they are whole together or not there. */
+/** More records of the same append follow: they are whole together or not there. (Bit 0: the payload is an LZ4 block; not written yet.) */
 export const FLAG_MORE = 2
 /** Everything before this frame in the log was synced when it was written. */
 export const LOCAL_SYNCED_BEFORE = 1

@@ -35,13 +35,11 @@ export type { SchemaRecord } from './schema-record.ts'
 export { decodeEpochRecord, encodeEpochRecord, EPOCH_PAYLOAD_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from './epoch.ts'
 export type { EpochRecord } from './epoch.ts'
 export {
-  FLAG_LZ4,
   FLAG_MORE,
   FRAME_HEADER_BYTES,
   frameBytes,
   KIND_FOOTER,
   KIND_MARK,
-  KIND_RECORD_MAX,
   LOCAL_SYNCED_BEFORE,
   PAYLOAD_BYTES_MAX,
   readFrameHeader,

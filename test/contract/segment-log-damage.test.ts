@@ -374,6 +374,23 @@ describe('after a clean close', () => {
     }
   })
 
+  it('opens when the log was trimmed past an old CLEAN', async () => {
+    const files = new FakeFiles()
+    const first = await open(files, { segmentBytes: 4096 })
+    for (let i = 0; i < 20; i++) await first.append([record(i)])
+    await first.close()
+    const second = await open(files, { segmentBytes: 4096 })
+    for (let i = 0; i < 200; i++) await second.append([record(i)])
+    const tail = await second.trim(lsn(150))
+    expect(tail).toBeGreaterThan(30n)
+    const floors = [{ lsn: lsn(150), digest: await second.digestAt(lsn(150)) }]
+    const image = imageOf(files)
+    files.restart()
+    const log = await open(await filesOf(image), { floors })
+    expect(log.head).toBe(lsn(second.head + 1n))
+    await expectCorrupt(image, 'trimmed, and no checkpoint reaches the tail')
+  })
+
   it('one flipped bit in NODE is harmless, in the LOCK it is named', async () => {
     const { image } = await closedStore()
     for (let at = 0; at < 1024; at += 31) {
