@@ -1,7 +1,7 @@
 // store/index.ts: Store.open, the one door.
 
 import type { Root } from '../root/index.ts'
-import { defaultWorld, newUlid } from '../runtime/index.ts'
+import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
 import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import { ReadOnlyHandle } from './read-only-store.ts'
@@ -24,7 +24,18 @@ export interface StoreOpener {
   open(root: string | URL | Root, o?: OpenOptions): Promise<Store>
 }
 
-async function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
+function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
+  return isTraced('open')
+    ? traced(
+        'open',
+        {},
+        () => openHandle(root, o),
+        ({ id, lsn }) => ({ storeId: id, lsn }),
+      )
+    : openHandle(root, o)
+}
+
+async function openHandle(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
   const opened = await wire(root, o)
   const handle = opened.options.readOnly ? new ReadOnlyHandle(opened) : new WriteHandle(opened)
   return handle as unknown as Store

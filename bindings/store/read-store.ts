@@ -25,7 +25,7 @@ import {
 } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
-import { newUlid, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
@@ -44,6 +44,7 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
+import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
 export interface HeldPin {
@@ -109,6 +110,20 @@ export class ReadHandle {
   // point reads: no promise inside while everything is in memory
 
   get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
+    if (!isTraced('get')) return this.getNow(table, key, o)
+    return traced(
+      'get',
+      this.facts(table),
+      () => this.getNow(table, key, o),
+      (row) => ({ rows: row === undefined ? 0 : 1 }),
+    )
+  }
+
+  protected facts(table: AnyTable | undefined): { storeId: string; table?: string } {
+    return table === undefined ? { storeId: this.id } : { storeId: this.id, table: table.name }
+  }
+
+  private getNow(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
     try {
       this.check()
       o?.signal?.throwIfAborted()
@@ -126,7 +141,13 @@ export class ReadHandle {
     return getRow(this.context, bound, point.structure(bound), point.lsn, key)
   }
 
-  async getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
+  getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
+    if (!isTraced('get')) return this.getManyNow(table, keys, o)
+    const foundOf = (rows: readonly unknown[]): { rows: number } => ({ rows: rows.filter((row) => row !== undefined).length })
+    return traced('get', this.facts(table), () => this.getManyNow(table, keys, o), foundOf)
+  }
+
+  private async getManyNow(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
     this.check()
     o?.signal?.throwIfAborted()
     const point = await this.pointAt(o?.at)
@@ -148,7 +169,8 @@ export class ReadHandle {
 
   scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
     const { at, ...rest } = options
-    return scanAt(this.context, table, rest, () => this.pointAt(at))
+    const scan = scanAt(this.context, table, rest, () => this.pointAt(at))
+    return isTraced('scan') ? tracedScan(scan, this.facts(table)) : scan
   }
 
   protected async pointAt(at: At | undefined, head: number = this.head): Promise<ReadPoint> {

@@ -17,7 +17,7 @@ import {
 } from '../engine/index.ts'
 import { concat } from '../kernels/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
-import { ulidText } from '../runtime/index.ts'
+import { isTraced, traced, type TraceMessage, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
   batchBytes,
@@ -147,10 +147,15 @@ export class WriteHandle extends ReadHandle {
   }
 
   private write(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
+    if (!isTraced('commit')) return this.writeNow(table, op, data, o)
+    return traced('commit', this.facts(table), () => this.writeNow(table, op, data, o), factsOf)
+  }
+
+  private writeNow(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
     try {
       this.writable(o)
       const room = this.upkeep.room()
-      if (room !== undefined) return room.then(() => this.write(table, op, data, o))
+      if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
         if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX) return writeRows(this.engine, table, op, rows, o)
@@ -164,7 +169,7 @@ export class WriteHandle extends ReadHandle {
   /** Inline when it is small, staged as fragments when it is large. */
   private async writeData(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
     const { view } = this.engine.binder.bind(table)
-    const source = toBatches(view, data, { ...(o?.signal === undefined ? {} : { signal: o.signal }) })
+    const source = toBatches(view, data, o?.signal === undefined ? {} : { signal: o.signal })
     const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
     const head: ColumnBatch[] = []
     let bytes = 0
@@ -187,18 +192,22 @@ export class WriteHandle extends ReadHandle {
   }
 
   update(table: AnyTable, patch: object | readonly object[], o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
+    return this.attempt(table, o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
   }
 
   delete(table: AnyTable, key: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
+    return this.attempt(table, o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
   }
 
   deleteWhere(table: AnyTable, where: Predicate<any>, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(o, () => deleteWhere(this.engine, table, where, o))
+    return this.attempt(table, o, () => deleteWhere(this.engine, table, where, o))
   }
 
-  private attempt(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
+  private attempt(table: AnyTable, o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
+    return isTraced('commit') ? traced('commit', this.facts(table), () => this.attemptNow(o, fn), factsOf) : this.attemptNow(o, fn)
+  }
+
+  private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
     try {
       this.writable(o)
       const room = this.upkeep.room()
@@ -226,7 +235,22 @@ export class WriteHandle extends ReadHandle {
 
   // transactions
 
-  async transact<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions = {}): Promise<R> {
+  transact<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions = {}): Promise<R> {
+    if (!isTraced('commit')) return this.transactNow(fn, o)
+    let committed: CommitResult | undefined
+    const onCommitted = (result: CommitResult): void => {
+      committed = result
+      o.onCommitted?.(result)
+    }
+    return traced(
+      'commit',
+      this.facts(undefined),
+      () => this.transactNow(fn, { ...o, onCommitted }),
+      () => (committed === undefined ? {} : factsOf(committed)),
+    )
+  }
+
+  private async transactNow<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions): Promise<R> {
     this.writable(o)
     const { tracker, world } = this.engine.parts
     const retries = o.retries ?? RETRIES
@@ -316,6 +340,11 @@ function oneBatch(batches: readonly ColumnBatch[], columnCount: number): ColumnB
     length: filled.reduce((sum, batch) => sum + batch.length, 0),
     columns: Array.from({ length: columnCount }, (_, i) => concat(filled.map((batch) => batch.columns[i]!))),
   }
+}
+
+/** What a tracing channel is told of a commit. */
+function factsOf({ lsn, writeId, rows }: CommitResult): TraceMessage {
+  return { lsn, writeId, rows }
 }
 
 function tableExists(name: string): TableExistsError {
