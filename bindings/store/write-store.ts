@@ -1,6 +1,6 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
-import { ClosedError, ConflictError, FencedError, ResourceLimitError, TableExistsError } from '../errors.ts'
+import { ClosedError, ConflictError, FencedError, InvalidConfigError, ResourceLimitError, TableExistsError } from '../errors.ts'
 import {
   Committer,
   deleteKeys,
@@ -252,36 +252,50 @@ export class WriteHandle extends ReadHandle {
 
   private async transactNow<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions): Promise<R> {
     this.writable(o)
+    const retries = retriesOf(o)
     const { tracker, world } = this.engine.parts
-    const retries = o.retries ?? RETRIES
     for (let attempt = 0; ; attempt++) {
       tracker.begin()
       try {
         // What is queued now is part of the snapshot: the tracker knows only what comes later.
         await this.committer.drained()
         const tx = new TransactionState(this.engine, this.context, new ReadPoint(this.o.state, this.head), o)
-        const abort = new AbortController()
-        const signal = o.signal === undefined ? abort.signal : AbortSignal.any([o.signal, abort.signal])
-        let result: R
-        let committed: CommitResult | undefined
-        try {
-          result = await fn(transactionHandle(tx, attempt, signal) as never)
-          o.signal?.throwIfAborted()
-          this.writable()
-          committed = await tx.commit(o)
-        } finally {
-          tx.close()
-          abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
+        const result = await this.attempted(tx, fn, attempt, o.signal)
+        const committed = await tx.commit(o).catch((error: unknown) => conflictOrThrow(error, attempt < retries))
+        if (!(committed instanceof ConflictError)) {
+          if (committed !== undefined) this.tell(o.onCommitted, committed)
+          return result
         }
-        if (committed !== undefined) o.onCommitted?.(committed)
-        return result
-      } catch (error) {
-        if (!(error instanceof ConflictError) || attempt >= retries) throw error
         this.o.options.meter?.add('varve.conflicts', 1)
       } finally {
         tracker.end()
       }
       await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal)
+      this.writable(o)
+    }
+  }
+
+  /** One run of `fn`. What it throws passes through as it is; its handle is closed when it settles. */
+  private async attempted<R>(tx: TransactionState, fn: (tx: never) => Promise<R> | R, attempt: number, outer: AbortSignal | undefined): Promise<R> {
+    const abort = new AbortController()
+    const signals = [abort.signal, this.closing.signal]
+    const signal = AbortSignal.any(outer === undefined ? signals : [outer, ...signals])
+    try {
+      const result = await fn(transactionHandle(tx, attempt, signal) as never)
+      outer?.throwIfAborted()
+      this.writable()
+      return result
+    } finally {
+      tx.close()
+      abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
+    }
+  }
+
+  private tell(listener: ((result: CommitResult) => void) | undefined, result: CommitResult): void {
+    try {
+      listener?.(result)
+    } catch (cause) {
+      this.o.world.logger.log({ level: 'error', code: 'transact.onCommitted', cause })
     }
   }
 
@@ -320,6 +334,21 @@ export class WriteHandle extends ReadHandle {
     // What needs no waiting was done; the rest (threads, descriptors) ends in the background.
     this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.failed', cause }))
   }
+}
+
+/** @throws RangeError, InvalidConfigError */
+function retriesOf({ retries, isolation }: TransactOptions): number {
+  if (isolation !== undefined && isolation !== 'serializable' && isolation !== 'snapshot') {
+    throw new InvalidConfigError(`no isolation ${JSON.stringify(isolation)}`, { details: { key: 'isolation', value: isolation } })
+  }
+  if (retries === undefined) return RETRIES
+  if (!Number.isSafeInteger(retries) || retries < 0) throw new RangeError(`retries must be a whole number from 0, got ${String(retries)}`)
+  return retries
+}
+
+function conflictOrThrow(error: unknown, retried: boolean): ConflictError {
+  if (retried && error instanceof ConflictError) return error
+  throw error
 }
 
 /** The batches read already, then the rest. */
