@@ -8,7 +8,10 @@ import type { SegmentFile } from '../root/index.ts'
 
 import { STOP } from './tail.ts'
 
-const WINDOW_BYTES = 4 * 1024 * 1024
+/** The first window is small: most looks find little that is new, and zeros behind it. */
+const WINDOW_BYTES_FIRST = 64 * 1024
+const WINDOW_BYTES_MAX = 4 * 1024 * 1024
+const WINDOW_GROWTH = 4
 const SCAN_CAP = 65_536
 const NONE = 0xffff_ffff
 const FRAME_BYTES_MAX = 64 * 1024 * 1024
@@ -41,6 +44,7 @@ export class FrameCursor {
   #offset: number
   #lsn: number
   #limit: number
+  #windowBytes = WINDOW_BYTES_FIRST
   #ended = false
 
   /** @param limit file offset behind the last byte that may be looked at */
@@ -55,14 +59,15 @@ export class FrameCursor {
   /** @returns undefined behind the final window */
   async next(): Promise<Window | undefined> {
     if (this.#ended) return undefined
-    let want = WINDOW_BYTES
+    let want = this.#windowBytes
+    this.#windowBytes = Math.min(WINDOW_BYTES_MAX, want * WINDOW_GROWTH)
     for (;;) {
       const bytes = await this.#read(Math.min(want, this.#limit - this.#offset))
       const scan = scanFrames(bytes, this.#lsn, this.#source)
       const more = this.#offset + bytes.length < this.#limit
       if (scan.stop === STOP.short && more && scan.consumed === 0) {
         // One frame is longer than the window: read it whole, if the file has that much.
-        const total = bytes.length >= 12 ? frameBytes(new DataView(bytes.buffer).getUint32(8, true)) : WINDOW_BYTES
+        const total = bytes.length >= 12 ? frameBytes(new DataView(bytes.buffer).getUint32(8, true)) : WINDOW_BYTES_MAX
         if (total > want && total <= this.#limit - this.#offset) {
           want = total
           continue
