@@ -4,7 +4,8 @@
 // that the group is durable. The catalog follows the durable head only: it is what checkpoints are made of.
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
-import { ClosedError, IdempotencyMismatchError } from '../errors.ts'
+import { assert } from '../assert.ts'
+import { ClosedError, IdempotencyMismatchError, PoisonedError } from '../errors.ts'
 import {
   ByteWriter,
   type CommitRecord,
@@ -18,7 +19,7 @@ import {
 } from '../format/index.ts'
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
-import type { RowKeys, TableState, VectorBitmaps } from '../table/index.ts'
+import { CHUNK_ROWS, type RowKeys, type TableState, type VectorBitmaps } from '../table/index.ts'
 import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
 import { KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
 
@@ -153,6 +154,8 @@ export class Committer {
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
   commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array): Promise<CommitResult> {
     this.assertAlive()
+    // Once it is in the log it must fold, here and at every open.
+    for (const { change } of admitted) assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
     const writeId = o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId)
     const timeMs = this.nextTime()
     const commit: CommitRecord = {
@@ -169,10 +172,12 @@ export class Committer {
     encodeCommit(this.writer, commit)
     const lsn = this.submit(KIND_COMMIT)
     this.parent = lsn
-    for (const each of admitted) {
-      each.table.apply(lsn, each.change, each.vectors ?? NO_VECTORS, each.keys)
-      if (this.tracker.tracking) this.tracker.changed(lsn, each)
-    }
+    this.applied(() => {
+      for (const each of admitted) {
+        each.table.apply(lsn, each.change, each.vectors ?? NO_VECTORS, each.keys)
+        if (this.tracker.tracking) this.tracker.changed(lsn, each)
+      }
+    })
     const result = this.wait<CommitResult>(lsn, { kind: KIND_COMMIT, commit }, new Result(lsn, writeId, timeMs, rows, false))
     if (commit.idempotency !== undefined) {
       const { key } = commit.idempotency
@@ -190,7 +195,7 @@ export class Committer {
     this.writer.reset()
     encodeFlush(this.writer, record)
     const lsn = this.submit(KIND_FLUSH)
-    table.applyFlush(lsn, record)
+    this.applied(() => table.applyFlush(lsn, record))
     return this.wait(lsn, { kind: KIND_FLUSH, flush: record }, lsn)
   }
 
@@ -201,7 +206,7 @@ export class Committer {
     this.writer.reset()
     encodeSchemaRecord(this.writer, record)
     const lsn = this.submit(KIND_SCHEMA)
-    apply(lsn)
+    this.applied(() => apply(lsn))
     return this.wait(lsn, { kind: KIND_SCHEMA, schema: record }, lsn)
   }
 
@@ -225,6 +230,17 @@ export class Committer {
     return this.submitted
   }
 
+  /** The record is queued: if its change cannot be applied, this handle no longer knows what the log says, and must not go on. */
+  private applied(apply: () => void): void {
+    try {
+      apply()
+    } catch (cause) {
+      const error = new PoisonedError(`a queued record could not be applied: ${cause instanceof Error ? cause.message : String(cause)}`, { details: {}, cause })
+      this.fail(error)
+      throw error
+    }
+  }
+
   private wait<T>(lsn: number, record: StateRecord, value: T): Promise<T> {
     const startedMs = this.world.clock.monoMs()
     return new Promise<T>((resolve, reject) => {
@@ -240,6 +256,7 @@ export class Committer {
   }
 
   private durable(last: number): void {
+    if (this.error !== undefined) return
     const { pending, state } = this
     let at = this.pendingFrom
     const from = at

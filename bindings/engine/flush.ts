@@ -49,7 +49,8 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
       uptoRow: last.base + last.rows,
       fragments: encoded.map((fragment) => fragment.ref),
       hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
-      deletionVectors: vectors.filter(({ fragment, ref }) => fragment.hides.count === ref.hidden).map(({ ref }) => ref),
+      // Rows hidden since the vector was written are not in it: then it waits for the next flush.
+      deletionVectors: vectors.filter((ref) => table.fragment(ref.lsn, ref.ordinal).hides.count === ref.hidden),
     })
     return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
   })
@@ -116,13 +117,13 @@ export async function writeFragment(engine: Engine, fragment: EncodedFragment): 
   return fragment.ref
 }
 
-async function writeVectors(engine: Engine, table: TableState): Promise<{ fragment: LiveFragment; ref: DeletionVectorRef }[]> {
+async function writeVectors(engine: Engine, table: TableState): Promise<DeletionVectorRef[]> {
   const catalog = engine.parts.state.catalog.table(table.id)
-  const written: { fragment: LiveFragment; ref: DeletionVectorRef }[] = []
+  const written: DeletionVectorRef[] = []
   for (const fragment of table.now.fragments) {
     const inline = catalog?.fragments.find((each) => each.lsn === fragment.lsn && each.ordinal === fragment.ordinal)?.hiddenCount ?? 0
     if (inline < VECTOR_ROWS_MIN) continue
-    written.push({ fragment, ref: await writeVector(engine, fragment, fragment.hides.hiddenAt(NOW)!, fragment.hides.count) })
+    written.push(await writeVector(engine, fragment, fragment.hides.hiddenAt(NOW)!, fragment.hides.count))
   }
   return written
 }
