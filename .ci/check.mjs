@@ -11,6 +11,7 @@ import { delimiter, resolve } from 'node:path'
 
 /** In this order; `needs` names the steps whose output it reads. */
 const STEPS = [
+  { name: 'lock', run: 'node .ci/lock.mjs --check' },
   { name: 'format', run: 'npm run --silent format:check' },
   { name: 'lint', run: 'npm run --silent lint' },
   { name: 'bans', run: 'node .ci/bans.mjs' },

@@ -9,6 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { BANS, checkBans } from '../.ci/bans.mjs'
 import { errorsPage } from '../.ci/errors.mjs'
 import { checkLayers, type LayerRules } from '../.ci/layers.mjs'
+import { type Lock, missingPackages } from '../.ci/lock.mjs'
 import { importsOf, listFiles, read, withoutComments } from '../.ci/sources.mjs'
 import * as errors from '../bindings/errors.ts'
 
@@ -148,6 +149,15 @@ describe('the package', () => {
       expect(version, name).toMatch(/^\d+\.\d+\.\d+$/)
       expect(page, name).toContain(`\`${name}\``)
     }
+  })
+
+  it('has a lock that names the packages of every platform, not only of the one it was made on (mend with node .ci/lock.mjs)', () => {
+    const lock = JSON.parse(read('package-lock.json')) as Lock
+    expect(Object.keys(missingPackages(lock))).toEqual([])
+    const { 'node_modules/@oxfmt/binding-darwin-arm64': _, ...without } = lock.packages
+    expect(missingPackages({ packages: without })).toMatchObject({
+      'node_modules/@oxfmt/binding-darwin-arm64': { os: ['darwin'], cpu: ['arm64'], optional: true },
+    })
   })
 
   it('does not run scripts on the machine of whoever installs it', () => {
