@@ -35,13 +35,13 @@ import type { AdmittedChange } from './committer.ts'
 import type { Engine } from './engine.ts'
 import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'
 import { keyBytesOf, keyText } from './tracker.ts'
-import { encodeBatch } from './write-rows.ts'
+import { deleteChange, encodeBatch, rowChanges } from './write-rows.ts'
 
 interface TableWrites {
   readonly bound: Bound
   /** Keyed: the row as it shall be, or null = gone. */
   readonly byKey: Map<string, Row | null>
-  /** Keys appended: they must not be there. */
+  /** Keys appended: they must not be in the snapshot. */
   readonly fresh: Set<string>
   /** Unkeyed: rows to add. */
   readonly added: Row[]
@@ -159,7 +159,7 @@ export class TransactionState {
       const text = keyText(keys!.data, keys!.start(i), keys!.end(i))
       const own = written.byKey.get(text)
       if (own !== undefined && own !== null) throw duplicateKeyError(bound.view, keyAt(keys!, i), i, i, 'append')
-      if (own === undefined) written.fresh.add(text)
+      if (own === undefined && !written.replaced) written.fresh.add(text)
       written.byKey.set(text, row)
     })
   }
@@ -176,7 +176,6 @@ export class TransactionState {
     const { bound, written } = this.writing(table)
     for (const key of keyArgs) {
       const text = keyTextOf(bound, key)
-      written.fresh.delete(text)
       written.byKey.set(text, null)
     }
     this.grow(keyArgs.length)
@@ -214,16 +213,16 @@ export class TransactionState {
   }
 
   async update(table: AnyTable, patches: readonly object[]): Promise<number> {
-    let count = 0
+    const changed = new Set<string>()
     for (const patch of patches as readonly Record<string, unknown>[]) {
       const { bound } = this.writing(table)
       const key = Object.fromEntries(bound.view.key.map((column) => [column.name, patch[column.name]]))
       const row = await this.get(table, key)
       if (row === undefined) continue
       this.upsert(table, [{ ...row, ...Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)) }])
-      count++
+      changed.add(keyTextOf(bound, key))
     }
-    return count
+    return changed.size
   }
 
   replace(table: AnyTable, data: unknown): void {
@@ -231,7 +230,6 @@ export class TransactionState {
     const rows = this.rowsOf(bound, data)
     written.replaced = true
     written.byKey.clear()
-    written.fresh.clear()
     written.added.length = 0
     if (bound.state.keyLayout === undefined) written.added.push(...rows)
     else this.append(table, rows)
@@ -341,58 +339,38 @@ export class TransactionState {
     if (bound.state.keyLayout === undefined) {
       const hides = written.hidden.stillLive(bound.state)
       if (hides.size < written.hidden.size) throw conflict(bound, [], bound.state.lastLsn)
-      return this.rowChanges(bound, written.added, replaced, hides)
+      return changesOf(bound, written.added, replaced, hides)
     }
     const keys = new KeyRun(bound.state.keyLayout.stride)
-    const texts = [...written.byKey.keys()]
+    // A key appended must not be there, whatever became of its row later in the transaction.
+    const texts = [...new Set([...written.byKey.keys(), ...written.fresh])]
     for (const text of texts) {
       const bytes = keyBytesOf(text)
       keys.push(bytes, 0, bytes.length)
     }
-    const places = replaced ? texts.map(() => undefined) : placesOf(bound.state, keys, blocking)
+    const places = replaced && written.fresh.size === 0 ? texts.map(() => undefined) : placesOf(bound.state, keys, blocking)
     if (places instanceof Promise) return places
     const gone = new HideSet()
     const over = new HideSet()
     const rows: Row[] = []
     texts.forEach((text, i) => {
-      const row = written.byKey.get(text)!
+      const row = written.byKey.get(text)
       const place = places[i]
-      if (row === null) {
-        if (place !== undefined) gone.add(place)
-        return
-      }
       if (place !== undefined && written.fresh.has(text)) throw refuseKey(bound.state, bound.view, keyBytesOf(text), place, 0)
-      if (place !== undefined) over.add(place)
-      rows.push(row)
+      if (place !== undefined && !replaced && row !== undefined) (row === null ? gone : over).add(place)
+      if (row !== undefined && row !== null) rows.push(row)
     })
-    const changes = this.rowChanges(bound, rows, replaced, over) ?? []
+    const changes = changesOf(bound, rows, replaced, over) ?? []
     if (gone.size === 0) return changes
     const touched = texts.filter((text) => written.byKey.get(text) === null)
     return [{ table: bound.state, change: { ...base, op: 'delete', inserted: 0, updated: 0, deleted: gone.size, ...gone.parts() }, touched }, ...changes]
   }
+}
 
-  private rowChanges(bound: Bound, rows: readonly Row[], replaced: boolean, hides: HideSet): AdmittedChange[] | undefined {
-    const isKeyed = bound.state.keyLayout !== undefined
-    if (rows.length === 0 && !replaced && hides.size === 0) return undefined
-    const encoded = rows.length === 0 ? undefined : encodeBatch(bound, rowsToBatch(bound.view, rows))
-    const updated = isKeyed ? hides.size : 0
-    return [
-      {
-        table: bound.state,
-        change: {
-          tableId: bound.state.id,
-          schemaVersion: bound.view.schema.version,
-          op: replaced ? 'replace' : isKeyed ? 'upsert' : rows.length > 0 ? 'append' : 'delete',
-          inserted: rows.length - updated,
-          updated,
-          deleted: replaced ? bound.state.liveRowsNow() : isKeyed ? 0 : hides.size,
-          ...(encoded === undefined ? {} : { inline: { rows: encoded.rows, bytes: encoded.body, start: 0, end: encoded.body.length } }),
-          ...(replaced ? {} : hides.parts()),
-        },
-        keys: encoded?.keys,
-      },
-    ]
-  }
+function changesOf(bound: Bound, rows: readonly Row[], replaced: boolean, hides: HideSet): AdmittedChange[] | undefined {
+  if (replaced) return rowChanges(bound, 'replace', rows, hides)
+  if (rows.length > 0) return rowChanges(bound, bound.state.keyLayout === undefined ? 'append' : 'upsert', rows, hides)
+  return hides.size === 0 ? undefined : [deleteChange(bound, hides, undefined)]
 }
 
 function ownRows(written: TableWrites): Row[] {

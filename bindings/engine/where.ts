@@ -18,17 +18,15 @@ import {
   type Predicate,
   putKeyValue,
   type RowVecs,
-  rowsToBatch,
   tableFromSchema,
   type WriteOptions,
 } from '../table/index.ts'
 import { HideSet, NOW, placesOf, READ_ROUNDS } from './admission.ts'
 import { bindTo, type Bound } from './bound.ts'
-import type { AdmittedChange } from './committer.ts'
 import type { Engine } from './engine.ts'
 import { requestDigest } from './request.ts'
 import { keyText } from './tracker.ts'
-import { deleteChange, encodeBatch, inlineChange } from './write-rows.ts'
+import { deleteChange, rowChanges } from './write-rows.ts'
 
 /** Matching rows of each batch of a fragment; undefined = none in it. */
 type Matches = readonly (Uint8Array | undefined)[]
@@ -118,14 +116,8 @@ function updateRound(engine: Engine, table: AnyTable, patches: readonly object[]
   if (rows instanceof Promise) return rows.then(() => updateRound(engine, table, patches, o, round + 1))
   const hides = new HideSet()
   for (const place of places) if (place !== undefined) hides.add(place)
-  const change = updateChange(bound, rows, hides)
-  return engine.parts.committer.commit([change], rows.length, o, request)
-}
-
-function updateChange(bound: Bound, rows: readonly object[], hides: HideSet): AdmittedChange {
-  if (rows.length === 0) return deleteChange(bound, new HideSet(), [])
-  const encoded = encodeBatch(bound, rowsToBatch(bound.view, rows))
-  return inlineChange(bound, 'upsert', { rows: encoded.rows, bytes: encoded.body, start: 0, end: encoded.body.length }, encoded.keys, hides)
+  const changes = rows.length === 0 ? [deleteChange(bound, hides, [])] : rowChanges(bound, 'upsert', rows, hides)
+  return engine.parts.committer.commit(changes, rows.length, o, request)
 }
 
 /** A view of every stored column, so that columns that the code does not name keep their values. */

@@ -1,7 +1,17 @@
 // engine/write-rows.ts: small writes: rows that travel inside their commit record. The hot path: validate, encode, admit, queue, in one synchronous step.
 
 import { encodeInline, take } from '../kernels/index.ts'
-import { type AnyTable, byteSink, type ColumnBatch, type CommitResult, KeyRun, putKeyValue, type RowKeys, type WriteOptions } from '../table/index.ts'
+import {
+  type AnyTable,
+  byteSink,
+  type ColumnBatch,
+  type CommitResult,
+  KeyRun,
+  putKeyValue,
+  type RowKeys,
+  rowsToBatch,
+  type WriteOptions,
+} from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, lastOfEach, placesOf, READ_ROUNDS, refuseExisting } from './admission.ts'
 import { type Bound, SinkKeys } from './bound.ts'
 import type { AdmittedChange } from './committer.ts'
@@ -88,6 +98,38 @@ export function inlineChange(
     },
     keys,
   }
+}
+
+/** Rows of one inline change: the memory layer takes at most a chunk at a time, and a record that it cannot take would make the log unreadable. */
+export const CHANGE_ROWS_MAX = 16_384
+
+/** Any number of rows as changes of one commit; the first one hides what they replace. At least one change. */
+export function rowChanges(bound: Bound, op: RowOp | 'replace', rows: readonly object[], hides: HideSet): AdmittedChange[] {
+  const isKeyed = bound.state.keyLayout !== undefined
+  const changes: AdmittedChange[] = []
+  let updates = isKeyed && op !== 'replace' ? hides.size : 0
+  for (let from = 0; from === 0 || from < rows.length; from += CHANGE_ROWS_MAX) {
+    const part = rows.slice(from, from + CHANGE_ROWS_MAX)
+    const encoded = part.length === 0 ? undefined : encodeBatch(bound, rowsToBatch(bound.view, part))
+    const updated = Math.min(updates, part.length)
+    updates -= updated
+    const isFirst = from === 0
+    changes.push({
+      table: bound.state,
+      change: {
+        tableId: bound.state.id,
+        schemaVersion: bound.view.schema.version,
+        op: op === 'replace' && !isFirst ? (isKeyed ? 'upsert' : 'append') : op,
+        inserted: part.length - updated,
+        updated,
+        deleted: !isFirst ? 0 : op === 'replace' ? bound.state.liveRowsNow() : isKeyed ? 0 : hides.size,
+        ...(encoded === undefined ? {} : { inline: { rows: encoded.rows, bytes: encoded.body, start: 0, end: encoded.body.length } }),
+        ...(!isFirst || op === 'replace' ? {} : hides.parts()),
+      },
+      keys: encoded?.keys,
+    })
+  }
+  return changes
 }
 
 /** A batch as an inline body with its keys: for inputs that are columns already. */

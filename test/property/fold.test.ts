@@ -1,0 +1,114 @@
+// The fold is deterministic: the same log gives the same state byte for byte, from its start, from any checkpoint, in the writer, in a follower, after a reopen.
+
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+
+import { checkpointBody, checkpointName, encodeCheckpoint } from '../../bindings/catalog/index.ts'
+import { listCheckpoints, readCheckpoint, ReadPoint, scanAt, StoreState } from '../../bindings/engine/index.ts'
+import { hexBytes, hexText } from '../../bindings/format/index.ts'
+import { type OpenOptions, Store } from '../../bindings/index.ts'
+import { type CommitLog, type Lsn, openSegmentLog } from '../../bindings/log/index.ts'
+import { DirRoot } from '../../bindings/root/index.ts'
+import { SharedContext } from '../../bindings/store/context.ts'
+import { ColumnCache } from '../../bindings/table/index.ts'
+import { FakeFiles } from '../../bindings/testing/index.ts'
+import { History, type Step, steps } from '../sim/history.ts'
+import { simWorld } from '../sim/sim-world.ts'
+import { type AnyRow, NAMES, stateRows, TABLES, text } from '../sim/store-model.ts'
+
+const RUNS = Number(process.env['VARVE_RUNS'] ?? 25)
+
+const script: fc.Arbitrary<Step[]> = fc
+  .array(steps, { minLength: 3, maxLength: 30, size: 'max' })
+  .map((list) => list.map((step) => (step.op === 'reopen' ? { ...step, how: 'clean' as const } : step)))
+
+const bodyOf = (state: StoreState): string => hexText(checkpointBody(state.catalog))
+/** The state behind a handle. */
+const inner = (store: unknown): StoreState => (store as { o: { state: StoreState } }).o.state
+
+const ordered = (rows: readonly AnyRow[]): string[] => rows.map((row) => text(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1)))).sort()
+
+/** Rows of every table of a state, as texts. */
+async function contents(state: StoreState, lsn: number, world: ReturnType<typeof simWorld>['world']): Promise<string> {
+  const context = { world, sortBytes: 1e9, missingColumn: state.context.missingColumn, check: () => {} }
+  const all: string[][] = []
+  for (const name of NAMES) {
+    if (state.byName(name) === undefined) continue
+    all.push(ordered((await scanAt(context as never, TABLES[name], {}, async () => new ReadPoint(state, lsn)).toArray()) as AnyRow[]))
+  }
+  return text(all)
+}
+
+async function check(steps: readonly Step[], options: OpenOptions, seed: number): Promise<void> {
+  const files = new FakeFiles()
+  const sim = simWorld({ seed, files })
+  const history = new History({ root: '/data/store', sim, options }, { checks: false })
+  await history.open()
+  const follower = await Store.open('/data/store', { world: sim.world, threads: 0, readOnly: true, follow: false })
+  const followed = new Map<number, string>()
+  for (const step of steps) {
+    await history.run([step])
+    followed.set(Number(await follower.refresh()), bodyOf(inner(follower)))
+    expect(bodyOf(inner(follower)), 'follower and writer').toBe(bodyOf(inner(history.store)))
+  }
+  const storeId = hexBytes(history.store.id)
+  const live = bodyOf(inner(history.store))
+  const head = Number(history.store.lsn)
+
+  const root = new DirRoot('/data/store', sim.world)
+  const log: CommitLog = await openSegmentLog(root, {
+    world: sim.world,
+    storeId,
+    readOnly: true,
+    durability: 'synced',
+    groupCommitMs: 0,
+    bufferedSyncMs: 100,
+    segmentBytes: 65_536,
+    follow: false,
+    floors: [],
+    openRetry: { delaysMs: [], cleanupStale: false },
+  } as never)
+  const fresh = (): SharedContext => new SharedContext(root, new ColumnCache(1e6), sim.world)
+  expect(bodyOf(await StoreState.load(fresh(), log, undefined)), 'from the start').toBe(live)
+  const checkpoints = await listCheckpoints(root)
+  const stride = Math.max(1, Math.floor(head / 6))
+  const targets = [...new Set([...checkpoints, head, ...history.versions.map((version) => version.lsn).filter((_, i) => i % stride === 0)])]
+  for (const lsn of targets) {
+    const whole = await StoreState.load(fresh(), log, undefined, lsn)
+    const rows = await contents(whole, lsn, sim.world)
+    const version = history.versions.findLast((each) => each.lsn <= lsn)!
+    expect(rows, `rows at ${lsn}`).toBe(text(NAMES.map((name) => ordered(stateRows(version.state, name)))))
+    if (followed.has(lsn)) expect(bodyOf(whole), `the follower at ${lsn}`).toBe(followed.get(lsn))
+    for (const at of checkpoints) {
+      if (at > lsn) continue
+      const resumed = await StoreState.load(fresh(), log, await readCheckpoint(root, storeId, at), lsn)
+      expect(bodyOf(resumed), `LSN ${lsn} from the checkpoint ${at}`).toBe(bodyOf(whole))
+      expect(await contents(resumed, lsn, sim.world), `rows at ${lsn} from the checkpoint ${at}`).toBe(rows)
+    }
+    if (!checkpoints.includes(lsn)) continue
+    const stored = (await root.get(checkpointName(lsn))).bytes
+    const made = encodeCheckpoint(storeId, lsn, await log.digestAt(BigInt(lsn) as Lsn), checkpointBody(whole.catalog))
+    expect(hexText(made), `checkpoint file ${lsn}`).toBe(hexText(stored))
+  }
+  await log.close()
+  await follower.close()
+  await history.close()
+
+  const again = await Store.open('/data/store', { ...options, threads: 0, world: sim.world })
+  expect(Number(again.lsn)).toBe(head + 1)
+  const reloaded = await StoreState.load(fresh(), (again as unknown as { o: { log: CommitLog } }).o.log, undefined, head)
+  expect(bodyOf(reloaded), 'after a reopen').toBe(live)
+  await again.close()
+}
+
+it('gives byte-identical checkpoints from the start, from any checkpoint, in a follower and after a reopen', { timeout: 3_600_000 }, () =>
+  fc.assert(
+    fc.asyncProperty(
+      script,
+      fc.record({ segmentBytes: fc.constantFrom(64 * 1024, 16 * 1024 * 1024), inlineLimitBytes: fc.constantFrom(0, 600, 256 * 1024) }),
+      fc.nat(1000),
+      check,
+    ),
+    { numRuns: RUNS },
+  ),
+)
