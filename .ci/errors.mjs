@@ -1,4 +1,4 @@
-// .ci/errors.mjs: writes docs/errors.md from the table in bindings/errors.ts; with --check it only compares and exits 1 when the page is stale.
+// .ci/errors.mjs: writes docs/errors.md from the table in bindings/error-codes.ts; with --check it only compares and exits 1 when the page is stale.
 import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 
@@ -32,7 +32,7 @@ export function errorsPage(codes = CODES) {
   return [
     '# Errors',
     '',
-    '<!-- Generated from bindings/errors.ts by .ci/errors.mjs; do not edit. -->',
+    '<!-- Generated from bindings/error-codes.ts by .ci/errors.mjs; do not edit. -->',
     '',
     'Every error that varve throws on purpose extends `VarveError` and has `code`, `kind`, `hint`, `details` and often `cause`. Codes are part of the API and do',
     'not change; messages may. `kind` says what the caller does about it:',
