@@ -113,7 +113,11 @@ export class Committer {
     this.lastTimeMs = state.catalog.timeMs
     this.submitted = state.applied
     this.parent = state.applied
-    log.listen({ durable: (last) => this.durable(Number(last)), failed: (error) => this.fail(error) })
+    log.listen({
+      durable: (last) => this.durable(Number(last)),
+      failed: (error) => this.fail(error),
+      rejected: (first, error) => this.takeBack(Number(first), error),
+    })
   }
 
   /** Commits given to the log and not acknowledged yet. */
@@ -139,6 +143,11 @@ export class Committer {
     if (this.error !== undefined) throw this.error
   }
 
+  /** Whether a commit under this idempotency key is known: then only `replay` may answer. */
+  knows(key: string): boolean {
+    return this.pendingKeys.has(key) || this.state.catalog.keys.has(key)
+  }
+
   /** The result of the same request made before under this idempotency key, or undefined. @throws IdempotencyMismatchError */
   replay(key: string, request: Uint8Array): Promise<CommitResult> | CommitResult | undefined {
     const waiting = this.pendingKeys.get(key)
@@ -154,8 +163,10 @@ export class Committer {
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
   commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array): Promise<CommitResult> {
     this.assertAlive()
+    o?.signal?.throwIfAborted()
     // Once it is in the log it must fold, here and at every open.
-    for (const { change } of admitted) assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
+    for (const { change } of admitted)
+      assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
     const writeId = o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId)
     const timeMs = this.nextTime()
     const commit: CommitRecord = {
@@ -284,6 +295,24 @@ export class Committer {
     while (this.waiters.length > 0 && this.waiters[0]!.lsn <= last) this.waiters.shift()!.resolve()
   }
 
+  /** No room on the disk: what was queued from `first` on was not written, its LSNs are given again, and the handle goes on. */
+  private takeBack(first: number, error: Error): void {
+    if (this.error !== undefined) return
+    const { pending, state } = this
+    let at = this.pendingFrom
+    while (at < pending.length && pending[at]!.lsn < first) at++
+    const refused = pending.splice(at)
+    for (const [id, table] of state.tables) {
+      if (!state.catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) state.tables.delete(id)
+      else table.takeBack(first)
+    }
+    this.submitted = first - 1
+    this.parent = Math.min(this.parent, this.submitted)
+    for (const { reject } of refused) reject(error)
+    for (const waiter of this.waiters) waiter.lsn = Math.min(waiter.lsn, this.submitted)
+    if (this.inFlight === 0) for (const waiter of this.waiters.splice(0)) waiter.resolve()
+  }
+
   /** No further commit: the log failed, or the store is closing. */
   fail(error: Error): void {
     if (this.error !== undefined) return
@@ -294,4 +323,8 @@ export class Committer {
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
   }
+}
+
+function creates(record: StateRecord, tableId: number): boolean {
+  return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
 }

@@ -5,6 +5,7 @@
 //
 // Invariant: no record before its files are durable; a fragment holds a key at most once; a failure leaves nothing but unreferenced files.
 
+import { assert } from '../assert.ts'
 import { ConflictError } from '../errors.ts'
 import { type FragmentHides as HideList, type FragmentRef, type TableChange, valueKindOf } from '../format/index.ts'
 import { filter, type Vec } from '../kernels/index.ts'
@@ -30,7 +31,7 @@ import type { Bound } from './bound.ts'
 import type { Engine } from './engine.ts'
 import { writeFragment } from './flush.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
-import { requestDigest } from './request.ts'
+import { DataDigest } from './request.ts'
 import { keyBytesOf } from './tracker.ts'
 
 export type LoadOp = 'append' | 'upsert' | 'replace'
@@ -63,6 +64,9 @@ export async function load(
     const { tracker } = engine.parts
     tracker.begin()
     try {
+      if (o?.idempotencyKey !== undefined && engine.parts.committer.knows(o.idempotencyKey)) {
+        return await replayLoad(engine, bound, op, batches, { ...o, idempotencyKey: o.idempotencyKey })
+      }
       const loader = new Loader(engine, bound, op, o)
       await loader.read(batches)
       return await loader.publish()
@@ -70,6 +74,30 @@ export async function load(
       tracker.end()
     }
   })
+}
+
+/** A load under a key that is taken: its rows are only compared with those of then. */
+async function replayLoad(
+  engine: Engine,
+  bound: Bound,
+  op: LoadOp,
+  batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>,
+  o: WriteOptions & { idempotencyKey: string },
+): Promise<CommitResult> {
+  const { world, check, committer } = engine.parts
+  const pace = new Pace({ ...o, world, check, table: bound.state.name, phase: op, total: undefined })
+  const data = new DataDigest(op, bound.state.id)
+  let rows = 0
+  for await (const batch of batches) {
+    o.signal?.throwIfAborted()
+    data.add(batch)
+    rows += batch.length
+    await pace.step(rows)
+  }
+  pace.finish(rows)
+  const replayed = committer.replay(o.idempotencyKey, data.digest())
+  assert(replayed !== undefined, 'a key that was taken stays so for the time of a call')
+  return replayed
 }
 
 class Loader {
@@ -83,6 +111,8 @@ class Loader {
   private readonly refs: FragmentRef[] = []
   /** Older rows with keys of the load, as they were found. */
   private readonly older = new HideSet()
+  /** What the rows are, under an idempotency key. */
+  private readonly data: DataDigest | undefined
   private readonly pace: Pace
   private waiting: ColumnBatch[] = []
   private waitingParts: (LoadPart | undefined)[] = []
@@ -101,6 +131,7 @@ class Loader {
     const { keyLayout, schema } = bound.state
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
     const { world, check } = engine.parts
+    this.data = o?.idempotencyKey === undefined ? undefined : new DataDigest(op, bound.state.id)
     this.pace = new Pace({ ...o, world, check, table: bound.state.name, phase: op, total: undefined })
   }
 
@@ -109,6 +140,7 @@ class Loader {
       for await (const batch of batches) {
         this.check()
         if (batch.length === 0) continue
+        this.data?.add(batch)
         await this.take(batch)
         if (this.waitingRows >= FRAGMENT_ROWS || this.waitingBytes >= FRAGMENT_BYTES) await this.cut()
       }
@@ -206,8 +238,7 @@ class Loader {
   async publish(): Promise<CommitResult> {
     const { engine, bound, op } = this
     const { committer, tracker } = engine.parts
-    const request =
-      this.o?.idempotencyKey === undefined ? undefined : requestDigest(op, bound.state.id, new TextEncoder().encode(this.refs.map((ref) => ref.digest).join()))
+    const request = this.data?.digest()
     if (request !== undefined) {
       const replayed = committer.replay(this.o!.idempotencyKey!, request)
       if (replayed !== undefined) return replayed

@@ -7,6 +7,7 @@ import { bitmapAnd, bitmapToIndices } from '../kernels/index.ts'
 import {
   type AnyTable,
   byteSink,
+  checkedPatches,
   type CommitResult,
   type CompiledPredicate,
   compilePredicate,
@@ -19,6 +20,7 @@ import {
   putKeyValue,
   type RowVecs,
   tableFromSchema,
+  type TableState,
   type WriteOptions,
 } from '../table/index.ts'
 import { HideSet, NOW, placesOf, READ_ROUNDS } from './admission.ts'
@@ -102,8 +104,9 @@ export function updateRows(engine: Engine, table: AnyTable, patches: readonly ob
 }
 
 function updateRound(engine: Engine, table: AnyTable, patches: readonly object[], o: WriteOptions | undefined, round: number): Promise<CommitResult> {
-  const bound = wholeRows(engine.binder.bind(table))
-  const merged = mergePatches(bound, patches)
+  const code = engine.binder.bind(table)
+  const bound = wholeRows(code)
+  const merged = mergePatches(bound, checkedPatches(code.view, bound.view, patches))
   const request = o?.idempotencyKey === undefined ? undefined : requestDigest('update', bound.state.id, new TextEncoder().encode(stableText(merged.patches)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
@@ -120,9 +123,15 @@ function updateRound(engine: Engine, table: AnyTable, patches: readonly object[]
   return engine.parts.committer.commit(changes, rows.length, o, request)
 }
 
-/** A view of every stored column, so that columns that the code does not name keep their values. */
-export function wholeRows(bound: Bound): Bound {
-  return bound.view.columns.length === bound.view.schema.columns.length ? bound : bindTo(tableFromSchema(bound.view.schema), bound.state)
+const wholes = new WeakMap<TableState, Bound>()
+
+/** Every stored column as the store has it: columns that the code does not name keep their values, and no choice of a reader narrows them. */
+export function wholeRows({ state, view }: Bound): Bound {
+  const known = wholes.get(state)
+  if (known?.view.schema === view.schema) return known
+  const whole = bindTo(tableFromSchema(view.schema), state, view.schema)
+  wholes.set(state, whole)
+  return whole
 }
 
 interface MergedPatches {
@@ -131,25 +140,21 @@ interface MergedPatches {
   readonly patches: readonly Record<string, unknown>[]
 }
 
-function mergePatches(bound: Bound, patches: readonly object[]): MergedPatches {
+function mergePatches(bound: Bound, patches: readonly Record<string, unknown>[]): MergedPatches {
   const keys = new KeyRun(bound.state.keyLayout?.stride ?? 0)
   const byKey = new Map<string, Record<string, unknown>>()
   const sink = byteSink(64)
-  for (const patch of patches as readonly Record<string, unknown>[]) {
+  for (const patch of patches) {
     sink.at = 0
     putKeyValue(bound.view, Object.fromEntries(bound.view.key.map((column) => [column.name, patch[column.name]])), sink)
     const text = keyText(sink.bytes, 0, sink.at)
     const before = byKey.get(text)
     if (before === undefined) {
       keys.push(sink.bytes, 0, sink.at)
-      byKey.set(text, defined(patch))
-    } else Object.assign(before, defined(patch))
+      byKey.set(text, patch)
+    } else Object.assign(before, patch)
   }
   return { keys, patches: [...byKey.values()] }
-}
-
-function defined(patch: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined))
 }
 
 /** The rows found, with their patches; a promise when columns must be read first. */
@@ -166,5 +171,8 @@ function patchedRows(bound: Bound, patches: readonly object[], places: readonly 
 }
 
 function stableText(value: unknown): string {
-  return JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v instanceof Uint8Array ? [...v] : v))
+  return JSON.stringify(value, (_key, v: unknown) => {
+    if (typeof v === 'bigint' || (typeof v === 'number' && !Number.isFinite(v))) return { [typeof v]: String(v) }
+    return ArrayBuffer.isView(v) ? Array.from(v as Uint8Array) : v
+  })
 }

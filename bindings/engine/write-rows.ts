@@ -23,7 +23,7 @@ export type RowOp = 'append' | 'upsert'
 
 /** Append or upsert at most INLINE_ROWS_MAX rows. */
 export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
-  return writeRowsRound(engine, table, op, rows, o, 0)
+  return writeRowsRound(engine, table, op, rows, o, 0, undefined)
 }
 
 function writeRowsRound(
@@ -33,13 +33,15 @@ function writeRowsRound(
   rows: readonly object[],
   o: WriteOptions | undefined,
   round: number,
+  given: Uint8Array | undefined,
 ): Promise<CommitResult> {
   const bound = engine.binder.bind(table)
   const { body, keys: keySink } = engine.scratch
   body.at = 0
   keySink.at = 0
   bound.writer.write(rows, body, keySink)
-  const request = o?.idempotencyKey === undefined ? undefined : requestDigest(op, bound.state.id, body.bytes.subarray(0, body.at))
+  // Of the rows as they were given: a later round has lost those with repeated keys.
+  const request = o?.idempotencyKey === undefined ? undefined : (given ?? requestDigest(op, bound.state.id, body.bytes.subarray(0, body.at)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
     if (replayed !== undefined) return Promise.resolve(replayed)
@@ -52,11 +54,11 @@ function writeRowsRound(
     if (twice !== undefined) {
       if (op === 'append') throw duplicateKeyError(bound.view, keys.data.slice(keys.start(twice.first), keys.end(twice.first)), twice.first, twice.second, op)
       const kept = Array.from(lastOfEach(keys)!, (row) => rows[row]!)
-      return writeRowsRound(engine, table, op, kept, o, round)
+      return writeRowsRound(engine, table, op, kept, o, round, request)
     }
   }
   const places = placesOf(bound.state, keys, round >= READ_ROUNDS)
-  if (places instanceof Promise) return places.then(() => writeRowsRound(engine, table, op, rows, o, round + 1))
+  if (places instanceof Promise) return places.then(() => writeRowsRound(engine, table, op, rows, o, round + 1, request))
   const hides = new HideSet()
   if (op === 'append') refuseExisting(bound.state, bound.view, keys, places)
   else for (const place of places) if (place !== undefined) hides.add(place)
@@ -158,10 +160,12 @@ export async function writeBatch(
   o: WriteOptions | undefined,
 ): Promise<CommitResult> {
   let batch = input
+  let request: Uint8Array | undefined
   for (let round = 0; ; round++) {
     const bound = engine.binder.bind(table)
     let encoded = encodeBatch(bound, batch)
-    const request = o?.idempotencyKey === undefined ? undefined : requestDigest(op, bound.state.id, encoded.body)
+    // Of the data as it was given: the next round has lost its repeated keys.
+    if (o?.idempotencyKey !== undefined) request ??= requestDigest(op, bound.state.id, encoded.body)
     if (request !== undefined) {
       const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
       if (replayed !== undefined) return replayed

@@ -34,7 +34,8 @@ export class ColumnBuilder {
   constructor(layout: Layout, rows: number = FIRST_ROWS) {
     this.layout = layout
     this.width = layout.kind === 'fixed' ? layout.width : 0
-    this.values = layout.kind === 'fixed' ? new Uint8Array(rows * layout.width) : layout.kind === 'bool' || layout.kind === 'var' ? new Uint8Array(rows) : NO_BYTES
+    this.values =
+      layout.kind === 'fixed' ? new Uint8Array(rows * layout.width) : layout.kind === 'bool' || layout.kind === 'var' ? new Uint8Array(rows) : NO_BYTES
     this.offsets = layout.kind === 'var' || layout.kind === 'list' ? new Int32Array(rows + 1) : undefined
     this.children =
       layout.kind === 'list' || layout.kind === 'fsl'
@@ -159,6 +160,21 @@ export class ColumnBuilder {
       default:
         for (let i = 0; i < this.children.length; i++) this.children[i]!.appendVec(vec.children[i]!)
     }
+  }
+
+  /** Forget the rows from `rows` on: nobody was shown them. */
+  truncate(rows: number): void {
+    if (rows >= this.length) return
+    const childRows = this.childRows(rows)
+    if (this.validity !== undefined) {
+      clearBits(this.validity, rows, this.length)
+      this.nullCount = rows - popcount(this.validity, rows)
+    }
+    if (this.layout.kind === 'bool') clearBits(this.values, rows, this.length)
+    for (const child of this.children) child.truncate(childRows)
+    this.length = rows
+    this.cached = undefined
+    this.rawCache = undefined
   }
 
   /** The first `rows` rows as a Vec. */
@@ -306,6 +322,10 @@ function copyBits(source: Uint8Array, from: number, target: Uint8Array, at: numb
     return
   }
   for (let i = 0; i < n; i++) target[(at + i) >> 3]! |= ((source[from + (i >> 3)]! >> (i & 7)) & 1) << ((at + i) & 7)
+}
+
+function clearBits(bitmap: Uint8Array, start: number, end: number): void {
+  for (let i = start; i < end; i++) bitmap[i >> 3]! &= ~(1 << (i & 7))
 }
 
 function maskedCopy(bitmap: Uint8Array, rows: number): Uint8Array {

@@ -60,6 +60,18 @@ export class FragmentHides {
     this.liveCache = undefined
   }
 
+  /** Undo what LSNs from `lsn` on did. */
+  takeBack(lsn: number): void {
+    while (this.events.length > 0 && this.events.at(-1)!.lsn >= lsn) {
+      const { rows, before, countBefore } = this.events.pop()!
+      if (before !== undefined) this.bitmap = before
+      else for (let k = 0; k < rows!.length; k++) this.bitmap![rows![k]! >> 3]! &= ~(1 << (rows![k]! & 7))
+      this.hiddenCount = countBefore
+    }
+    this.lastLsn = Math.min(this.lastLsn, lsn - 1)
+    this.liveCache = undefined
+  }
+
   /** The state now, without its history: for readers from here on. */
   fork(): FragmentHides {
     const fork = new FragmentHides(this.rows, this.bitmap?.slice(), this.hiddenCount)

@@ -152,6 +152,7 @@ export function keyBytesFromValue(view: TableView, key: unknown): Uint8Array<Arr
 
 /** As keyBytesFromValue, appended to a sink. */
 export function putKeyValue(view: TableView, key: unknown, sink: ByteSink): void {
+  if (view.key.length === 0) throw keyless(view)
   const all = keyParts(view)
   const only = all.length === 1 ? all[0]! : undefined
   if (typeof key !== 'object' || key === null || key instanceof Date || ArrayBuffer.isView(key)) {
@@ -199,6 +200,15 @@ function putOne(view: TableView, part: KeyPart, value: unknown, tuple: boolean, 
 function mismatch(view: TableView, column: string | undefined, reason: string): SchemaMismatchError {
   const table = view.schema.name
   return new SchemaMismatchError(`${table}${column === undefined ? ' key' : `.${column}`}: ${reason}`, { details: { table, column } })
+}
+
+/** The error for a call that needs a key, on a table without one. */
+export function keyless(view: TableView): SchemaMismatchError {
+  const table = view.schema.name
+  return new SchemaMismatchError(`${table} has no key: it takes append, deleteWhere and replace`, {
+    details: { table },
+    hint: 'Define the table with a key, or use append, deleteWhere and replace.',
+  })
 }
 
 /** `{ id: 42n }`: a key object as messages show it. */

@@ -74,6 +74,10 @@ export class KeyRun implements RowKeys {
     this.rows += count
   }
 
+  truncate(rows: number): void {
+    if (rows < this.rows) this.rows = rows
+  }
+
   equals(row: number, bytes: Uint8Array, start: number, end: number): boolean {
     const from = this.start(row)
     if (this.end(row) - from !== end - start) return false

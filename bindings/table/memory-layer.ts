@@ -76,6 +76,20 @@ export class MemoryChunk {
     this.rows = end
   }
 
+  /** Undo what LSNs from `lsn` on did. */
+  takeBack(lsn: number): void {
+    const kept = this.rowsAt(lsn - 1)
+    for (let row = 0; row < this.rows; row++) {
+      if (this.hiddenAt[row] === LIVE || (row < kept && this.hiddenAt[row]! < lsn)) continue
+      this.hiddenAt[row] = LIVE
+      this.hidden--
+    }
+    if (kept === this.rows) return
+    for (const column of this.columns) column.truncate(kept)
+    this.keys?.truncate(kept)
+    this.rows = kept
+  }
+
   /** Bitmap of the first `rows` rows that are not hidden at `lsn`; undefined = all live. */
   liveAt(lsn: number, rows: number): { bitmap: Uint8Array | undefined; count: number } {
     if (this.hidden === 0) return { bitmap: undefined, count: rows }
@@ -95,7 +109,7 @@ export class MemoryLayer {
   readonly chunks: readonly MemoryChunk[]
   /** undefined = unkeyed table. */
   readonly keyLayout: KeyLayout | undefined
-  private readonly index: MemoryIndex | undefined
+  private index: MemoryIndex | undefined
   private readonly seed: number
   /** Row references of the index count from here. */
   private readonly base: number
@@ -109,16 +123,30 @@ export class MemoryLayer {
     this.seed = seed
     this.nextRow = nextRow
     this.base = chunks[0]?.base ?? nextRow
-    this.index =
-      keyLayout === undefined
-        ? undefined
-        : new MemoryIndex((ref, bytes, start, end) => {
-            const row = this.base + ref
-            const chunk = this.chunkOf(row)
-            return chunk.keys!.equals(row - chunk.base, bytes, start, end)
-          })
+    this.index = this.emptyIndex()
     this.indexedRow = this.base
     this.indexAll()
+  }
+
+  private emptyIndex(): MemoryIndex | undefined {
+    if (this.keyLayout === undefined) return undefined
+    return new MemoryIndex((ref, bytes, start, end) => {
+      const row = this.base + ref
+      const chunk = this.chunkOf(row)
+      return chunk.keys!.equals(row - chunk.base, bytes, start, end)
+    })
+  }
+
+  /** Undo what LSNs from `lsn` on did: their records were never written. Nobody was shown them. */
+  takeBack(lsn: number): void {
+    const chunks = this.chunks as MemoryChunk[]
+    for (const chunk of chunks) chunk.takeBack(lsn)
+    while (chunks.length > 0 && chunks.at(-1)!.rows === 0) chunks.pop()
+    const last = chunks.at(-1)
+    this.nextRow = last === undefined ? this.base : last.base + last.rows
+    // Slots of the index name the newest row of a key: made again at the next look-up.
+    this.index = this.emptyIndex()
+    this.indexedRow = this.base
   }
 
   /** Number the next row takes. */
@@ -268,7 +296,7 @@ export class MemoryLayer {
     if (this.indexedRow < this.nextRow) this.indexAll()
     const ref = this.index.find(hashKey(bytes, start, end, this.seed), bytes, start, end)
     if (ref < 0) return -1
-    for (let row = ref + this.base; row >= this.base; ) {
+    for (let row = ref + this.base; row >= this.base;) {
       const chunk = this.chunkOf(row)
       const at = row - chunk.base
       if (chunk.insertLsn[at]! <= lsn) return chunk.hiddenAt[at]! > lsn ? row : -1

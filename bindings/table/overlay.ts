@@ -66,8 +66,16 @@ function masked(batch: BatchSource, rows: readonly number[]): BatchSource {
 }
 
 function ownGroup(base: TableVersion, own: ColumnBatch): SourceGroup {
-  const loadSync = (columns: readonly ColumnDef[]): readonly Vec[] => columns.map((column) => own.columns[base.schema.columns.findIndex((each) => each.id === column.id)]!)
-  const batch: BatchSource = { rows: own.length, live: () => undefined, liveCount: own.length, load: (columns) => Promise.resolve(loadSync(columns)), loadSync, ready: () => true }
+  const loadSync = (columns: readonly ColumnDef[]): readonly Vec[] =>
+    columns.map((column) => own.columns[base.schema.columns.findIndex((each) => each.id === column.id)]!)
+  const batch: BatchSource = {
+    rows: own.length,
+    live: () => undefined,
+    liveCount: own.length,
+    load: (columns) => Promise.resolve(loadSync(columns)),
+    loadSync,
+    ready: () => true,
+  }
   return { kind: 'memory', id: 'own', rows: own.length, liveRows: own.length, bytes: 0, stats: () => undefined, bytesOf: () => 0, batches: [batch] }
 }
 

@@ -111,6 +111,16 @@ export class TableState {
     while (this.structures.length > 1 && this.structures[1]!.lsn <= head) this.structures.shift()
   }
 
+  /** Undo what LSNs from `lsn` on did: there was no room for their records. `lsn` is above every LSN that was settled. */
+  takeBack(lsn: number): void {
+    while (this.structures.length > 1 && this.now.lsn >= lsn) this.structures.pop()
+    for (const { layer, fragments } of this.structures) {
+      layer.takeBack(lsn)
+      for (const fragment of fragments) fragment.hides.takeBack(lsn)
+    }
+    this.lastLsn = Math.min(this.lastLsn, lsn - 1)
+  }
+
   /** Apply the change of record `lsn`. `keys`: the inline rows' canonical keys, when at hand. */
   apply(lsn: number, change: TableChange, vectors: VectorBitmaps, keys?: RowKeys): void {
     this.lastLsn = lsn
