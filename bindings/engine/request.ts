@@ -28,7 +28,7 @@ export class DataDigest {
 
   /** The batch must not change until the next call. */
   add({ columns, length }: ColumnBatch): void {
-    for (let from = 0; from < length; ) {
+    for (let from = 0; from < length;) {
       const rows = Math.min(WINDOW_ROWS - this.rows, length - from)
       const end = from + rows
       const part = rows === length ? columns : columns.map((column) => slice(column, from, end))

@@ -352,14 +352,17 @@ export class ReadHandle {
   async outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'> {
     this.check()
     const wanted = hexText(ulidBytes(id))
-    for await (const batch of this.log.read(this.log.tail, { end: this.lsn })) {
+    // Asked in one step with the head: a write that is durable a moment later is in neither.
+    if (this.o.isPending(wanted)) return 'pending'
+    const end = this.lsn
+    for await (const batch of this.log.read(this.log.tail, { end })) {
       let lsn = Number(batch.first)
       for (const offset of batch.offsets) {
         const record = decodeRecord(batch.bytes, offset, lsn++)
         if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === wanted) return 'published'
       }
     }
-    return this.o.isPending(wanted) ? 'pending' : 'unknown'
+    return 'unknown'
   }
 
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {

@@ -17,7 +17,7 @@ import {
 } from '../engine/index.ts'
 import { concat } from '../kernels/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
-import { isTraced, traced, type TraceMessage, ulidText } from '../runtime/index.ts'
+import { isTraced, traced, type TraceMessage, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
   batchBytes,
@@ -25,6 +25,7 @@ import {
   type CommitResult,
   INLINE_ROWS_MAX,
   isRows,
+  keyless,
   type Predicate,
   sameDefinition,
   schemaFromDefinition,
@@ -154,6 +155,7 @@ export class WriteHandle extends ReadHandle {
   private writeNow(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
     try {
       this.writable(o)
+      if (op === 'upsert' && table.key.length === 0) throw keyless(this.engine.binder.bind(table).view)
       const room = this.upkeep.room()
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
@@ -222,6 +224,7 @@ export class WriteHandle extends ReadHandle {
     this.committer.assertAlive()
     if (o === undefined) return
     o.signal?.throwIfAborted()
+    if (o.writeId !== undefined) ulidBytes(o.writeId)
     const notes = utf8Bytes(o.message) + utf8Bytes(o.author)
     if (notes > NOTES_BYTES_MAX)
       throw new ResourceLimitError(`message and author of ${notes} bytes; at most ${NOTES_BYTES_MAX}`, { details: { limit: 'message', asked: notes } })
