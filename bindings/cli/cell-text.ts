@@ -11,6 +11,7 @@ export class CellFault extends Error {
 
 const UNITS_PER_SECOND: Readonly<Record<Unit, bigint>> = { s: 1n, ms: 1_000n, us: 1_000_000n, ns: 1_000_000_000n }
 const DIGITS: Readonly<Record<Unit, number>> = { s: 0, ms: 3, us: 6, ns: 9 }
+const US_PER_UNIT: Readonly<Record<Unit, number>> = { s: 1_000_000, ms: 1_000, us: 1, ns: 1 }
 const DAY_SECONDS = 86_400n
 const INTEGER = /^[+-]?\d+$/
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
@@ -210,8 +211,8 @@ function timeGuess(text: string): CellType | undefined {
   if (DATE.test(trimmed)) return dateSeconds(trimmed) === undefined ? undefined : { kind: 'date' }
   const match = TIMESTAMP.exec(trimmed)
   if (match?.[2] === undefined || timestampNs(trimmed) === undefined) return undefined
-  const digits = /[.,](\d+)/.exec(match[2])?.[1]?.length ?? 0
-  return { kind: 'timestamp', unit: digits > 6 ? 'ns' : digits > 3 ? 'us' : 'ms', ...(match[3] === undefined ? {} : { tz: 'UTC' }) }
+  const fractionDigits = /[.,](\d+)/.exec(match[2])?.[1]?.length ?? 0
+  return { kind: 'timestamp', unit: fractionDigits > 6 ? 'ns' : fractionDigits > 3 ? 'us' : 'ms', ...(match[3] === undefined ? {} : { tz: 'UTC' }) }
 }
 
 function misfit(type: CellType, value: unknown): CellFault {
@@ -307,14 +308,52 @@ function timestampText(type: CellType & { kind: 'timestamp' }, value: unknown): 
   return date.toISOString().slice(0, -5) + fraction + (type.tz === undefined ? '' : 'Z')
 }
 
-/** s and ms as Date, as the store hands them out; else bigint. */
 function timestampFromText(type: CellType & { kind: 'timestamp' }, text: string): unknown {
+  const us = plainUs(text)
+  if (us % US_PER_UNIT[type.unit] === 0) return type.unit === 'ns' ? BigInt(us) * 1000n : BigInt(us / US_PER_UNIT[type.unit])
   if (INTEGER.test(text)) return BigInt(text.replace('+', ''))
   const ns = timestampNs(text)
   if (ns === undefined) throw misfit(type, text)
   const perUnit = UNITS_PER_SECOND.ns / UNITS_PER_SECOND[type.unit]
   if (ns % perUnit !== 0n) throw new CellFault(`${JSON.stringify(text)} has more digits than timestamp[${type.unit}] holds`)
   return ns / perUnit
+}
+
+let lastDay = ''
+let lastDayUs = NaN
+
+/**
+ * Microseconds since 1970 of the common spellings: "2001-02-03T04:05:06", with or without ".789" or ".789012" and "Z". NaN: another spelling, or none.
+ * Imports spend their time here: texts of one day follow each other, and a double holds microseconds of 285 years.
+ */
+function plainUs(text: string): number {
+  const length = text.length - (text.endsWith('Z') ? 1 : 0)
+  if (length !== 19 && length !== 23 && length !== 26) return NaN
+  const between = text.charCodeAt(10)
+  if ((between !== 0x54 && between !== 0x20) || text.charCodeAt(13) !== 0x3a || text.charCodeAt(16) !== 0x3a) return NaN
+  const day = text.slice(0, 10)
+  if (day !== lastDay) {
+    const seconds = DATE.test(day) ? dateSeconds(day) : undefined
+    lastDay = day
+    lastDayUs = seconds === undefined ? NaN : Number(seconds) * 1_000_000
+  }
+  const [hours, minutes, seconds] = [digits(text, 11, 13), digits(text, 14, 16), digits(text, 17, 19)]
+  if (hours > 23 || minutes > 59 || seconds > 59) return NaN
+  let fraction = 0
+  if (length > 19) fraction = text.charCodeAt(19) === 0x2e ? digits(text, 20, length) * (length === 23 ? 1000 : 1) : NaN
+  const us = lastDayUs + ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction
+  return Number.isSafeInteger(us) ? us : NaN
+}
+
+/** The number that the digits spell; NaN where one is none. */
+function digits(text: string, start: number, end: number): number {
+  let value = 0
+  for (let i = start; i < end; i++) {
+    const digit = text.charCodeAt(i) - 0x30
+    if (digit < 0 || digit > 9) return NaN
+    value = value * 10 + digit
+  }
+  return value
 }
 
 /** Nanoseconds since 1970; a text without a zone is UTC. */

@@ -26,9 +26,11 @@ export const EXIT_CODES: readonly (readonly [number, string])[] = [
 /** The arguments are wrong; nothing was done. */
 export class UsageError extends Error {
   override readonly name: string = 'UsageError'
+  readonly code: string
   readonly hint: string
   constructor(message: string, hint: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
+    this.code = cause instanceof VarveError ? cause.code : 'cli.usage'
     this.hint = hint
   }
 }
@@ -36,6 +38,7 @@ export class UsageError extends Error {
 /** The input or what was found is not as it should be. */
 export class CliError extends Error {
   override readonly name: string = 'CliError'
+  readonly code: string = 'cli.input'
   readonly hint: string
   constructor(message: string, hint: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause })
@@ -77,9 +80,8 @@ export function errorText(error: unknown, debug: boolean): string {
 
 /** One error as one line of JSON. */
 export function errorJson(error: unknown, debug: boolean): string {
-  const code = error instanceof VarveError ? error.code : error instanceof UsageError ? 'cli.usage' : 'cli.failed'
   const body = {
-    code,
+    code: rawCodeOf(error) ?? 'cli.failed',
     ...(error instanceof VarveError ? { kind: error.kind, details: error.toJSON()['details'] } : {}),
     message: error instanceof Error ? error.message : String(error),
     causes: causesOf(error).map((cause) => (cause instanceof Error ? cause.message : String(cause))),
@@ -111,9 +113,13 @@ function messageOf(error: unknown): string {
 }
 
 function codeOf(error: unknown): string {
-  if (error instanceof VarveError) return ` [${error.code}]`
+  const code = rawCodeOf(error)
+  return code === undefined || messageOf(error).includes(code) ? '' : ` [${code}]`
+}
+
+function rawCodeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code
-  return typeof code === 'string' && !messageOf(error).includes(code) ? ` [${code}]` : ''
+  return typeof code === 'string' ? code : undefined
 }
 
 function hintOf(error: unknown): string | undefined {

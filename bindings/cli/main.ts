@@ -66,7 +66,7 @@ const COMMANDS: readonly CommandSpec[] = [
     summary: 'write a table, or part of it, to a file or to stdout',
     options: [
       ['-o, --output <file>', 'the file; appears when it is whole (default: stdout)'],
-      ['--format <format>', 'csv, tsv, ndjson, arrow (file) or arrows (stream) (default: by the extension)'],
+      ['--format <format>', 'csv, tsv, ndjson, parquet, arrow (IPC file) or arrows (IPC stream) (default: by the extension)'],
       ...QUERY,
     ],
     load: async () => (await import('./commands/scan.ts')).runExport,
@@ -87,7 +87,7 @@ const COMMANDS: readonly CommandSpec[] = [
     usage: 'scan <store> <table>',
     summary: 'read rows (a table shows the first 100; --json is ndjson)',
     options: [
-      ['--format <format>', 'table, csv, tsv, ndjson, arrow or arrows (default: table)'],
+      ['--format <format>', 'table, csv, tsv, ndjson, parquet, arrow (IPC file) or arrows (IPC stream) (default: table)'],
       ...QUERY,
       ['--explain', 'show what would be read instead of reading it'],
     ],

@@ -26,6 +26,7 @@ export const run: Run = async (context, [path = '', name = '', file = ''], optio
     batchRows,
     isHeaderless: options['header'] === false,
     delimiter: textOption(options, 'delimiter'),
+    signal: context.signal,
   })
   const startMs = performance.now()
   try {
@@ -164,7 +165,7 @@ async function report(context: Context, name: string, mode: Mode, { target, comm
   const lines = factLines([
     ['rows', `${countText(commit.rows)} ${done} in ${durationText(ms)}, ${rateText(commit.rows, ms, 'rows')}`],
     ['read', bytesText(bytes.done)],
-    ['table', `${bytesText(tableBytes)} in fragments and indexes`],
+    ...(tableBytes === 0 ? [] : [['table', `${bytesText(tableBytes)} in fragments and indexes`] as const]),
     ['commit', `LSN ${commit.lsn}, write ${commit.writeId}`],
   ])
   if (target.isNew) {

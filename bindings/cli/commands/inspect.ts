@@ -62,10 +62,10 @@ export const runLog: Run = async (context, [path = ''], options) =>
 export const runStats: Run = async (context, [path = '']) =>
   await withReader(path, context, async (store) => {
     const stats = await store.stats()
-    if (context.json) return await done(context.out.json({ id: store.id, epoch: store.epoch, ...stats }))
+    if (context.json) return await done(context.out.json({ id: store.id, ...stats }))
     const facts = factLines([
       ['store', store.id],
-      ['head', `LSN ${stats.lsn}, epoch ${store.epoch}`],
+      ['head', `LSN ${stats.lsn}`],
       [
         'log',
         `${bytesText(stats.log.bytes)} in ${countText(stats.log.segments)} segments from LSN ${stats.log.tail}, ${bytesText(stats.log.bytesSinceCheckpoint)} since the checkpoint`,

@@ -73,7 +73,7 @@ export const runExport: Run = async (context, [path = '', name = ''], options) =
 function outFormat(context: Context, format: string): ReturnType<typeof formatOut> {
   if (!(FORMATS_OUT as readonly string[]).includes(format))
     throw new UsageError(`no format ${JSON.stringify(format)} to print`, `Formats: table, ${FORMATS_OUT.join(', ')}.`)
-  if (format.startsWith('arrow') && context.out.isTerminal) throw new UsageError('Arrow is not for a terminal', 'Send it to a file or a pipe.')
+  if (/^(?:arrows?|parquet)$/.test(format) && context.out.isTerminal) throw new UsageError(`${format} is not for a terminal`, 'Send it to a file or a pipe.')
   return formatOut(format, undefined)
 }
 

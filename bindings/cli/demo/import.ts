@@ -39,7 +39,7 @@ export async function flightsFile(given: string | undefined): Promise<string> {
 }
 
 export async function importFlights(store: Store, file: string, rowsMax: number, signal: AbortSignal): Promise<ImportResult> {
-  const { source } = await openSource(file, { format: 'parquet', batchRows: BATCH_ROWS, isHeaderless: false, delimiter: undefined })
+  const { source } = await openSource(file, { format: 'parquet', batchRows: BATCH_ROWS, isHeaderless: false, delimiter: undefined, signal })
   const missing = FIELDS.find(({ name }) => !source.fields.some((field) => field.name === name))
   if (missing !== undefined) throw new CliError(`${file} has no column ${JSON.stringify(missing.name)}`, 'Give the flights of vega-datasets.')
   const tally = new Tally()

@@ -14,16 +14,15 @@ type Reader = Arrow.AsyncRecordBatchFileReader | Arrow.AsyncRecordBatchStreamRea
 
 export async function openArrow(bytes: ByteCount): Promise<Source> {
   const arrow = await loadArrow()
-  const { reader, rowsTotal, closeFile } = await openReader(arrow, bytes)
+  const { reader, batchesTotal, closeFile } = await openReader(arrow, bytes)
   const { schema } = reader
   const fields = schema.fields.map((field): NamedField => ({ name: field.name, ...fieldOf(arrow, bytes, field) }))
 
   async function* batches(_fields: readonly NamedField[], numbers: RowNumbers | undefined): AsyncGenerator<Batch, undefined> {
-    let rows = 0
+    let read = 0
     try {
       for await (const batch of reader as AsyncIterable<Arrow.RecordBatch>) {
-        rows += batch.numRows
-        if (rowsTotal !== undefined) bytes.done = Math.round(((bytes.total ?? 0) * rows) / Math.max(1, rowsTotal))
+        if (batchesTotal !== undefined) bytes.done = Math.round(((bytes.total ?? 0) * ++read) / batchesTotal)
         yield { rows: batch.numRows, data: (numbers === undefined ? batch : numbered(arrow, batch, numbers)) as unknown as ArrowLike }
       }
     } finally {
@@ -34,7 +33,7 @@ export async function openArrow(bytes: ByteCount): Promise<Source> {
   return {
     format: 'arrow',
     fields,
-    rowsTotal,
+    rowsTotal: undefined,
     batches,
     close: async () => {
       await reader.cancel()
@@ -45,7 +44,8 @@ export async function openArrow(bytes: ByteCount): Promise<Source> {
 
 interface OpenedReader {
   readonly reader: Reader
-  readonly rowsTotal: number | undefined
+  /** Of a file; a stream does not know. */
+  readonly batchesTotal: number | undefined
   readonly closeFile: () => Promise<void>
 }
 
@@ -55,13 +55,13 @@ async function openReader(arrow: typeof Arrow, bytes: ByteCount): Promise<Opened
       const file = await open(bytes.path)
       const reader = (await arrow.RecordBatchReader.from(file)) as Arrow.AsyncRecordBatchFileReader
       await reader.open()
-      return { reader, rowsTotal: undefined, closeFile: async () => await file.close() }
+      return { reader, batchesTotal: reader.numRecordBatches, closeFile: async () => await file.close() }
     }
     const reader = (await arrow.RecordBatchReader.from(bytes.read() as AsyncIterable<Uint8Array>)) as Arrow.AsyncRecordBatchStreamReader
     await reader.open()
     // An empty stream has no schema.
     if ((reader.schema as Arrow.Schema | undefined) === undefined) throw new Error('it has no schema')
-    return { reader, rowsTotal: undefined, closeFile: async () => undefined }
+    return { reader, batchesTotal: undefined, closeFile: async () => undefined }
   } catch (cause) {
     const hint = bytes.path === undefined ? 'A pipe takes the stream format; give an Arrow file by its path.' : 'Check that it is a whole Arrow file or stream.'
     throw unreadable(bytes, `is not Arrow: ${(cause as Error).message}`, hint, cause)

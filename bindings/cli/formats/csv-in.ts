@@ -1,26 +1,30 @@
 // cli/formats/csv-in.ts: CSV and TSV (RFC 4180) through csv-parse; types are guessed from the first rows.
 //
 // An unquoted empty field is null, a quoted one is an empty string.
+import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { cellFromText, guessText } from '../cell-text.ts'
 import type { CellType, NamedField } from '../column-type.ts'
 import { bulkOf, misfit, packed } from './column-build.ts'
 import { type Batch, type ByteCount, type RowNumbers, type Source, type SourceOptions, unreadable } from './source.ts'
 
+/** Null: an unquoted empty field. Where nothing can be a quoted one, fields come as they are and '' is null. */
 type Cells = (string | null)[]
 
 const SAMPLE_ROWS = 5_000
+const QUOTE = 0x22
 const UTF8: CellType = { kind: 'utf8' }
 const HINT = 'Correct the line, or name the --delimiter.'
 
 export async function openCsv(bytes: ByteCount, o: SourceOptions & { readonly delimiter: string }): Promise<Source> {
   const { parse } = await import('csv-parse')
+  const distinct = await mayHoldEmptyTexts(bytes)
   const input = Readable.from(bytes.read())
   const parser = parse({
     bom: true,
     delimiter: o.delimiter,
     relax_column_count: true,
-    cast: (value, { quoting }) => (value === '' && !quoting ? null : value),
+    ...(distinct ? { cast: (value: string, { quoting }: { quoting: boolean }) => (value === '' && !quoting ? null : value) } : {}),
   })
   input.on('error', (error) => parser.destroy(error))
   input.pipe(parser)
@@ -38,7 +42,7 @@ export async function openCsv(bytes: ByteCount, o: SourceOptions & { readonly de
         throw unreadable(bytes, (cause as Error).message, HINT, cause)
       }
       // An empty line is a row only where a row is one cell.
-      if (cells.length === 1 && cells[0] === null && width !== 1) continue
+      if (cells.length === 1 && (cells[0] === null || cells[0] === '') && width !== 1) continue
       if (width !== 0 || o.isHeaderless) row++
       if (width !== 0 && cells.length !== width) throw unreadable(bytes, `row ${row} has ${cells.length} cells, expected ${width}`, HINT)
       width = cells.length
@@ -60,12 +64,23 @@ export async function openCsv(bytes: ByteCount, o: SourceOptions & { readonly de
       if (sample.length >= SAMPLE_ROWS) break
     }
     const fields = names.map((name, i) => ({ name, type: guess(sample, i), nullable: true }))
-    const source = new CsvSource(bytes, names, sample, next, o.batchRows)
+    const source = new CsvSource(bytes, names, sample, next, o.batchRows, !distinct)
     return { format: 'csv', fields, rowsTotal: undefined, batches: (wanted, numbers) => source.batches(wanted, numbers), close }
   } catch (error) {
     await close()
     throw error
   }
+}
+
+/** Two quotes in a row: only then can a field be an empty text, and only then is telling it from null worth its price. */
+async function mayHoldEmptyTexts({ path }: ByteCount): Promise<boolean> {
+  if (path === undefined) return true
+  let wasQuote = false
+  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 }) as AsyncIterable<Buffer>) {
+    if ((wasQuote && chunk[0] === QUOTE) || chunk.includes('""')) return true
+    wasQuote = chunk.at(-1) === QUOTE
+  }
+  return false
 }
 
 function checkNames(bytes: ByteCount, names: readonly string[]): void {
@@ -80,7 +95,7 @@ function guess(sample: readonly Cells[], column: number): CellType {
   let type: CellType | undefined
   for (const record of sample) {
     const cell = record[column]
-    if (cell === null || cell === undefined) continue
+    if (cell === null || cell === undefined || cell === '') continue
     type = guessText(cell, type)
     if (type.kind === 'utf8') break
   }
@@ -93,9 +108,11 @@ class CsvSource {
   readonly #sample: Cells[]
   readonly #next: () => Promise<Cells | undefined>
   readonly #batchRows: number
+  readonly #emptyIsNull: boolean
   #row = 0
 
-  constructor(bytes: ByteCount, names: readonly string[], sample: Cells[], next: () => Promise<Cells | undefined>, batchRows: number) {
+  constructor(bytes: ByteCount, names: readonly string[], sample: Cells[], next: () => Promise<Cells | undefined>, batchRows: number, emptyIsNull: boolean) {
+    this.#emptyIsNull = emptyIsNull
     this.#bytes = bytes
     this.#names = names
     this.#sample = sample
@@ -134,7 +151,7 @@ class CsvSource {
     try {
       for (const record of records) {
         const text = record[column]!
-        cells.push(text === null || (text === '' && type.kind !== 'utf8') ? empty : cellFromText(type, text))
+        cells.push(text === null || (text === '' && (this.#emptyIsNull || type.kind !== 'utf8')) ? empty : cellFromText(type, text))
       }
     } catch (fault) {
       throw misfit(this.#bytes.name, this.#row + cells.length + 1, field, fault)

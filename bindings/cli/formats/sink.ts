@@ -6,7 +6,7 @@ import { cellJson, cellText } from '../cell-text.ts'
 import type { NamedField } from '../column-type.ts'
 import { UsageError } from '../failure.ts'
 
-export const FORMATS_OUT = ['csv', 'tsv', 'ndjson', 'arrow', 'arrows'] as const
+export const FORMATS_OUT = ['csv', 'tsv', 'ndjson', 'arrow', 'arrows', 'parquet'] as const
 export type FormatOut = (typeof FORMATS_OUT)[number]
 
 export interface SinkTarget {
@@ -46,6 +46,10 @@ export async function writeScan(
     case 'arrows': {
       const { writeArrow } = await import('./arrow-out.ts')
       return await writeArrow(format, scan, target, onRows)
+    }
+    case 'parquet': {
+      const { writeParquet } = await import('./parquet-out.ts')
+      return await writeParquet(scan, fields, target, onRows)
     }
   }
 }

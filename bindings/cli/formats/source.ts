@@ -30,6 +30,8 @@ export interface SourceOptions {
   /** CSV without a line of names. */
   readonly isHeaderless: boolean
   readonly delimiter: string | undefined
+  /** Ends a read that waits for bytes. */
+  readonly signal: AbortSignal
 }
 
 export interface Batch {
@@ -59,20 +61,28 @@ export class ByteCount {
   total: number | undefined
   readonly name: string
   readonly path: string | undefined
+  readonly #signal: AbortSignal
 
-  constructor(file: string) {
+  constructor(file: string, signal: AbortSignal) {
+    this.#signal = signal
     this.name = file === '-' ? 'stdin' : file
     this.path = file === '-' ? undefined : file
   }
 
   async *read(): AsyncGenerator<Buffer, undefined> {
     const stream = this.path === undefined ? process.stdin : createReadStream(this.path, { highWaterMark: 256 * 1024 })
+    const stop = (): void => {
+      stream.destroy(this.#signal.reason as Error)
+    }
+    this.#signal.addEventListener('abort', stop)
     try {
+      this.#signal.throwIfAborted()
       for await (const chunk of stream as AsyncIterable<Buffer>) {
         this.done += chunk.length
         yield chunk
       }
     } finally {
+      this.#signal.removeEventListener('abort', stop)
       stream.destroy()
     }
   }
@@ -86,7 +96,7 @@ export interface OpenedSource {
 /** @throws UsageError: no such format; CliError: what the file holds cannot be read as it */
 export async function openSource(file: string, o: SourceOptions): Promise<OpenedSource> {
   const format = formatOf(file, o.format)
-  const bytes = new ByteCount(file)
+  const bytes = new ByteCount(file, o.signal)
   if (bytes.path !== undefined) {
     const info = await stat(bytes.path).catch((cause: NodeJS.ErrnoException) => {
       throw new UsageError(cause.code === 'ENOENT' ? `no file ${bytes.name}` : `${bytes.name}: ${cause.message}`, 'Check the path.', cause)
