@@ -1,0 +1,88 @@
+// bench/child.ts: work that needs a process of its own: stores to be killed, cold opens, peak memory, traced commits. Prints one JSON line; `fill` and `open`
+// then end by SIGKILL, so that nothing is closed.
+//
+//   node bench/child.ts fill <contender> <folder> <commits>
+//   node bench/child.ts open <contender> <folder> <commits>
+//   node bench/child.ts import varve <folder>
+//   node bench/child.ts commits <contender> <folder> <lanes> <groups>
+import fs from 'node:fs'
+
+import { commitLoop } from './contender.ts'
+import { collectGarbage, loopDelay } from './machine.ts'
+import { contenderOf } from './peers.ts'
+
+const IN_FLIGHT = 256
+const POLL_MS = 2
+
+const [job, name, folder, ...rest] = process.argv.slice(2)
+const contender = await contenderOf(name!)
+const numbers = rest.map(Number)
+
+if (job === 'fill') {
+  const db = await contender.open(folder!, { keepLog: true, unsynced: true })
+  const { commits } = await commitLoop(db, 0, IN_FLIGHT, Number.MAX_SAFE_INTEGER, numbers[0]!)
+  end({ commits })
+} else if (job === 'open') {
+  const last = numbers[0]! - 1
+  const started = performance.now()
+  const db = await contender.open(folder!, { keepLog: true })
+  const opened = performance.now()
+  const row = await db.get(last)
+  const ms = performance.now() - started
+  end({ ms, openMs: opened - started, found: row !== undefined, count: await db.count() })
+} else if (job === 'import') {
+  print(await importing())
+} else if (job === 'commits') {
+  await tracedCommits(numbers[0]!, numbers[1]!)
+} else throw new Error(`no job ${job}`)
+
+/** Between two look-ups of names that a tracer sees. */
+async function tracedCommits(lanes: number, groups: number): Promise<void> {
+  const db = await contender.open(folder!)
+  await commitLoop(db, 0, lanes, Number.MAX_SAFE_INTEGER, lanes)
+  let next = lanes
+  fs.existsSync('varve-bench-begin')
+  for (let i = 0; i < groups; i++) next += (await commitLoop(db, next, lanes, Number.MAX_SAFE_INTEGER, lanes)).commits
+  fs.existsSync('varve-bench-end')
+  await db.close()
+}
+
+async function importing(): Promise<object> {
+  const { flights3m } = await import('./data.ts')
+  const { VarveDatabase } = await import('./contenders/varve.ts')
+  const data = await flights3m()
+  const db = await VarveDatabase.open(folder!)
+  collectGarbage()
+  const base = process.memoryUsage.rss()
+  const exact = resetPeak()
+  let peak = base
+  const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
+  const delay = await loopDelay(() => db.load(data))
+  clearInterval(poll)
+  if (exact) peak = Math.max(peak, peakRss())
+  await db.close()
+  return { base, peak, exact, delay }
+}
+
+/** Linux keeps a high-water mark that can be set back; elsewhere memory is polled. */
+function resetPeak(): boolean {
+  try {
+    fs.writeFileSync('/proc/self/clear_refs', '5')
+    return true
+  } catch {
+    return false
+  }
+}
+
+function peakRss(): number {
+  return Number(/VmHWM:\s+(\d+) kB/.exec(fs.readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024
+}
+
+function print(value: object): void {
+  fs.writeSync(1, `${JSON.stringify(value)}\n`)
+}
+
+function end(value: object): void {
+  print(value)
+  process.kill(process.pid, 'SIGKILL')
+}
