@@ -4,21 +4,20 @@
 // `serializable` the keys read and the tables scanned) must not have been written since the snapshot; then it is admitted as any other write.
 // Invariant: validation, admission and queueing are one synchronous step.
 
-import { ClosedError, ConflictError, ResourceLimitError } from '../errors.ts'
+import { ClosedError, ConflictError, DuplicateKeyError, ResourceLimitError } from '../errors.ts'
 import {
   type AnyTable,
-  batchesOf,
+  checkedPatches,
   compilePredicate,
   formatKey,
   keyObjectFromBytes,
+  keyless,
   type LooseScanOptions,
   overlayVersion,
   type Place,
   type Predicate,
   putKeyValue,
   type RowKeys,
-  rowReader,
-  rowsToBatch,
   type Scan,
   type TableVersion,
   type TransactOptions,
@@ -35,30 +34,18 @@ import type { AdmittedChange } from './committer.ts'
 import type { Engine } from './engine.ts'
 import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'
 import { keyBytesOf, keyText } from './tracker.ts'
-import { deleteChange, encodeBatch, rowChanges } from './write-rows.ts'
-
-interface TableWrites {
-  readonly bound: Bound
-  /** Keyed: the row as it shall be, or null = gone. */
-  readonly byKey: Map<string, Row | null>
-  /** Keys appended: they must not be in the snapshot. */
-  readonly fresh: Set<string>
-  /** Unkeyed: rows to add. */
-  readonly added: Row[]
-  /** Unkeyed: stored rows to hide. */
-  readonly hidden: HideSet
-  readonly hiddenPlaces: Place[]
-  /** Everything older goes. */
-  replaced: boolean
-}
+import { requestDigest } from './request.ts'
+import { type Intake, intake, isUntouched, keyTextAt, noWrites, ownBatch, rowAs, type TableWrites } from './table-writes.ts'
+import { wholeRows } from './where.ts'
+import { deleteChange, rowChanges } from './write-rows.ts'
 
 export interface TransactionOutcome {
   readonly changes: readonly AdmittedChange[]
   readonly rows: number
 }
 
-/** Rough bytes of a row held by a transaction, for memory.transactionBytes. */
-const ROW_BYTES = 128
+/** Rough bytes of a deleted key, for memory.transactionBytes. */
+const KEY_BYTES = 128
 
 export class TransactionState {
   readonly point: ReadPoint
@@ -93,10 +80,20 @@ export class TransactionState {
   get(table: AnyTable, key: unknown): Row | undefined | Promise<Row | undefined> {
     this.check()
     const bound = this.point.bind(table)
+    return this.getOf(bound, key)
+  }
+
+  getMany(table: AnyTable, keys: Iterable<unknown>): Promise<(Row | undefined)[]> {
+    this.check()
+    const bound = this.point.bind(table)
+    return Promise.all(Array.from(keys, (key) => this.getOf(bound, key)))
+  }
+
+  private getOf(bound: Bound, key: unknown): Row | undefined | Promise<Row | undefined> {
     const text = keyTextOf(bound, key)
     const written = this.writes.get(bound.state.id)
     const own = written?.byKey.get(text)
-    if (own !== undefined) return own === null ? undefined : { ...own }
+    if (own !== undefined) return own === null ? undefined : rowAs(bound, written!.whole, own)
     if (written?.replaced === true) return undefined
     this.noteRead(bound, text)
     return getRow(this.context, bound, this.point.structure(bound), this.point.lsn, key)
@@ -121,8 +118,7 @@ export class TransactionState {
     const base = this.point.version(bound)
     const written = this.writes.get(bound.state.id)
     if (written === undefined) return base
-    const rows = ownRows(written)
-    const own = rows.length === 0 ? undefined : rowsToBatch(bound.view, rows)
+    const own = ownBatch(written)
     if (written.replaced) return overlayVersion(base, this.point.structure(bound), 'all', own)
     const hides: Place[] = []
     for (const text of written.byKey.keys()) {
@@ -147,38 +143,34 @@ export class TransactionState {
 
   append(table: AnyTable, data: unknown): void {
     const { bound, written } = this.writing(table)
-    const rows = this.rowsOf(bound, data)
-    if (bound.state.keyLayout === undefined) {
-      written.added.push(...rows)
-      return
-    }
-    const { keys } = encodeBatch(bound, rowsToBatch(bound.view, rows))
-    const twice = duplicateIn(keys!)
-    if (twice !== undefined) throw duplicateKeyError(bound.view, keyAt(keys!, twice.first), twice.first, twice.second, 'append')
+    const taken = this.take(bound, written, data)
+    const { rows, keys } = taken
+    if (keys === undefined) return add(written, rows)
+    refuseRepeated(bound, taken, 'append')
+    // All or nothing: every row is looked at before the first one is kept.
+    rows.forEach((_, i) => {
+      const own = written.byKey.get(keyTextAt(keys, i))
+      if (own !== undefined && own !== null) throw writtenAlready(bound, keyAt(keys, i), i)
+    })
     rows.forEach((row, i) => {
-      const text = keyText(keys!.data, keys!.start(i), keys!.end(i))
-      const own = written.byKey.get(text)
-      if (own !== undefined && own !== null) throw duplicateKeyError(bound.view, keyAt(keys!, i), i, i, 'append')
-      if (own === undefined && !written.replaced) written.fresh.add(text)
+      const text = keyTextAt(keys, i)
+      if (!written.byKey.has(text) && !written.replaced) written.fresh.set(text, i)
       written.byKey.set(text, row)
     })
   }
 
   upsert(table: AnyTable, data: unknown): void {
     const { bound, written } = this.writing(table)
-    const rows = this.rowsOf(bound, data)
-    if (rows.length === 0) return
-    const { keys } = encodeBatch(bound, rowsToBatch(bound.view, rows))
-    rows.forEach((row, i) => written.byKey.set(keyText(keys!.data, keys!.start(i), keys!.end(i)), row))
+    const { rows, keys } = this.take(bound, written, data)
+    if (keys === undefined) throw keyless(bound.view)
+    rows.forEach((row, i) => written.byKey.set(keyTextAt(keys, i), row))
   }
 
   delete(table: AnyTable, keyArgs: readonly unknown[]): void {
     const { bound, written } = this.writing(table)
-    for (const key of keyArgs) {
-      const text = keyTextOf(bound, key)
-      written.byKey.set(text, null)
-    }
-    this.grow(keyArgs.length)
+    const texts = Array.from(keyArgs, (key) => keyTextOf(bound, key))
+    this.grow(texts.length * KEY_BYTES)
+    for (const text of texts) written.byKey.set(text, null)
   }
 
   async deleteWhere(table: AnyTable, predicate: Predicate<any>): Promise<number> {
@@ -200,7 +192,7 @@ export class TransactionState {
       count++
     }
     if (written.added.length > 0) {
-      const batch = rowsToBatch(bound.view, written.added)
+      const batch = ownBatch(written)!
       const bitmap = compiled.eval(
         compiled.columns.map((column) => batch.columns[bound.view.schema.columns.findIndex((each) => each.id === column.id)]!),
         batch.length,
@@ -213,26 +205,31 @@ export class TransactionState {
   }
 
   async update(table: AnyTable, patches: readonly object[]): Promise<number> {
+    const { bound, written } = this.writing(table)
+    const { whole } = written
     const changed = new Set<string>()
-    for (const patch of patches as readonly Record<string, unknown>[]) {
-      const { bound } = this.writing(table)
+    for (const patch of checkedPatches(bound.view, whole.view, patches)) {
       const key = Object.fromEntries(bound.view.key.map((column) => [column.name, patch[column.name]]))
-      const row = await this.get(table, key)
+      const text = keyTextOf(whole, key)
+      const row = await this.getOf(whole, key)
+      this.check()
       if (row === undefined) continue
-      this.upsert(table, [{ ...row, ...Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== undefined)) }])
-      changed.add(keyTextOf(bound, key))
+      this.upsert(whole.view.table, [{ ...row, ...patch }])
+      changed.add(text)
     }
     return changed.size
   }
 
   replace(table: AnyTable, data: unknown): void {
     const { bound, written } = this.writing(table)
-    const rows = this.rowsOf(bound, data)
+    const taken = this.take(bound, written, data)
+    const { rows, keys } = taken
+    refuseRepeated(bound, taken, 'replace')
     written.replaced = true
     written.byKey.clear()
     written.added.length = 0
-    if (bound.state.keyLayout === undefined) written.added.push(...rows)
-    else this.append(table, rows)
+    if (keys === undefined) add(written, rows)
+    else rows.forEach((row, i) => written.byKey.set(keyTextAt(keys, i), row))
   }
 
   private writing(table: AnyTable): { bound: Bound; written: TableWrites } {
@@ -240,32 +237,27 @@ export class TransactionState {
     const bound = this.point.bind(table)
     let written = this.writes.get(bound.state.id)
     if (written === undefined) {
-      written = { bound, byKey: new Map(), fresh: new Set(), added: [], hidden: new HideSet(), hiddenPlaces: [], replaced: false }
+      written = noWrites(wholeRows(bound))
       this.writes.set(bound.state.id, written)
     }
     return { bound, written }
   }
 
-  /** Checked, and as they will be read back: nothing that the caller passed in is kept. */
-  private rowsOf(bound: Bound, data: unknown): Row[] {
-    const rows: Row[] = []
-    for (const batch of batchesOf(bound.view, data)) {
-      const read = rowReader(bound.view.columns)
-      const vecs = bound.view.columns.map((column) => batch.columns[column.index]!)
-      for (let i = 0; i < batch.length; i++) rows.push(read(vecs, i))
-    }
-    this.grow(rows.length)
-    return rows
+  private take(bound: Bound, written: TableWrites, data: unknown): Intake {
+    const taken = intake(bound, written.whole, data)
+    this.grow(taken.bytes)
+    return taken
   }
 
-  private grow(rows: number): void {
-    this.bytes += rows * ROW_BYTES
+  private grow(bytes: number): void {
+    const asked = this.bytes + bytes
     const limit = this.engine.parts.limits.transactionBytes
-    if (this.bytes > limit)
-      throw new ResourceLimitError(`a transaction of about ${this.bytes} bytes is above memory.transactionBytes (${limit})`, {
-        details: { limit: 'memory.transactionBytes', asked: this.bytes },
+    if (asked > limit)
+      throw new ResourceLimitError(`a transaction of about ${asked} bytes is above memory.transactionBytes (${limit})`, {
+        details: { limit: 'memory.transactionBytes', asked },
         hint: 'Write it without a transaction: one append or upsert of a stream is one commit.',
       })
+    this.bytes = asked
   }
 
   // committing
@@ -273,23 +265,37 @@ export class TransactionState {
   /** Validate, admit and queue. undefined: nothing was written. */
   async commit(o: TransactOptions): Promise<CommitResult | undefined> {
     const { committer } = this.engine.parts
+    const request = o.idempotencyKey === undefined || this.isEmpty() ? undefined : this.request()
     for (let round = 0; ; round++) {
+      if (request !== undefined) {
+        const replayed = committer.replay(o.idempotencyKey!, request)
+        if (replayed !== undefined) return replayed
+      }
       const admitted = this.admit(round >= READ_ROUNDS)
       if (admitted instanceof Promise) {
         await admitted
         continue
       }
       if (admitted.changes.length === 0) return undefined
-      return committer.commit(admitted.changes, admitted.rows, o, undefined)
+      return committer.commit(admitted.changes, admitted.rows, o, request)
     }
+  }
+
+  private isEmpty(): boolean {
+    return [...this.writes.values()].every(isUntouched)
+  }
+
+  /** What tells a transaction from another under an idempotency key: the tables that it writes. A retry may read, and so write, other rows than the first run. */
+  private request(): Uint8Array {
+    const ids = [...this.writes.values()].filter((each) => !isUntouched(each)).map(({ whole }) => whole.state.id)
+    return requestDigest('transact', 0, new TextEncoder().encode(ids.toSorted((a, b) => a - b).join()))
   }
 
   private admit(blocking: boolean): TransactionOutcome | Promise<void> {
     const changes: AdmittedChange[] = []
     let rows = 0
     const waits: Promise<void>[] = []
-    const isEmpty = [...this.writes.values()].every((each) => !each.replaced && each.byKey.size === 0 && each.added.length === 0 && each.hidden.size === 0)
-    if (isEmpty) return { changes: [], rows: 0 }
+    if (this.isEmpty()) return { changes: [], rows: 0 }
     this.validate()
     for (const written of this.writes.values()) {
       const change = this.admitTable(written, blocking)
@@ -311,7 +317,7 @@ export class TransactionState {
     }
     for (const [bound, keys] of this.readKeys) this.validateKeys(bound, keys, since)
     for (const written of this.writes.values()) {
-      const { bound } = written
+      const { whole: bound } = written
       if (written.replaced) {
         const lsn = tracker.changedSince(bound.state, since)
         if (lsn > 0) throw conflict(bound, [], lsn)
@@ -334,7 +340,7 @@ export class TransactionState {
   }
 
   private admitTable(written: TableWrites, blocking: boolean): AdmittedChange[] | undefined | Promise<void> {
-    const { bound, replaced } = written
+    const { whole: bound, replaced } = written
     const base = { tableId: bound.state.id, schemaVersion: bound.view.schema.version }
     if (bound.state.keyLayout === undefined) {
       const hides = written.hidden.stillLive(bound.state)
@@ -343,7 +349,7 @@ export class TransactionState {
     }
     const keys = new KeyRun(bound.state.keyLayout.stride)
     // A key appended must not be there, whatever became of its row later in the transaction.
-    const texts = [...new Set([...written.byKey.keys(), ...written.fresh])]
+    const texts = [...new Set([...written.byKey.keys(), ...written.fresh.keys()])]
     for (const text of texts) {
       const bytes = keyBytesOf(text)
       keys.push(bytes, 0, bytes.length)
@@ -356,7 +362,8 @@ export class TransactionState {
     texts.forEach((text, i) => {
       const row = written.byKey.get(text)
       const place = places[i]
-      if (place !== undefined && written.fresh.has(text)) throw refuseKey(bound.state, bound.view, keyBytesOf(text), place, 0)
+      const appended = written.fresh.get(text)
+      if (place !== undefined && appended !== undefined) throw refuseKey(bound.state, bound.view, keyBytesOf(text), place, appended)
       if (place !== undefined && !replaced && row !== undefined) (row === null ? gone : over).add(place)
       if (row !== undefined && row !== null) rows.push(row)
     })
@@ -373,10 +380,22 @@ function changesOf(bound: Bound, rows: readonly Row[], replaced: boolean, hides:
   return hides.size === 0 ? undefined : [deleteChange(bound, hides, undefined)]
 }
 
-function ownRows(written: TableWrites): Row[] {
-  const rows = [...written.added]
-  for (const row of written.byKey.values()) if (row !== null) rows.push(row)
-  return rows
+function add(written: TableWrites, rows: readonly Row[]): void {
+  for (const row of rows) written.added.push(row)
+}
+
+/** @throws DuplicateKeyError for rows of one call with the same key */
+function refuseRepeated(bound: Bound, { keys }: Intake, op: string): void {
+  const twice = keys === undefined ? undefined : duplicateIn(keys)
+  if (twice !== undefined) throw duplicateKeyError(bound.view, keyAt(keys!, twice.first), twice.first, twice.second, op)
+}
+
+function writtenAlready({ view }: Bound, key: Uint8Array, row: number): DuplicateKeyError {
+  const values = keyObjectFromBytes(view, key)
+  const { name } = view.schema
+  return new DuplicateKeyError(`${name} row ${row}: key ${formatKey(values)} was written by this transaction already; upsert keeps the last`, {
+    details: { table: name, columns: view.key.map((column) => column.name), values, rows: [row] },
+  })
 }
 
 function keyAt(keys: RowKeys, row: number): Uint8Array {

@@ -26,7 +26,7 @@ export function transactionHandle(tx: TransactionState, attempt: number, signal:
     attempt,
     signal,
     get: async (table, key) => tx.get(table, key),
-    getMany: async (table, keys) => Promise.all(Array.from(keys, (key) => tx.get(table, key))),
+    getMany: async (table, keys) => tx.getMany(table, keys),
     has: async (table, key) => (await tx.get(table, key)) !== undefined,
     scan: (table, options = {}) => tx.scan(table, options),
     append: (table, data) => tx.append(table, data),

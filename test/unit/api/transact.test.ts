@@ -10,6 +10,7 @@ import {
   gt,
   gte,
   lt,
+  newWriteId,
   ResourceLimitError,
   type Store,
   t,
@@ -119,7 +120,7 @@ describe.each(PLACES)('transact, %s', (_name, place) => {
           { id: 'a', note: 'hi' },
           { id: 'a', balance: 9n },
         ]),
-      ).toBe(3)
+      ).toBe(2)
       expect(await tx.get(accounts, 'a')).toEqual(account('a', 9n, 'hi'))
       expect(await tx.deleteWhere(accounts, lt('balance', 10n))).toBe(2)
       expect(await tx.scan(accounts).count()).toBe(2)
@@ -675,20 +676,30 @@ describe.each(PLACES)('limits and aborts of transact, %s', (_name, place) => {
   it('takes a writeId and answers outcome(); an idempotency key replays', async () => {
     const store = await bank(place())
     const results: CommitResult[] = []
-    const pay = (amount: bigint) =>
+    const pay = () =>
       store.transact(
-        (tx) => {
-          tx.append(moves, { from: 'a', to: 'b', amount })
+        async (tx) => {
+          const from = (await tx.get(accounts, 'a'))!
+          tx.upsert(accounts, { ...from, balance: from.balance - 5n })
+          tx.append(moves, { from: 'a', to: 'b', amount: 5n })
+          return from.balance
         },
         { idempotencyKey: 'pay-1', onCommitted: (result) => results.push(result) },
       )
-    await pay(5n)
-    await pay(5n)
+    await pay()
+    await pay()
+    expect((await store.get(accounts, 'a'))?.balance).toBe(95n)
     expect(await store.scan(moves).count()).toBe(2)
     expect(results.map(({ replayed }) => replayed)).toEqual([false, true])
-    expect(results[1]).toMatchObject({ lsn: results[0]!.lsn, writeId: results[0]!.writeId, rows: 1 })
-    expect(await failure(() => pay(6n))).toMatchObject({ code: 'write.idempotency-mismatch', key: 'pay-1' })
+    expect(results[1]).toMatchObject({ lsn: results[0]!.lsn, writeId: results[0]!.writeId, rows: 2 })
+    // Another request: other tables, or no transaction at all.
+    const other = () => store.transact((tx) => tx.append(moves, { from: 'a', to: 'b', amount: 5n }), { idempotencyKey: 'pay-1' })
+    expect(await failure(other)).toMatchObject({ code: 'write.idempotency-mismatch', key: 'pay-1' })
+    expect(await failure(() => store.delete(accounts, 'a', { idempotencyKey: 'pay-1' }))).toMatchObject({ code: 'write.idempotency-mismatch' })
     expect(await store.outcome(results[0]!.writeId)).toBe('published')
+    const id = newWriteId()
+    await store.transact((tx) => tx.delete(accounts, 'b'), { writeId: id })
+    expect(await store.outcome(id)).toBe('published')
   })
 
   it('a throwing onCommitted does not undo or hide the commit', async () => {

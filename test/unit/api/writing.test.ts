@@ -338,14 +338,14 @@ describe.each(PLACES)('update, %s', (_name, place) => {
           { id: 0, text: 'fine' },
           { id: 1, text: 7 },
         ],
-        'keyed.text row 1: expected utf8, got number 7',
+        'keyed.text row 1: expected utf8, got 7',
       ],
       [
         [
           { id: 0, text: 'fine' },
           { id: 99, text: 7 },
         ],
-        'keyed.text row 1: expected utf8, got number 7',
+        'keyed.text row 1: expected utf8, got 7',
       ],
       [{ id: 1, text: null }, 'keyed.text row 0: expected utf8, got null'],
     ] as const) {
