@@ -434,7 +434,13 @@ export class SegmentWriter implements GroupSink {
       throw poison('a sync failed', error)
     })
     if (failpoints.active) await failpoints.hit('log.afterSync')
-    if (!this.#o.lock.isCurrent()) throw this.#o.lock.fencedError()
+    let isCurrent: boolean
+    try {
+      isCurrent = this.#o.lock.isCurrent()
+    } catch (cause) {
+      throw poison('the LOCK could not be looked at', cause)
+    }
+    if (!isCurrent) throw this.#o.lock.fencedError()
     this.#synced = Math.max(this.#synced, covers)
   }
 

@@ -132,11 +132,19 @@ export class DirHeld implements HeldObject {
 
   async close(): Promise<void> {
     this.#open = false
-    await this.#handle.close()
+    try {
+      await this.#handle.close()
+    } catch (error) {
+      throw toStorageError('hold', this.#name, error)
+    }
   }
 
   closeSync(): void {
     this.#open = false
-    this.#handle.closeSync()
+    try {
+      this.#handle.closeSync()
+    } catch (error) {
+      throw toStorageError('hold', this.#name, error)
+    }
   }
 }
