@@ -18,6 +18,8 @@ const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
 const DATE = /^(?:\d{4}|[+-]\d{6,7})-\d{2}-\d{2}$/
 const TIMESTAMP = /^(\d{4}-\d{2}-\d{2}|[+-]\d{6}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?)\s*(Z|[+-]\d{2}:?\d{2})?)?$/i
 const TIME = /^(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?$/
+/** Numbers that JSON writes as text. */
+const NO_JSON_NUMBER = /^(?:NaN|-?Infinity|-0)$/
 /** Digits that a double always holds exactly. */
 const SAFE_DIGITS = 15
 
@@ -150,7 +152,10 @@ export function guessText(text: string, seen: CellType | undefined): CellType {
 /** As guessText, for a value of a JSON document. */
 export function guessJson(value: unknown, seen: CellType | undefined): CellType {
   const type = jsonGuess(value)
-  return seen === undefined ? type : joined(seen, type)
+  if (seen === undefined) return type
+  // A number among texts stays a number: only JSON holds both.
+  const both = isNumeric(seen) === isNumeric(type) && (seen.kind === 'bool') === (type.kind === 'bool')
+  return both ? joined(seen, type) : JSON_TYPE
 }
 
 const BOOL: CellType = { kind: 'bool' }
@@ -168,7 +173,7 @@ function jsonGuess(value: unknown): CellType {
     case 'number':
       return Number.isInteger(value) ? INT64 : FLOAT
     case 'string':
-      return timeGuess(value) ?? UTF8
+      return NO_JSON_NUMBER.test(value) ? FLOAT : (timeGuess(value) ?? UTF8)
     default:
       return JSON_TYPE
   }

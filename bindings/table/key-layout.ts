@@ -25,6 +25,8 @@ export class KeyLayout {
 
   /** Append the keys of rows [from, to) to `keys`. `columns`: the table's columns, or at least those of the key, at their schema places. */
   push(columns: readonly (Vec | undefined)[], from: number, to: number, keys: KeyRun): void {
+    // A write without rows may come without columns.
+    if (from === to) return
     const { parts, sink } = this
     const vecs = parts.map((part) => columns[part.index]!)
     const kinds = parts.map((part) => part.kind)

@@ -198,9 +198,11 @@ describe('export and import', () => {
 
   it('pipes from one store into another', async () => {
     const { folder, store } = await filled()
-    for (const format of ['csv', 'ndjson', 'arrows']) {
-      const { stdout } = await ok(['export', store, 'every', '--format', format === 'arrows' ? 'csv' : format])
-      await ok(['import', join(folder, 'copy'), `via-${format}`, '-', '--format', format === 'arrows' ? 'csv' : format], stdout)
+    for (const format of ['csv', 'ndjson']) {
+      const { stdout } = await ok(['export', store, 'every', '--format', format])
+      expect((await ok(['import', join(folder, 'copy'), `via-${format}`, '-', '--format', format, '--json'], stdout)).json()).toMatchObject({
+        rows: ROWS.length,
+      })
     }
     const bytes = tableToIPC(tableFromArrays({ a: Int32Array.of(1, 2), b: ['x', null] }), 'stream')
     await ok(['import', join(folder, 'copy'), 'arrow', '-', '--format', 'arrow', '--add-id', 'row'], bytes)

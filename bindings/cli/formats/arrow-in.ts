@@ -22,7 +22,9 @@ export async function openArrow(bytes: ByteCount): Promise<Source> {
     let read = 0
     try {
       for await (const batch of reader as AsyncIterable<Arrow.RecordBatch>) {
-        if (batchesTotal !== undefined) bytes.done = Math.round(((bytes.total ?? 0) * ++read) / batchesTotal)
+        if (batchesTotal !== undefined) bytes.done = Math.round(((bytes.total ?? 0) * ++read) / Math.max(1, batchesTotal))
+        // A file without rows may still give one batch, of nothing.
+        if (batch.numRows === 0) continue
         yield { rows: batch.numRows, data: (numbers === undefined ? batch : numbered(arrow, batch, numbers)) as unknown as ArrowLike }
       }
     } finally {

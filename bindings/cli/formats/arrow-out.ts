@@ -16,12 +16,6 @@ export async function writeArrow(format: 'arrow' | 'arrows', scan: Scan<AnyTable
       yield format === 'arrow' ? withoutDictionaries(arrow, plain) : plain
       onRows?.(rows)
     }
-    // Without a row there is no batch, and without a batch no schema.
-    if (rows === 0) {
-      const empty = (await scan.toArrow()) as unknown as Arrow.Table
-      const batch = new arrow.RecordBatch(empty.schema)
-      yield format === 'arrow' ? withoutDictionaries(arrow, batch) : batch
-    }
   }
   const parts: Uint8Array[] = []
   // The writer's own queue has no bound: what it writes is taken from it batch by batch.
@@ -39,6 +33,20 @@ export async function writeArrow(format: 'arrow' | 'arrows', scan: Scan<AnyTable
     writer.write(batch)
     await drain()
   }
+  // Without a row there was no batch, and without a batch no schema.
+  if (rows === 0) {
+    const { schema } = (await scan.toArrow()) as unknown as Arrow.Table
+    writer.write(
+      new arrow.Table(
+        format === 'arrow'
+          ? new arrow.Schema(
+              schema.fields.map((field) => plainField(arrow, field)),
+              schema.metadata,
+            )
+          : schema,
+      ),
+    )
+  }
   writer.finish()
   await drain()
   return rows
@@ -55,7 +63,11 @@ function withoutDictionaries(arrow: typeof Arrow, batch: Arrow.RecordBatch): Arr
     for (const value of vector as Iterable<string | null>) builder.append(value)
     return builder.finish().flush()
   })
-  const fields = batch.schema.fields.map((field, i) => new arrow.Field(field.name, children[i]!.type, field.nullable, field.metadata))
+  const fields = batch.schema.fields.map((field) => plainField(arrow, field))
   const data = arrow.makeData({ type: new arrow.Struct(fields), length: batch.numRows, nullCount: 0, children })
   return new arrow.RecordBatch(new arrow.Schema(fields, batch.schema.metadata), data as Arrow.Data<Arrow.Struct>)
+}
+
+function plainField(arrow: typeof Arrow, field: Arrow.Field): Arrow.Field {
+  return arrow.DataType.isDictionary(field.type) ? new arrow.Field(field.name, new arrow.Utf8(), field.nullable, field.metadata) : field
 }

@@ -145,13 +145,14 @@ class CsvSource {
 
   #column(field: NamedField, column: number, records: readonly Cells[]): ArrayLike<unknown> {
     const { type } = field
+    const mayBeEmpty = type.kind === 'utf8' || type.kind === 'binary'
     // An empty text in a column without nulls: all that CSV can say.
-    const empty = type.kind === 'utf8' && !field.nullable ? '' : null
+    const empty = mayBeEmpty && !field.nullable ? cellFromText(type, '') : null
     const cells: unknown[] = []
     try {
       for (const record of records) {
         const text = record[column]!
-        cells.push(text === null || (text === '' && (this.#emptyIsNull || type.kind !== 'utf8')) ? empty : cellFromText(type, text))
+        cells.push(text === null || (text === '' && (this.#emptyIsNull || !mayBeEmpty)) ? empty : cellFromText(type, text))
       }
     } catch (fault) {
       throw misfit(this.#bytes.name, this.#row + cells.length + 1, field, fault)

@@ -2,7 +2,8 @@
 //
 // Values come raw (days, microseconds, unscaled decimals) and are converted here, so that nothing is rounded on the way; nested columns become JSON.
 import type { FileMetaData, SchemaElement } from 'hyparquet'
-import type { CellType, NamedField, Unit } from '../column-type.ts'
+import { type CellType, type NamedField, typeText, type Unit } from '../column-type.ts'
+import { CliError } from '../failure.ts'
 import { bulkOf, packed } from './column-build.ts'
 import { type Batch, type ByteCount, type RowNumbers, type Source, type SourceOptions, unreadable } from './source.ts'
 
@@ -14,6 +15,7 @@ interface ParquetColumn {
 }
 
 const UNITS: Readonly<Record<string, Unit>> = { MILLIS: 'ms', MICROS: 'us', NANOS: 'ns' }
+const PER_SECOND: Readonly<Record<Unit, bigint>> = { s: 1n, ms: 1_000n, us: 1_000_000n, ns: 1_000_000_000n }
 const RAW = {
   timestampFromMilliseconds: (value: bigint) => value,
   timestampFromMicroseconds: (value: bigint) => value,
@@ -75,7 +77,7 @@ export async function openParquet(bytes: ByteCount, o: SourceOptions): Promise<S
         const last = Math.min(rows, first + o.batchRows)
         const data: Record<string, ArrayLike<unknown>> = {}
         for (const { field, convert } of columns)
-          data[field.name] = converted(cells.get(field.name)!.slice(first, last), convert, byName.get(field.name) ?? field)
+          data[field.name] = converted(cells.get(field.name)!.slice(first, last), convert, field, byName.get(field.name) ?? field)
         yield { rows: last - first, data: bulkOf(last - first, data, numbers) }
       }
       start += rows
@@ -86,23 +88,46 @@ export async function openParquet(bytes: ByteCount, o: SourceOptions): Promise<S
   return { format: 'parquet', fields: columns.map(({ field }) => field), rowsTotal, batches, close: async () => undefined }
 }
 
-function converted(cells: unknown[], convert: Convert | undefined, target: NamedField): ArrayLike<unknown> {
+/** Cells of a column in the file as cells of the table's column. What does not fit, the store refuses. */
+function converted(cells: unknown[], convert: Convert | undefined, source: NamedField, target: NamedField): ArrayLike<unknown> {
   const { type } = target
-  if (convert !== undefined) for (let i = 0; i < cells.length; i++) if (cells[i] !== null) cells[i] = convert(cells[i])
-  // The table may want its integers wider or narrower than the file has them; what does not fit, the store refuses.
-  if (type.kind === 'int' && type.bits !== 64) {
-    for (let i = 0; i < cells.length; i++) if (typeof cells[i] === 'bigint') cells[i] = Number(cells[i])
-    return cells
+  const between = unitsBetween(source, target)
+  for (let i = 0; i < cells.length; i++) {
+    const raw = cells[i]
+    if (raw === null) continue
+    let cell = convert === undefined ? raw : convert(raw)
+    if (between !== undefined) cell = between(BigInt(cell as number | bigint))
+    cells[i] = asNumber(type, cell)
   }
-  if (type.kind === 'float') {
-    for (let i = 0; i < cells.length; i++) if (typeof cells[i] === 'bigint') cells[i] = Number(cells[i])
+  const isPlain = type.kind === 'timestamp' || type.kind === 'float' || type.kind === 'int'
+  return isPlain && !cells.every((cell) => cell === null || typeof cell === (isWide(type) ? 'bigint' : 'number')) ? cells : packed(type, cells)
+}
+
+/** The table may have its integers wider or narrower than the file. */
+function asNumber(type: CellType, cell: unknown): unknown {
+  if (isWide(type)) return typeof cell === 'number' && Number.isInteger(cell) ? BigInt(cell) : cell
+  if ((type.kind === 'int' || type.kind === 'float') && typeof cell === 'bigint') return Number(cell)
+  return type.kind === 'time' && typeof cell === 'bigint' && (type.unit === 's' || type.unit === 'ms') ? Number(cell) : cell
+}
+
+function isWide(type: CellType): boolean {
+  return (type.kind === 'int' && type.bits === 64) || type.kind === 'timestamp' || (type.kind === 'time' && (type.unit === 'us' || type.unit === 'ns'))
+}
+
+/** From the unit of the file to that of the table; undefined where both are one. CliError: digits would be lost. */
+function unitsBetween(source: NamedField, target: NamedField): ((value: bigint) => bigint) | undefined {
+  if (source.type.kind !== target.type.kind || (source.type.kind !== 'timestamp' && source.type.kind !== 'time')) return undefined
+  const from = PER_SECOND[source.type.unit]
+  const to = PER_SECOND[(target.type as { unit: Unit }).unit]
+  if (from === to) return undefined
+  if (to > from) return (value) => value * (to / from)
+  return (value) => {
+    if (value % (from / to) === 0n) return value / (from / to)
+    throw new CliError(
+      `column ${JSON.stringify(source.name)}: ${value} ${(source.type as { unit: Unit }).unit} has more digits than ${typeText(target.type)} holds`,
+      'Import into a table with a finer unit.',
+    )
   }
-  if (type.kind === 'int' || type.kind === 'timestamp') {
-    for (let i = 0; i < cells.length; i++) if (typeof cells[i] === 'number' && Number.isInteger(cells[i])) cells[i] = BigInt(cells[i] as number)
-  }
-  return type.kind === 'timestamp' || cells.every((cell) => cell === null || typeof cell === (type.kind === 'int' ? 'bigint' : typeof cell))
-    ? packed(type, cells)
-    : cells
 }
 
 /** Decimals lose their annotation, so that hyparquet leaves the unscaled integers alone. */

@@ -90,8 +90,6 @@ function physicalOf(type: CellType): Omit<SchemaElement, 'name'> {
 
 function parquetValue(type: CellType, value: unknown): unknown {
   switch (type.kind) {
-    case 'int':
-      return type.bits === 64 ? BigInt.asIntN(64, value as bigint) : value
     case 'date':
       return Date.parse(`${value as string}T00:00:00Z`) / DAY_MS
     case 'time':

@@ -128,6 +128,10 @@ describe('values as text and as JSON', () => {
     [['12', '13'], 'utf8'],
     [[{ a: 1 }, [2]], 'json'],
     [[1, { a: 1 }], 'json'],
+    [[1, 'x'], 'json'],
+    [[1.5, 'NaN', '-Infinity'], 'float64'],
+    [[true, 1], 'json'],
+    [['x', '2001-01-01'], 'utf8'],
     [[12345678901234567890n], 'int64'],
   ])('guesses JSON values, case %#', (values, expected) => {
     expect(typeText((values as unknown[]).reduce<CellType | undefined>((seen, value) => guessJson(value, seen), undefined)!)).toBe(expected)
