@@ -13,7 +13,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/**/*.test.ts'],
           exclude: PROCESSES,
-          testTimeout: 60_000,
+          testTimeout: 240_000,
           hookTimeout: 60_000,
           pool: 'forks',
           sequence: { groupOrder: 0 },

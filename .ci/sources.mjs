@@ -1,10 +1,11 @@
 // .ci/sources.mjs: the source files and what they import; shared by the layer check, the ban list and the tests of the tree.
 //
 // A scanner of import statements, not a parser: the formatter puts every statement at the start of a line, which is what the patterns lean on.
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
-/** Paths below `folder` with one of `extensions`, '/'-separated, sorted; generated files, builds and installed packages left out. */
+/** Paths below `folder` with one of `extensions`, '/'-separated, sorted; generated files, builds and installed packages left out; none where the folder is not there. */
 export function listFiles(folder, extensions = ['.ts']) {
+  if (!existsSync(folder)) return []
   const names = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('\\', '/'))

@@ -5,8 +5,3 @@ import { InvariantError } from './errors.ts'
 export function assert(condition: boolean, expected: string, observed?: unknown): asserts condition {
   if (!condition) throw new InvariantError(`invariant broken: ${expected}`, { details: { expected, observed } })
 }
-
-/** Marks a branch that exhaustive code cannot reach. */
-export function unreachable(value: never): never {
-  throw new InvariantError('invariant broken: unreachable', { details: { expected: 'unreachable', observed: value } })
-}

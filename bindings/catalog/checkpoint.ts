@@ -4,7 +4,17 @@
 //
 // Invariant: the bytes depend on the log prefix only: sorted maps, no creation time, writer or node. A file that fails its check is not believed.
 
-import { ByteReader, ByteWriter, decodeFragmentRef, decodeList, decodeVectors, DecodeError, encodeFragmentRef, encodeVectors, WRITE_ID_BYTES } from '../format/index.ts'
+import {
+  ByteReader,
+  ByteWriter,
+  decodeFragmentRef,
+  decodeList,
+  decodeVectors,
+  DecodeError,
+  encodeFragmentRef,
+  encodeVectors,
+  WRITE_ID_BYTES,
+} from '../format/index.ts'
 import type { TableSchema } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import { Catalog, type CatalogFragment, type CatalogTable } from './catalog.ts'

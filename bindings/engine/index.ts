@@ -1,4 +1,4 @@
-export { bindTo, tableNotFound } from './bound.ts'
+export { tableNotFound } from './bound.ts'
 export type { Bound } from './bound.ts'
 export { listCheckpoints, newestCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoints.ts'
 export { Committer } from './committer.ts'

@@ -30,7 +30,6 @@ export const KIND_FLUSH = 7
 const KIND_AUDIT = 11
 const KIND_OFFSET = 12
 const LENGTH_OFFSET = 8
-const EPOCH_OFFSET = 24
 
 export type StateRecord =
   | { readonly kind: typeof KIND_EPOCH; readonly epoch: number; readonly exclusive: boolean }
@@ -223,10 +222,6 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
     if (cause instanceof StoreTooNewError) throw cause
     throw contradiction(lsn, cause)
   }
-}
-
-export function epochOfFrame(bytes: Uint8Array, offset: number): number {
-  return u32(bytes, offset + EPOCH_OFFSET)
 }
 
 function u32(bytes: Uint8Array, at: number): number {

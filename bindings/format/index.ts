@@ -1,23 +1,11 @@
 export { layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
-export {
-  decodeCommit,
-  decodeHides,
-  decodeList,
-  decodeVectors,
-  encodeCommit,
-  encodeHides,
-  encodeVectors,
-  hexBytes,
-  hexText,
-  OPS,
-  WRITE_ID_BYTES,
-} from './commit.ts'
+export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, hexBytes, hexText, WRITE_ID_BYTES } from './commit.ts'
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
-export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, fragmentName, fromHex, indexName, toHex } from './fragment-ref.ts'
+export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, fragmentName, indexName, toHex } from './fragment-ref.ts'
 export type { FragmentColumn, FragmentRef } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'
 export type { ArrowField } from './arrow-schema.ts'
@@ -62,7 +50,6 @@ export {
   readSegmentHeader,
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
-  STORE_ID_BYTES,
   writeFooterPayload,
   writeMarkPayload,
   writeSegmentHeader,

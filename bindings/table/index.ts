@@ -1,7 +1,7 @@
 export type { BatchSource, ColumnBatch, ColumnStats, SourceGroup, TableVersion } from './batch.ts'
 export { byteSink } from './byte-sink.ts'
 export type { ByteSink } from './byte-sink.ts'
-export { COLUMN_CACHE_BYTES, ColumnCache } from './column-cache.ts'
+export { ColumnCache } from './column-cache.ts'
 export { columns } from './column-data.ts'
 export { columnStats } from './column-stats.ts'
 export { t } from './columns.ts'
@@ -14,7 +14,7 @@ export { keyObjectFromBytes } from './key-object.ts'
 export { formatKey, keyless, putKeyValue } from './key-values.ts'
 export { hashKey, KeyRun, MemoryIndex } from './memory-index.ts'
 export type { RowKeys } from './memory-index.ts'
-export { CHUNK_ROWS, MemoryChunk, MemoryLayer } from './memory-layer.ts'
+export { CHUNK_ROWS, MemoryChunk } from './memory-layer.ts'
 export { collectPlaces, overlayVersion } from './overlay.ts'
 export { missingVec } from './missing-column.ts'
 export { Pace } from './pace.ts'
@@ -105,4 +105,4 @@ export type {
   WriteOptions,
   Writer,
 } from './types-store.ts'
-export { createTableWorkers, encodeFragmentOn, WORKER_TASKS } from './worker-tasks.ts'
+export { createTableWorkers, encodeFragmentOn } from './worker-tasks.ts'

@@ -103,7 +103,7 @@ export class TableState {
 
   at(lsn: number): Structure {
     for (let i = this.structures.length - 1; i >= 0; i--) if (this.structures[i]!.lsn <= lsn) return this.structures[i]!
-    throw new Error(`table ${this.name} has no structure at ${lsn}`)
+    assert(false, 'a table has a structure at the LSN it is read at', { table: this.name, lsn })
   }
 
   /** Structures below the newest one that `head` sees are nobody's but their holders'. */
@@ -186,7 +186,7 @@ export class TableState {
 
   fragment(lsn: number, ordinal: number): LiveFragment {
     for (const fragment of this.now.fragments) if (fragment.lsn === lsn && fragment.ordinal === ordinal) return fragment
-    throw new Error(`table ${this.name} has no fragment ${lsn}.${ordinal}`)
+    assert(false, 'a change names a fragment of its table', { table: this.name, fragment: `${lsn}.${ordinal}` })
   }
 
   /** Live rows with everything queued. */

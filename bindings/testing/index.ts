@@ -1,7 +1,7 @@
 export { check, checkBytes, checkEqual, checkRejects, ContractError, hasCode, patterned } from './contracts/check.ts'
 export type { ContractRunner } from './contracts/check.ts'
 export { commitLogContract } from './contracts/commit-log.ts'
-export type { LogFixture, LogFixtureOptions, MakeLog } from './contracts/commit-log.ts'
+export type { LogFixture, LogFixtureOptions, MakeLog } from './contracts/log-records.ts'
 export { rootContract } from './contracts/root.ts'
 export type { RootFixture } from './contracts/root-cases.ts'
 export type { RootContractOptions } from './contracts/root.ts'

@@ -6,7 +6,7 @@ import { FRAME_HEADER_BYTES, frameBytes, KIND_FOOTER, readFooterPayload } from '
 import { type CommitLog, type Digest, lsn, type Lsn, openSegmentLog } from '../../bindings/log/index.ts'
 import { DirRoot } from '../../bindings/root/index.ts'
 import { seededRandom } from '../../bindings/runtime/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 import { FakeClock, fakeWorld } from '../../bindings/testing/fake-clock.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 

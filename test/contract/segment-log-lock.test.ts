@@ -5,7 +5,7 @@ import { CorruptionError, FencedError, LockHeldError, OpenLockTimeoutError } fro
 import { type CommitLog, forceUnlock, lsn, unlockInfo } from '../../bindings/log/index.ts'
 import { Lock, takeLock } from '../../bindings/log/lock.ts'
 import { type FileSystem, seededRandom, soon, type World } from '../../bindings/runtime/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 
 import { Host, park, type Process } from './segment-log-helpers.ts'

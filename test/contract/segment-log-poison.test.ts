@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { ClosedError, PoisonedError, StorageError } from '../../bindings/errors.ts'
 import { type CommitLog, lsn, type Lsn } from '../../bindings/log/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 import type { FakeCall } from '../../bindings/testing/fake-files.ts'
 
 import { Host } from './segment-log-helpers.ts'

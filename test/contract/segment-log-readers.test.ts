@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { CorruptionError, HistoryUnavailableError } from '../../bindings/errors.ts'
 import { lsn, type Lsn } from '../../bindings/log/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 
 import { Host, park } from './segment-log-helpers.ts'
 

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest'
 import { type CommitLog, type Digest, lsn, type Lsn, openSegmentLog } from '../../bindings/log/index.ts'
 import { DirRoot } from '../../bindings/root/index.ts'
 import { seededRandom, soon, type World } from '../../bindings/runtime/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 import { FakeClock, fakeWorld } from '../../bindings/testing/fake-clock.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 

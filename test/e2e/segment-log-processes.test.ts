@@ -10,7 +10,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type CommitLog, lsn, openSegmentLog } from '../../bindings/log/index.ts'
 import { DirRoot } from '../../bindings/root/index.ts'
 import { nodeWorld, seededRandom, type World } from '../../bindings/runtime/index.ts'
-import { idsOf, readAll, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 
 const STORE_ID = new Uint8Array(16).fill(6)
 const KILLS = 6

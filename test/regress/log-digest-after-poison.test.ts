@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 
 import { PoisonedError } from '../../bindings/errors.ts'
 import { lsn } from '../../bindings/log/index.ts'
-import { chainOf, record } from '../../bindings/testing/contracts/commit-log.ts'
+import { chainOf, record } from '../../bindings/testing/contracts/log-records.ts'
 import { Host } from '../contract/segment-log-helpers.ts'
 
 it('a poisoned log still states the digest of its head', async () => {
