@@ -4,12 +4,13 @@
 // Invariant: on a keyed table a commit gives at most one change per key.
 
 import { type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
-import type { CommitLog, Lsn } from '../log/index.ts'
+import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
-import { type AnyTable, formatKey, type Place, readPlace, type Structure } from '../table/index.ts'
+import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure } from '../table/index.ts'
 import { bindTo, type Bound } from './bound.ts'
 import type { ReadContext, Row } from './read.ts'
 import { decodeRecord, KIND_COMMIT, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+import { keyText } from './tracker.ts'
 
 export type Images = 'after' | 'both' | 'none'
 
@@ -17,7 +18,8 @@ export interface FeedOptions {
   readonly tables: readonly AnyTable[]
   readonly images: Images
   readonly signal: AbortSignal
-  readonly follow: boolean
+  /** The last position to show; undefined: go on with what is written later. */
+  readonly end: Lsn | undefined
   readonly check: () => void
 }
 
@@ -70,7 +72,7 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
       if (wanted.size === 0 || names.some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record))
     }
   }
-  const batches = o.follow ? log.tailing(BigInt(from) as Lsn, { signal: o.signal }) : log.read(BigInt(from) as Lsn, { end: log.head, signal: o.signal })
+  const batches = batchesAfter(log, from, o)
   for await (const batch of batches) {
     for (const one of single(batch)) {
       o.check()
@@ -79,6 +81,11 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
       o.check()
     }
   }
+}
+
+function batchesAfter(log: CommitLog, from: number, { end, signal }: FeedOptions): AsyncIterable<LogBatch> {
+  const start = BigInt(from) as Lsn
+  return end === undefined ? log.tailing(start, { signal }) : log.read(start, { end, signal })
 }
 
 /** The batch record by record, so that a commit is handed out before the next one is applied. */
@@ -101,16 +108,27 @@ function* single(
 }
 
 /** Commits without rows: nothing but the records is read. */
-export async function* commitsOnly(log: CommitLog, names: (tableId: number) => string, from: number, o: FeedOptions): AsyncGenerator<FeedCommit, undefined> {
-  const batches = o.follow ? log.tailing(BigInt(from) as Lsn, { signal: o.signal }) : log.read(BigInt(from) as Lsn, { end: log.head, signal: o.signal })
+export async function* commitsOnly(
+  log: CommitLog,
+  names: (tableId: number) => string | undefined,
+  from: number,
+  o: FeedOptions,
+): AsyncGenerator<FeedCommit, undefined> {
+  // Tables that this handle has not caught up with are named by the records that made them.
+  const made = new Map<number, string>()
+  const nameOf = (id: number): string => made.get(id) ?? names(id) ?? `table ${id}`
+  const batches = batchesAfter(log, from, o)
   for await (const batch of batches) {
     let lsn = Number(batch.first)
     for (const offset of batch.offsets) {
       o.check()
       const record = decodeRecord(batch.bytes, offset, lsn)
       if (record.kind === KIND_COMMIT)
-        yield { ...header(lsn, record.commit), counts: countsOf(record.commit, names), schema: [], [Symbol.asyncIterator]: noChanges }
-      else if (record.kind === KIND_SCHEMA) yield schemaCommit(lsn, record)
+        yield { ...header(lsn, record.commit), counts: countsOf(record.commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
+      else if (record.kind === KIND_SCHEMA) {
+        for (const schema of record.schema.create) made.set(schema.tableId, schema.name)
+        yield schemaCommit(lsn, record)
+      }
       lsn++
     }
   }
@@ -220,8 +238,12 @@ async function* changesOf(part: Part, o: FeedOptions, context: ReadContext): Asy
   }
 }
 
+const sink = byteSink(64)
+
 function keyOf(bound: Bound, row: Row): string {
-  return formatKey(Object.fromEntries(bound.view.key.map((column) => [column.name, row[column.name]])))
+  sink.at = 0
+  putKeyValue(bound.view, Object.fromEntries(bound.view.key.map((column) => [column.name, row[column.name]])), sink)
+  return keyText(sink.bytes, 0, sink.at)
 }
 
 /** Rows that the commit hid, as they were before it. */

@@ -2,7 +2,7 @@
 //
 // Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
 
-import { ClosedError, HistoryUnavailableError, UnsupportedRootError } from '../errors.ts'
+import { BranchNotFoundError, ClosedError, HistoryUnavailableError, InvalidConfigError, UnsupportedRootError } from '../errors.ts'
 import {
   type Bound,
   commitsOnly,
@@ -25,12 +25,13 @@ import {
 } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
-import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
   type AuditRow,
   describeType,
+  type Images,
   type LooseScanOptions,
   type PinId,
   type PinInfo,
@@ -44,14 +45,18 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
+import { FeedHandle } from './feed-handle.ts'
+import { Pins } from './pins.ts'
 import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
-export interface HeldPin {
-  readonly id: string
-  readonly owner: string
-  readonly lsn: number
-  readonly sinceMs: number
+interface FeedRequest {
+  readonly from?: Lsn | number
+  readonly tables?: readonly AnyTable[]
+  readonly images?: Images
+  readonly branch?: string
+  readonly follow?: boolean
+  readonly signal?: AbortSignal
 }
 
 interface ReadOptions {
@@ -63,13 +68,19 @@ export class ReadHandle {
   protected readonly o: Opened
   protected readonly context: ReadContext
   protected readonly closing: AbortController = new AbortController()
-  protected readonly heldPins: Map<string, HeldPin> = new Map()
+  private readonly pins_: Pins
   private closed_: Promise<void> | undefined
   readonly id: string
 
   constructor(o: Opened) {
     this.o = o
     this.id = hexText(o.storeId)
+    this.pins_ = new Pins({
+      world: o.world,
+      warnMs: o.options.memory.snapshotWarnMs,
+      head: () => this.head,
+      held: (lsn, heldMs) => o.events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs }),
+    })
     this.context = {
       world: o.world,
       sortBytes: o.options.memory.sortBytes,
@@ -191,24 +202,10 @@ export class ReadHandle {
     const point = await this.pointAt(at)
     return new SnapshotHandle(point, {
       context: this.context,
-      pin: this.hold(point.lsn, 'reader'),
+      pin: this.pins_.hold(point.lsn, 'reader'),
       canBlock: this.o.root.caps.syncRead,
       pointAt: (older, head) => this.pointAt(older, head),
     })
-  }
-
-  protected hold(lsn: number, owner: string): { release(): void } {
-    const { world, options, events } = this.o
-    const pin: HeldPin = { id: newUlid(world), owner, lsn, sinceMs: world.clock.monoMs() }
-    this.heldPins.set(pin.id, pin)
-    const timer = world.timers.set(options.memory.snapshotWarnMs, () =>
-      events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs: world.clock.monoMs() - pin.sinceMs }),
-    )
-    return {
-      release: () => {
-        if (this.heldPins.delete(pin.id)) world.timers.clear(timer)
-      },
-    }
   }
 
   async waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void> {
@@ -222,34 +219,57 @@ export class ReadHandle {
 
   // the change feed
 
-  async *changes(
-    o: { from?: Lsn | number; tables?: readonly AnyTable[]; images?: 'after' | 'both' | 'none'; branch?: string; follow?: boolean; signal?: AbortSignal } = {},
-  ): AsyncGenerator<unknown, undefined> {
-    this.check()
+  changes(o: FeedRequest = {}): FeedHandle<unknown> {
     const from = o.from === undefined ? this.head : Number(o.from)
-    const floor = Number(this.log.tail)
-    if (from < floor || from > this.head)
-      throw new HistoryUnavailableError(`position ${from} is not between the floor ${floor} and the head ${this.head}`, {
-        details: { asked: BigInt(from), floor: BigInt(floor) },
-      })
-    const signal = o.signal === undefined ? this.closing.signal : AbortSignal.any([o.signal, this.closing.signal])
-    const tables = o.tables ?? []
-    const options: FeedOptions = { tables, images: o.images ?? 'after', signal, follow: o.follow ?? true, check: () => this.check() }
-    const pin = this.hold(from, 'stream')
+    const stop = new AbortController()
+    return new FeedHandle(this.feed(o, from, stop.signal), () => stop.abort())
+  }
+
+  private async *feed(o: FeedRequest, from: number, stopped: AbortSignal): AsyncGenerator<unknown, undefined> {
+    this.check()
+    o.signal?.throwIfAborted()
+    const { tables = [], images = 'after', follow = true } = o
+    this.checkFeed(from, images, tables, o.branch)
+    const signals = [this.closing.signal, stopped]
+    const signal = AbortSignal.any(o.signal === undefined ? signals : [o.signal, ...signals])
+    const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check: () => this.check() }
+    const pin = this.pins_.hold(from, 'stream')
     try {
-      if (tables.length === 0) {
-        const { state } = this.o
-        yield* commitsOnly(this.log, (id) => state.tables.get(id)?.name ?? `table ${id}`, from, options)
-        return
+      const { state } = this.o
+      const commits =
+        tables.length === 0
+          ? commitsOnly(this.log, (id) => state.tables.get(id)?.name, from, options)
+          : feed(this.log, await this.o.history.load(from), from, options, this.context)
+      for await (const commit of commits) {
+        yield commit
+        // Asked for the next one: this one is done with.
+        pin.advance(Number(commit.lsn))
+        o.signal?.throwIfAborted()
       }
-      yield* feed(this.log, await this.o.history.load(from), from, options, this.context)
     } catch (error) {
       if (this.closed) throw new ClosedError('store.closed', 'the store was closed', { details: { what: 'store' }, cause: error })
+      if (stopped.aborted) return
       o.signal?.throwIfAborted()
       throw error
     } finally {
       pin.release()
     }
+  }
+
+  /** @throws RangeError, HistoryUnavailableError, InvalidConfigError, BranchNotFoundError, TableNotFoundError, SchemaMismatchError */
+  private checkFeed(from: number, images: Images, tables: readonly AnyTable[], branch: string | undefined): void {
+    if (!Number.isSafeInteger(from) || from < 0) throw new RangeError(`\`from\` is not a position: ${from}`)
+    const floor = Number(this.log.tail)
+    if (from < floor || from > this.head) {
+      throw new HistoryUnavailableError(`position ${from} is not between the floor ${floor} and the head ${this.head}`, {
+        details: { asked: BigInt(from), floor: BigInt(floor) },
+      })
+    }
+    if (images !== 'after' && images !== 'both' && images !== 'none') {
+      throw new InvalidConfigError(`no images ${JSON.stringify(images)}`, { details: { key: 'images', value: images } })
+    }
+    if (branch !== undefined && branch !== 'main') throw new BranchNotFoundError(`no branch ${JSON.stringify(branch)}`, { details: { branch } })
+    for (const table of tables) this.o.binder.bind(table)
   }
 
   // what there is
@@ -332,7 +352,7 @@ export class ReadHandle {
       tables,
       log: { segments: log.segments, bytes: log.bytes, bytesSinceCheckpoint: this.bytesSinceCheckpoint(), tail: log.tail },
       memory: { cacheBytes: cache.bytes, writeBytes, kernelBytes: this.o.kernelBytes() },
-      pins: this.heldPins.size,
+      pins: this.pins_.size,
       pending: 0,
       supersededOutcomes: 0,
     }
@@ -345,7 +365,7 @@ export class ReadHandle {
   async pins(): Promise<PinInfo[]> {
     this.check()
     const now = this.o.world.clock.monoMs()
-    return [...this.heldPins.values()].map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
+    return this.pins_.list().map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
   }
 
   /** What became of a write: looked up in the log, newest records last. */
