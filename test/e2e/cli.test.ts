@@ -32,7 +32,7 @@ describe('varve', () => {
 
   it('ends with 2 and a hint when the arguments are wrong', async () => {
     const { store } = await flights()
-    for (const args of [
+    const wrong = [
       ['scna'],
       ['scan', store],
       ['scan', store, 'flights', '--frob'],
@@ -50,7 +50,8 @@ describe('varve', () => {
       ['import', store, 'flights', '-', '--format', 'csv', '--upsert', '--replace'],
       ['verify', store, '--level', 'most'],
       ['export', store, 'flights'],
-    ]) {
+    ]
+    const check = async (args: string[]): Promise<void> => {
       const { code, stderr, stdout } = await cli(args, '')
       expect(`${args.join(' ')}: ${code}`).toBe(`${args.join(' ')}: 2`)
       expect(stderr).toMatch(/^error: /)
@@ -58,6 +59,8 @@ describe('varve', () => {
       expect(stderr).not.toContain('    at ')
       expect(stdout).toBe('')
     }
+    // A few at a time: each is a process.
+    while (wrong.length > 0) await Promise.all(wrong.splice(0, 4).map(check))
   })
 
   it('prints errors with code, cause and hint, the stack only with --debug, and as JSON with --json', async () => {
@@ -274,6 +277,24 @@ describe('varve', () => {
     expect((await ok(['tables', store, '--json'])).json()).toMatchObject([{ rows: 4 }])
   })
 
+  it('does not wait for the rest of a pipe when its rows are wrong', async () => {
+    const { store } = await flights()
+    for (const args of [
+      ['import', store, 'flights', '-', '--format', 'csv', '--batch-rows', '100'],
+      ['import', store, 'flights', '-', '--format', 'ndjson', '--batch-rows', '100'],
+    ]) {
+      const child = startCli(args)
+      child.stdin.on('error', () => undefined)
+      const isCsv = args.includes('csv')
+      const row = (i: number): string =>
+        isCsv ? `${i + 100},2001-01-01T00:01:00,${i === 20 ? 'late' : 1},SFO,x` : `{"id":"${i + 100}","delay":${i === 20 ? '"late"' : 1}}`
+      child.stdin.write(`${isCsv ? `${CSV.split('\n')[0]}\n` : ''}${Array.from({ length: 20_000 }, (_, i) => row(i)).join('\n')}\n`)
+      const [code] = (await once(child, 'close')) as [number]
+      expect(code).toBe(1)
+    }
+    expect((await ok(['tables', store, '--json'])).json()).toMatchObject([{ rows: 4 }])
+  })
+
   it('reads beside a writer, and ends with 4 where it needs the lock', async () => {
     const { store } = await flights()
     {
@@ -333,7 +354,7 @@ describe('varve', () => {
     expect(demo.figures.map(({ name }) => name)).toEqual(expect.arrayContaining(['import', 'upsert', 'commits', 'reopen after the kill', 'store on disk']))
     // The commands that it prints work on the store that it leaves.
     for (const command of demo.commands.filter((one) => !one.includes(' -o '))) {
-      const args = [...command.replace(/^npx varve /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare!)
+      const args = [...command.replace(/^npx .*?main\.ts /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare!)
       await ok(args)
     }
     const again = await cli(['demo', '--dir', join(folder, 'demo')])

@@ -4,7 +4,8 @@
 import { mkdtemp, readdir, stat } from 'node:fs/promises'
 import { randomInt } from 'node:crypto'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { columns, type Lsn, Store } from '../../index.ts'
 import { type Context, type Run, textOption, wholeOption } from '../command.ts'
 import { commitAndKill } from '../demo/crash.ts'
@@ -12,7 +13,7 @@ import { readForeign } from '../demo/fragment.ts'
 import { flightsFile, importFlights } from '../demo/import.ts'
 import { Report } from '../demo/report.ts'
 import { bookingOf, bookings, flights } from '../demo/tables.ts'
-import { count, hourOf, type Sums, type Tally } from '../demo/tally.ts'
+import { count, hourOf, numbersOf, type Sums, type Tally } from '../demo/tally.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { bytesText, countText, durationText, perSecond, ProgressLine, rateText, tableLines } from '../render.ts'
 
@@ -120,9 +121,9 @@ async function hoursOfDay(report: Report, store: Store, tally: Tally): Promise<v
   const hours: Sums[] = Array.from({ length: 24 }, () => ({ flights: 0, known: 0, delay: 0 }))
   const startMs = performance.now()
   for await (const batch of store.scan(flights, { select: ['date', 'delay'] })) {
-    const dates = (batch.getChild('date') as { toArray(): BigInt64Array }).toArray()
+    const dates = numbersOf((batch.getChild('date') as { toArray(): BigInt64Array }).toArray())
     const delays = batch.getChild('delay') as { get(row: number): number | null }
-    for (let row = 0; row < dates.length; row++) count(hours[hourOf(dates[row]!)]!, delays.get(row))
+    for (let row = 0; row < batch.numRows; row++) count(hours[hourOf(dates(row))]!, delays.get(row))
   }
   const ms = performance.now() - startMs
   const means = hours.map(({ delay, known }) => (known === 0 ? 0 : delay / known))
@@ -147,7 +148,8 @@ async function correct(context: Context, report: Report, store: Store, tally: Ta
     for await (const batch of store.scan(flights)) {
       const ids = (batch.getChild('id') as { toArray(): BigInt64Array }).toArray()
       const picked: number[] = []
-      for (let row = 0; row < ids.length; row++) if (ids[row]! % 10n === 0n) picked.push(row)
+      const numbers = numbersOf(ids)
+      for (let row = 0; row < ids.length; row++) if (numbers(row) % 10 === 0) picked.push(row)
       const cells = (name: string): unknown[] => {
         const child = batch.getChild(name) as { get(row: number): unknown }
         return picked.map((row) => child.get(row))
@@ -305,6 +307,12 @@ function text(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? value.toString() : value
 }
 
+/** How this very command is called from here: the built package has a bin, the sources run on the Node of the repository. */
+function invocation(): string {
+  const main = fileURLToPath(new URL('../main.ts', import.meta.url))
+  return import.meta.url.endsWith('.ts') ? `npx node ${relative(process.cwd(), main)}` : 'npx varve'
+}
+
 async function folderBytes(path: string): Promise<number> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true })
   const sizes = await Promise.all(entries.filter((entry) => entry.isFile()).map(async (entry) => (await stat(join(entry.parentPath, entry.name))).size))
@@ -313,14 +321,15 @@ async function folderBytes(path: string): Promise<number> {
 
 async function close(context: Context, report: Report, path: string): Promise<void> {
   const failed = report.claims.filter(({ ok }) => !ok)
+  const varve = invocation()
   const commands = [
-    `npx varve tables ${path}`,
-    `npx varve scan ${path} flights --where "delay > 300 and origin in ('SFO', 'LAX')" --order-by "delay desc" --limit 10`,
-    `npx varve get ${path} flights 42`,
-    `npx varve log ${path} --limit 5`,
-    `npx varve stats ${path}`,
-    `npx varve verify ${path}`,
-    `npx varve export ${path} flights --where "origin = 'SFO'" -o sfo.csv`,
+    `${varve} tables ${path}`,
+    `${varve} scan ${path} flights --where "delay > 300 and origin in ('SFO', 'LAX')" --order-by "delay desc" --limit 10`,
+    `${varve} get ${path} flights 42`,
+    `${varve} log ${path} --limit 5`,
+    `${varve} stats ${path}`,
+    `${varve} verify ${path}`,
+    `${varve} export ${path} flights --where "origin = 'SFO'" -o sfo.csv`,
   ]
   if (context.json) {
     await context.out.json({ ok: report.ok, store: path, claims: report.claims, figures: report.figures, commands })

@@ -38,6 +38,7 @@ export const run: Run = async (context, [path = '', name = '', file = ''], optio
     })
     await report(context, name, mode, result, bytes, performance.now() - startMs)
   } finally {
+    bytes.close()
     await source.close().catch(() => undefined)
   }
   return undefined
@@ -132,9 +133,9 @@ function shareOf(bytes: ByteCount): number | undefined {
 /** Row numbers go on behind the highest there is; an upsert or replace counts from 0 again, so that the same file gives the same keys. */
 async function numbersOf(store: Store, target: Target, mode: Mode, column: string | undefined): Promise<RowNumbers | undefined> {
   if (column === undefined) return undefined
-  if (target.isNew || mode !== 'append') return { column, next: 0n }
+  if (target.isNew || mode !== 'append') return { column, next: 0 }
   const { last } = (await store.scan(target.table).aggregate({ last: { max: column as never } })) as { last: bigint | null }
-  return { column, next: last === null ? 0n : last + 1n }
+  return { column, next: last === null ? 0 : Number(last) + 1 }
 }
 
 interface Loaded {

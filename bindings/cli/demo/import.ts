@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { columns, type CommitResult, type Store } from '../../index.ts'
 import type { NamedField } from '../column-type.ts'
 import { CliError } from '../failure.ts'
+import { rowNumbers } from '../formats/column-build.ts'
 import { openSource } from '../formats/source.ts'
 import { countText, ProgressLine, rateText } from '../render.ts'
 import { flights } from './tables.ts'
@@ -66,7 +67,7 @@ export async function importFlights(store: Store, file: string, rowsMax: number,
 
 function flightsOf(data: Record<string, ArrayLike<unknown>>, first: number, rowsMax: number): FlightColumns {
   const rows = Math.min(data['date']!.length, rowsMax)
-  const id = BigInt64Array.from({ length: rows }, (_, i) => BigInt(first + i))
+  const id = rowNumbers(first, rows)
   const part = (name: string): never => {
     const cells = data[name]!
     return (rows === cells.length ? cells : (cells as unknown[]).slice(0, rows)) as never

@@ -19,7 +19,7 @@ export interface FlightColumns {
   readonly destination: readonly string[]
 }
 
-const HOUR_US = 3_600_000_000n
+const HOUR_US = 3_600_000_000
 
 export class Tally {
   rows = 0
@@ -33,13 +33,15 @@ export class Tally {
 
   add(flights: FlightColumns): void {
     const { id, date, delay, distance, origin, destination } = flights
+    const ids = numbersOf(id)
+    const dates = numbersOf(date)
     for (let i = 0; i < id.length; i++) {
       const minutes = delay[i] ?? null
       count(this.all, minutes)
-      count(this.hours[hourOf(date[i]!)]!, minutes)
+      count(this.hours[hourOf(dates(i))]!, minutes)
       count(this.route(origin[i]!, destination[i]!), minutes)
       this.distance += distance[i]!
-      if (id[i]! % 10n !== 0n) continue
+      if (ids(i) % 10 !== 0) continue
       this.tenths++
       if (minutes !== null) this.tenthsKnown++
     }
@@ -66,6 +68,12 @@ export function count(sums: Sums, delay: number | null): void {
   sums.delay += delay
 }
 
-export function hourOf(dateUs: bigint): number {
-  return Number((dateUs / HOUR_US) % 24n)
+export function hourOf(dateUs: number): number {
+  return Math.floor(dateUs / HOUR_US) % 24
+}
+
+/** 64-bit integers as doubles, which hold all that are here, without a bigint for each. */
+export function numbersOf(values: BigInt64Array): (index: number) => number {
+  const words = new Int32Array(values.buffer, values.byteOffset, values.length * 2)
+  return (index) => words[index * 2 + 1]! * 2 ** 32 + (words[index * 2]! >>> 0)
 }

@@ -36,48 +36,52 @@ export async function openParquet(bytes: ByteCount, o: SourceOptions): Promise<S
     throw unreadable(bytes, `is not Parquet: ${(cause as Error).message}`, HINT, cause)
   }
   const columns = topColumns(metadata.schema)
+  const plain = withoutDecimals(metadata)
   const rowsTotal = Number(metadata.num_rows)
 
-  const readGroup = async (start: number, end: number, names: readonly string[]): Promise<Map<string, unknown[]>> => {
-    const cells = new Map<string, unknown[]>()
+  /** One column at a time: what hyparquet decodes to, 64-bit integers as bigint above all, takes many times the room of what is made of it. */
+  const readColumn = async (start: number, end: number, name: string): Promise<unknown[]> => {
+    let cells: unknown[] = []
     try {
       await parquetRead({
         file,
-        metadata: withoutDecimals(metadata),
-        columns: [...names],
+        metadata: plain,
+        columns: [name],
         compressors,
         rowStart: start,
         rowEnd: end,
         utf8: false,
         parsers: RAW,
-        onChunk: ({ columnName, columnData, rowStart }) => {
-          const column = cells.get(columnName) ?? []
-          cells.set(columnName, column)
-          for (let i = Math.max(0, start - rowStart); i < columnData.length && rowStart + i < end; i++) column.push(columnData[i] ?? null)
+        onChunk: ({ columnData, rowStart }) => {
+          // As a rule a chunk is the column of the group.
+          if (rowStart === start && columnData.length === end - start && Array.isArray(columnData)) {
+            cells = columnData as unknown[]
+            for (let i = 0; i < cells.length; i++) cells[i] ??= null
+            return
+          }
+          for (let i = Math.max(0, start - rowStart); i < columnData.length && rowStart + i < end; i++) cells.push(columnData[i] ?? null)
         },
       })
     } catch (cause) {
-      throw unreadable(bytes, `rows ${start} to ${end}: ${(cause as Error).message}`, HINT, cause)
+      throw unreadable(bytes, `column ${JSON.stringify(name)}, rows ${start} to ${end}: ${(cause as Error).message}`, HINT, cause)
     }
-    for (const name of names) {
-      if (cells.get(name)?.length !== end - start)
-        throw unreadable(bytes, `column ${JSON.stringify(name)} has ${cells.get(name)?.length ?? 0} of ${end - start} rows from row ${start}`, HINT)
-    }
+    if (cells.length !== end - start)
+      throw unreadable(bytes, `column ${JSON.stringify(name)} has ${cells.length} of ${end - start} rows from row ${start}`, HINT)
     return cells
   }
 
   async function* batches(fields: readonly NamedField[], numbers: RowNumbers | undefined): AsyncGenerator<Batch, undefined> {
     const byName = new Map(fields.map((field) => [field.name, field]))
-    const names = columns.map(({ field }) => field.name)
     let start = 0
     for (const group of metadata.row_groups) {
       const rows = Number(group.num_rows)
-      const cells = await readGroup(start, start + rows, names)
+      const cells: [string, ArrayLike<unknown>][] = []
+      for (const { field, convert } of columns) {
+        cells.push([field.name, converted(await readColumn(start, start + rows, field.name), convert, field, byName.get(field.name) ?? field)])
+      }
       for (let first = 0; first < rows; first += o.batchRows) {
         const last = Math.min(rows, first + o.batchRows)
-        const data: Record<string, ArrayLike<unknown>> = {}
-        for (const { field, convert } of columns)
-          data[field.name] = converted(cells.get(field.name)!.slice(first, last), convert, field, byName.get(field.name) ?? field)
+        const data = Object.fromEntries(cells.map(([name, column]) => [name, part(column, first, last)]))
         yield { rows: last - first, data: bulkOf(last - first, data, numbers) }
       }
       start += rows
@@ -86,6 +90,10 @@ export async function openParquet(bytes: ByteCount, o: SourceOptions): Promise<S
   }
 
   return { format: 'parquet', fields: columns.map(({ field }) => field), rowsTotal, batches, close: async () => undefined }
+}
+
+function part(column: ArrayLike<unknown>, first: number, last: number): ArrayLike<unknown> {
+  return Array.isArray(column) ? column.slice(first, last) : (column as Int32Array).subarray(first, last)
 }
 
 /** Cells of a column in the file as cells of the table's column. What does not fit, the store refuses. */

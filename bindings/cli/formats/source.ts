@@ -42,7 +42,7 @@ export interface Batch {
 /** Prepended to every batch: numbers from `next` on. */
 export interface RowNumbers {
   readonly column: string
-  next: bigint
+  next: number
 }
 
 export interface Source {
@@ -62,6 +62,7 @@ export class ByteCount {
   readonly name: string
   readonly path: string | undefined
   readonly #signal: AbortSignal
+  #stop: (() => void) | undefined
 
   constructor(file: string, signal: AbortSignal) {
     this.#signal = signal
@@ -69,12 +70,20 @@ export class ByteCount {
     this.path = file === '-' ? undefined : file
   }
 
+  /** Ends a read that waits for bytes: a pipe may stay open for ever. */
+  close(): void {
+    if (this.#stop === undefined) return
+    this.#signal.removeEventListener('abort', this.#stop)
+    this.#stop()
+    this.#stop = undefined
+  }
+
   async *read(): AsyncGenerator<Buffer, undefined> {
     const stream = this.path === undefined ? process.stdin : createReadStream(this.path, { highWaterMark: 256 * 1024 })
-    const stop = (): void => {
-      stream.destroy(this.#signal.reason as Error)
+    this.#stop = () => {
+      stream.destroy(this.#signal.aborted ? (this.#signal.reason as Error) : undefined)
     }
-    this.#signal.addEventListener('abort', stop)
+    this.#signal.addEventListener('abort', this.#stop)
     try {
       this.#signal.throwIfAborted()
       for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -82,8 +91,7 @@ export class ByteCount {
         yield chunk
       }
     } finally {
-      this.#signal.removeEventListener('abort', stop)
-      stream.destroy()
+      this.close()
     }
   }
 }
@@ -104,23 +112,32 @@ export async function openSource(file: string, o: SourceOptions): Promise<Opened
     if (info.isDirectory()) throw new UsageError(`${bytes.name} is a directory`, 'Name one file.')
     bytes.total = info.size
   }
+  try {
+    return { bytes, source: await sourceOf(format, bytes, o) }
+  } catch (error) {
+    bytes.close()
+    throw error
+  }
+}
+
+async function sourceOf(format: FormatIn, bytes: ByteCount, o: SourceOptions): Promise<Source> {
   switch (format) {
     case 'csv':
     case 'tsv': {
       const { openCsv } = await import('./csv-in.ts')
-      return { bytes, source: await openCsv(bytes, { ...o, delimiter: o.delimiter ?? (format === 'tsv' ? '\t' : ',') }) }
+      return await openCsv(bytes, { ...o, delimiter: o.delimiter ?? (format === 'tsv' ? '\t' : ',') })
     }
     case 'ndjson': {
       const { openNdjson } = await import('./ndjson-in.ts')
-      return { bytes, source: await openNdjson(bytes, o) }
+      return await openNdjson(bytes, o)
     }
     case 'parquet': {
       const { openParquet } = await import('./parquet-in.ts')
-      return { bytes, source: await openParquet(bytes, o) }
+      return await openParquet(bytes, o)
     }
     case 'arrow': {
       const { openArrow } = await import('./arrow-in.ts')
-      return { bytes, source: await openArrow(bytes) }
+      return await openArrow(bytes)
     }
   }
 }
