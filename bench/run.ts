@@ -9,12 +9,13 @@ import { parseArgs } from 'node:util'
 
 import { CACHE } from './data.ts'
 import { PARTS as ENGINE } from './engine.bench.ts'
+import { PARTS as KERNELS } from './kernels.bench.ts'
 import { commit, machine, packageVersion, removeFolders } from './machine.ts'
 import { field, PEER_NAMES } from './peers.ts'
 import { type Figures, keep, type Outcome, type Report, showOutcome, showTable } from './report.ts'
 import { FULL, QUICK, type Suite } from './suite.ts'
 
-const SUITES: Readonly<Record<string, Readonly<Record<string, (suite: Suite) => Promise<void>>>>> = { engine: ENGINE }
+const SUITES: Readonly<Record<string, Readonly<Record<string, (suite: Suite) => Promise<void>>>>> = { engine: ENGINE, kernels: KERNELS }
 const USAGE = `npm run bench -- ${Object.keys(SUITES).join('|')} [--against ${PEER_NAMES.join(',')}|all] [--only part,part] [--quick] [--json] [--keep]`
 
 const { values, positionals } = parseArgs({
