@@ -238,6 +238,24 @@ describe('export and import', () => {
     expect([nowhere.code, nowhere.stderr]).toEqual([1, expect.stringContaining('cannot be written')])
   })
 
+  it('refuses numbers that the columns of the table cannot hold, from every format', async () => {
+    const { folder, store } = await filled()
+    await writeFile(join(folder, 'defs.json'), JSON.stringify({ name: 'small', columns: { id: 'int8 or null', us: 'timestamp[s] or null' } }))
+    await ok(['init', join(folder, 'other'), '--table', join(folder, 'defs.json')])
+    for (const format of ['csv', 'ndjson', 'arrow', 'parquet']) {
+      const wide = join(folder, `wide.${format}`)
+      await ok(['import', store, `w-${format}`, '-', '--format', 'csv', '--type', 'id=int64'], 'id\n1\n300\n')
+      await ok(['export', store, `w-${format}`, '-o', wide])
+      const ids = await cli(['import', join(folder, 'other'), 'small', wide])
+      expect([format, ids.code, ids.stderr]).toEqual([format, 1, expect.stringMatching(/300|int64 cannot become int8/)])
+      const fine = join(folder, `fine.${format}`)
+      await ok(['export', store, 'every', '--select', 'us', '--where', 'us is not null', '-o', fine])
+      const times = await cli(['import', join(folder, 'other'), 'small', fine])
+      expect([format, times.code, times.stderr]).toEqual([format, 1, expect.stringMatching(/more digits|cannot become|precision/)])
+    }
+    expect((await ok(['tables', join(folder, 'other'), '--json'])).json()).toMatchObject([{ name: 'small', rows: 0 }])
+  })
+
   it('imports a long CSV file in bounded memory', async () => {
     const folder = await tempFolder()
     const file = join(folder, 'long.csv')
