@@ -8,6 +8,7 @@ import type { Vec } from '../kernels/index.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
 const FILTER_FIRST_MIN = 4
+const WORD_BYTES = 8
 
 /** A live row: in the memory layer (`fragment` undefined, `row` = row number), or in a fragment. */
 export interface Place {
@@ -25,12 +26,14 @@ export function findKey(structure: Structure, lsn: number, key: Uint8Array): Pla
 }
 
 function findInFragments(fragments: readonly LiveFragment[], from: number, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
-  // Among many fragments their filters say no sooner than the bounds do, which must be compared by type.
-  let hash = from >= FILTER_FIRST_MIN ? xxh3(key) : undefined
+  // Bounds of one word cost less than a look into a filter. Others are compared by type: among many fragments their filters say no sooner.
+  const boundsFirst = key.length === WORD_BYTES
+  let hash = from >= FILTER_FIRST_MIN && !boundsFirst ? xxh3(key) : undefined
   for (let i = from; i >= 0; i--) {
     const fragment = fragments[i]!
+    if (boundsFirst && !fragment.reader.mayHold(key)) continue
     if (hash !== undefined && fragment.reader.lacks(hash.lo, hash.hi)) continue
-    if (!fragment.reader.mayHold(key)) continue
+    if (!boundsFirst && !fragment.reader.mayHold(key)) continue
     hash ??= xxh3(key)
     const row = fragment.reader.lookup(hash.lo, hash.hi, key)
     if (typeof row !== 'number')
