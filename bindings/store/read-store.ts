@@ -94,7 +94,8 @@ export class ReadHandle {
   }
 
   get epoch(): Epoch {
-    return this.o.log.epoch
+    // A reader beside a writer holds none of its own: the newest one it has read of.
+    return this.readOnly ? (BigInt(this.o.state.catalog.fence) as Epoch) : this.o.log.epoch
   }
 
   get readOnly(): boolean {
@@ -315,7 +316,8 @@ export class ReadHandle {
 
   async stats(): Promise<Stats> {
     this.check()
-    const { state, log, cache } = this.o
+    const { state, log, cache, metering } = this.o
+    metering.settle(cache, this.o.kernelBytes())
     const tables: Stats['tables'] = {}
     let writeBytes = 0
     for (const table of state.tables.values()) {
@@ -428,10 +430,14 @@ export class ReadHandle {
   async verify(o: { level?: 'log' | 'files' | 'all'; against?: string; signal?: AbortSignal; onProgress?: (p: Progress) => void } = {}): Promise<VerifyReport> {
     this.check()
     const { world, root, log, storeId, context } = this.o
+    const { onProgress, level } = o
+    o.signal?.throwIfAborted()
+    if (level !== undefined && level !== 'log' && level !== 'files' && level !== 'all') {
+      throw new InvalidConfigError(`no level ${JSON.stringify(level)}`, { details: { key: 'level', value: level } })
+    }
     const startedMs = world.clock.monoMs()
-    const { onProgress } = o
     const outcome = await verifyStore(root, log, storeId, context, {
-      level: o.level ?? 'files',
+      level: level ?? 'files',
       signal: o.signal,
       onProgress: onProgress === undefined ? undefined : (p) => onProgress({ ...p, elapsedMs: world.clock.monoMs() - startedMs }),
     })

@@ -7,16 +7,29 @@ import { type Engine, flushTable, writeCheckpoint } from '../engine/index.ts'
 import { DEFAULTS } from '../options.ts'
 import type { Lsn } from '../log/index.ts'
 import type { Events } from './events.ts'
+import type { Metering } from './metering.ts'
 
 /** Log bytes between two looks at the sizes of tables. */
 const LOOK_BYTES = 512 * 1024
 /** Log bytes since the checkpoint above which a clean close flushes and writes another. */
 const CLOSE_BYTES = 1024 * 1024
 
+/** Between two tries to make room for writers that wait. */
+const RETRY_MS = 100
+
+export interface UpkeepParts {
+  readonly storeId: Uint8Array
+  readonly events: Events
+  readonly metering: Metering
+  /** LSN of the newest checkpoint; 0 = none. */
+  readonly checkpointLsn: number
+}
+
 export class Upkeep {
   private readonly engine: Engine
   private readonly storeId: Uint8Array
   private readonly events: Events
+  private readonly metering: Metering
   private readonly automatic: boolean
   private readonly stopper = new AbortController()
   private running: Promise<void> | undefined
@@ -25,13 +38,16 @@ export class Upkeep {
   private checkpointBytes: number
   private checkpointLsn: number
   private waiting: (() => void)[] = []
+  /** What was left when a flush freed nothing. */
+  private floorBytes = 0
   /** Rows in memory at the last look. */
   memoryBytes = 0
 
-  constructor(engine: Engine, storeId: Uint8Array, events: Events, automatic: boolean, checkpointLsn: number) {
+  constructor(engine: Engine, { storeId, events, metering, checkpointLsn }: UpkeepParts, automatic: boolean) {
     this.engine = engine
     this.storeId = storeId
     this.events = events
+    this.metering = metering
     this.automatic = automatic
     this.checkpointLsn = checkpointLsn
     this.lookedBytes = engine.parts.log.bytes
@@ -60,7 +76,11 @@ export class Upkeep {
 
   private start(): void {
     this.running = this.work()
-      .catch((cause: unknown) => this.failed(cause))
+      .catch(async (cause: unknown) => {
+        this.failed(cause)
+        // Writers that wait for room ask again: not in a loop that does nothing else.
+        if (this.waiting.length > 0) await this.engine.parts.world.timers.sleep(RETRY_MS, this.stopper.signal).catch(() => undefined)
+      })
       .finally(() => {
         this.running = undefined
         this.release()
@@ -68,14 +88,31 @@ export class Upkeep {
   }
 
   private async work(): Promise<void> {
-    const { state } = this.engine.parts
     const due = this.bytesSinceCheckpoint >= DEFAULTS.checkpointBytes
-    for (const table of state.tables.values()) {
-      if (!due && !this.grown().includes(table.id)) continue
-      await this.flush(table.id)
+    const before = this.engine.memoryBytes()
+    for (const tableId of due ? [...this.engine.parts.state.tables.keys()] : this.chosen(before)) {
+      await this.flush(tableId)
       if (this.stopper.signal.aborted) return
     }
+    this.memoryBytes = this.engine.memoryBytes()
+    this.floorBytes = this.memoryBytes < before ? 0 : this.memoryBytes
     if (due) await this.checkpoint()
+  }
+
+  /** Tables that have grown; when memory is full the largest ones too, until half of it is free. */
+  private chosen(bytes: number): number[] {
+    const chosen = new Set(this.grown())
+    const { limits, state } = this.engine.parts
+    if (bytes < limits.writeBytes) return [...chosen]
+    const sizes = [...state.tables.values()].map((table) => ({ id: table.id, bytes: table.now.layer.byteLength })).toSorted((a, b) => b.bytes - a.bytes)
+    let left = sizes.reduce((sum, size) => (chosen.has(size.id) ? sum : sum + size.bytes), 0)
+    for (const size of sizes) {
+      if (left < limits.writeBytes / 2) break
+      if (chosen.has(size.id)) continue
+      chosen.add(size.id)
+      left -= size.bytes
+    }
+    return [...chosen]
   }
 
   private async flush(tableId: number): Promise<void> {
@@ -85,7 +122,9 @@ export class Upkeep {
     const { rows } = await flushTable(this.engine, table, this.stopper.signal)
     this.memoryBytes = this.engine.memoryBytes()
     this.release()
-    if (rows > 0) this.events.emit('upkeep', { job: 'flush', table: table.name, durationMs: world.clock.monoMs() - startedMs })
+    if (rows === 0) return
+    this.metering.add('varve.flush.rows', rows, { table: table.name })
+    this.events.emit('upkeep', { job: 'flush', table: table.name, durationMs: world.clock.monoMs() - startedMs })
   }
 
   private async checkpoint(): Promise<void> {
@@ -114,13 +153,16 @@ export class Upkeep {
     if (this.engine.parts.state.catalog.lsn > this.checkpointLsn) await this.checkpoint()
   }
 
-  /** Resolves at once while rows in memory are below memory.writeBytes; else when a flush has made room. */
-  room(): Promise<void> | undefined {
-    if (this.memoryBytes < this.engine.parts.limits.writeBytes) return undefined
+  /** undefined while rows in memory are below memory.writeBytes; else resolves when there may be room: ask again. Rejects with the signal's reason. */
+  room(signal: AbortSignal | undefined): Promise<void> | undefined {
+    const { writeBytes } = this.engine.parts.limits
+    if (this.memoryBytes < writeBytes) return undefined
     this.memoryBytes = this.engine.memoryBytes()
-    if (this.memoryBytes < this.engine.parts.limits.writeBytes) return undefined
+    // What a flush could not make smaller is no reason to wait.
+    if (this.memoryBytes < writeBytes || this.memoryBytes <= this.floorBytes || this.stopper.signal.aborted) return undefined
     if (this.running === undefined) this.start()
-    return new Promise((resolve) => this.waiting.push(resolve))
+    const freed = new Promise<void>((resolve) => this.waiting.push(resolve))
+    return signal === undefined ? freed : orAborted(freed, signal)
   }
 
   private release(): void {
@@ -137,4 +179,12 @@ export class Upkeep {
     this.release()
     await this.running
   }
+}
+
+function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', stop, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
 }

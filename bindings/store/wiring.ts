@@ -15,6 +15,7 @@ import { ColumnCache, createTableWorkers } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
+import { Metering, meteredRoot } from './metering.ts'
 import { decodeIdentity, encodeIdentity, IDENTITY_NAME, storeIdBytes } from './identity.ts'
 
 export interface Opened {
@@ -29,6 +30,7 @@ export interface Opened {
   readonly cache: ColumnCache
   readonly history: History
   readonly events: Events
+  readonly metering: Metering
   /** LSN of the checkpoint that the open started from; 0 = none. */
   readonly checkpointLsn: number
   /** A follower that met damage: no further read. */
@@ -67,7 +69,9 @@ export async function wire(place: string | URL | Root, given: object | undefined
   }
 }
 
-async function assemble(root: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
+async function assemble(plainRoot: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
+  const metering = new Metering(options.meter, world)
+  const root = meteredRoot(plainRoot, metering, world)
   limitKernels(options.memory.kernelBytes)
   const events = new Events((event) => world.logger.log(event))
   const known = await identify(root, world, options)
@@ -75,7 +79,7 @@ async function assemble(root: Root, world: World, options: ResolvedOptions, rele
   if (!options.readOnly) await probeRoot(root)
   const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
-    events.emit('checkpointInvalid', { file })
+    events.keep('checkpointInvalid', { file })
   })
   const log = await openSegmentLog(root, {
     world,
@@ -107,12 +111,16 @@ async function assemble(root: Root, world: World, options: ResolvedOptions, rele
       cache,
       history: new History(root, log, storeId, context),
       events,
+      metering,
       checkpointLsn: checkpoint?.lsn ?? 0,
       failure: undefined,
       catchUp: async () => undefined,
       isPending: () => false,
       kernelBytes: () => kernels().arena.memoryBytes,
-      release: () => release(log),
+      release: async () => {
+        metering.settle(cache, kernels().arena.memoryBytes)
+        await release(log)
+      },
     }
     if (options.readOnly) follow(opened)
     return opened

@@ -56,20 +56,19 @@ export class WriteHandle extends ReadHandle {
     super(o)
     const { root, log, state, world, cache, options, events, context } = o
     const tracker = new WriteTracker()
-    const { meter } = options
+    const { metering } = o
     let durableAt = state.applied
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
         for (const table of state.tables.values()) table.settle(head)
-        meter?.record('varve.group.size', head - durableAt)
+        metering.record('varve.group.size', head - durableAt)
+        metering.settle(cache, o.kernelBytes())
         durableAt = head
         this.upkeep.look()
       },
       committed: ({ lsn, writeId, changes, durationMs }) => {
-        if (meter !== undefined) {
-          meter.add('varve.commits', 1)
-          meter.record('varve.commit.duration', durationMs)
-        }
+        metering.add('varve.commits', 1)
+        metering.record('varve.commit.duration', durationMs)
         if (!events.wants('commit')) return
         const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)!.name))]
         const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
@@ -98,7 +97,7 @@ export class WriteHandle extends ReadHandle {
       missingColumn: (column, rows) => context.missingColumn(column, rows),
       check: () => this.check(),
     })
-    this.upkeep = new Upkeep(this.engine, o.storeId, events, options.upkeep === 'auto', o.checkpointLsn)
+    this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
     o.isPending = (id) => this.committer.isPending(id)
   }
 
@@ -156,7 +155,7 @@ export class WriteHandle extends ReadHandle {
     try {
       this.writable(o)
       if (op === 'upsert' && table.key.length === 0) throw keyless(this.engine.binder.bind(table).view)
-      const room = this.upkeep.room()
+      const room = this.upkeep.room(o?.signal)
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
@@ -212,8 +211,8 @@ export class WriteHandle extends ReadHandle {
   private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
     try {
       this.writable(o)
-      const room = this.upkeep.room()
-      return room === undefined ? fn() : room.then(fn)
+      const room = this.upkeep.room(o?.signal)
+      return room === undefined ? fn() : room.then(() => this.attemptNow(o, fn))
     } catch (error) {
       return Promise.reject(error as Error)
     }
@@ -264,12 +263,18 @@ export class WriteHandle extends ReadHandle {
         await this.committer.drained()
         const tx = new TransactionState(this.engine, this.context, new ReadPoint(this.o.state, this.head), o)
         const result = await this.attempted(tx, fn, attempt, o.signal)
-        const committed = await tx.commit(o).catch((error: unknown) => conflictOrThrow(error, attempt < retries))
+        for (let room = this.upkeep.room(o.signal); room !== undefined; room = this.upkeep.room(o.signal)) await room
+        this.writable(o)
+        const committed = await tx.commit(o).catch((error: unknown) => {
+          if (!(error instanceof ConflictError)) throw error
+          this.o.metering.add('varve.conflicts', 1)
+          if (attempt >= retries) throw error
+          return error
+        })
         if (!(committed instanceof ConflictError)) {
           if (committed !== undefined) this.tell(o.onCommitted, committed)
           return result
         }
-        this.o.options.meter?.add('varve.conflicts', 1)
       } finally {
         tracker.end()
       }
@@ -347,11 +352,6 @@ function retriesOf({ retries, isolation }: TransactOptions): number {
   if (retries === undefined) return RETRIES
   if (!Number.isSafeInteger(retries) || retries < 0) throw new RangeError(`retries must be a whole number from 0, got ${String(retries)}`)
   return retries
-}
-
-function conflictOrThrow(error: unknown, retried: boolean): ConflictError {
-  if (retried && error instanceof ConflictError) return error
-  throw error
 }
 
 /** The batches read already, then the rest. */

@@ -26,6 +26,8 @@ export class ColumnCache {
   bytes = 0
   hits = 0
   misses = 0
+  /** Look-ups that a fragment's key filter ended. */
+  filterSkips = 0
   #newest: CacheEntry | undefined
   #oldest: CacheEntry | undefined
 

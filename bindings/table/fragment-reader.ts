@@ -137,7 +137,9 @@ export class FragmentReader {
 
   /** True: the key of this hash is certainly not here, by the index in memory. False says nothing. No I/O. */
   lacks(low: number, high: number): boolean {
-    return this.#keys.lacks(low, high)
+    const lacks = this.#keys.lacks(low, high)
+    if (lacks) this.#o.cache.filterSkips++
+    return lacks
   }
 
   /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 
 import { onTestFinished } from 'vitest'
 
-import { type OpenOptions, Store } from '../../../bindings/index.ts'
+import { type OpenOptions, type Root, Store } from '../../../bindings/index.ts'
 
 let memories = 0
 
@@ -25,7 +25,7 @@ export const PLACES: readonly (readonly [string, () => string])[] = [
 export const QUIET: OpenOptions = { threads: 0, upkeep: 'manual' }
 
 /** A store that is closed when the test ends. */
-export async function opened(place: string, options: OpenOptions = {}): Promise<Store> {
+export async function opened(place: string | Root, options: OpenOptions = {}): Promise<Store> {
   const store = await Store.open(place, { ...QUIET, ...options })
   onTestFinished(() => store.close().catch(() => undefined))
   return store
