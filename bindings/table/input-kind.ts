@@ -4,6 +4,7 @@ import { SchemaMismatchError } from '../errors.ts'
 import { isArrowLike } from './arrow-in.ts'
 import type { ColumnBatch } from './batch.ts'
 import { isColumnData } from './column-data.ts'
+import { ipcBatchesNow } from './ipc-now.ts'
 import { isAsyncBatches, toBatches } from './stream-in.ts'
 import { bytesOfVec } from './vec-views.ts'
 import type { TableView } from './view.ts'
@@ -16,14 +17,15 @@ export function isRows(data: unknown): boolean {
   return !isColumnData(data) && !isArrowLike(data)
 }
 
-/** The batches of what a transaction was given: whatever is in memory as rows or columns. */
+/** The batches of what a transaction was given: whatever is in memory. */
 export function batchesOf(view: TableView, data: unknown): Iterable<ColumnBatch> {
+  if (data instanceof Uint8Array) return ipcBatchesNow(view, data)
   const batches = toBatches(view, data)
   if (!isAsyncBatches(batches)) return batches
   const table = view.schema.name
-  throw new SchemaMismatchError(`${table}: a transaction takes rows, columns() or an Arrow table, not a stream or IPC bytes`, {
+  throw new SchemaMismatchError(`${table}: a transaction takes rows, columns(), Arrow tables or bytes, not a stream`, {
     details: { table },
-    hint: 'Decode the bytes first (tableFromIPC), or write them outside the transaction.',
+    hint: 'Write the stream outside the transaction: one append or upsert of it is one commit.',
   })
 }
 

@@ -35,9 +35,14 @@ export class IpcDecoder {
     }
   }
 
+  /** Whether the bodies of a batch can be read without preparing. */
+  isReady(batch: FlatReader): boolean {
+    return batch.table(3)?.i8(0) !== ZSTD || this.#zstd !== undefined
+  }
+
   /** Load what the bodies of a batch need to be read. */
   async prepare(batch: FlatReader): Promise<void> {
-    if (batch.table(3)?.i8(0) !== ZSTD || this.#zstd !== undefined) return
+    if (this.isReady(batch)) return
     const { decompressZstd } = await import('hyparquet-compressors')
     this.#zstd = decompressZstd
   }

@@ -20,7 +20,7 @@ import type { TableView } from './view.ts'
 /** Pieces of bytes to pull from; undefined = the end. */
 export type NextBytes = () => Promise<Uint8Array | undefined>
 
-const KIND = { schema: 1, dictionaryBatch: 2, recordBatch: 3 } as const
+export const KIND = { schema: 1, dictionaryBatch: 2, recordBatch: 3 } as const
 const MAGIC = Uint8Array.from('ARROW1', (c) => c.charCodeAt(0))
 const CONTINUES = 0xffff_ffff
 const METADATA_BYTES_MAX = 2 ** 28
@@ -53,6 +53,11 @@ export async function* ipcPiecesToBatches(view: TableView, next: NextBytes, o: B
   return yield* told(view, pieceBatches(view, new ByteQueue(next), o))
 }
 
+/** The file format, not a stream. */
+export function isFile(bytes: Uint8Array): boolean {
+  return startsWithMagic(bytes)
+}
+
 function startsWithMagic(bytes: Uint8Array): boolean {
   return MAGIC.every((byte, i) => bytes[i] === byte)
 }
@@ -62,12 +67,17 @@ async function* told(view: TableView, batches: AsyncGenerator<ColumnBatch, numbe
   try {
     return yield* batches
   } catch (cause) {
-    const damaged = cause instanceof DecodeError || (cause instanceof VarveError && cause.code.startsWith('kernel.')) || cause instanceof ZstdFault
-    if (!damaged) throw cause
-    const table = view.schema.name
-    const hint = 'Pass an Arrow IPC file or stream that another Arrow reader takes.'
-    throw new SchemaMismatchError(`${table}: the bytes are not readable Arrow IPC: ${cause.message}`, { details: { table }, hint, cause })
+    throw explained(view, cause)
   }
+}
+
+/** The error of the call for a fault of the bytes; anything else as it is. */
+export function explained(view: TableView, cause: unknown): unknown {
+  const damaged = cause instanceof DecodeError || (cause instanceof VarveError && cause.code.startsWith('kernel.')) || cause instanceof ZstdFault
+  if (!damaged) return cause
+  const table = view.schema.name
+  const hint = 'Pass an Arrow IPC file or stream that another Arrow reader takes.'
+  return new SchemaMismatchError(`${table}: the bytes are not readable Arrow IPC: ${cause.message}`, { details: { table }, hint, cause })
 }
 
 /** What the zstd decoder throws is of no class. */
@@ -92,13 +102,13 @@ async function* fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions)
   return rows
 }
 
-interface Message {
+export interface Message {
   readonly kind: number
   readonly header: FlatReader
   readonly bodyBytes: number
 }
 
-function messageAt(bytes: Uint8Array, at: number): Message & { bodyStart: number } {
+export function messageAt(bytes: Uint8Array, at: number): Message & { bodyStart: number } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (at < 0 || at + 8 > bytes.length) throw new DecodeError('a message outside the file', at)
   const marked = view.getUint32(at, true) === CONTINUES
@@ -140,7 +150,7 @@ async function* decodeMessage(
 }
 
 /** Errors of the decompressors by a name of ours. */
-function unwrapped<T>(decode: () => T): T {
+export function unwrapped<T>(decode: () => T): T {
   try {
     return decode()
   } catch (cause) {
@@ -228,7 +238,7 @@ function u32(bytes: Uint8Array): number {
 }
 
 /** Fields that all are columns, of types that can be one: a message tells which is not before any data is read. */
-function checkedFields(view: TableView, schema: FlatReader): IpcField[] {
+export function checkedFields(view: TableView, schema: FlatReader): IpcField[] {
   const fields = readIpcSchema(schema)
   const table = view.schema.name
   for (const { name, type } of fields) {
