@@ -21,9 +21,14 @@ import { keyText } from './tracker.ts'
 
 export type RowOp = 'append' | 'upsert'
 
-/** Append or upsert at most INLINE_ROWS_MAX rows. */
-export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
-  return writeRowsRound(engine, table, op, rows, o, 0, undefined)
+/** Append or upsert at most INLINE_ROWS_MAX rows. undefined, and nothing done: they are above inlineLimitBytes. */
+export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> | undefined {
+  const bound = engine.binder.bind(table)
+  const { body, keys } = engine.scratch
+  body.at = 0
+  keys.at = 0
+  bound.writer.write(rows, body, keys)
+  return body.at > engine.parts.limits.inlineLimitBytes ? undefined : commitRows(engine, bound, op, rows, o, 0, undefined)
 }
 
 function writeRowsRound(
@@ -36,10 +41,25 @@ function writeRowsRound(
   given: Uint8Array | undefined,
 ): Promise<CommitResult> {
   const bound = engine.binder.bind(table)
-  const { body, keys: keySink } = engine.scratch
+  const { body, keys } = engine.scratch
   body.at = 0
-  keySink.at = 0
-  bound.writer.write(rows, body, keySink)
+  keys.at = 0
+  bound.writer.write(rows, body, keys)
+  return commitRows(engine, bound, op, rows, o, round, given)
+}
+
+/** The rows have just been written to the scratch sinks. */
+function commitRows(
+  engine: Engine,
+  bound: Bound,
+  op: RowOp,
+  rows: readonly object[],
+  o: WriteOptions | undefined,
+  round: number,
+  given: Uint8Array | undefined,
+): Promise<CommitResult> {
+  const { body, keys: keySink } = engine.scratch
+  const { table } = bound.view
   // Of the rows as they were given: a later round has lost those with repeated keys.
   const request = o?.idempotencyKey === undefined ? undefined : (given ?? requestDigest(op, bound.state.id, body.bytes.subarray(0, body.at)))
   if (request !== undefined) {

@@ -160,7 +160,10 @@ export class WriteHandle extends ReadHandle {
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
-        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX) return writeRows(this.engine, table, op, rows, o)
+        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX) {
+          const written = writeRows(this.engine, table, op, rows, o)
+          if (written !== undefined) return written
+        }
       }
       return this.writeData(table, op, data, o)
     } catch (error) {

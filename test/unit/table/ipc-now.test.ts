@@ -1,5 +1,5 @@
 // The two roads from IPC bytes to batches give the same rows and the same errors.
-import { makeTable, tableFromArrays, tableToIPC, vectorFromArray, Utf8, Dictionary, Int32 } from 'apache-arrow'
+import { makeTable, Table, tableFromArrays, tableToIPC, vectorFromArray, Utf8, Dictionary, Int32 } from 'apache-arrow'
 import { describe, expect, it } from 'vitest'
 
 import { concat, encodeInline } from '../../../bindings/kernels/index.ts'
@@ -12,10 +12,8 @@ import { viewOf } from './every-type.ts'
 
 const view = viewOf(table('arrow', { id: t.int32(), name: t.utf8().dictionary().nullable(), n: t.float64().nullable() }, { key: ['id'] }))
 const arrow = tableFromArrays({ id: Int32Array.of(1, 2, 3), n: Float64Array.of(1.5, 2.5, 3.5) })
-const named = makeTable({ id: Int32Array.of(4, 5) }).assign(
-  // A dictionary batch before the record batch.
-  tableFromArrays({ name: vectorFromArray(['x', 'y'], new Dictionary(new Utf8(), new Int32())) }),
-)
+// A dictionary batch before the record batch.
+const named = makeTable({ id: Int32Array.of(4, 5) }).assign(new Table({ name: vectorFromArray(['x', 'y'], new Dictionary(new Utf8(), new Int32())) }))
 
 const stream = (...tables: (typeof arrow)[]): Uint8Array => Uint8Array.from(tables.flatMap((each) => [...tableToIPC(each as never, 'stream')]))
 
