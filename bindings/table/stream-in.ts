@@ -66,8 +66,16 @@ function bulkBatches(view: TableView, data: object, firstRow: number, targetRows
 /** Rows in batches of at most the target, fewer where rows are large. */
 function* rowBatches(view: TableView, rows: readonly object[], firstRow: number, targetRows: number): Generator<ColumnBatch, undefined> {
   let size = new RowSize(targetRows)
-  if (rows.length > SAMPLE_ROWS) size.learn(rowsToBatch(view, rows.slice(0, SAMPLE_ROWS), { firstRow }))
-  else size = new RowSize(Math.max(1, rows.length))
+  if (rows.length > SAMPLE_ROWS) {
+    try {
+      size.learn(rowsToBatch(view, rows.slice(0, SAMPLE_ROWS), { firstRow }))
+    } catch (cause) {
+      // The error counts wrong rows: of more than the sample.
+      rowsToBatch(view, rows.slice(0, targetRows), { firstRow })
+      throw cause
+    }
+  }
+  if (rows.length <= SAMPLE_ROWS) size = new RowSize(Math.max(1, rows.length))
   for (let start = 0; start < rows.length;) {
     const end = Math.min(rows.length, start + size.rows)
     const batch = rowsToBatch(view, start === 0 && end === rows.length ? rows : rows.slice(start, end), { firstRow: firstRow + start })
