@@ -192,6 +192,9 @@ export class History {
       case 'snapshot': {
         const snapshot = await this.store.snapshot()
         this.snapshots.push({ snapshot, state: this.state, lsn: snapshot.lsn })
+        if (this.follower === undefined) return
+        await this.follower.refresh()
+        this.snapshots.push({ snapshot: await this.follower.snapshot(), state: this.state, lsn: snapshot.lsn })
         return
       }
       case 'release':
