@@ -21,6 +21,7 @@ interface Target {
 export const run: Run = async (context, [path = '', name = '', file = ''], options) => {
   const batchRows = wholeOption(options, 'batchRows', 1, BATCH_ROWS_MAX) ?? BATCH_ROWS
   const mode = modeOf(options)
+  await collectEarly()
   const { source, bytes } = await openSource(file, {
     format: textOption(options, 'format'),
     batchRows,
@@ -47,6 +48,19 @@ export const run: Run = async (context, [path = '', name = '', file = ''], optio
 function modeOf(options: Options): Mode {
   if (options['upsert'] === true && options['replace'] === true) throw new UsageError('--upsert and --replace exclude each other', 'Choose one.')
   return options['upsert'] === true ? 'upsert' : options['replace'] === true ? 'replace' : 'append'
+}
+
+/**
+ * Decoding makes garbage faster than V8 likes to collect it when memory is free: told to mind its size, the process stays about a third smaller at the price
+ * of a few per cent of its speed. Other engines have no such word and need none.
+ */
+async function collectEarly(): Promise<void> {
+  try {
+    const { setFlagsFromString } = await import('node:v8')
+    setFlagsFromString('--optimize-for-size')
+  } catch {
+    // Not V8, or not asked so: memory is still bounded, only later collected.
+  }
 }
 
 async function targetOf(store: Store, name: string, source: Source, options: Options): Promise<Target> {
