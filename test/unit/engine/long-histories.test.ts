@@ -27,7 +27,7 @@ async function check({ snapshot, untouched, all }: Held, what: string): Promise<
 
 it('shows each snapshot its rows across 6,000 commits that hide one row each, flushes between', { timeout: 120_000 }, async () => {
   const root = new MemoryRoot()
-  let store = await Store.open(root, { threads: 0, inlineLimitBytes: 0 })
+  let store = await Store.open(root, { threads: 0, inlineLimitBytes: 1000 })
   await store.create(items)
   await store.append(items, rows())
   const follower = await Store.open(root, { readOnly: true, follow: false })
