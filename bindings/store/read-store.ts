@@ -47,6 +47,7 @@ import {
 } from '../table/index.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
+import { Reporter, type Step } from './progress.ts'
 import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
@@ -430,17 +431,20 @@ export class ReadHandle {
   async verify(o: { level?: 'log' | 'files' | 'all'; against?: string; signal?: AbortSignal; onProgress?: (p: Progress) => void } = {}): Promise<VerifyReport> {
     this.check()
     const { world, root, log, storeId, context } = this.o
-    const { onProgress, level } = o
+    const { level } = o
     o.signal?.throwIfAborted()
     if (level !== undefined && level !== 'log' && level !== 'files' && level !== 'all') {
       throw new InvalidConfigError(`no level ${JSON.stringify(level)}`, { details: { key: 'level', value: level } })
     }
-    const startedMs = world.clock.monoMs()
+    const reporter = new Reporter(world, o.onProgress)
+    let last: Step = { phase: 'log', done: 0, unit: 'commits' }
+    reporter.tell(last)
     const outcome = await verifyStore(root, log, storeId, context, {
       level: level ?? 'files',
       signal: o.signal,
-      onProgress: onProgress === undefined ? undefined : (p) => onProgress({ ...p, elapsedMs: world.clock.monoMs() - startedMs }),
+      onProgress: (p) => reporter.step((last = p)),
     })
+    reporter.tell(last)
     return { ok: outcome.problems.length === 0, ...outcome }
   }
 

@@ -8,6 +8,7 @@ import { DEFAULTS } from '../options.ts'
 import type { Lsn } from '../log/index.ts'
 import type { Events } from './events.ts'
 import type { Metering } from './metering.ts'
+import type { Reporter } from './progress.ts'
 
 /** Log bytes between two looks at the sizes of tables. */
 const LOOK_BYTES = 512 * 1024
@@ -115,16 +116,17 @@ export class Upkeep {
     return [...chosen]
   }
 
-  private async flush(tableId: number): Promise<void> {
+  private async flush(tableId: number): Promise<number> {
     const { state, world } = this.engine.parts
     const table = state.tables.get(tableId)!
     const startedMs = world.clock.monoMs()
     const { rows } = await flushTable(this.engine, table, this.stopper.signal)
     this.memoryBytes = this.engine.memoryBytes()
     this.release()
-    if (rows === 0) return
+    if (rows === 0) return 0
     this.metering.add('varve.flush.rows', rows, { table: table.name })
     this.events.emit('upkeep', { job: 'flush', table: table.name, durationMs: world.clock.monoMs() - startedMs })
+    return rows
   }
 
   private async checkpoint(): Promise<void> {
@@ -146,11 +148,32 @@ export class Upkeep {
     this.engine.parts.world.logger.log({ level: 'warn', code: 'upkeep.failed', cause })
   }
 
-  /** Flush every table now, then write a checkpoint; waits for a job under way. */
-  async flushAll(): Promise<void> {
-    while (this.running !== undefined) await this.running
-    for (const table of this.engine.parts.state.tables.values()) await this.flush(table.id)
-    if (this.engine.parts.state.catalog.lsn > this.checkpointLsn) await this.checkpoint()
+  /** Flush every table now, then write a checkpoint; waits for a job under way. An abort ends it between two tables. */
+  async flushAll(reporter?: Reporter, signal?: AbortSignal): Promise<void> {
+    while (this.running !== undefined) await (signal === undefined ? this.running : orAborted(this.running, signal))
+    this.stopper.signal.throwIfAborted()
+    const work = this.everything(reporter, signal)
+    // stop() waits for it as for any other job.
+    this.running = work
+      .catch(() => undefined)
+      .finally(() => {
+        this.running = undefined
+        this.release()
+      })
+    await work
+  }
+
+  private async everything(reporter: Reporter | undefined, signal: AbortSignal | undefined): Promise<void> {
+    const { state } = this.engine.parts
+    let done = 0
+    reporter?.tell({ phase: 'flush', done, unit: 'rows' })
+    for (const table of state.tables.values()) {
+      signal?.throwIfAborted()
+      done += await this.flush(table.id)
+      reporter?.step({ phase: 'flush', done, unit: 'rows', table: table.name })
+    }
+    if (state.catalog.lsn > this.checkpointLsn) await this.checkpoint()
+    reporter?.tell({ phase: 'flush', done, unit: 'rows' })
   }
 
   /** undefined while rows in memory are below memory.writeBytes; else resolves when there may be room: ask again. Rejects with the signal's reason. */

@@ -11,11 +11,12 @@ import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/ind
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, type World } from '../runtime/index.ts'
-import { ColumnCache, createTableWorkers } from '../table/index.ts'
+import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
 import { Metering, meteredRoot } from './metering.ts'
+import { Reporter } from './progress.ts'
 import { decodeIdentity, encodeIdentity, IDENTITY_NAME, storeIdBytes } from './identity.ts'
 
 export interface Opened {
@@ -49,6 +50,8 @@ export async function wire(place: string | URL | Root, given: object | undefined
   const options = resolveOptions(given)
   options.signal?.throwIfAborted()
   const base = fillWorld(options.world)
+  const reporter = new Reporter(base, options.onProgress as Long['onProgress'])
+  reporter.tell({ phase: 'open', done: 0, unit: 'commits' })
   const ownWorkers = base.workers.threads === 0 && threadsOf(options.threads) > 0 && !options.readOnly
   const world: World = ownWorkers ? { ...base, workers: createTableWorkers(threadsOf(options.threads)) } : base
   const root = openRoot(place, world)
@@ -62,7 +65,9 @@ export async function wire(place: string | URL | Root, given: object | undefined
     }
   }
   try {
-    return await assemble(root, world, options, release)
+    const opened = await assemble(root, world, options, release)
+    reporter.tell({ phase: 'open', done: opened.state.applied, total: opened.state.applied, unit: 'commits' })
+    return opened
   } catch (error) {
     await release(undefined).catch(() => undefined)
     throw error

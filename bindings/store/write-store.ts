@@ -26,6 +26,7 @@ import {
   INLINE_ROWS_MAX,
   isRows,
   keyless,
+  type Long,
   type Predicate,
   sameDefinition,
   schemaFromDefinition,
@@ -35,6 +36,7 @@ import {
   type WriteId,
   type WriteOptions,
 } from '../table/index.ts'
+import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
@@ -160,7 +162,7 @@ export class WriteHandle extends ReadHandle {
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
-        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX) {
+        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX && o?.onProgress === undefined) {
           const written = writeRows(this.engine, table, op, rows, o)
           if (written !== undefined) return written
         }
@@ -193,22 +195,33 @@ export class WriteHandle extends ReadHandle {
       await iterator.return?.(undefined as never)
     }
     o?.signal?.throwIfAborted()
-    return writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), o)
+    return this.reported(op, table.name, o, () => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), o))
+  }
+
+  /** For commits that are one step: progress is their beginning and their end. */
+  private async reported(phase: string, table: string, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
+    if (o?.onProgress === undefined) return write()
+    const reporter = new Reporter(this.o.world, o.onProgress)
+    reporter.tell({ phase, done: 0, unit: 'rows', table })
+    const result = await write()
+    reporter.tell({ phase, done: result.rows, unit: 'rows', table })
+    return result
   }
 
   update(table: AnyTable, patch: object | readonly object[], o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(table, o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
+    return this.attempt('update', table, o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
   }
 
   delete(table: AnyTable, key: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(table, o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
+    return this.attempt('delete', table, o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
   }
 
   deleteWhere(table: AnyTable, where: Predicate<any>, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt(table, o, () => deleteWhere(this.engine, table, where, o))
+    return this.attempt('deleteWhere', table, o, () => deleteWhere(this.engine, table, where, o))
   }
 
-  private attempt(table: AnyTable, o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
+  private attempt(phase: string, table: AnyTable, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
+    const fn = o?.onProgress === undefined ? write : () => this.reported(phase, table.name, o, write)
     return isTraced('commit') ? traced('commit', this.facts(table), () => this.attemptNow(o, fn), factsOf) : this.attemptNow(o, fn)
   }
 
@@ -260,6 +273,8 @@ export class WriteHandle extends ReadHandle {
     this.writable(o)
     const retries = retriesOf(o)
     const { tracker, world } = this.engine.parts
+    const reporter = new Reporter(world, o.onProgress)
+    reporter.tell({ phase: 'transact', done: 0, unit: 'rows' })
     for (let attempt = 0; ; attempt++) {
       tracker.begin()
       try {
@@ -276,7 +291,10 @@ export class WriteHandle extends ReadHandle {
           return error
         })
         if (!(committed instanceof ConflictError)) {
-          if (committed !== undefined) this.tell(o.onCommitted, committed)
+          if (committed !== undefined) {
+            reporter.tell({ phase: 'transact', done: committed.rows, unit: 'rows' })
+            this.tell(o.onCommitted, committed)
+          }
           return result
         }
       } finally {
@@ -319,10 +337,10 @@ export class WriteHandle extends ReadHandle {
     return this.log.sync()
   }
 
-  async flush(o?: { signal?: AbortSignal }): Promise<void> {
+  async flush(o: Long = {}): Promise<void> {
     this.writable(o)
     await this.committer.drained()
-    await this.upkeep.flushAll()
+    await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
   }
 
   protected override async shut(): Promise<void> {
