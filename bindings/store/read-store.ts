@@ -214,7 +214,7 @@ export class ReadHandle {
     this.check()
     while (this.head < Number(lsn)) {
       o?.signal?.throwIfAborted()
-      await this.o.world.timers.sleep(1, o?.signal)
+      await this.o.world.timers.sleep(1, o?.signal, true)
       this.check()
     }
   }

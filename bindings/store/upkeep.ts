@@ -80,7 +80,7 @@ export class Upkeep {
       .catch(async (cause: unknown) => {
         this.failed(cause)
         // Writers that wait for room ask again: not in a loop that does nothing else.
-        if (this.waiting.length > 0) await this.engine.parts.world.timers.sleep(RETRY_MS, this.stopper.signal).catch(() => undefined)
+        if (this.waiting.length > 0) await this.engine.parts.world.timers.sleep(RETRY_MS, this.stopper.signal, true).catch(() => undefined)
       })
       .finally(() => {
         this.running = undefined

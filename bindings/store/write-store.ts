@@ -300,7 +300,7 @@ export class WriteHandle extends ReadHandle {
       } finally {
         tracker.end()
       }
-      await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal)
+      await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal, true)
       this.writable(o)
     }
   }

@@ -55,11 +55,16 @@ export interface Writer {
   transact<R>(fn: (tx: Transaction) => Promise<R> | R, o?: TransactOptions): Promise<R>
 }
 
+/**
+ * An `idempotencyKey` makes the writes of a transaction happen once: when it runs again, `fn` runs, its writes are dropped, and onCommitted gets the first
+ * result with `replayed: true`. Which tables are written must be the same, else IdempotencyMismatchError.
+ */
 export interface TransactOptions extends WriteOptions {
   /** Default 5. */
   retries?: number
   /** Default "serializable". */
   isolation?: 'serializable' | 'snapshot'
+  /** Told once, when something was written; what it throws is logged. */
   onCommitted?: (r: CommitResult) => void
 }
 
@@ -77,14 +82,23 @@ export interface OpenOptions extends Long {
   readOnly?: boolean
   /** Read-only: keep up with the writer by itself (default true); false: refresh() by hand. */
   follow?: boolean
+  /** "synced" (default): a resolved commit survives power loss; "buffered": a killed process only. */
   durability?: 'synced' | 'buffered'
+  /** For roots that several writers share (object stores); memory and local roots have one writer and take either value. */
   writers?: 'shared' | 'exclusive'
+  /** For staged writes that outlive their process; every write of this version is "fused", whichever is given. */
   sealMode?: 'fused' | 'separate'
+  /** Holds a group of commits open for company; 0. */
   groupCommitMs?: number
+  /** What a power loss may cost under "buffered"; 100. */
   bufferedSyncMs?: number
+  /** 16 MiB. */
   segmentBytes?: number
+  /** Above it a write is staged as fragments; 256 KiB. */
   inlineLimitBytes?: number
+  /** For publishing against other writers of a shared root; a root with one writer never needs a retry. */
   publishRetries?: number
+  /** A held lock is tried again after each delay (default 50, 100, 200, 400, 800); cleanupStale: outrank a lock whose process is gone (default true). */
   openRetry?: { delaysMs?: readonly number[]; cleanupStale?: boolean }
   memory?: {
     /** Decoded pages and indexes; 256 MiB. */
