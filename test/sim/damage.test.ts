@@ -48,7 +48,7 @@ async function build(close: boolean): Promise<Built> {
       world: simWorld({ seed: 5, files, host: { pid: process, processStartTime: `${process}` } }).world,
       threads: 0,
       segmentBytes: 65_536,
-      inlineLimitBytes: 2000,
+      inlineLimitBytes: 16_384,
     })
   let store = await open(1)
   await store.create(accounts, pairs, events)
