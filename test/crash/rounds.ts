@@ -25,9 +25,11 @@ export interface RoundReport {
   readonly lost: number
   /** In part there, or with other contents. */
   readonly wrong: number
-  /** Never acknowledged and there: wholly. */
+  /** Looks of a reader that ran beside the child. */
+  readonly looks: number
+  /** Of all rounds on this directory: never acknowledged and there, wholly. */
   readonly kept: number
-  /** Never acknowledged and not there: wholly. */
+  /** Of all rounds on this directory: never acknowledged and not there, wholly. */
   readonly cut: number
   readonly problems: readonly string[]
 }
@@ -89,7 +91,9 @@ async function oneRound(
   const early = random.u32() % 8 === 0
   const killedAfterMs = early ? random.u32() % OPENING_MS : random.u32() % lifeMsMax
   const before = { begun: known.begun.size, acknowledged: known.acknowledged.size }
-  const errors = await live(directory, known, inFlight, durability, killedAfterMs, early)
+  const watcher = !early && random.u32() % 3 === 0 ? new Watcher(directory, known) : undefined
+  const errors = await live(directory, known, inFlight, durability, killedAfterMs, early, () => watcher?.start())
+  errors.push(...((await watcher?.stop()) ?? []))
   const begun = known.begun.size - before.begun
   const acknowledged = known.acknowledged.size - before.acknowledged
   known.next = Math.max(known.next, ...known.begun.keys()) + 1
@@ -99,11 +103,19 @@ async function oneRound(
   const how = random.u32() % 3
   if (how !== 0 || round % CHAIN === CHAIN - 1) await look(directory, known, true, counts, problems)
   if (how !== 1 || round % CHAIN === CHAIN - 1) await look(directory, known, false, counts, problems)
-  return { round, durability, inFlight, killedAfterMs, begun, acknowledged, ...counts, problems }
+  return { round, durability, inFlight, killedAfterMs, begun, acknowledged, looks: watcher?.looks ?? 0, ...counts, problems }
 }
 
 /** One life of the child. Returns what it complained about. */
-function live(directory: string, known: Known, inFlight: number, durability: string, killedAfterMs: number, early: boolean): Promise<string[]> {
+function live(
+  directory: string,
+  known: Known,
+  inFlight: number,
+  durability: string,
+  killedAfterMs: number,
+  early: boolean,
+  onReady: () => void,
+): Promise<string[]> {
   const child = spawn(process.execPath, [CHILD, directory, String(known.next), String(inFlight), durability], { stdio: ['ignore', 'pipe', 'pipe'] })
   let rest = ''
   let complaints = ''
@@ -113,6 +125,7 @@ function live(directory: string, known: Known, inFlight: number, durability: str
     rest = lines.pop()!
     for (const line of lines) {
       const [what, n, lsn] = line.split(' ')
+      if (what === 'ready') onReady()
       if (what === (early ? 'opening' : 'ready')) kill()
       else if (what === 'opening' || what === 'ready') continue
       else if (what === 's') known.begun.set(Number(n), known.life)
@@ -128,6 +141,62 @@ function live(directory: string, known: Known, inFlight: number, durability: str
 }
 
 type Row = Record<string, unknown>
+
+/** A reader in this process beside the living writer: what it sees is whole, and never behind what was acknowledged before it looked. */
+class Watcher {
+  private readonly directory: string
+  private readonly known: Known
+  private readonly problems: string[] = []
+  private running: Promise<void> = Promise.resolve()
+  private stopped = false
+  looks = 0
+
+  constructor(directory: string, known: Known) {
+    this.directory = directory
+    this.known = known
+  }
+
+  start(): void {
+    this.running = this.watch().catch((error: unknown) => void this.problems.push(`watcher: ${(error as Error).stack}`))
+  }
+
+  async stop(): Promise<readonly string[]> {
+    this.stopped = true
+    await this.running
+    return this.problems
+  }
+
+  private async watch(): Promise<void> {
+    const store = await Store.open(this.directory, { readOnly: true })
+    try {
+      let last = 0n
+      do {
+        const before = [...this.known.acknowledged.keys()].filter((n) => kindOf(n) === 'single' && !isDeleted(this.known, n))
+        const head = await store.refresh()
+        if (head < last) this.problems.push(`watcher: went back from ${last} to ${head}`)
+        last = head
+        const snapshot = await store.snapshot()
+        const seen = new Set(((await snapshot.scan(singles, { select: ['n'] as never }).toArray()) as Row[]).map((row) => row['n']))
+        for (const n of before)
+          if (!seen.has(n) && !isDeleted(this.known, n)) this.problems.push(`watcher: commit ${n} was acknowledged before the look at ${head} and is not seen`)
+        const lefts = new Set(((await snapshot.scan(left).toArray()) as Row[]).map((row) => row['n']))
+        const rights = grouped((await snapshot.scan(right).toArray()) as Row[])
+        for (const n of new Set([...lefts, ...rights.keys()])) {
+          if (!lefts.has(n) || rights.get(n)?.length !== PARTS) this.problems.push(`watcher: transaction ${String(n)} is seen in part at ${snapshot.lsn}`)
+        }
+        for (const [n, rows] of grouped((await snapshot.scan(loads).toArray()) as Row[])) {
+          if (rows.length !== LOAD_ROWS) this.problems.push(`watcher: load ${String(n)} is seen in part at ${snapshot.lsn}: ${rows.length}`)
+        }
+        await snapshot[Symbol.asyncDispose]()
+        this.looks++
+      } while (!this.stopped)
+    } finally {
+      await store.close()
+    }
+  }
+}
+
+const isDeleted = (known: Known, n: number): boolean => [...known.deletes].some((by) => targetOf(by) === n)
 
 async function look(
   directory: string,

@@ -12,7 +12,7 @@ const { values } = parseArgs({
     life: { type: 'string', default: '250' },
   },
 })
-const COLUMNS = ['round', 'durability', 'inFlight', 'killedAfterMs', 'begun', 'acknowledged', 'lost', 'wrong', 'kept', 'cut'] as const
+const COLUMNS = ['round', 'durability', 'inFlight', 'killedAfterMs', 'begun', 'acknowledged', 'looks', 'lost', 'wrong', 'kept', 'cut'] as const
 
 function line(cells: readonly unknown[]): string {
   return cells.map((cell) => String(cell).padStart(14)).join('')
