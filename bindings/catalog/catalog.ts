@@ -148,6 +148,7 @@ export class Catalog {
     this.advance(lsn, record.timeMs)
     const table = this.tables.get(record.tableId) as MutableTable | undefined
     assert(table !== undefined, 'a flush names a table of the catalog', record.tableId)
+    assert(record.uptoLsn < lsn && record.uptoRow <= table.nextRow, 'a flush moves rows of commits before it', { uptoLsn: record.uptoLsn, lsn })
     let fragments: readonly CatalogFragment[] = [...table.fragments, ...newFragments(lsn, record.fragments)]
     if (record.deletionVectors.length > 0) fragments = withVectors(fragments, record.deletionVectors, lsn)
     if (record.hides.length > 0) fragments = withHides(fragments, record.hides, lsn)

@@ -27,12 +27,15 @@ export interface FlushResult {
 export async function flushTable(engine: Engine, table: TableState, signal?: AbortSignal): Promise<FlushResult> {
   return engine.layoutLock(table).run(async () => {
     signal?.throwIfAborted()
-    const chunks = table.now.layer.seal().filter((chunk) => chunk.rows > 0)
-    if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
+    const sealed = table.now.layer.seal()
+    if (sealed.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
     const { committer, log } = engine.parts
-    const uptoLsn = committer.submitted
     await committer.drained()
     await log.sync()
+    // Only now is it known what the log kept: on a full disk queued rows are taken back, and their LSNs are given again.
+    const chunks = sealed.filter((chunk) => chunk.rows > 0)
+    if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
+    const uptoLsn = chunks.reduce((last, chunk) => Math.max(last, chunk.insertLsn[chunk.rows - 1]!), 0)
     const gathered = await gather(chunks, signal)
     const { workers } = engine.parts.world
     const sortByKey = table.keyLayout !== undefined
@@ -50,7 +53,7 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
       fragments: encoded.map((fragment) => fragment.ref),
       hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
       // Rows hidden since the vector was written are not in it: then it waits for the next flush.
-      deletionVectors: vectors.filter((ref) => table.fragment(ref.lsn, ref.ordinal).hides.count === ref.hidden),
+      deletionVectors: vectors.filter(({ ref, hidden }) => isStill(table, ref, hidden)).map(({ ref }) => ref),
     })
     return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
   })
@@ -117,15 +120,25 @@ export async function writeFragment(engine: Engine, fragment: EncodedFragment): 
   return fragment.ref
 }
 
-async function writeVectors(engine: Engine, table: TableState): Promise<DeletionVectorRef[]> {
+async function writeVectors(engine: Engine, table: TableState): Promise<{ ref: DeletionVectorRef; hidden: Uint8Array }[]> {
   const catalog = engine.parts.state.catalog.table(table.id)
-  const written: DeletionVectorRef[] = []
-  for (const fragment of table.now.fragments) {
-    const inline = catalog?.fragments.find((each) => each.lsn === fragment.lsn && each.ordinal === fragment.ordinal)?.hiddenCount ?? 0
+  const written: { ref: DeletionVectorRef; hidden: Uint8Array }[] = []
+  for (const { lsn, ordinal } of table.now.fragments) {
+    const inline = catalog?.fragments.find((each) => each.lsn === lsn && each.ordinal === ordinal)?.hiddenCount ?? 0
     if (inline < VECTOR_ROWS_MIN) continue
-    written.push(await writeVector(engine, fragment, fragment.hides.hiddenAt(NOW)!, fragment.hides.count))
+    const fragment = table.fragment(lsn, ordinal)
+    const hidden = fragment.hides.hiddenAt(NOW)!.slice()
+    written.push({ ref: await writeVector(engine, fragment, hidden, fragment.hides.count), hidden })
   }
   return written
+}
+
+/** The vector holds exactly the rows that are hidden now: not fewer, and none whose record was taken back. */
+function isStill(table: TableState, ref: DeletionVectorRef, hidden: Uint8Array): boolean {
+  const { hides } = table.fragment(ref.lsn, ref.ordinal)
+  if (hides.count !== ref.hidden) return false
+  const now = hides.hiddenAt(NOW)
+  return now !== undefined && now.length === hidden.length && now.every((byte, i) => byte === hidden[i])
 }
 
 /** A deletion vector file with exactly these rows. */

@@ -127,7 +127,8 @@ class Loader {
     this.bound = bound
     this.op = op
     this.o = o
-    this.since = engine.parts.committer.submitted
+    // Durable, so never taken back: an LSN above it may be given to another record.
+    this.since = engine.parts.state.applied
     const { keyLayout, schema } = bound.state
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
     const { world, check } = engine.parts

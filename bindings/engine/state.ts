@@ -49,6 +49,8 @@ export class StoreState {
   readonly catalog: Catalog
   readonly tables: Map<number, TableState> = new Map()
   readonly context: StateContext
+  /** Log bytes that load() had to read: what the next open reads too, until there is a newer checkpoint. */
+  replayedBytes = 0
   /** Called for each decoded record before and after it is applied; for the change feed. */
   observer: ((lsn: number, record: StateRecord, applied: boolean) => void | Promise<void>) | undefined
 
@@ -67,6 +69,7 @@ export class StoreState {
     const folded = catalog.lsn
     for await (const batch of log.read(BigInt(from) as Lsn, end === undefined ? {} : { end: BigInt(end) as Lsn })) {
       await state.applyBatch(batch, folded, inlineFrom)
+      state.replayedBytes += batch.bytes.length
     }
     return state
   }
@@ -84,20 +87,24 @@ export class StoreState {
   async applyBatch(batch: LogBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
     let lsn = Number(batch.first)
     const replay = this.observer === undefined ? new Replay(batch.bytes) : undefined
-    for (const offset of batch.offsets) {
-      const record = decodeRecord(batch.bytes, offset, lsn)
-      if (lsn <= folded) {
-        if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom, replay)
-      } else if (replay === undefined || record.kind !== KIND_COMMIT || !this.replayCommit(lsn, record.commit, replay)) {
-        finishRuns(replay, lsn)
-        if (this.observer !== undefined) await this.observer(lsn, record, false)
-        const vectors = vectorsOf(record)
-        this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
-        if (this.observer !== undefined) await this.observer(lsn, record, true)
+    try {
+      for (const offset of batch.offsets) {
+        const record = decodeRecord(batch.bytes, offset, lsn)
+        if (lsn <= folded) {
+          if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom, replay)
+        } else if (replay === undefined || record.kind !== KIND_COMMIT || !this.replayCommit(lsn, record.commit, replay)) {
+          finishRuns(replay, lsn)
+          if (this.observer !== undefined) await this.observer(lsn, record, false)
+          const vectors = vectorsOf(record)
+          this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
+          if (this.observer !== undefined) await this.observer(lsn, record, true)
+        }
+        lsn++
       }
-      lsn++
+    } finally {
+      // Also when a record cannot be read: the catalog has folded the ones before it, and their rows belong with it.
+      finishRuns(replay, lsn)
     }
-    finishRuns(replay, lsn)
   }
 
   private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined, replay: Replay | undefined): void {

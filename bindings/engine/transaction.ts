@@ -58,6 +58,7 @@ export class TransactionState {
   private readonly scanned = new Set<Bound>()
   private bytes = 0
   private closed = false
+  private updates: Promise<unknown> = Promise.resolve()
 
   constructor(engine: Engine, context: ReadContext, point: ReadPoint, o: TransactOptions) {
     this.engine = engine
@@ -204,15 +205,25 @@ export class TransactionState {
     return count
   }
 
-  async update(table: AnyTable, patches: readonly object[]): Promise<number> {
+  /** One after the other: each reads, waits and writes whole rows. */
+  update(table: AnyTable, patches: readonly object[]): Promise<number> {
+    const turn = this.updates.then(() => this.updateNow(table, patches))
+    this.updates = turn.catch(() => undefined)
+    return turn
+  }
+
+  private async updateNow(table: AnyTable, patches: readonly object[]): Promise<number> {
     const { bound, written } = this.writing(table)
     const { whole } = written
     const changed = new Set<string>()
     for (const patch of checkedPatches(bound.view, whole.view, patches)) {
       const key = Object.fromEntries(bound.view.key.map((column) => [column.name, patch[column.name]]))
       const text = keyTextOf(whole, key)
-      const row = await this.getOf(whole, key)
+      const stored = await this.getOf(whole, key)
       this.check()
+      // What this transaction wrote while the row was read comes before what was read.
+      const own = written.byKey.get(text)
+      const row = own === undefined ? (written.replaced ? undefined : stored) : own === null ? undefined : rowAs(whole, whole, own)
       if (row === undefined) continue
       this.upsert(whole.view.table, [{ ...row, ...patch }])
       changed.add(text)

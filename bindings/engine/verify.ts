@@ -10,7 +10,7 @@ import { chainDigest, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
-import { listCheckpoints, readCheckpoint } from './checkpoints.ts'
+import { listCheckpoints, newestCheckpoint, readCheckpoint } from './checkpoints.ts'
 import { decodeRecord, KIND_COMMIT, KIND_FLUSH, type StateContext, type StateRecord, StoreState } from './state.ts'
 
 export interface VerifyProblem {
@@ -49,6 +49,7 @@ export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Arra
   if (o.level !== 'log') {
     await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
     await verifyFiles(root, files, checked, problems, o)
+    if (o.level === 'all') await verifyRows(root, log, storeId, context, problems)
   }
   return { lsn: head, digest, checked, problems }
 }
@@ -133,6 +134,21 @@ async function verifyCheckpoints(
     } catch (error) {
       problems.push(problemOf(error, file))
     }
+  }
+}
+
+/** As an open would find it: the rows that are there are the rows that the records counted. */
+async function verifyRows(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext, problems: VerifyProblem[]): Promise<void> {
+  try {
+    const state = await StoreState.load(context, log, await newestCheckpoint(root, storeId, Number(log.head)), Number(log.head))
+    for (const table of state.tables.values()) {
+      const counted = state.catalog.table(table.id)?.rows ?? 0
+      const there = table.liveRowsNow()
+      if (there === counted) continue
+      problems.push({ code: 'store.invariant', file: 'log', lsn: log.head, message: `table ${table.name} has ${there} rows, its records count ${counted}` })
+    }
+  } catch (error) {
+    problems.push(problemOf(error, 'log'))
   }
 }
 

@@ -12,6 +12,8 @@ import type { Reporter } from './progress.ts'
 
 /** Log bytes between two looks at the sizes of tables. */
 const LOOK_BYTES = 512 * 1024
+/** Failed flushes after which writers that need room are refused. */
+const FAILURES_MAX = 3
 /** Log bytes since the checkpoint above which a clean close flushes and writes another. */
 const CLOSE_BYTES = 1024 * 1024
 
@@ -39,6 +41,8 @@ export class Upkeep {
   private checkpointBytes: number
   private checkpointLsn: number
   private waiting: (() => void)[] = []
+  /** Jobs that failed one after the other, and why the last one did. */
+  private failures: { count: number; cause: unknown } = { count: 0, cause: undefined }
   /** What was left when a flush freed nothing. */
   private floorBytes = 0
   /** Rows in memory at the last look. */
@@ -52,8 +56,8 @@ export class Upkeep {
     this.automatic = automatic
     this.checkpointLsn = checkpointLsn
     this.lookedBytes = engine.parts.log.bytes
-    // What lies below the checkpoint found at open need not be replayed; its size is not known, so the count starts at what had to be read.
-    this.checkpointBytes = engine.parts.log.bytes
+    // What the open had to read counts: else many short sessions would never come to a checkpoint.
+    this.checkpointBytes = engine.parts.log.bytes - engine.parts.state.replayedBytes
   }
 
   get bytesSinceCheckpoint(): number {
@@ -77,7 +81,11 @@ export class Upkeep {
 
   private start(): void {
     this.running = this.work()
+      .then(() => {
+        this.failures = { count: 0, cause: undefined }
+      })
       .catch(async (cause: unknown) => {
+        this.failures = { count: this.failures.count + 1, cause }
         this.failed(cause)
         // Writers that wait for room ask again: not in a loop that does nothing else.
         if (this.waiting.length > 0) await this.engine.parts.world.timers.sleep(RETRY_MS, this.stopper.signal, true).catch(() => undefined)
@@ -184,6 +192,8 @@ export class Upkeep {
     // What a flush could not make smaller is no reason to wait.
     if (this.memoryBytes < writeBytes || this.memoryBytes <= this.floorBytes || this.stopper.signal.aborted) return undefined
     if (this.running === undefined) this.start()
+    // No flush gets through (a full disk): better told than waited for. Each call tries again, so that it ends when there is room.
+    if (this.failures.count >= FAILURES_MAX && this.failures.cause instanceof VarveError) throw this.failures.cause
     const freed = new Promise<void>((resolve) => this.waiting.push(resolve))
     return signal === undefined ? freed : orAborted(freed, signal)
   }

@@ -4,7 +4,7 @@
 //
 // Invariant: VARVE is written last at creation; a failed open releases what it took.
 
-import { CorruptionError, NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
+import { NotAStoreError, StorageError, StoreExistsError, VarveError } from '../errors.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/index.ts'
@@ -196,7 +196,8 @@ function follow(opened: Opened): void {
   const run = (): Promise<void> => {
     running ??= apply()
       .catch((error: unknown) => {
-        if (error instanceof CorruptionError) opened.failure = error
+        // What may pass is tried again at the next group; anything else would leave rows out for good.
+        if (!(error instanceof VarveError && error.kind === 'unavailable')) opened.failure = error as Error
         throw error
       })
       .finally(() => {
