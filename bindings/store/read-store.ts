@@ -2,20 +2,14 @@
 //
 // Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
 
-import { BranchNotFoundError, ClosedError, HistoryUnavailableError, InvalidConfigError, UnsupportedRootError } from '../errors.ts'
+import { BranchNotFoundError, ClosedError, HistoryUnavailableError, InvalidConfigError } from '../errors.ts'
 import {
   type Bound,
   commitsOnly,
-  decodeRecord,
   feed,
   type FeedOptions,
   getRow,
-  getRowSync,
   hasRow,
-  KIND_COMMIT,
-  KIND_EPOCH,
-  KIND_FLUSH,
-  KIND_SCHEMA,
   type ReadContext,
   ReadPoint,
   type Row,
@@ -25,12 +19,11 @@ import {
 } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
-import { isTraced, traced, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, traced, ulidBytes } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
   type AuditRow,
-  describeType,
   type Images,
   type LooseScanOptions,
   type PinId,
@@ -45,9 +38,12 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
+import { auditRows, isPublished } from './audit.ts'
+import { tableInfos, tableStats } from './describe.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
 import { Reporter, type Step } from './progress.ts'
+import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
 import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
@@ -57,11 +53,6 @@ interface FeedRequest {
   readonly images?: Images
   readonly branch?: string
   readonly follow?: boolean
-  readonly signal?: AbortSignal
-}
-
-interface ReadOptions {
-  readonly at?: At
   readonly signal?: AbortSignal
 }
 
@@ -278,21 +269,7 @@ export class ReadHandle {
 
   async tables(at?: At): Promise<TableInfo[]> {
     const state = await this.stateAt(at)
-    return [...state.catalog.tables.values()].map((table) => {
-      const schema = table.schemas.at(-1)!
-      return {
-        name: table.name,
-        rows: table.rows,
-        key: schema.key.map((id) => schema.columns.find((column) => column.id === id)!.name),
-        columns: schema.columns.map(({ name, type, nullable, default: value }) => ({
-          name,
-          type: describeType(type),
-          nullable,
-          ...(value === undefined ? {} : { default: value }),
-        })),
-        since: BigInt(table.createdLsn) as Lsn,
-      }
-    })
+    return tableInfos(state)
   }
 
   async table(name: string, at?: At): Promise<AnyTable> {
@@ -319,36 +296,7 @@ export class ReadHandle {
     this.check()
     const { state, log, cache, metering } = this.o
     metering.settle(cache, this.o.kernelBytes())
-    const tables: Stats['tables'] = {}
-    let writeBytes = 0
-    for (const table of state.tables.values()) {
-      if (!table.isAt(this.head)) continue
-      const { layer, fragments } = table.at(this.head)
-      let stored = 0
-      let hidden = 0
-      let bytes = 0
-      let indexed = 0
-      for (const fragment of fragments) {
-        const gone = fragment.hides.countAt(this.head)
-        stored += fragment.ref.rows
-        hidden += gone
-        bytes += fragment.ref.bytes + (fragment.ref.index?.bytes ?? 0)
-        if (fragment.ref.index !== undefined) indexed += fragment.ref.rows - gone
-      }
-      writeBytes += layer.byteLength
-      const rows = state.catalog.table(table.id)!.rows
-      const memoryRows = rows - (stored - hidden)
-      const covered = indexed + memoryRows
-      const key = table.schema.key.map((id) => table.schema.columns.find((column) => column.id === id)!.name).join(',')
-      tables[table.name] = {
-        rows,
-        memoryRows,
-        fragments: fragments.length,
-        bytes,
-        deletedShare: stored === 0 ? 0 : hidden / stored,
-        coverage: key === '' ? {} : { [key]: { rows: covered, share: rows === 0 ? 1 : covered / rows } },
-      }
-    }
+    const { tables, writeBytes } = tableStats(state, this.head)
     return {
       lsn: this.lsn,
       durableLsn: log.durableHead,
@@ -377,58 +325,25 @@ export class ReadHandle {
     const wanted = hexText(ulidBytes(id))
     // Asked in one step with the head: a write that is durable a moment later is in neither.
     if (this.o.isPending(wanted)) return 'pending'
-    const end = this.lsn
-    for await (const batch of this.log.read(this.log.tail, { end })) {
-      let lsn = Number(batch.first)
-      for (const offset of batch.offsets) {
-        const record = decodeRecord(batch.bytes, offset, lsn++)
-        if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === wanted) return 'published'
-      }
-    }
-    return 'unknown'
+    return (await isPublished(this.log, wanted, this.lsn)) ? 'published' : 'unknown'
   }
 
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {
     this.check()
     const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
-    let time = new Date(0)
-    for await (const batch of this.log.read(o.from ?? this.log.tail, { end: this.lsn })) {
-      let at = Number(batch.first)
-      for (const offset of batch.offsets) {
-        this.check()
-        const number = at++
-        const record = decodeRecord(batch.bytes, offset, number)
-        const base = { lsn: BigInt(number) as Lsn, by: 'writer' }
-        let row: AuditRow
-        if (record.kind === KIND_COMMIT) {
-          time = new Date(record.commit.timeMs)
-          row = {
-            ...base,
-            time,
-            kind: 'commit',
-            writeId: ulidText(record.commit.writeId) as WriteId,
-            by: record.commit.author ?? 'writer',
-            tables: record.commit.changes.map((change) => names(change.tableId)),
-          }
-        } else if (record.kind === KIND_SCHEMA) {
-          time = new Date(record.schema.timeMs)
-          row = {
-            ...base,
-            time,
-            kind: 'schema',
-            writeId: ulidText(record.schema.writeId) as WriteId,
-            tables: record.schema.create.map((schema) => schema.name),
-          }
-        } else if (record.kind === KIND_FLUSH) {
-          time = new Date(record.flush.timeMs)
-          row = { ...base, time, kind: 'flush', by: 'upkeep', tables: [names(record.flush.tableId)] }
-        } else row = { ...base, time, kind: record.kind === KIND_EPOCH ? 'epoch' : 'audit', tables: [] }
-        if (o.kinds === undefined || o.kinds.includes(row.kind)) yield row
-      }
+    for await (const row of auditRows(this.log, o.from ?? this.log.tail, this.lsn, names)) {
+      this.check()
+      if (o.kinds === undefined || o.kinds.includes(row.kind)) yield row
     }
   }
 
   async verify(o: { level?: 'log' | 'files' | 'all'; against?: string; signal?: AbortSignal; onProgress?: (p: Progress) => void } = {}): Promise<VerifyReport> {
+    if (o.against !== undefined) {
+      throw new InvalidConfigError('verify cannot compare with another store yet', {
+        details: { key: 'against', value: o.against },
+        hint: 'Compare the digests of both reports at one LSN.',
+      })
+    }
     this.check()
     const { world, root, log, storeId, context } = this.o
     const { level } = o
@@ -465,85 +380,5 @@ export class ReadHandle {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-}
-
-/** What a snapshot reads with, beside its point. */
-export interface SnapshotParts {
-  readonly context: ReadContext
-  readonly pin: { release(): void }
-  /** The root has blocking reads. */
-  readonly canBlock: boolean
-  /** The point of an older position. */
-  readonly pointAt: (at: At, head: number) => Promise<ReadPoint>
-}
-
-/** One LSN, held. */
-export class SnapshotHandle {
-  private readonly context: ReadContext
-  private readonly point: ReadPoint
-  private readonly parts: SnapshotParts
-  private released = false
-  readonly time: Date
-
-  constructor(point: ReadPoint, parts: SnapshotParts) {
-    this.context = { ...parts.context, check: () => this.check() }
-    this.point = point
-    this.parts = parts
-    this.time = new Date(point.timeMs)
-  }
-
-  get lsn(): Lsn {
-    return BigInt(this.point.lsn) as Lsn
-  }
-
-  private check(): void {
-    this.parts.context.check()
-    if (this.released) throw new ClosedError('store.closed', 'the snapshot was released', { details: { what: 'snapshot' } })
-  }
-
-  /** The snapshot itself; with `at`, an older position as it was then. */
-  private async at(o: ReadOptions | undefined): Promise<ReadPoint> {
-    this.check()
-    o?.signal?.throwIfAborted()
-    if (o?.at === undefined) return this.point
-    const point = await this.parts.pointAt(o.at, this.point.lsn)
-    this.check()
-    return point
-  }
-
-  async get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
-    const point = await this.at(o)
-    const bound = point.bind(table)
-    return getRow(this.context, bound, point.structure(bound), point.lsn, key)
-  }
-
-  getSync(table: AnyTable, key: unknown): Row | undefined {
-    this.check()
-    if (!this.parts.canBlock) throw new UnsupportedRootError('this root has no blocking reads', { details: { feature: 'sync-read' } })
-    const bound = this.point.bind(table)
-    return getRowSync(this.context, bound, this.point.structure(bound), this.point.lsn, key)
-  }
-
-  async getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
-    const point = await this.at(o)
-    const bound = point.bind(table)
-    return Promise.all(Array.from(keys, (key) => getRow(this.context, bound, point.structure(bound), point.lsn, key)))
-  }
-
-  async has(table: AnyTable, key: unknown, o?: ReadOptions): Promise<boolean> {
-    const point = await this.at(o)
-    const bound = point.bind(table)
-    return hasRow(bound, point.structure(bound), point.lsn, key)
-  }
-
-  scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
-    const { at, ...rest } = options
-    return scanAt(this.context, table, rest, () => this.at(at === undefined ? undefined : { at }))
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.released = true
-    this.parts.pin.release()
   }
 }

@@ -1,0 +1,54 @@
+// store/audit.ts: the log as people ask about it: what happened, and whether a write is in it.
+
+import { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_SCHEMA, type StateRecord } from '../engine/index.ts'
+import { hexText } from '../format/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
+import { ulidText } from '../runtime/index.ts'
+import type { AuditRow, WriteId } from '../table/index.ts'
+
+/** Every record after `from`, up to `end`. */
+export async function* auditRows(log: CommitLog, from: Lsn, end: Lsn, names: (tableId: number) => string): AsyncGenerator<AuditRow, undefined> {
+  // Records without a time happened at that of the record before.
+  let time = new Date(0)
+  for await (const { lsn, record } of records(log, from, end)) {
+    const row = rowOf(lsn, record, time, names)
+    time = row.time
+    yield row
+  }
+}
+
+/** Whether the log holds a commit of this id. */
+export async function isPublished(log: CommitLog, writeIdHex: string, end: Lsn): Promise<boolean> {
+  for await (const { record } of records(log, log.tail, end)) {
+    if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === writeIdHex) return true
+  }
+  return false
+}
+
+async function* records(log: CommitLog, from: Lsn, end: Lsn): AsyncGenerator<{ lsn: number; record: StateRecord }, undefined> {
+  for await (const batch of log.read(from, { end })) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      yield { lsn, record: decodeRecord(batch.bytes, offset, lsn) }
+      lsn++
+    }
+  }
+}
+
+function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: number) => string): AuditRow {
+  const at = { lsn: BigInt(lsn) as Lsn, by: 'writer' }
+  if (record.kind === KIND_COMMIT) {
+    const { timeMs, writeId, author, changes } = record.commit
+    const tables = [...new Set(changes.map((change) => names(change.tableId)))]
+    return { ...at, time: new Date(timeMs), kind: 'commit', writeId: ulidText(writeId) as WriteId, by: author ?? 'writer', tables }
+  }
+  if (record.kind === KIND_SCHEMA) {
+    const { timeMs, writeId, create } = record.schema
+    return { ...at, time: new Date(timeMs), kind: 'schema', writeId: ulidText(writeId) as WriteId, tables: create.map((schema) => schema.name) }
+  }
+  if (record.kind === KIND_FLUSH) {
+    const { timeMs, tableId } = record.flush
+    return { ...at, time: new Date(timeMs), kind: 'flush', by: 'upkeep', tables: [names(tableId)] }
+  }
+  return { ...at, time: before, kind: record.kind === KIND_EPOCH ? 'epoch' : 'audit', tables: [] }
+}
