@@ -2,7 +2,7 @@
 //
 // The live state answers for the head; older positions are folded from the newest checkpoint below them and kept for a while.
 
-import { BranchNotFoundError, HistoryUnavailableError } from '../errors.ts'
+import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import {
   decodeRecord,
   KIND_COMMIT,
@@ -89,7 +89,10 @@ export class History {
   private async lsnAt(timeMs: number, head: number): Promise<number> {
     let from = 0
     for (const lsn of await listCheckpoints(this.root)) {
-      const checkpoint = await readCheckpoint(this.root, this.storeId, lsn).catch(() => undefined)
+      const checkpoint = await readCheckpoint(this.root, this.storeId, lsn).catch((error: unknown) => {
+        if (error instanceof CorruptionError) return undefined
+        throw error
+      })
       if (checkpoint === undefined || checkpoint.catalog.timeMs > timeMs) continue
       from = lsn
       break

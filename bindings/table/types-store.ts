@@ -12,7 +12,7 @@ export interface WriteOptions extends Long {
   author?: string
   /** At most 128 bytes. */
   idempotencyKey?: string
-  /** Default: a new ULID; name it to ask outcome() later. */
+  /** Default: a new ULID; name it to ask outcome() later. That no other write has it is the caller's word: newWriteId() makes one. */
   writeId?: WriteId
 }
 
@@ -58,6 +58,10 @@ export interface Writer {
 /**
  * An `idempotencyKey` makes the writes of a transaction happen once: when it runs again, `fn` runs, its writes are dropped, and onCommitted gets the first
  * result with `replayed: true`. Which tables are written must be the same, else IdempotencyMismatchError.
+ */
+/**
+ * An `idempotencyKey` names the whole transaction: a retry may read and write other rows than the first try, so the key stands for the tables written and not
+ * for their rows. Reusing it for another transaction over the same tables is answered with the first one's result and writes nothing.
  */
 export interface TransactOptions extends WriteOptions {
   /** Default 5. */
