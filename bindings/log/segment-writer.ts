@@ -21,6 +21,8 @@ import { type FreeSegment, isSpace, SegmentPool } from './segment-pool.ts'
 const SEGMENT_BYTES_FIRST = 256 * 1024
 const MARK_EVERY_BYTES = 256 * 1024
 const MARK_EVERY_RECORDS = 1024
+/** A group of at most this many bytes is written where it was made: a thread would cost more than the copy. */
+const WRITE_SYNC_BYTES_MAX = 64 * 1024
 /** How often a refused caller makes us look whether there is room again. */
 const SHORT_RETRY_MS = 20
 /** Marks that queued groups may add to their frames. */
@@ -135,9 +137,20 @@ export class SegmentWriter implements GroupSink {
       )
       return
     }
-    const start = this.#prepare(current, group)
-    current.file.write(current.info.used, group.view(start), this.#onWritten)
+    const bytes = group.view(this.#prepare(current, group))
+    if (this.#o.durability === 'synced' && bytes.length <= WRITE_SYNC_BYTES_MAX) return this.#writeSmall(current, bytes)
+    current.file.write(current.info.used, bytes, this.#onWritten)
     if (this.#o.durability === 'buffered') this.#hash(group)
+  }
+
+  /** Into bytes that are allocated already, so it is a copy into the page cache; only the sync is worth a thread. */
+  #writeSmall(current: Current, bytes: Uint8Array): void {
+    try {
+      current.file.writeSync(current.info.used, bytes)
+    } catch (error) {
+      return this.#finish(poison('a write failed', error))
+    }
+    this.#onWritten(null)
   }
 
   /** Syncs what is acknowledged; resolves when that is durable. */
