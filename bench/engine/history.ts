@@ -1,6 +1,6 @@
 // bench/engine/history.ts: does history cost? The same ten live rows behind 10, 1,000 and 100,000 commits; then an open, and appends of ten rows each.
 //
-// Every depth is opened from a copy in every round, in turn, so that the appends of one round are no history of the next.
+// All depths hold the same: one fragment of ten rows and a checkpoint (flush, clean close), so that what differs is history alone. Every depth is opened from a copy in every round, in turn, so that the appends of one round are no history of the next.
 import { cpSync, rmSync } from 'node:fs'
 
 import { VarveDatabase } from '../contenders/varve.ts'
@@ -51,7 +51,7 @@ export async function history(suite: Suite): Promise<void> {
   for (const { folder } of depths) rmSync(folder, { recursive: true, force: true })
 }
 
-/** A store whose ten rows were written `commits` times in all, closed cleanly. */
+/** A store whose ten rows were written `commits` times in all, flushed and closed cleanly. */
 async function behind(commits: number): Promise<string> {
   const folder = freshFolder()
   const db = await VarveDatabase.open(folder)
@@ -64,6 +64,7 @@ async function behind(commits: number): Promise<string> {
   }
   await Promise.all(Array.from({ length: Math.min(commits, IN_FLIGHT) }, lane))
   verify((await db.count()) === LIVE_ROWS, 'ten live rows')
+  await db.store.flush()
   await db.close()
   return folder
 }
