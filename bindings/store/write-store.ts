@@ -366,13 +366,15 @@ export class WriteHandle extends ReadHandle {
   }
 }
 
-/** @throws RangeError, InvalidConfigError */
+/** @throws InvalidConfigError */
 function retriesOf({ retries, isolation }: TransactOptions): number {
   if (isolation !== undefined && isolation !== 'serializable' && isolation !== 'snapshot') {
     throw new InvalidConfigError(`no isolation ${JSON.stringify(isolation)}`, { details: { key: 'isolation', value: isolation } })
   }
   if (retries === undefined) return RETRIES
-  if (!Number.isSafeInteger(retries) || retries < 0) throw new RangeError(`retries must be a whole number from 0, got ${String(retries)}`)
+  if (!Number.isSafeInteger(retries) || retries < 0) {
+    throw new InvalidConfigError(`retries must be a whole number from 0, got ${String(retries)}`, { details: { key: 'retries', value: retries } })
+  }
   return retries
 }
 

@@ -39,12 +39,7 @@ const WRONG_ROWS: readonly (readonly [string, object[], typeof SchemaMismatchErr
     { column: 'origin', row: 0, total: 1 },
   ],
   ['flights.date row 9: invalid Date', at(9, { date: new Date('no') }), SchemaMismatchError, { column: 'date', row: 9, total: 1 }],
-  [
-    'flights.id row 1: 9007199254740992 is not a safe integer; write it as a bigint',
-    at(1, { id: 2 ** 53 }),
-    SchemaMismatchError,
-    { column: 'id', row: 1 },
-  ],
+  ['flights.id row 1: 9007199254740992 is not a safe integer; write it as a bigint', at(1, { id: 2 ** 53 }), SchemaMismatchError, { column: 'id', row: 1 }],
   ['flights.id row 4: a key cannot be null', at(4, { id: null }), NullKeyError, { column: 'id', row: 4 }],
 ]
 
