@@ -53,6 +53,8 @@ export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
   private readonly committer: Committer
   private readonly upkeep: Upkeep
+  /** Of the transactions whose function runs. */
+  private readonly running = new Set<AbortController>()
 
   constructor(o: Opened) {
     super(o)
@@ -308,8 +310,8 @@ export class WriteHandle extends ReadHandle {
   /** One run of `fn`. What it throws passes through as it is; its handle is closed when it settles. */
   private async attempted<R>(tx: TransactionState, fn: (tx: never) => Promise<R> | R, attempt: number, outer: AbortSignal | undefined): Promise<R> {
     const abort = new AbortController()
-    const signals = [abort.signal, this.closing.signal]
-    const signal = AbortSignal.any(outer === undefined ? signals : [outer, ...signals])
+    const signal = outer === undefined ? abort.signal : AbortSignal.any([outer, abort.signal])
+    this.running.add(abort)
     try {
       const result = await fn(transactionHandle(tx, attempt, signal) as never)
       outer?.throwIfAborted()
@@ -317,6 +319,7 @@ export class WriteHandle extends ReadHandle {
       return result
     } finally {
       tx.close()
+      this.running.delete(abort)
       abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
     }
   }
@@ -344,6 +347,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   protected override async shut(): Promise<void> {
+    for (const abort of this.running) abort.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
       await this.committer.drained().catch(() => undefined)
       if (this.committer.failure === undefined) {

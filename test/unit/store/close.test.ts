@@ -196,7 +196,9 @@ describe.each(PLACES)('what is under way when a store closes, %s', (_name, place
     const store = await filled(root)
     let go: () => void = () => undefined
     const gate = new Promise<void>((resolve) => (go = resolve))
+    let aborted: unknown
     const running = store.transact(async (tx) => {
+      tx.signal.addEventListener('abort', () => (aborted = tx.signal.reason))
       tx.upsert(notes, row(77))
       await gate
       return 'done'
@@ -204,11 +206,25 @@ describe.each(PLACES)('what is under way when a store closes, %s', (_name, place
     running.catch(() => undefined)
     await new Promise((resolve) => setImmediate(resolve))
     const closing = store.close()
+    expect(aborted).toBeInstanceOf(ClosedError)
     go()
     expect(await failure(() => running)).toBeInstanceOf(ClosedError)
     await closing
     const again = await opened(root)
     expect(await again.has(notes, 77)).toBe(false)
+  })
+
+  it('lets flushes end or be refused, in any order with close, and loses nothing', async () => {
+    const root = place()
+    const store = await filled(root, 500)
+    const calls = [store.flush(), store.append(notes, row(9000)), store.flush(), store.close(), store.flush(), store.append(notes, row(9001))]
+    const outcomes = await Promise.allSettled(calls)
+    for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toBeInstanceOf(ClosedError)
+    expect(outcomes.map(({ status }) => status).filter((_, i) => i === 1 || i === 3)).toEqual(['fulfilled', 'fulfilled'])
+    expect(outcomes.at(-1)!.status).toBe('rejected')
+    const again = await opened(root)
+    expect(await again.scan(notes).count()).toBe(501)
+    expect(await again.verify({ level: 'all' })).toMatchObject({ ok: true })
   })
 
   it('ends a stream that is being loaded: nothing of it is written and its source is let go', async () => {
