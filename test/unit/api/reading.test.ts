@@ -155,18 +155,16 @@ describe.each(PLACES)('reading, %s', (_name, place) => {
     const store = await scattered(place())
     const none = { where: items.where(eq('id', -1)) }
     expect(
-      await store
-        .scan(items, none)
-        .aggregate({
-          n: 'count',
-          a: { sum: 'n' },
-          b: { sum: 'big' },
-          c: { avg: 'n' },
-          d: { min: 'name' },
-          e: { max: 'big' },
-          f: { distinct: 'name' },
-          g: { count: 'name' },
-        }),
+      await store.scan(items, none).aggregate({
+        n: 'count',
+        a: { sum: 'n' },
+        b: { sum: 'big' },
+        c: { avg: 'n' },
+        d: { min: 'name' },
+        e: { max: 'big' },
+        f: { distinct: 'name' },
+        g: { count: 'name' },
+      }),
     ).toEqual({ n: 0, a: 0, b: 0n, c: null, d: null, e: null, f: 0, g: 0 })
     const told = await store
       .scan(items)

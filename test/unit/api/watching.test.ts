@@ -264,6 +264,29 @@ describe.each(PLACES)('stats, tables, pins, audit, verify, %s', (_name, place) =
     expect(await failure(() => store.table('nope'))).toBeInstanceOf(TableNotFoundError)
   })
 
+  it('tables() gives defaults as rows have them', async () => {
+    const store = await opened(place())
+    const data = Uint8Array.of(1, 2)
+    const full = table('full', {
+      big: t.int64().default(2n ** 60n),
+      day: t.date().default('2026-11-21'),
+      at: t.timestamp('us').default(5n),
+      price: t.decimal128(10, 2).default('1.5'),
+      data: t.binary().default(data),
+      doc: t.json().default({ a: 1 }),
+      list: t.list(t.int8()).default([1]),
+      f: t.float64().default(NaN),
+    })
+    await store.create(full)
+    await store.append(full, {})
+    const defaults = { big: 2n ** 60n, day: '2026-11-21', at: 5n, price: '1.50', data, doc: { a: 1 }, list: [1], f: NaN }
+    expect(await store.scan(full).first()).toEqual(defaults)
+    const [info] = await store.tables()
+    expect(Object.fromEntries(info!.columns.map(({ name, default: value }) => [name, value]))).toEqual(defaults)
+    await store.append(await store.table('full'), {})
+    expect(await store.scan(full).toArray()).toEqual([defaults, defaults])
+  })
+
   it('audit lists every record from a position on, by kind', async () => {
     const root = place()
     const store = await fresh(root)
