@@ -2,7 +2,7 @@
 
 import type { StoreState } from '../engine/index.ts'
 import type { Lsn } from '../log/index.ts'
-import { describeType, type Stats, type TableInfo } from '../table/index.ts'
+import { describeType, type Stats, storedDefault, type TableInfo } from '../table/index.ts'
 
 export function tableInfos(state: StoreState): TableInfo[] {
   return [...state.catalog.tables.values()].map((table) => {
@@ -11,12 +11,10 @@ export function tableInfos(state: StoreState): TableInfo[] {
       name: table.name,
       rows: table.rows,
       key: schema.key.map((id) => schema.columns.find((column) => column.id === id)!.name),
-      columns: schema.columns.map(({ name, type, nullable, default: value }) => ({
-        name,
-        type: describeType(type),
-        nullable,
-        ...(value === undefined ? {} : { default: value }),
-      })),
+      columns: schema.columns.map((column) => {
+        const value = storedDefault(column)
+        return { name: column.name, type: describeType(column.type), nullable: column.nullable, ...(value === undefined ? {} : { default: value }) }
+      }),
       since: BigInt(table.createdLsn) as Lsn,
     }
   })

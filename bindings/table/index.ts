@@ -2,6 +2,7 @@ export type { BatchSource, ColumnBatch, ColumnStats, SourceGroup, TableVersion }
 export { byteSink } from './byte-sink.ts'
 export type { ByteSink } from './byte-sink.ts'
 export { ColumnCache } from './column-cache.ts'
+export { storedDefault } from './cells.ts'
 export { columns } from './column-data.ts'
 export { columnStats } from './column-stats.ts'
 export { t } from './columns.ts'

@@ -167,7 +167,10 @@ function definitionOf(info: TableInfo): object {
 }
 
 function defaultText(column: TableInfo['columns'][number]): string {
-  return column.default === undefined ? '' : typeof column.default === 'string' ? JSON.stringify(column.default) : String(column.default)
+  const value = column.default
+  if (value === undefined) return ''
+  if (value instanceof Uint8Array) return `0x${Buffer.from(value).toString('hex')}`
+  return typeof value === 'string' || (typeof value === 'object' && !(value instanceof Date)) ? JSON.stringify(value) : String(value)
 }
 
 function keyText(info: TableInfo): string {
