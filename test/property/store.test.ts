@@ -9,7 +9,7 @@ import { FakeFiles } from '../../bindings/testing/index.ts'
 import { History, type Place, type Step, steps } from '../sim/history.ts'
 import { simWorld } from '../sim/sim-world.ts'
 
-const RUNS = Number(process.env['VARVE_RUNS'] ?? 40)
+const RUNS = Number(process.env['VARVE_RUNS'] ?? 25)
 
 const options: fc.Arbitrary<OpenOptions> = fc.record({
   durability: fc.constantFrom('synced' as const, 'buffered' as const),

@@ -25,7 +25,7 @@ import {
 } from './store-model.ts'
 
 /** Bits flipped per file; `VARVE_FLIPS=100000` flips one in every byte. */
-const FLIPS = Number(process.env['VARVE_FLIPS'] ?? 24)
+const FLIPS = Number(process.env['VARVE_FLIPS'] ?? 16)
 const SEED = Number(process.env['VARVE_SEED'] ?? 11)
 
 const FOOTER_BYTES_MAX = 128

@@ -37,12 +37,13 @@ import {
   text,
   textOf,
 } from './store-model.ts'
+import { soon } from '../../bindings/runtime/index.ts'
 import type { SimWorld } from './sim-world.ts'
 
 export type Step =
   | Change
   | { readonly op: 'transact'; readonly parts: readonly Change[]; readonly race: Change | undefined; readonly retries: number }
-  | { readonly op: 'burst'; readonly changes: readonly Change[]; readonly flush: boolean }
+  | { readonly op: 'burst'; readonly changes: readonly Change[]; readonly flush: boolean; readonly aborts: readonly (number | null)[] }
   | { readonly op: 'flush' }
   | { readonly op: 'sync' }
   | { readonly op: 'snapshot' }
@@ -110,7 +111,16 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
       retries: fc.nat(2),
     }),
   },
-  { weight: 3, arbitrary: fc.record({ op: fc.constant('burst' as const), changes: fc.array(changes, { minLength: 2, maxLength: 8 }), flush: fc.boolean() }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      op: fc.constant('burst' as const),
+      changes: fc.array(changes, { minLength: 2, maxLength: 8 }),
+      flush: fc.boolean(),
+      // Turns of the event loop after which the call is aborted.
+      aborts: fc.array(fc.option(fc.nat(25), { freq: 3 }), { maxLength: 8 }),
+    }),
+  },
   { weight: 4, arbitrary: fc.constant({ op: 'flush' as const }) },
   { weight: 1, arbitrary: fc.constant({ op: 'sync' as const }) },
   { weight: 2, arbitrary: fc.constant({ op: 'snapshot' as const }) },
@@ -229,9 +239,10 @@ export class History {
   }
 
   /** Many at once; what is acknowledged took effect in LSN order, what is refused had no effect. */
-  private async burst({ changes: asked, flush }: Step & { op: 'burst' }): Promise<void> {
-    const running = asked.map((change) =>
-      perform(this.store, change).then(
+  private async burst({ changes: asked, flush, aborts }: Step & { op: 'burst' }): Promise<void> {
+    const aborted = new Error('aborted by the test')
+    const running = asked.map((change, i) =>
+      perform(this.store, change, aborts[i] == null ? {} : { signal: abortAfter(aborts[i], aborted) }).then(
         (result) => {
           this.acknowledged = Math.max(this.acknowledged, Number(result.lsn))
           return { change, result, error: undefined }
@@ -243,7 +254,7 @@ export class History {
     const outcomes = await Promise.all(running)
     await flushing
     for (const { change, error } of outcomes) {
-      if (error === undefined) continue
+      if (error === undefined || error === (aborted as unknown)) continue
       if (!(error instanceof DuplicateKeyError || error instanceof ConflictError)) throw error
       expect(change.op === 'append' || change.op === 'replace' || change.op === 'bulk', `${text(change)} refused: ${error.message}`).toBe(true)
     }
@@ -420,6 +431,13 @@ export class History {
     await this.follower?.close()
     await this.store.close()
   }
+}
+
+function abortAfter(turns: number, reason: Error): AbortSignal {
+  const abort = new AbortController()
+  const turn = (left: number): void => (left === 0 ? abort.abort(reason) : soon(() => turn(left - 1)))
+  turn(turns)
+  return abort.signal
 }
 
 function replay(state: State, parts: readonly Change[]): State | undefined {

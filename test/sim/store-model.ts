@@ -19,6 +19,7 @@ import {
   t,
   table,
   type Transaction,
+  type WriteOptions,
 } from '../../bindings/index.ts'
 
 // One loose type for all: what is checked here are bytes, not types (those have tests of their own).
@@ -156,21 +157,21 @@ function whereOf(name: TableName, below: number | null): never {
   return (below === null ? isNull(valueColumn(name) as never) : lt(valueColumn(name) as never, below as never)) as never
 }
 
-type Write = (table: Loose, data: unknown) => Promise<{ lsn: bigint; rows: number; time: Date }>
+type Write = (table: Loose, data: unknown, o?: WriteOptions) => Promise<{ lsn: bigint; rows: number; time: Date }>
 
 /** Perform a change on a store. */
-export function perform(store: Store, change: Change): Promise<{ lsn: bigint; rows: number; time: Date }> {
+export function perform(store: Store, change: Change, o?: WriteOptions): Promise<{ lsn: bigint; rows: number; time: Date }> {
   const definition = TABLES[change.table]
   switch (change.op) {
     case 'update':
-      return store.update(definition, change.keys.map((key) => patchOf(change.table, key, change.salt)) as never)
+      return store.update(definition, change.keys.map((key) => patchOf(change.table, key, change.salt)) as never, o)
     case 'delete':
-      return store.delete(definition, change.keys.map((key) => keyOf(change.table, key)) as never)
+      return store.delete(definition, change.keys.map((key) => keyOf(change.table, key)) as never, o)
     case 'deleteWhere':
-      return store.deleteWhere(definition, whereOf(change.table, change.below))
+      return store.deleteWhere(definition, whereOf(change.table, change.below), o)
     default: {
       const how = change.op === 'bulk' ? change.how : change.op
-      return (store[how] as Write)(definition, dataOf(change))
+      return (store[how] as Write)(definition, dataOf(change), o)
     }
   }
 }
