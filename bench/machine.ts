@@ -9,7 +9,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
 import { CACHE } from './data.ts'
-import { medianOf, rounded } from './report.ts'
+import { medianOf, percentileOf, rounded } from './report.ts'
 
 const REPOSITORY = fileURLToPath(new URL('..', import.meta.url))
 const FILE_SYSTEMS: Readonly<Record<number, string>> = { 0xef53: 'ext4', 0x58465342: 'xfs', 0x9123683e: 'btrfs', 0x01021994: 'tmpfs', 0x794c7630: 'overlayfs' }
@@ -96,16 +96,34 @@ export interface Delay {
   readonly p50: number
   readonly p99: number
   readonly max: number
+  /** Processor time that this thread used between two turns: stalls that are its own, whatever else runs on the machine. */
+  readonly cpuP99: number
+  readonly cpuMax: number
 }
 
 /** Delay of the event loop in ms while `fn` runs: intervals of a 1 ms timer, so 1 ms is the floor. */
 export async function loopDelay(fn: () => Promise<unknown>): Promise<Delay> {
   const histogram = monitorEventLoopDelay({ resolution: 1 })
+  const turns: number[] = []
+  let last = process.threadCpuUsage()
+  const timer = setInterval(() => {
+    const now = process.threadCpuUsage()
+    turns.push((now.user - last.user + now.system - last.system) / 1000)
+    last = now
+  }, 1)
   histogram.enable()
   await fn()
   histogram.disable()
+  clearInterval(timer)
   const ms = (nanoseconds: number): number => rounded(nanoseconds / 1e6)
-  return { p50: ms(histogram.percentile(50)), p99: ms(histogram.percentile(99)), max: ms(histogram.max) }
+  const used = Float64Array.from(turns)
+  return {
+    p50: ms(histogram.percentile(50)),
+    p99: ms(histogram.percentile(99)),
+    max: ms(histogram.max),
+    cpuP99: rounded(percentileOf(used, 0.99)),
+    cpuMax: rounded(Math.max(0, ...turns)),
+  }
 }
 
 /** User and system time of all threads of this process while `fn` runs, in microseconds. */

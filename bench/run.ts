@@ -1,13 +1,14 @@
 // bench/run.ts: the door to the benchmarks.
 //
 //   npm run bench -- engine [--against sqlite,lmdb,duckdb,lancedb | all] [--only commits,reads] [--quick] [--json] [--keep]
-//   npm run bench -- kernels [--quick] [--json] [--keep]
+//   npm run bench -- kernels [--only bloom,lz4] [--quick] [--json] [--keep]
 //
 // --json prints { machine, versions, results } on standard output and everything else on standard error; --keep writes bench/results/<date>-<suite>.json.
 import { mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
 import { CACHE } from './data.ts'
+import { quote } from './docs.ts'
 import { PARTS as ENGINE } from './engine.bench.ts'
 import { PARTS as KERNELS } from './kernels.bench.ts'
 import { commit, machine, packageVersion, removeFolders } from './machine.ts'
@@ -27,8 +28,12 @@ const parts = SUITES[name]
 const peers = values.against === 'all' ? PEER_NAMES : list(values.against)
 const only = list(values.only)
 const unknown = [...peers.filter((peer) => !PEER_NAMES.includes(peer)), ...only.filter((part) => parts?.[part] === undefined)]
+const isPartial = only.length > 0 || values.quick === true
 if (parts === undefined || positionals.length > 1 || unknown.length > 0) {
   console.error(unknown.length > 0 ? `unknown: ${unknown.join(', ')}\n${USAGE}` : USAGE)
+  process.exitCode = 2
+} else if (values.keep === true && isPartial) {
+  console.error('--keep is for whole runs: without --only and --quick')
   process.exitCode = 2
 } else await run(parts)
 
@@ -80,7 +85,9 @@ async function run(chosen: Readonly<Record<string, (suite: Suite) => Promise<voi
   if (values.keep !== true) return
   const figures: Record<string, Readonly<Record<string, Figures>>> = Object.fromEntries(outcomes.map((outcome) => [outcome.name, outcome.contenders]))
   const record = { date: new Date().toISOString().slice(0, 10), commit: commit(), rounds: suite.sizes.rounds, ...report, contenders: figures, facts }
-  say(`kept as ${keep(name, record)}`)
+  const file = keep(name, record)
+  quote(name, file, record)
+  say(`kept as ${file}, quoted in docs/benchmarks.md`)
 }
 
 function list(text: string | undefined): string[] {
