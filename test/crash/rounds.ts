@@ -210,7 +210,7 @@ async function look(
     store = readOnly ? await Store.open(directory, { readOnly: true, follow: false }) : await Store.open(directory, { segmentBytes: 64 * 1024 })
   } catch (error) {
     // Killed before there was a store.
-    if (known.acknowledged.size === 0 && (error as { code?: string }).code === 'root.not-a-store') return
+    if (known.acknowledged.size === 0 && (error as { code?: string }).code === 'store.not-a-store') return
     problems.push(`open${readOnly ? ' read-only' : ''}: ${(error as Error).stack}`)
     counts.lost += known.acknowledged.size
     return
