@@ -27,12 +27,15 @@ export class History {
   private readonly storeId: Uint8Array
   private readonly context: StateContext
   private readonly kept = new Map<number, Promise<StoreState>>()
+  private readonly invalid: (file: string, cause: unknown) => void
 
-  constructor(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext) {
+  /** `invalid` is told of checkpoints that fail their check; an older one, or the log from its start, stands in. */
+  constructor(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext, invalid: (file: string, cause: unknown) => void) {
     this.root = root
     this.log = log
     this.storeId = storeId
     this.context = context
+    this.invalid = invalid
   }
 
   /** @throws HistoryUnavailableError, BranchNotFoundError, RangeError */
@@ -75,7 +78,7 @@ export class History {
 
   /** A state at `lsn` of one's own. */
   async load(lsn: number): Promise<StoreState> {
-    return StoreState.load(this.context, this.log, await newestCheckpoint(this.root, this.storeId, lsn), lsn)
+    return StoreState.load(this.context, this.log, await newestCheckpoint(this.root, this.storeId, lsn, this.invalid), lsn)
   }
 
   /** Positions below are gone: 0 while the whole log is there. */

@@ -114,7 +114,10 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
       binder: new Binder(state),
       context,
       cache,
-      history: new History(root, log, storeId, context),
+      history: new History(root, log, storeId, context, (file, cause) => {
+        world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
+        events.emit('checkpointInvalid', { file })
+      }),
       events,
       metering,
       checkpointLsn: checkpoint?.lsn ?? 0,

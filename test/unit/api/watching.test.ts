@@ -138,6 +138,22 @@ it('checkpointInvalid tells of a checkpoint that fails its check, also to those 
   expect(await again.get(items, 1)).toEqual({ id: 1, n: null, note: 'none' })
 })
 
+it('checkpointInvalid tells of one that a read of the past meets', async () => {
+  const root = tempDirectory()
+  const store = await fresh(root)
+  await store.append(items, row(1))
+  await store.flush()
+  const { lsn: then } = store
+  await store.append(items, row(2))
+  const [name] = readdirSync(join(root, 'checkpoints'))
+  const file = join(root, 'checkpoints', name!)
+  writeFileSync(file, readFileSync(file).fill(0, 50, 60))
+  const heard: string[] = []
+  store.on('checkpointInvalid', ({ file: damaged }) => heard.push(damaged))
+  expect(await store.scan(items, { at: then }).count()).toBe(1)
+  expect(heard).toEqual([`checkpoints/${name}`])
+})
+
 describe.each(PLACES)('meters, %s', (_name, place) => {
   it('count and record under the documented names, numbers only', async () => {
     const counts = new Map<string, number>()
