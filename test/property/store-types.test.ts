@@ -38,8 +38,8 @@ async function check(reader: ReadStore, model: ReadonlyMap<bigint, Row>, what: s
   expect(byId((await reader.scan(everyType).toArray()) as Row[]), `${what}: scan`).toEqual(right)
   const snapshot = await reader.snapshot()
   for (const row of right) {
-    expect(await reader.get(everyType as never, row['id'] as never), `${what}: get ${row['id']}`).toEqual(row)
-    expect(snapshot.getSync(everyType as never, { id: row['id'] } as never), `${what}: getSync ${row['id']}`).toEqual(row)
+    expect(await reader.get(everyType as never, row['id'] as never), `${what}: get ${String(row['id'])}`).toEqual(row)
+    expect(snapshot.getSync(everyType as never, { id: row['id'] } as never), `${what}: getSync ${String(row['id'])}`).toEqual(row)
   }
   await snapshot[Symbol.asyncDispose]()
 }

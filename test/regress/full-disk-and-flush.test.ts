@@ -34,7 +34,7 @@ it.each([0, 1, 2, 3, 5, 8, 13])('keeps acknowledged rows when a flush begins %i 
     await time.advance(500)
     files.plan((call) => (call.op === 'open' && call.path.includes('/.free-') ? { error: 'ENOSPC' } : undefined))
     const flushed = store.flush().catch(() => undefined)
-    for (let i = 0; i < turns; i++) await null
+    for (let i = 0; i < turns; i++) await Promise.resolve()
     await refusedBurst(store, model)
     await flushed
     files.plan(undefined)
@@ -55,7 +55,7 @@ it.each([0, 4, 9, 16, 25])('keeps keys unique when a load begins %i turns before
   const loaded = store
     .upsert(kv, columns({ k: Int32Array.from({ length: 300 }, (_, k) => k), v: Array.from({ length: 300 }, () => 'load') }))
     .catch(() => undefined)
-  for (let i = 0; i < turns; i++) await null
+  for (let i = 0; i < turns; i++) await Promise.resolve()
   await refusedBurst(store, new Map())
   await loaded
   files.plan(undefined)
