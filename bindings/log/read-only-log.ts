@@ -40,6 +40,8 @@ export class ReadOnlyLog implements CommitLog {
   #segments: SegmentList
   #head: number
   #refreshing: Promise<number> | undefined
+  /** The look that follows the one under way, for all who asked meanwhile. */
+  #nextLook: Promise<number> | undefined
   #timer: TimerHandle | undefined
   #pollMs = POLL_MS_MIN
   #closed = false
@@ -131,10 +133,20 @@ export class ReadOnlyLog implements CommitLog {
   async refresh(): Promise<Lsn> {
     this.#check()
     const before = this.#head
-    this.#refreshing ??= this.#lookAgain().finally(() => (this.#refreshing = undefined))
-    const head = await this.#refreshing
+    // A look under way may be past the place where a record acknowledged before this call lies: what counts is one that begins after the call.
+    const head = await (this.#refreshing === undefined ? this.#beginLook() : (this.#nextLook ??= this.#lookAfter()))
     if (head > before) this.#tell()
     return BigInt(head) as Lsn
+  }
+
+  #beginLook(): Promise<number> {
+    return (this.#refreshing = this.#lookAgain().finally(() => (this.#refreshing = undefined)))
+  }
+
+  async #lookAfter(): Promise<number> {
+    while (this.#refreshing !== undefined) await this.#refreshing.catch(() => undefined)
+    this.#nextLook = undefined
+    return this.#beginLook()
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
