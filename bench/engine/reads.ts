@@ -1,7 +1,7 @@
 // bench/engine/reads.ts: absent keys over a hundred overlapping fragments, a filtered scan to Arrow, a sum. Everything warm: the first call is reported apart.
 import type { Contender, Database } from '../contender.ts'
 import { VarveDatabase } from '../contenders/varve.ts'
-import { contest, timed, verify } from '../contest.ts'
+import { contest, timed, type Turn, verify } from '../contest.ts'
 import { type Flights, sample, randomOf } from '../data.ts'
 import { countFileReads } from '../file-reads.ts'
 import { freshFolder } from '../machine.ts'
@@ -13,7 +13,6 @@ const SAMPLE_ROWS = 200_000
 const FRAGMENTS = 100
 const DELAY_FROM = 30
 const WARM_RUNS = 5
-const SCANS_PER_TURN = 10
 
 export async function reads(suite: Suite): Promise<void> {
   await absentTask(suite)
@@ -87,7 +86,7 @@ async function scanTask(suite: Suite, stores: readonly Opened[], data: Flights):
     for (let i = 0; i < WARM_RUNS; i++) await db.scanFilter!(DELAY_FROM)
   }
   suite.fact('scan-filter.selected', `${wanted.length} of ${data.rows} rows, three columns, one of them text`)
-  const entries = stores.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.scanFilter!(DELAY_FROM)) }))
+  const entries = stores.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.scanFilter!(DELAY_FROM), suite.sizes.turnMs / 2) }))
   suite.add(await contest('scan-filter', 'ms', suite.sizes.rounds, entries))
   const own = stores.filter(({ db }) => db.scanFilterOwn !== undefined)
   if (own.length === 0) return
@@ -95,7 +94,7 @@ async function scanTask(suite: Suite, stores: readonly Opened[], data: Flights):
     'scan-filter-own',
     'ms',
     suite.sizes.rounds,
-    own.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.scanFilterOwn!(DELAY_FROM)) })),
+    own.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.scanFilterOwn!(DELAY_FROM), suite.sizes.turnMs / 2) })),
   )
   for (const [who, { median }] of Object.entries(bare.contenders)) suite.fact(`scan-filter.own-form.${who}`, `${median} ms without making an Arrow table`)
 }
@@ -108,14 +107,18 @@ async function sumTask(suite: Suite, stores: readonly Opened[], data: Flights): 
     verify(sum === expected, `${contender.name} sums to ${sum}, not ${expected}`)
     for (let i = 0; i < WARM_RUNS; i++) await db.sum!()
   }
-  const entries = stores.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.sum!()) }))
+  const entries = stores.map(({ contender, db }) => ({ name: contender.name, turn: () => repeated(() => db.sum!(), suite.sizes.turnMs / 2) }))
   suite.add(await contest('sum', 'ms', suite.sizes.rounds, entries))
 }
 
-function repeated(fn: () => Promise<unknown>): ReturnType<typeof timed> {
-  return timed(async () => {
-    for (let i = 0; i < SCANS_PER_TURN; i++) await fn()
-  }, SCANS_PER_TURN)
+/** Over and over for `ms`: one run of a millisecond says little. */
+async function repeated(fn: () => Promise<unknown>, ms: number): Promise<Turn> {
+  const started = performance.now()
+  for (let operations = 1; ; operations++) {
+    await fn()
+    const spent = performance.now() - started
+    if (spent >= ms) return { ms: spent, operations }
+  }
 }
 
 function sumOver(rows: readonly number[], values: Int16Array): number {
