@@ -17,6 +17,7 @@ import {
   type TableView,
 } from '../table/index.ts'
 import { RowSet } from './row-set.ts'
+import { keyText } from './tracker.ts'
 
 /** The LSN that sees everything queued. */
 export const NOW: number = Number.MAX_SAFE_INTEGER
@@ -127,7 +128,7 @@ export function duplicateIn(keys: RowKeys): { first: number; second: number } | 
   if (keys.rows < 2) return undefined
   const seen = new Map<string, number>()
   for (let row = 0; row < keys.rows; row++) {
-    const text = latin1(keys.data, keys.start(row), keys.end(row))
+    const text = keyText(keys.data, keys.start(row), keys.end(row))
     const first = seen.get(text)
     if (first !== undefined) return { first, second: row }
     seen.set(text, row)
@@ -139,7 +140,7 @@ export function duplicateIn(keys: RowKeys): { first: number; second: number } | 
 export function lastOfEach(keys: RowKeys): Uint32Array | undefined {
   if (duplicateIn(keys) === undefined) return undefined
   const last = new Map<string, number>()
-  for (let row = 0; row < keys.rows; row++) last.set(latin1(keys.data, keys.start(row), keys.end(row)), row)
+  for (let row = 0; row < keys.rows; row++) last.set(keyText(keys.data, keys.start(row), keys.end(row)), row)
   return Uint32Array.from(last.values()).sort()
 }
 
@@ -153,10 +154,4 @@ export function duplicateKeyError(view: TableView, key: Uint8Array, first: numbe
 
 function keyNames(view: TableView): string[] {
   return view.key.map((column) => column.name)
-}
-
-function latin1(bytes: Uint8Array, start: number, end: number): string {
-  let text = ''
-  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i]!)
-  return text
 }

@@ -1,6 +1,6 @@
 // log/digest.ts: small hashes and comparisons that the log needs outside its hot path.
 import { DIGEST_BYTES } from '../format/index.ts'
-import { kernels } from '../kernels/index.ts'
+import { xxh3BigInt } from '../kernels/index.ts'
 
 import type { Digest } from './commit-log.ts'
 
@@ -11,17 +11,7 @@ export function zeroDigest(): Digest {
 
 /** XXH3-64 with seed 0. */
 export function hash64(bytes: Uint8Array): bigint {
-  const { arena, exports } = kernels()
-  const mark = arena.mark()
-  try {
-    const at = arena.reserve(bytes.length)
-    const out = arena.reserve(8)
-    kernels().u8.set(bytes, at)
-    exports.xxh3(at, bytes.length, 0, 0, out)
-    return kernels().view.getBigUint64(out, true)
-  } finally {
-    arena.rewind(mark)
-  }
+  return xxh3BigInt(bytes)
 }
 
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {

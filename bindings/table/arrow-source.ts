@@ -203,7 +203,8 @@ function offsetsOf(offsets: unknown): Int32Array | BigInt64Array | undefined {
 }
 
 const UNIT_NAMES = ['s', 'ms', 'us', 'ns']
-const OTHER_NAMES: Readonly<Record<number, string>> = {
+/** Names of Arrow's types that are told apart by their number alone, as messages spell them. */
+export const OTHER_NAMES: Readonly<Record<number, string>> = {
   1: 'null',
   4: 'binary',
   5: 'utf8',

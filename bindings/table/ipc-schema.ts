@@ -3,7 +3,7 @@
 // The decoder of fragments (format/arrow-read.ts) knows only what varve writes; data handed in may be wider: large offsets, views, date64, half floats,
 // other decimals, dictionaries of anything. Invariant: the number of fields is bounded, whatever the offsets of a hostile flatbuffer point at.
 import { DecodeError, type FlatReader } from '../format/index.ts'
-import { ARROW, type SourceType } from './arrow-source.ts'
+import { ARROW, type SourceType, OTHER_NAMES } from './arrow-source.ts'
 
 export interface IpcField {
   readonly name: string
@@ -87,24 +87,6 @@ function readType(id: number, table: FlatReader | undefined, children: readonly 
     default:
       return plainType(id, OTHER_NAMES[id] ?? `type ${id}`)
   }
-}
-
-const OTHER_NAMES: Readonly<Record<number, string>> = {
-  1: 'null',
-  4: 'binary',
-  5: 'utf8',
-  6: 'bool',
-  11: 'interval',
-  14: 'union',
-  17: 'map',
-  18: 'duration',
-  19: 'largeBinary',
-  20: 'largeUtf8',
-  22: 'runEndEncoded',
-  23: 'binaryView',
-  24: 'utf8View',
-  25: 'listView',
-  26: 'largeListView',
 }
 
 function oneOf(value: number, allowed: readonly number[]): number {
