@@ -66,6 +66,13 @@ export type ErrorCode =
   | 'write.conflict'
   | 'write.contention'
   | 'write.idempotency-mismatch'
+  | 'write.already-published'
+  | 'write.pending-intent'
+  | 'write.damaged'
+  | 'recovery.corrupt-intent'
+  | 'recovery.intent-mismatch'
+  | 'recovery.intent-version'
+  | 'recovery.drift'
   | 'branch.not-found'
   | 'kernel.memory-exhausted'
   | 'kernel.memory-busy'
@@ -266,6 +273,48 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'invalid',
     hint: 'Use a new key for a new request.',
     meaning: 'An idempotency key used with another request.',
+  },
+  'write.already-published': {
+    class: 'AlreadyPublishedError',
+    kind: 'invalid',
+    hint: 'Delete or replace the rows instead; a published write stays.',
+    meaning: 'Roll-back of a write that is published.',
+  },
+  'write.pending-intent': {
+    class: 'PendingIntentError',
+    kind: 'unavailable',
+    hint: 'Publish or roll back the pending write; varve staged ls shows it.',
+    meaning: 'An undecided write is in the way.',
+  },
+  'write.damaged': {
+    class: 'DamagedStagedWriteError',
+    kind: 'corrupt',
+    hint: 'Roll the write back and stage it again.',
+    meaning: 'A held staged write lost files.',
+  },
+  'recovery.corrupt-intent': {
+    class: 'CorruptIntentError',
+    kind: 'corrupt',
+    hint: 'Run varve repair: it moves the file to quarantine.',
+    meaning: 'An INTENT file cannot be read.',
+  },
+  'recovery.intent-mismatch': {
+    class: 'IntentMismatchError',
+    kind: 'corrupt',
+    hint: 'Run varve doctor.',
+    meaning: 'INTENT and seal of one write disagree.',
+  },
+  'recovery.intent-version': {
+    class: 'IntentVersionError',
+    kind: 'unsupported',
+    hint: 'Upgrade varve, or open read-only.',
+    meaning: 'An INTENT written by a newer engine.',
+  },
+  'recovery.drift': {
+    class: 'DriftError',
+    kind: 'corrupt',
+    hint: 'Run varve doctor.',
+    meaning: 'Bytes that look committed and that no record explains.',
   },
   'branch.not-found': { class: 'BranchNotFoundError', kind: 'invalid', hint: 'Check the name of the tag or branch.', meaning: 'No such tag or branch.' },
   'kernel.memory-exhausted': {

@@ -406,6 +406,86 @@ export class IdempotencyMismatchError extends VarveError {
   }
 }
 
+/** Roll-back was asked for after the write was published. */
+export class AlreadyPublishedError extends VarveError {
+  override readonly name: string = 'AlreadyPublishedError'
+  readonly writeId: string
+  readonly lsn: bigint
+  constructor(message: string, init: ErrorInit<{ writeId: string; lsn: bigint }>) {
+    super('write.already-published', message, init)
+    this.writeId = init.details.writeId
+    this.lsn = init.details.lsn
+  }
+}
+
+/** An undecided write is in the way. */
+export class PendingIntentError extends VarveError {
+  override readonly name: string = 'PendingIntentError'
+  readonly writeIds: readonly string[]
+  constructor(message: string, init: ErrorInit<{ writeIds: readonly string[] }>) {
+    super('write.pending-intent', message, init)
+    this.writeIds = init.details.writeIds
+  }
+}
+
+/** A held staged write lost files. */
+export class DamagedStagedWriteError extends VarveError {
+  override readonly name: string = 'DamagedStagedWriteError'
+  readonly writeId: string
+  readonly files: readonly string[]
+  constructor(message: string, init: ErrorInit<{ writeId: string; files: readonly string[] }>) {
+    super('write.damaged', message, init)
+    this.writeId = init.details.writeId
+    this.files = init.details.files
+  }
+}
+
+/** INTENT cannot be read. */
+export class CorruptIntentError extends VarveError {
+  override readonly name: string = 'CorruptIntentError'
+  readonly path: string
+  readonly reason: string
+  constructor(message: string, init: ErrorInit<{ path: string; reason: string }>) {
+    super('recovery.corrupt-intent', message, init)
+    this.path = init.details.path
+    this.reason = init.details.reason
+  }
+}
+
+/** INTENT and seal of one write disagree. */
+export class IntentMismatchError extends VarveError {
+  override readonly name: string = 'IntentMismatchError'
+  readonly path: string
+  readonly reason: string
+  constructor(message: string, init: ErrorInit<{ path: string; reason: string }>) {
+    super('recovery.intent-mismatch', message, init)
+    this.path = init.details.path
+    this.reason = init.details.reason
+  }
+}
+
+/** INTENT was written by a newer engine. */
+export class IntentVersionError extends VarveError {
+  override readonly name: string = 'IntentVersionError'
+  readonly found: number
+  readonly supported: number
+  constructor(message: string, init: ErrorInit<{ path: string; found: number; supported: number }>) {
+    super('recovery.intent-version', message, init)
+    this.found = init.details.found
+    this.supported = init.details.supported
+  }
+}
+
+/** Bytes that look committed and that no record explains. */
+export class DriftError extends VarveError {
+  override readonly name: string = 'DriftError'
+  readonly state: 'covered' | 'uncovered' | 'unknown'
+  constructor(message: string, init: ErrorInit<{ state: 'covered' | 'uncovered' | 'unknown'; files?: readonly string[] }>) {
+    super('recovery.drift', message, init)
+    this.state = init.details.state
+  }
+}
+
 /** No such tag or branch. */
 export class BranchNotFoundError extends VarveError {
   override readonly name: string = 'BranchNotFoundError'
