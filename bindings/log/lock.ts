@@ -5,7 +5,7 @@
 // the proof that an owner is dead is courtesy.
 import { CorruptionError, FencedError, LockHeldError, OpenLockTimeoutError, StorageError } from '../errors.ts'
 import type { HeldObject, Root } from '../root/index.ts'
-import type { Host, World } from '../runtime/index.ts'
+import { FP, type Host, type World } from '../runtime/index.ts'
 
 import { toHex } from './digest.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
@@ -174,11 +174,11 @@ async function tryLock(root: Root, world: World, epochFloor: () => Promise<numbe
     const nonce = toHex(world.random.bytes(16))
     const { name: host, pid, bootId, processStartTime } = world.host
     const mine = { pid, host, bootId, processStartTime, instanceId: toHex(world.random.bytes(8)), epoch: number, nonce }
-    if (world.failpoints.active) await world.failpoints.hit('open.beforeLock', { number })
+    if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeLock, { number })
     if ((await root.putIfAbsent(name, encodeSealed(mine))).status === 'exists') continue
     const lock = await holdOurs(root, number, nonce)
     if (lock === undefined) continue
-    if (world.failpoints.active) await world.failpoints.hit('open.afterLock', { number })
+    if (world.failpoints.active) await world.failpoints.hit(FP.open.afterLock, { number })
     const numbers = await lockNumbers(root)
     const top = Math.max(0, ...numbers)
     if (top === number && lock.isCurrent()) {

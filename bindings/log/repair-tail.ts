@@ -4,7 +4,7 @@
 // synced; footer; sync. Each step may crash and be repeated. Invariant: no byte of a whole append changes.
 import { FOOTER_BYTES, FOOTER_RECOVERED } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
-import type { World } from '../runtime/index.ts'
+import { FP, type World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
 import type { NewestSegment } from './examine.ts'
@@ -35,7 +35,7 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
     await rewrite(file, Math.min(scan.lastSynced, end), end)
     await syncOf(file)
     if (newest.sealed) return
-    if (failpoints.active) await failpoints.hit('log.beforeFooter', { reason: FOOTER_RECOVERED })
+    if (failpoints.active) await failpoints.hit(FP.log.beforeFooter, { reason: FOOTER_RECOVERED })
     o.check()
     const records = info.lastLsn - info.firstLsn + 1
     const footer = sealFooter(
@@ -46,7 +46,7 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
     await writeTo(file, info.used, footer)
     await syncOf(file)
     info.sealed = true
-    if (failpoints.active) await failpoints.hit('log.afterFooter', { reason: FOOTER_RECOVERED })
+    if (failpoints.active) await failpoints.hit(FP.log.afterFooter, { reason: FOOTER_RECOVERED })
     logger.log({ level: 'info', code: 'log.recovered', segment: info.name, lsn: info.lastLsn, torn: newest.torn })
   } finally {
     await file.close()

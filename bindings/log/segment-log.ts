@@ -6,7 +6,7 @@
 import { ClosedError, VarveError } from '../errors.ts'
 import { encodeEpochRecord, FOOTER_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
-import type { World } from '../runtime/index.ts'
+import { FP, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
@@ -97,7 +97,7 @@ async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly { l
   check()
   await putNode(root, world, storeId, lock.epoch)
   if (examined.newest !== undefined) await sealNewest(root, examined.newest, { world, digest: examined.digest, check })
-  if (world.failpoints.active) await world.failpoints.hit('open.beforeEpoch')
+  if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
   const log = new SegmentWriteLog(root, o, lock, examined)
   await log.begin()
   return log
@@ -116,7 +116,7 @@ async function unlinkFree(root: Root): Promise<boolean> {
 }
 
 async function putNode(root: Root, world: World, storeId: Uint8Array, epoch: number): Promise<void> {
-  if (world.failpoints.active) await world.failpoints.hit('log.node')
+  if (world.failpoints.active) await world.failpoints.hit(FP.log.node)
   const before = await readNode(root)
   const state: NodeState = {
     replicaId: undefined,
@@ -264,7 +264,7 @@ export class SegmentWriteLog implements CommitLog {
 
   async #dropOldest(): Promise<void> {
     const { failpoints } = this.#world
-    if (failpoints.active) await failpoints.hit('log.trim', { tail: this.#segments.tail })
+    if (failpoints.active) await failpoints.hit(FP.log.trim, { tail: this.#segments.tail })
     if (!this.#lock.isCurrent()) {
       const error = this.#lock.fencedError()
       this.#commit.fail(error, true)
@@ -313,7 +313,7 @@ export class SegmentWriteLog implements CommitLog {
     this.#end()
     await this.#writer.abandon()
     try {
-      if (this.#world.failpoints.active) await this.#world.failpoints.hit('log.afterClean')
+      if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.afterClean)
       await this.#lock.release()
     } catch (error) {
       failed ??= error
@@ -324,7 +324,7 @@ export class SegmentWriteLog implements CommitLog {
   async #closeCleanly(): Promise<void> {
     const digest = this.#writer.digest
     const closed = await this.#writer.close()
-    if (this.#world.failpoints.active) await this.#world.failpoints.hit('log.beforeClean')
+    if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.beforeClean)
     if (closed === undefined || !this.#lock.isCurrent()) throw this.#lock.fencedError()
     const { info, records } = closed
     const mark = { storeId: this.#storeId, lsn: info.lastLsn, count: records, digest, segment: info.name, bytes: info.used + FOOTER_BYTES }

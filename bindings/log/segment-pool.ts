@@ -4,7 +4,7 @@
 // Invariant: only files that this handle created are in the pool; a recycled one is renamed and the directory synced before it is used again.
 import { PoisonedError, StorageError } from '../errors.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
-import type { World } from '../runtime/index.ts'
+import { FP, type World } from '../runtime/index.ts'
 
 import type { Lock } from './lock.ts'
 
@@ -106,7 +106,7 @@ export class SegmentPool {
   /** Takes over a trimmed segment of this handle. @returns false when the pool is full */
   async recycle(name: string): Promise<boolean> {
     if (this.#free.length >= FREE_MAX) return false
-    if (this.#world.failpoints.active) await this.#world.failpoints.hit('log.recycle', { name })
+    if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.recycle, { name })
     const freeName = this.#nextName()
     await this.#root.rename(name, freeName)
     const file = await this.#root.segment(freeName, { open: 'write' })
@@ -137,7 +137,7 @@ export class SegmentPool {
 
   async #create(size: number): Promise<FreeSegment> {
     if (!this.#lock.isCurrent()) throw this.#lock.fencedError()
-    if (this.#world.failpoints.active) await this.#world.failpoints.hit('log.preallocate', { size })
+    if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.preallocate, { size })
     const bytes = Math.ceil(size / 4096) * 4096
     for (;;) {
       const name = this.#nextName()

@@ -6,7 +6,7 @@
 import type { StorageError } from '../errors.ts'
 import { FOOTER_BYTES, FOOTER_CLOSED, FOOTER_ROLLED, MARK_BYTES, SEGMENT_HEADER_BYTES, writeSegmentHeader } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
-import type { TimerHandle, World } from '../runtime/index.ts'
+import { FP, type TimerHandle, type World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
 import { hash64 } from './digest.ts'
@@ -312,24 +312,24 @@ export class SegmentWriter implements GroupSink {
   /** With failpoints armed: the same steps, each behind its point. */
   async #commitSlowly(group: GroupBuffer): Promise<void> {
     const { failpoints } = this.#o.world
-    await failpoints.hit('log.beforeWrite', { first: group.first, last: group.last })
+    await failpoints.hit(FP.log.beforeWrite, { first: group.first, last: group.last })
     const current = this.#current
     if (current === undefined || !this.#fits(current, group)) return this.#roll(group)
     const view = group.view(this.#prepare(current, group))
     try {
-      await failpoints.hit('log.shortWrite')
+      await failpoints.hit(FP.log.shortWrite)
     } catch (error) {
       await writeTo(current.file, current.info.used, view.subarray(0, view.length >>> 1))
       throw error
     }
     await writeTo(current.file, current.info.used, view)
     if (this.#o.durability === 'synced') {
-      await failpoints.hit('log.beforeSync')
+      await failpoints.hit(FP.log.beforeSync)
       await syncOf(current.file)
-      await failpoints.hit('log.afterSync')
+      await failpoints.hit(FP.log.afterSync)
     }
     this.#hash(group)
-    await failpoints.hit('log.beforeLockCheck')
+    await failpoints.hit(FP.log.beforeLockCheck)
   }
 
   async #roll(group: GroupBuffer): Promise<void> {
@@ -342,13 +342,13 @@ export class SegmentWriter implements GroupSink {
       throw isSpace(error) ? new NoRoom(error) : error
     })
     if (this.#stopped) return
-    if (failpoints.active) await failpoints.hit('log.roll', { first: group.first })
+    if (failpoints.active) await failpoints.hit(FP.log.roll, { first: group.first })
     const seed = new DataView(world.random.bytes(8).slice().buffer).getBigUint64(0, true)
     const before = this.#digest.slice() as Digest
     group.finish(seed, true, { digest: before, storeId })
     writeSegmentHeader(group.header(), { epoch: this.epoch, firstLsn: group.first, seed }, hash64)
     await Promise.all([old === undefined ? undefined : this.#seal(old, FOOTER_ROLLED, before), this.#birth(free, group)])
-    if (failpoints.active) await failpoints.hit('log.beforeLockCheck')
+    if (failpoints.active) await failpoints.hit(FP.log.beforeLockCheck)
     await this.pool.giveName(free, segmentName(group.first))
     const info: SegmentInfo = {
       name: segmentName(group.first),
@@ -405,7 +405,7 @@ export class SegmentWriter implements GroupSink {
       await this.#syncing
       await syncOf(current.file)
     }
-    if (failpoints.active) await failpoints.hit('log.beforeFooter', { reason })
+    if (failpoints.active) await failpoints.hit(FP.log.beforeFooter, { reason })
     const { info } = current
     const footer = sealFooter(
       { reason, records: current.records, firstLsn: info.firstLsn, lastLsn: this.#written, bytesUsed: info.used, digest },
@@ -415,7 +415,7 @@ export class SegmentWriter implements GroupSink {
     await writeTo(current.file, info.used, footer)
     await syncOf(current.file)
     info.sealed = true
-    if (failpoints.active) await failpoints.hit('log.afterFooter', { reason })
+    if (failpoints.active) await failpoints.hit(FP.log.afterFooter, { reason })
   }
 
   #armSync(): void {
@@ -442,11 +442,11 @@ export class SegmentWriter implements GroupSink {
     const covers = this.#written
     if (current === undefined) return
     const { failpoints } = this.#o.world
-    if (failpoints.active) await failpoints.hit('log.beforeSync')
+    if (failpoints.active) await failpoints.hit(FP.log.beforeSync)
     await syncOf(current.file).catch((error: unknown) => {
       throw poison('a sync failed', error)
     })
-    if (failpoints.active) await failpoints.hit('log.afterSync')
+    if (failpoints.active) await failpoints.hit(FP.log.afterSync)
     let isCurrent: boolean
     try {
       isCurrent = this.#o.lock.isCurrent()

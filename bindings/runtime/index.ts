@@ -1,4 +1,7 @@
 export { soon, systemClock, systemTimers } from './clock.ts'
+export { FAILPOINTS, FP, PLANNED } from './failpoint-names.ts'
+export type { FailpointCatalogue, FailpointGroup, FailpointName } from './failpoint-names.ts'
+export { FailpointError } from './failpoint-error.ts'
 export { FailpointRegistry, NO_FAILPOINTS } from './failpoints.ts'
 export type { ArmedFailpoint, FailpointAction } from './failpoints.ts'
 export { newUlid, newUlidBytes, ULID_BYTES, ulidBytes, ulidMs, ulidText } from './ids.ts'

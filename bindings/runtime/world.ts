@@ -2,6 +2,8 @@
 //
 // Invariant: no module outside runtime/ and cli/ reads a clock, draws randomness, sets a timer or touches a file system by itself.
 
+import type { FailpointName } from './failpoint-names.ts'
+
 declare const unixMs: unique symbol
 declare const monoMs: unique symbol
 /** Milliseconds since 1970, wall clock. */
@@ -84,11 +86,19 @@ export interface Host {
   isAlive(pid: number, startTime: string): boolean | undefined
 }
 
+/** What sites see of failpoints. Each site looks at `active` first: everything behind it may be slow. */
 export interface Failpoints {
-  /** True when any failpoint is set: hot paths look at this one field first. */
+  /** True when any failpoint is set: one field load is all that an idle site costs. */
   readonly active: boolean
-  hit(name: string, context?: Readonly<Record<string, unknown>>): Promise<void>
-  hitSync(name: string, context?: Readonly<Record<string, unknown>>): void
+  /** The world was stopped by a crash point: nothing that waits for a site goes on. */
+  readonly stopped: boolean
+  hit(name: FailpointName, context?: Readonly<Record<string, unknown>>): Promise<void>
+  hitSync(name: FailpointName, context?: Readonly<Record<string, unknown>>): void
+  /** For a site that is one durable effect: it may fail before the effect, or after it, when the answer is lost. */
+  around<T>(name: FailpointName, context: Readonly<Record<string, unknown>>, effect: () => Promise<T>): Promise<T>
+  aroundSync<T>(name: FailpointName, context: Readonly<Record<string, unknown>>, effect: () => T): T
+  /** A seam of behaviour is switched on: the site acts as a lesser storage would make it. */
+  enabled(name: FailpointName, context?: Readonly<Record<string, unknown>>): boolean
 }
 
 export interface Workers {

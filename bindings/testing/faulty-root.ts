@@ -5,7 +5,7 @@
 // Invariant: a failed datasync leaves its segment failing, as a real descriptor must be treated; the data it would have synced is not synced.
 import { StorageError, type StorageErrorClass } from '../errors.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from '../root/index.ts'
-import type { Failpoints, FileStat } from '../runtime/index.ts'
+import { type FailpointName, type Failpoints, type FileStat, FP } from '../runtime/index.ts'
 
 export type RootMethod =
   | 'get'
@@ -48,8 +48,8 @@ export interface RootFault {
 
 export type RootFaultPlan = (call: RootCall) => RootFault | undefined
 
-/** Methods that are failpoints too: `root.get` and so on. */
-const POINTS = new Set<RootMethod>(['get', 'head', 'put', 'putIfAbsent', 'list', 'delete', 'rename', 'link', 'syncDir'])
+/** Methods that are failpoints too. */
+const POINTS: Readonly<Partial<Record<RootMethod, FailpointName>>> = FP.root
 
 /** @example const root = new FaultyRoot(inner); root.failAt(3, { error: 'io' }) */
 export class FaultyRoot implements Root {
@@ -59,7 +59,7 @@ export class FaultyRoot implements Root {
   #plan: RootFaultPlan | undefined
   readonly #failpoints: Failpoints | undefined
 
-  /** @param o.failpoints  hit as `root.<method>` before each call, when active */
+  /** @param o.failpoints  those of the world: FP.root.<method> surrounds each call; after a crash no call settles */
   constructor(inner: Root, o: { plan?: RootFaultPlan; failpoints?: Failpoints } = {}) {
     this.inner = inner
     this.#plan = o.plan
@@ -119,10 +119,12 @@ export class FaultyRoot implements Root {
   async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
     // One call per listing: it fails at its start, or (`after`) at its end, when the caller has all names but does not know it.
     const fault = this.ask('list', prefix)
-    if (this.#failpoints?.active === true) await this.#failpoints.hit('root.list', { name: prefix })
+    const points = this.#failpoints
+    if (points?.active === true) await points.hit(FP.root.list, { name: prefix })
     await fault?.wait?.()
     if (fault?.error !== undefined && fault.when !== 'after') throw toError(fault.error, 'list', prefix)
     yield* this.inner.list(prefix, o)
+    if (points?.stopped === true) return stopped()
     if (fault?.error !== undefined) throw toError(fault.error, 'list', prefix)
   }
 
@@ -175,24 +177,43 @@ export class FaultyRoot implements Root {
 
   runSync<T>(method: RootMethod, name: string, effect: () => T): T {
     const fault = this.ask(method, name)
-    if (this.#failpoints?.active === true && POINTS.has(method)) this.#failpoints.hitSync(`root.${method}`, { name })
-    if (fault?.error === undefined) return effect()
-    if (fault.when === 'after') effect()
-    throw toError(fault.error, method, name)
+    const run = (): T => {
+      if (fault?.error === undefined) return effect()
+      if (fault.when === 'after') effect()
+      throw toError(fault.error, method, name)
+    }
+    const points = this.#failpoints
+    if (points?.active !== true) return run()
+    const point = POINTS[method]
+    if (point !== undefined) return points.aroundSync(point, { name, method }, run)
+    if (points.stopped) throw new Error(`${method} ${name}: the world has stopped`)
+    return run()
   }
 
   async #run<T>(method: RootMethod, name: string, effect: () => Promise<T>): Promise<T> {
     const fault = this.ask(method, name)
-    if (this.#failpoints?.active === true && POINTS.has(method)) await this.#failpoints.hit(`root.${method}`, { name })
-    await fault?.wait?.()
-    if (fault?.error === undefined) return effect()
-    if (fault.when === 'after') {
-      const result = await effect()
-      // What the lost answer would have let the caller close is closed here.
-      if (result instanceof FaultySegment || result instanceof FaultyHeld) await result.discard()
+    const run = async (): Promise<T> => {
+      await fault?.wait?.()
+      if (fault?.error === undefined) return effect()
+      if (fault.when === 'after') {
+        const result = await effect()
+        // What the lost answer would have let the caller close is closed here.
+        if (result instanceof FaultySegment || result instanceof FaultyHeld) await result.discard()
+      }
+      throw toError(fault.error, method, name)
     }
-    throw toError(fault.error, method, name)
+    const points = this.#failpoints
+    if (points?.active !== true) return run()
+    const point = POINTS[method]
+    if (point !== undefined) return points.around(point, { name, method }, run)
+    if (points.stopped) return stopped()
+    const result = await run()
+    return points.stopped ? stopped() : result
   }
+}
+
+function stopped(): Promise<never> {
+  return new Promise(() => {})
 }
 
 class FaultySegment implements SegmentFile {

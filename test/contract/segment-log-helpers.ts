@@ -1,7 +1,7 @@
 // Processes that share one fake disk: each has its own world (pid, randomness, failpoints); who lives is the test's to say.
 import { type CommitLog, openSegmentLog, type SegmentLogOptions } from '../../bindings/log/index.ts'
 import { DirRoot } from '../../bindings/root/index.ts'
-import { FailpointRegistry, type LogEvent, type World } from '../../bindings/runtime/index.ts'
+import { type FailpointName, FailpointRegistry, type LogEvent, type World } from '../../bindings/runtime/index.ts'
 import { FakeClock, fakeWorld } from '../../bindings/testing/fake-clock.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 
@@ -69,7 +69,7 @@ export class Host {
 }
 
 /** Stops the first arrival at a failpoint until release(). */
-export function park(process: Process, point: string): { readonly reached: Promise<void>; release(): void } {
+export function park(process: Process, point: FailpointName): { readonly reached: Promise<void>; release(): void } {
   let arrived!: () => void
   let release!: () => void
   const reached = new Promise<void>((resolve) => (arrived = resolve))

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { CorruptionError, FencedError, LockHeldError, OpenLockTimeoutError } from '../../bindings/errors.ts'
 import { type CommitLog, forceUnlock, lsn, unlockInfo } from '../../bindings/log/index.ts'
 import { Lock, takeLock } from '../../bindings/log/lock.ts'
-import { type FileSystem, seededRandom, soon, type World } from '../../bindings/runtime/index.ts'
+import { type FailpointName, type FileSystem, FP, seededRandom, soon, type World } from '../../bindings/runtime/index.ts'
 import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
 
@@ -98,7 +98,7 @@ describe('taking the LOCK', () => {
   it('an open that fails gives the LOCK back under a number that is not used again', async () => {
     const host = new Host()
     const a = host.process()
-    a.failpoints.arm('open.beforeEpoch', { error: 'io', times: 1 })
+    a.failpoints.arm(FP.open.beforeEpoch, { error: 'io', times: 1 })
     await expect(host.open(a)).rejects.toThrow()
     expect(await unlockInfo(a.root, a.world)).toMatchObject({ number: 1, state: 'released' })
     expect((await host.open(a, ONCE)).epoch).toBe(2n)
@@ -108,7 +108,7 @@ describe('taking the LOCK', () => {
     const host = new Host()
     await (await host.open(host.process())).close()
     const parked = host.process()
-    const point = park(parked, 'open.beforeLock')
+    const point = park(parked, FP.open.beforeLock)
     const late = host.open(parked, { openRetry: { delaysMs: [1000] } })
     await point.reached
     const epochs: bigint[] = []
@@ -127,7 +127,7 @@ describe('taking the LOCK', () => {
     const host = new Host()
     await (await host.open(host.process())).close()
     const parked = host.process()
-    const point = park(parked, 'open.beforeLock')
+    const point = park(parked, FP.open.beforeLock)
     const late = host.open(parked, ONCE)
     late.catch(() => {})
     await point.reached
@@ -184,16 +184,16 @@ function jittered(files: FakeFiles, random: World['random']): FileSystem {
 
 describe('a stopped owner whose LOCK was taken over', () => {
   const points = [
-    'log.beforeWrite',
-    'log.shortWrite',
-    'log.beforeSync',
-    'log.afterSync',
-    'log.beforeLockCheck',
-    'log.roll',
-    'log.preallocate',
-    'log.beforeFooter',
-    'log.trim',
-    'log.beforeClean',
+    FP.log.beforeWrite,
+    FP.log.shortWrite,
+    FP.log.beforeSync,
+    FP.log.afterSync,
+    FP.log.beforeLockCheck,
+    FP.log.roll,
+    FP.log.preallocate,
+    FP.log.beforeFooter,
+    FP.log.trim,
+    FP.log.beforeClean,
   ]
   for (const point of points) {
     for (const successors of ['one', 'two', 'one that closed'] as const) {
@@ -201,10 +201,10 @@ describe('a stopped owner whose LOCK was taken over', () => {
     }
   }
 
-  it('parked in its background sync under buffered: is fenced', () => stoppedOwner('log.beforeSync', 'one', 'buffered'))
+  it('parked in its background sync under buffered: is fenced', () => stoppedOwner(FP.log.beforeSync, 'one', 'buffered'))
 })
 
-async function stoppedOwner(point: string, successors: 'one' | 'two' | 'one that closed', durability: 'synced' | 'buffered' = 'synced'): Promise<void> {
+async function stoppedOwner(point: FailpointName, successors: 'one' | 'two' | 'one that closed', durability: 'synced' | 'buffered' = 'synced'): Promise<void> {
   const host = new Host()
   const a = host.process()
   const first = await host.open(a, { durability, bufferedSyncMs: 10 })
@@ -256,16 +256,16 @@ async function stoppedOwner(point: string, successors: 'one' | 'two' | 'one that
 }
 
 /** What the owner does until it is stopped. */
-async function restOf(host: Host, log: CommitLog, point: string, acknowledged: number[]): Promise<void> {
-  if (point === 'log.trim') {
+async function restOf(host: Host, log: CommitLog, point: FailpointName, acknowledged: number[]): Promise<void> {
+  if (point === FP.log.trim) {
     await log.trim(lsn(180))
     throw new Error('the trim went through')
   }
-  if (point === 'log.beforeClean') return log.close()
+  if (point === FP.log.beforeClean) return log.close()
   for (let i = acknowledged.length; i < 400; i++) {
     await log.append([record(i)])
     acknowledged.push(i)
-    if (point === 'log.beforeSync') await host.clock.advance(0)
+    if (point === FP.log.beforeSync) await host.clock.advance(0)
   }
 }
 

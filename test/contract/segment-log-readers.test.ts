@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { CorruptionError, HistoryUnavailableError } from '../../bindings/errors.ts'
 import { lsn, type Lsn } from '../../bindings/log/index.ts'
+import { FP } from '../../bindings/runtime/index.ts'
 import { idsOf, readAll, record } from '../../bindings/testing/contracts/log-records.ts'
 
 import { Host, park } from './segment-log-helpers.ts'
@@ -56,7 +57,7 @@ describe('a read-only handle', () => {
     const log = await host.open(a)
     await log.append([record(1)])
     // The end of the group is not in the file yet, the writer lives.
-    const point = park(a, 'log.beforeSync')
+    const point = park(a, FP.log.beforeSync)
     const appending = log.append([record(2), record(3)])
     await point.reached
     const path = host.files.paths().find((name) => /\/\d{20}\.wal$/.test(name))!
@@ -79,13 +80,13 @@ describe('a read-only handle', () => {
     const reader = await host.open(host.process(), { readOnly: true })
     expect(reader.head).toBe(lsn(6))
     // The owner is parked before its write; a successor takes the LOCK and is parked before its epoch record; the owner goes on.
-    const stopped = park(a, 'log.beforeWrite')
+    const stopped = park(a, FP.log.beforeWrite)
     const late = first.append([record(100)])
     late.catch(() => {})
     await stopped.reached
     host.declareDead(a)
     const b = host.process()
-    const opening = park(b, 'open.beforeEpoch')
+    const opening = park(b, FP.open.beforeEpoch)
     const second = host.open(b)
     await host.run(opening.reached)
     stopped.release()

@@ -4,7 +4,7 @@
 // of the segment log; lines of the ObjectLog and of replicas come with those.
 import { FLAG_MORE } from '../../format/index.ts'
 import { lsn } from '../../log/index.ts'
-import { soon } from '../../runtime/index.ts'
+import { type FailpointName, FP, soon } from '../../runtime/index.ts'
 
 import { check, checkBytes, checkEqual, checkRejects, hasCode, patterned, type ContractRunner } from './check.ts'
 import { chainOf, idOf, idsOf, type LogFixture, type LogFixtureOptions, type MakeLog, readAll, record, recordsOf } from './log-records.ts'
@@ -269,27 +269,27 @@ function reopenCases(it: Case, t: ContractRunner, make: MakeLog): void {
 
   t.it('a crash at every failpoint of the log loses nothing acknowledged and invents nothing', async () => {
     const points = [
-      'beforeWrite',
-      'shortWrite',
-      'beforeSync',
-      'afterSync',
-      'beforeLockCheck',
-      'beforeFooter',
-      'afterFooter',
-      'roll',
-      'preallocate',
-      'recycle',
-      'trim',
-      'beforeClean',
-      'afterClean',
+      FP.log.beforeWrite,
+      FP.log.shortWrite,
+      FP.log.beforeSync,
+      FP.log.afterSync,
+      FP.log.beforeLockCheck,
+      FP.log.beforeFooter,
+      FP.log.afterFooter,
+      FP.log.roll,
+      FP.log.preallocate,
+      FP.log.recycle,
+      FP.log.trim,
+      FP.log.beforeClean,
+      FP.log.afterClean,
     ]
     for (const point of points) {
       for (const after of [0, 1, 5]) {
         const fixture = await make({ segmentBytes: 8192 })
         if (fixture.failpoints === undefined) return fixture.dispose?.()
         try {
-          const reached = await crashAt(fixture, `log.${point}`, after)
-          check(reached || after > 0, `the workload reaches log.${point}`)
+          const reached = await crashAt(fixture, point, after)
+          check(reached || after > 0, `the workload reaches ${point}`)
         } finally {
           await fixture.dispose?.()
         }
@@ -299,13 +299,14 @@ function reopenCases(it: Case, t: ContractRunner, make: MakeLog): void {
 }
 
 /** Runs a workload until the point stops the handle, then opens again and compares. */
-async function crashAt({ log, failpoints, kill }: LogFixture, point: string, after: number): Promise<boolean> {
+async function crashAt({ log, failpoints, kill }: LogFixture, point: FailpointName, after: number): Promise<boolean> {
   const acknowledged: number[] = []
   let stopped = false
   {
     // What is behind the point never happens: the process is gone.
     using _armed = failpoints!.arm(point, {
       after,
+      mayMiss: true,
       run: () => {
         stopped = true
         return new Promise(() => {})

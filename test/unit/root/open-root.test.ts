@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
 import { DirRoot, errnoOf, MemoryRoot, openRoot, probeRoot, toStorageError } from '../../../bindings/root/index.ts'
-import { defaultWorld, FailpointRegistry } from '../../../bindings/runtime/index.ts'
+import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { FakeFiles, fakeWorld, FaultyRoot } from '../../../bindings/testing/index.ts'
 
 const world = defaultWorld()
@@ -127,7 +127,7 @@ describe('FaultyRoot', () => {
   it('passes its calls by the failpoints of a world', async () => {
     const failpoints = new FailpointRegistry()
     const root = new FaultyRoot(new MemoryRoot(), { failpoints })
-    using _ = failpoints.arm('root.put', { error: 'permission', when: (context) => context['name'] === 'secret' })
+    using _ = failpoints.arm(FP.root.put, { error: 'permission', when: (context) => context['name'] === 'secret' })
     await root.put('open', new Uint8Array(1))
     await expect(root.put('secret', new Uint8Array(1))).rejects.toMatchObject({ code: 'root.permission' })
   })

@@ -4,18 +4,7 @@ import { join } from 'node:path'
 
 import { describe, expect, it } from 'vitest'
 
-import {
-  defaultWorld,
-  FailpointRegistry,
-  fillWorld,
-  Mutex,
-  NO_FAILPOINTS,
-  nodeFiles,
-  seededRandom,
-  soon,
-  systemRandom,
-  systemTimers,
-} from '../../../bindings/runtime/index.ts'
+import { defaultWorld, fillWorld, Mutex, nodeFiles, seededRandom, soon, systemRandom, systemTimers } from '../../../bindings/runtime/index.ts'
 import { FakeClock } from '../../../bindings/testing/index.ts'
 
 describe('world', () => {
@@ -121,54 +110,6 @@ describe('mutex', () => {
     release()
     release()
     expect(mutex.busy).toBe(false)
-  })
-})
-
-describe('failpoints', () => {
-  it('are free when none is armed', async () => {
-    expect(NO_FAILPOINTS.active).toBe(false)
-    await NO_FAILPOINTS.hit('log.beforeSync')
-    const points = new FailpointRegistry()
-    expect(points.active).toBe(false)
-    points.hitSync('log.beforeSync')
-  })
-
-  it('act after some arrivals, so many times, where the context fits, until disposed', async () => {
-    const points = new FailpointRegistry()
-    {
-      using armed = points.arm('log.beforeSync', { error: 'io', after: 2, times: 1, when: (context) => context['path'] === 'a' })
-      expect(points.active).toBe(true)
-      await points.hit('log.beforeSync', { path: 'b' })
-      await points.hit('log.beforeSync', { path: 'a' })
-      points.hitSync('log.beforeSync', { path: 'a' })
-      await expect(points.hit('log.beforeSync', { path: 'a' })).rejects.toMatchObject({ code: 'root.io' })
-      await points.hit('log.beforeSync', { path: 'a' })
-      expect([armed.hits, armed.fired]).toEqual([4, 1])
-    }
-    expect(points.active).toBe(false)
-    await points.hit('log.beforeSync', { path: 'a' })
-  })
-
-  it('delay, call back, throw a given error, and count arrivals', async () => {
-    const time = new FakeClock()
-    const points = new FailpointRegistry(time.timers)
-    const mine = new Error('mine')
-    let ran = 0
-    using _ = points.arm('a', { delayMs: 50, run: () => ++ran, error: mine })
-    let settled = false
-    const hit = points.hit('a').catch((error: unknown) => {
-      settled = true
-      return error
-    })
-    await time.advance(49)
-    expect([settled, ran]).toEqual([false, 0])
-    await time.advance(1)
-    expect(await hit).toBe(mine)
-    expect(ran).toBe(1)
-    const seen = points.count()
-    points.hitSync('b')
-    points.hitSync('b')
-    expect(seen.get('b')).toBe(2)
   })
 })
 
