@@ -1,10 +1,13 @@
 // testing/fake-files.ts: a FileSystem in memory that notes every call, fails where it is told to, and loses at a crash what was not synced.
 //
-// The crash model is MemoryDisk's (root/memory-disk.ts): file bytes are durable after a sync of that file, names after a sync of their directory, and of the
-// rest any subset may survive. A failed sync turns its pages clean, as Linux does: no later sync of the file makes them durable.
+// The crash model is MemoryDisk's (root/memory-disk.ts, root/crash-state.ts): file bytes are durable after a sync of that file, names after a sync of their
+// directory, and of the rest any subset may survive. A failed sync turns its pages clean, as Linux does: no later sync of the file makes them durable.
+// record() keeps a trace, from which the legal states after a crash at any operation are made later (disk-trace.ts).
 // Invariant: errors carry the errno names a real file system gives, so that code under test cannot tell the difference.
 import { MemoryDisk, type MemoryFile } from '../root/index.ts'
 import { seededRandom, soon, type FileHandle, type FileStat, type FileSystem } from '../runtime/index.ts'
+
+import { DiskTrace } from './disk-trace.ts'
 
 export type FakeOp =
   | 'open'
@@ -117,7 +120,16 @@ export class FakeFiles implements FileSystem {
   image(seed: number, keep?: 'none' | 'all' | 'some'): FakeFiles {
     const random = seededRandom(seed)
     const drawn = (['none', 'all', 'some', 'some', 'some'] as const)[random.u32() % 5]!
-    const disk = this.#disk.crash(random, keep ?? drawn)
+    return FakeFiles.of(this.#disk.crash(random, keep ?? drawn))
+  }
+
+  /** Keeps every operation from now on, so that crashes at any of them can be looked at later. */
+  record(): DiskTrace {
+    return new DiskTrace(this.#disk, FakeFiles.of)
+  }
+
+  /** @internal */
+  static of(this: void, disk: MemoryDisk): FakeFiles {
     // A name whose directory did not survive is gone with it.
     for (const name of [...disk.names.keys()].sort()) {
       if (name === '/' || disk.names.get(parentOf(name))?.isDirectory === true) continue
@@ -390,9 +402,7 @@ class FakeHandle implements FileHandle {
 
   #sync(op: 'sync' | 'datasync'): void {
     // A fault without effect still takes the dirty pages along.
-    const lose = (): void => {
-      this.#file.pending = []
-    }
+    const lose = (): void => this.#disk.lose(this.#file)
     this.#call({ op, path: this.#path }, () => this.#disk.sync(this.#file), undefined, lose)
   }
 
