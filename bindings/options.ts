@@ -17,6 +17,7 @@ export interface ResolvedOptions {
   readonly bufferedSyncMs: number
   readonly segmentBytes: number
   readonly inlineLimitBytes: number
+  readonly sealMode: 'fused' | 'separate'
   readonly openRetry: { readonly delaysMs: readonly number[]; readonly cleanupStale: boolean }
   readonly memory: {
     readonly cacheBytes: number
@@ -55,6 +56,7 @@ export const DEFAULTS: Defaults = Object.freeze({
   bufferedSyncMs: 100, // what a power loss may cost under "buffered"
   segmentBytes: 16 * MiB, // one segment replays in well under a second
   inlineLimitBytes: 256 * KiB, // above it a write is staged as fragments: some twenty inline commits' worth of syncs
+  sealMode: 'fused', // one log append for a load; "separate" costs one more and loses no work to a crash while files get their names
   openRetry: Object.freeze({ delaysMs: Object.freeze([50, 100, 200, 400, 800]), cleanupStale: true }), // a deploy that overlaps its predecessor
   memory: Object.freeze({
     cacheBytes: 256 * MiB,

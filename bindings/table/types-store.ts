@@ -1,10 +1,10 @@
 // table/types-store.ts: the types of writing, the store, changes and watching (api.md sections 5 to 8). Types only.
 //
-// Members for branches, staged writes, schema changes, optimize, vacuum, backup and repair arrive with those features.
+// Members for branches, schema changes, optimize, vacuum, backup and repair arrive with those features.
 
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
-import type { At, Bulk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
+import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 
 export interface WriteOptions extends Long {
   /** Kept in the commit; with author at most 4 KiB. */
@@ -53,6 +53,47 @@ export interface Writer {
   deleteWhere<T extends AnyTable>(table: T, where: Predicate<T['Filter']>, o?: WriteOptions): Promise<CommitResult>
   replace<T extends AnyTable>(table: T, data: Rows<T> | Bulk<T> | Stream<T>, o?: WriteOptions): Promise<CommitResult>
   transact<R>(fn: (tx: Transaction) => Promise<R> | R, o?: TransactOptions): Promise<R>
+  /**
+   * A write in several steps and over several tables, of any size, that becomes one commit when it is published; sealed, it outlives this process.
+   *
+   * @param o  a message, or options
+   * @throws ResourceLimitError, InvalidConfigError, ClosedError
+   * @cost nothing until the first row; then files under staging/
+   * @example await using write = await store.stage('nightly load'); await write.append(events, rows); await write.publish()
+   */
+  stage(o?: string | StageOptions): Promise<StagedWrite>
+}
+
+export interface StageOptions extends WriteOptions {
+  /** Sealed and not published by then: the next sweep rolls it back, reason "expired". Default: kept until someone decides. */
+  holdUntil?: Date
+}
+
+/** What is staged is invisible to every reader until publish(). Operations on one table take effect in the order of their calls. */
+export interface StagedWrite extends AsyncDisposable {
+  readonly id: WriteId
+  /** open -> staged (first write) -> sealed -> published | rolledBack. */
+  readonly state: 'open' | 'staged' | 'sealed' | 'published' | 'rolledBack'
+  append<T extends AnyTable>(table: T, data: Chunk<T> | Stream<T>, o?: Long): Promise<void>
+  upsert<T extends KeyedTable>(table: T, data: Chunk<T> | Stream<T>, o?: Long): Promise<void>
+  /** Absent keys are skipped. */
+  delete<T extends KeyedTable>(table: T, key: KeyArg<T> | readonly KeyArg<T>[]): Promise<void>
+  /** The rows that match now, those of this write included. */
+  deleteWhere<T extends AnyTable>(table: T, where: Predicate<T['Filter']>): Promise<void>
+  replace<T extends AnyTable>(table: T, data: Chunk<T> | Stream<T>, o?: Long): Promise<void>
+  /** Durable: survives crash and reopen; no more rows afterwards. @throws CorruptionError staged.corrupt, FencedError, StorageError */
+  seal(): Promise<Lsn>
+  /**
+   * Seals first when needed; twice: the same result.
+   *
+   * @throws ConflictError when another commit wrote a key of this write, or changed a table that it replaces: a sealed write stays sealed, for rollback();
+   * FencedError when it was rolled back by someone else; DamagedStagedWriteError; CommitOutcomeUnknownError
+   */
+  publish(): Promise<CommitResult>
+  /** Twice: fine. @throws AlreadyPublishedError */
+  rollback(reason?: string): Promise<void>
+  /** Leaving scope unsealed rolls back; sealed, it stays for resume(). */
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
@@ -90,7 +131,10 @@ export interface OpenOptions extends Long {
   durability?: 'synced' | 'buffered'
   /** For roots that several writers share (object stores); memory and local roots have one writer and take either value. */
   writers?: 'shared' | 'exclusive'
-  /** For staged writes that outlive their process; every write of this version is "fused", whichever is given. */
+  /**
+   * How large writes of append, upsert, delete and replace become durable: "fused" (default), in one record; "separate", sealed first, so that a crash while
+   * their files get their final names loses no work. Writes above 64 files or 1 GiB, and staged ones, are always sealed first.
+   */
   sealMode?: 'fused' | 'separate'
   /** Holds a group of commits open for company; 0. */
   groupCommitMs?: number
@@ -143,7 +187,12 @@ export interface ReadStore extends Reader, AsyncDisposable {
   /** See other writers' commits; resolves with the new head. */
   refresh(): Promise<Lsn>
   stats(): Promise<Stats>
+  /** Every write that is not decided yet, with what a sweep would do about it. */
+  pending(): Promise<PendingWrite[]>
+  /** The sealed ones of store.stage(): publish or roll them back through resume(). */
+  staged(): Promise<PendingWrite[]>
   pins(): Promise<PinInfo[]>
+  /** What became of a write. Unknown: nothing of it is in the retained log; a write that was never sealed and is gone counts as that too. */
   outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'>
   audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
   /** Never throws for what it finds: { ok, problems }. */
@@ -157,6 +206,8 @@ export interface ReadStore extends Reader, AsyncDisposable {
 export interface Store extends ReadStore, Writer, Disposable {
   /** One commit; an equal definition is a no-op; another is TableExistsError. */
   create(...tables: AnyTable[]): Promise<void>
+  /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known */
+  resume(id: WriteId): Promise<StagedWrite>
   /** Durability barrier for everything resolved before; returns the durable head. */
   sync(): Promise<Lsn>
   /** Memory layer to fragments. */
@@ -246,6 +297,19 @@ export interface Stats {
   pins: number
   pending: number
   supersededOutcomes: number
+}
+
+export interface PendingWrite {
+  writeId: WriteId
+  kind: string
+  mode: 'auto' | 'hold'
+  /** armed: files may exist, no rows yet; sealed: durable, not published; unreadable: its INTENT file is damaged or newer. */
+  state: 'armed' | 'sealed' | 'unreadable'
+  branch: string
+  ageMs: number
+  owner: string
+  decision: string
+  message?: string
 }
 
 export interface PinInfo {
