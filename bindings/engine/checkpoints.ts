@@ -7,6 +7,7 @@ import { CorruptionError } from '../errors.ts'
 import { hexText } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
+import { type Failpoints, FP } from '../runtime/index.ts'
 
 const PREFIX = 'checkpoints/'
 
@@ -57,11 +58,16 @@ export async function readCheckpoint(root: Root, storeId: Uint8Array, lsn: numbe
 }
 
 /** Write the catalog as it is now; the log is synced through its LSN first, so that no checkpoint is ahead of its log. Returns its LSN. */
-export async function writeCheckpoint(root: Root, storeId: Uint8Array, log: CommitLog, catalog: Catalog): Promise<number> {
+export async function writeCheckpoint(root: Root, storeId: Uint8Array, log: CommitLog, catalog: Catalog, failpoints: Failpoints): Promise<number> {
   const { lsn } = catalog
   const body = checkpointBody(catalog)
   if (Number(log.durableHead) < lsn) await log.sync()
   const digest = await log.digestAt(BigInt(lsn) as Lsn)
-  await root.put(checkpointName(lsn), encodeCheckpoint(storeId, lsn, digest, body))
+  const bytes = encodeCheckpoint(storeId, lsn, digest, body)
+  if (failpoints.active) {
+    await failpoints.hit(FP.checkpoint.beforeWrite, { lsn })
+    await root.put(checkpointName(lsn), bytes, { beforeName: () => failpoints.hit(FP.checkpoint.beforeRename, { lsn }) })
+    await failpoints.hit(FP.checkpoint.afterRename, { lsn })
+  } else await root.put(checkpointName(lsn), bytes)
   return lsn
 }

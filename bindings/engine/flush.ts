@@ -8,7 +8,7 @@
 import { deletionVectorName, encodeRowBitmap, type FragmentHides as HideList, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
 import type { DeletionVectorRef } from '../format/index.ts'
 import { filter, sha256 } from '../kernels/index.ts'
-import { soon } from '../runtime/index.ts'
+import { FP, soon } from '../runtime/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type LiveFragment, type MemoryChunk, type TableState } from '../table/index.ts'
 import type { Engine } from './engine.ts'
 import { NOW } from './admission.ts'
@@ -37,12 +37,14 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
     const uptoLsn = chunks.reduce((last, chunk) => Math.max(last, chunk.insertLsn[chunk.rows - 1]!), 0)
     const gathered = await gather(chunks, signal)
-    const { workers } = engine.parts.world
+    const { workers, failpoints } = engine.parts.world
     const sortByKey = table.keyLayout !== undefined
     const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: chunks[0]!.schema, batches: gathered.batches, sortByKey }, signal)]
+    if (failpoints.active) await failpoints.hit(FP.flush.beforeFragment, { table: table.name })
     for (const fragment of encoded) await writeFragment(engine, fragment)
     const vectors = await writeVectors(engine, table)
     signal?.throwIfAborted()
+    if (failpoints.active) await failpoints.hit(FP.flush.beforePublish, { table: table.name })
     // A replace meanwhile took the rows away: they are not to come back.
     if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) return { rows: 0, bytes: 0, lsn: undefined }
     const last = chunks.at(-1)!
@@ -55,6 +57,7 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
       // Rows hidden since the vector was written are not in it: then it waits for the next flush.
       deletionVectors: vectors.filter(({ ref, hidden }) => isStill(table, ref, hidden)).map(({ ref }) => ref),
     })
+    if (failpoints.active) await failpoints.hit(FP.flush.afterPublish, { table: table.name, lsn })
     return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
   })
 }

@@ -359,7 +359,7 @@ export class DirRoot implements Root {
     const path = this.#pathOf(name)
     try {
       const { temp, tag, size } = await this.#stage.write(path, parts, o)
-      await this.#stage.replace(temp, path)
+      await this.#stage.replace(temp, path, o?.beforeName)
       if (o?.sync !== false) await this.#folders.sync(parentPath(path))
       return { tag, size }
     } catch (error) {

@@ -118,8 +118,9 @@ export class DirStage {
   }
 
   /** Gives the file its name, whatever had it before. */
-  async replace(temp: string, path: string): Promise<void> {
+  async replace(temp: string, path: string, before?: () => Promise<void>): Promise<void> {
     try {
+      await before?.()
       await this.#overSkeleton(path, () => this.#files.rename(temp, path))
     } catch (error) {
       await this.drop(temp)

@@ -84,6 +84,7 @@ export class MemoryRoot implements Root {
 
   async put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }> {
     o?.signal?.throwIfAborted()
+    await o?.beforeName?.()
     return this.putSync(name, bytes, o)
   }
 

@@ -20,6 +20,8 @@ export interface PutOptions {
   /** Default true: durable when the call resolves. */
   readonly sync?: boolean
   readonly signal?: AbortSignal
+  /** `put` only: called when the bytes are complete and durable, and the name still leads to what it led to before. */
+  readonly beforeName?: () => Promise<void>
 }
 
 export type GetRange = { readonly start: number; readonly end: number } | { readonly suffix: number }

@@ -142,7 +142,7 @@ export class Upkeep {
     const startedMs = world.clock.monoMs()
     const bytes = log.bytes
     try {
-      this.checkpointLsn = await writeCheckpoint(root, this.storeId, log, state.catalog)
+      this.checkpointLsn = await writeCheckpoint(root, this.storeId, log, state.catalog, world.failpoints)
       this.checkpointBytes = bytes
       this.events.emit('upkeep', { job: 'checkpoint', durationMs: world.clock.monoMs() - startedMs })
     } catch (cause) {

@@ -10,7 +10,7 @@ import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
-import { fillWorld, type World } from '../runtime/index.ts'
+import { fillWorld, FP, type World } from '../runtime/index.ts'
 import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
@@ -81,7 +81,11 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   const events = new Events((event) => world.logger.log(event))
   const known = await identify(root, world, options)
   const { storeId } = known
-  if (!options.readOnly) await probeRoot(root)
+  const { failpoints } = world
+  if (!options.readOnly) {
+    if (failpoints.active) await failpoints.around(FP.open.probe, {}, () => probeRoot(root))
+    else await probeRoot(root)
+  }
   const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
     events.keep('checkpointInvalid', { file })
@@ -101,6 +105,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   })
   try {
     if (known.isNew) await root.putIfAbsent(IDENTITY_NAME, encodeIdentity(storeId, Math.floor(world.clock.nowMs()), known.attempt), { attempt: known.attempt })
+    if (known.isNew && failpoints.active) await failpoints.hit(FP.open.afterVersionFile)
     const cache = new ColumnCache(options.memory.cacheBytes)
     const context = new SharedContext(root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
