@@ -139,19 +139,29 @@ export function forEachFrame(window: Window, visit: (at: number, kind: number, f
  * @returns its file offset
  */
 export async function findSyncedFrame(file: SegmentFile, source: FrameSource, from: number, lsn: number): Promise<number | undefined> {
+  return (await search(file, source, from, lsn, LOCAL_SYNCED_BEFORE))?.offset
+}
+
+/** The first frame at or behind `from`, a multiple of 8, that verifies and has an LSN of at least `lsn`. It proves nothing about what lies before it. */
+export function findFrame(file: SegmentFile, source: FrameSource, from: number, lsn: number): Promise<{ offset: number; lsn: number } | undefined> {
+  return search(file, source, from, lsn, 0)
+}
+
+async function search(file: SegmentFile, source: FrameSource, from: number, lsn: number, local: number): Promise<{ offset: number; lsn: number } | undefined> {
   for (let start = from; start < file.size;) {
     const bytes = new Uint8Array(Math.min(RESYNC_BYTES, file.size - start))
     const n = await file.read(start, bytes)
     const last = start + n >= file.size || n < bytes.length
-    const at = searchSynced(bytes.subarray(0, n), source, lsn)
-    if (at !== undefined) return start + at
+    const found = searchIn(bytes.subarray(0, n), source, lsn, local)
+    if (found !== undefined) return { offset: start + found.offset, lsn: found.lsn }
     if (last) return undefined
     start += RESYNC_BYTES - FRAME_BYTES_MAX
   }
   return undefined
 }
 
-function searchSynced(bytes: Uint8Array, source: FrameSource, lsn: number): number | undefined {
+/** `local`: bits that the frame must have. */
+function searchIn(bytes: Uint8Array, source: FrameSource, lsn: number, local: number): { offset: number; lsn: number } | undefined {
   const kernel = scanKernel()
   const { arena, exports } = kernel
   const mark = arena.mark()
@@ -164,8 +174,8 @@ function searchSynced(bytes: Uint8Array, source: FrameSource, lsn: number): numb
       if (found === NONE) return undefined
       at += found
       const { view } = kernel
-      const synced = (view.getUint16(p + at + 14, true) & LOCAL_SYNCED_BEFORE) !== 0
-      if (synced && readU53(view, p + at + 16) >= lsn) return at
+      const its = readU53(view, p + at + 16)
+      if ((view.getUint16(p + at + 14, true) & local) === local && its >= lsn) return { offset: at, lsn: its }
       at += frameBytes(view.getUint32(p + at + 8, true))
     }
     return undefined

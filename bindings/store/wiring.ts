@@ -7,7 +7,7 @@
 import { NotAStoreError, StorageError, StoreExistsError, VarveError } from '../errors.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
-import { type CommitLog, logStoreId, type Lsn, openSegmentLog } from '../log/index.ts'
+import { type CommitLog, decodeIdentity, encodeIdentity, IDENTITY_NAME, logStoreId, type Lsn, openSegmentLog, storeIdBytes } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
@@ -17,7 +17,6 @@ import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
 import { Metering, meteredRoot } from './metering.ts'
 import { Reporter } from './progress.ts'
-import { decodeIdentity, encodeIdentity, IDENTITY_NAME, storeIdBytes } from './identity.ts'
 
 export interface Opened {
   readonly root: Root

@@ -1,4 +1,4 @@
-// store/identity.ts: the file VARVE: format version, store id, created at, attempt id; written once, last, by put-if-absent.
+// log/identity.ts: the file VARVE: format version, store id, created at, attempt id; written once, last, by put-if-absent.
 //
 // JSON with a check over its other fields, so that a flipped bit is told from another format.
 
