@@ -4,7 +4,19 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type { CommitRecord, DeletionVectorRef, FlushRecord, FragmentHides, FragmentRef, SchemaRecord, TableChange, TableSchema } from '../format/index.ts'
+import type {
+  CommitRecord,
+  DeletionVectorRef,
+  FlushRecord,
+  FragmentHides,
+  FragmentRef,
+  RollbackRecord,
+  SchemaRecord,
+  SealRecord,
+  TableChange,
+  TableSchema,
+} from '../format/index.ts'
+import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
 
 export interface CatalogFragment {
   /** Record that made it live, and its place among that record's fragments: its identity. */
@@ -51,10 +63,6 @@ export interface RememberedKey {
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 type MutableTable = Mutable<CatalogTable>
 
-/** Idempotency keys live for 7 days of record time or 100 000 commits, whichever is longer (recovery.md section 2). */
-const KEY_WINDOW_MS = 7 * 24 * 3600 * 1000
-const KEY_WINDOW_COMMITS = 100_000
-
 export class Catalog {
   lsn = 0
   timeMs = 0
@@ -66,6 +74,8 @@ export class Catalog {
   readonly tables: Map<number, CatalogTable> = new Map()
   /** In log order. */
   readonly keys: Map<string, RememberedKey> = new Map()
+  /** Of writes with an Intent. */
+  outcomes: Outcomes = new Outcomes()
 
   table(id: number): CatalogTable | undefined {
     return this.tables.get(id)
@@ -109,8 +119,10 @@ export class Catalog {
     }
   }
 
-  foldCommit(lsn: number, record: CommitRecord): void {
+  /** @returns false, and nothing else done: another outcome of this write came first */
+  foldCommit(lsn: number, record: CommitRecord): boolean {
     this.advance(lsn, record.timeMs)
+    if (record.isArmed === true && !this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
     let rows = 0
     for (const change of record.changes) {
       rows += change.inserted + change.updated + change.deleted
@@ -122,6 +134,28 @@ export class Catalog {
       this.keys.set(key, { key, request: request.slice(), lsn, writeId: record.writeId.slice(), timeMs: record.timeMs, rows })
     }
     if (this.keys.size > 0) this.forgetKeys()
+    return true
+  }
+
+  /** The effect of a record that came too late: none. */
+  foldSuperseded(lsn: number, timeMs: number): void {
+    this.advance(lsn, timeMs)
+    this.outcomes.superseded++
+  }
+
+  foldSeal(lsn: number, record: SealRecord): void {
+    this.advance(lsn, record.timeMs)
+    this.outcomes.seal(lsn, record)
+  }
+
+  foldRollback(lsn: number, record: RollbackRecord): void {
+    this.advance(lsn, record.timeMs)
+    this.outcomes.decide(lsn, record.writeId, 'rolledBack', record.timeMs)
+  }
+
+  /** Repair's notes change nothing. */
+  foldAudit(lsn: number, timeMs: number): void {
+    this.advance(lsn, timeMs)
   }
 
   private foldChange(lsn: number, change: TableChange): void {
@@ -144,8 +178,10 @@ export class Catalog {
     }
   }
 
-  foldFlush(lsn: number, record: FlushRecord): void {
+  /** @returns false, and nothing else done: it was rolled back before */
+  foldFlush(lsn: number, record: FlushRecord): boolean {
     this.advance(lsn, record.timeMs)
+    if (!this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
     const table = this.tables.get(record.tableId) as MutableTable | undefined
     assert(table !== undefined, 'a flush names a table of the catalog', record.tableId)
     assert(record.uptoLsn < lsn && record.uptoRow <= table.nextRow, 'a flush moves rows of commits before it', { uptoLsn: record.uptoLsn, lsn })
@@ -156,17 +192,19 @@ export class Catalog {
     table.flushedRow = record.uptoRow
     table.flushedLsn = record.uptoLsn
     table.inlineFrom = record.uptoRow === table.nextRow ? 0 : record.uptoLsn + 1
+    return true
   }
 
   private advance(lsn: number, timeMs: number): void {
     assert(lsn === this.lsn + 1, 'records fold in LSN order', { lsn, after: this.lsn })
     this.lsn = lsn
     this.timeMs = Math.max(this.timeMs, timeMs)
+    if (this.outcomes.decided.size > 0) this.outcomes.forget(lsn, this.timeMs)
   }
 
   private forgetKeys(): void {
     for (const remembered of this.keys.values()) {
-      if (this.timeMs - remembered.timeMs <= KEY_WINDOW_MS || this.lsn - remembered.lsn <= KEY_WINDOW_COMMITS) return
+      if (this.timeMs - remembered.timeMs <= TERM_MS || this.lsn - remembered.lsn <= TERM_RECORDS) return
       this.keys.delete(remembered.key)
     }
   }

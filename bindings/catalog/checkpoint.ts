@@ -18,6 +18,7 @@ import {
 import type { TableSchema } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import { Catalog, type CatalogFragment, type CatalogTable } from './catalog.ts'
+import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
 
 const MAGIC = new TextEncoder().encode('VARVECKP')
 const VERSION = 1
@@ -94,6 +95,7 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
     w.u53(remembered.timeMs)
     w.varint(remembered.rows)
   }
+  encodeOutcomes(w, catalog.outcomes)
 }
 
 function decodeCatalog(r: ByteReader, lsn: number): Catalog {
@@ -113,6 +115,7 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
     rows: r.varint(),
   }))
   for (const remembered of keys) catalog.keys.set(remembered.key, remembered)
+  catalog.outcomes = decodeOutcomes(r)
   return catalog
 }
 

@@ -9,7 +9,7 @@ import { ulidText } from '../runtime/index.ts'
 import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure } from '../table/index.ts'
 import { bindTo, type Bound } from './bound.ts'
 import type { ReadContext, Row } from './read.ts'
-import { decodeRecord, KIND_COMMIT, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
 
 export type Images = 'after' | 'both' | 'none'
@@ -123,8 +123,8 @@ export async function* commitsOnly(
     for (const offset of batch.offsets) {
       o.check()
       const record = decodeRecord(batch.bytes, offset, lsn)
-      if (record.kind === KIND_COMMIT)
-        yield { ...header(lsn, record.commit), counts: countsOf(record.commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
+      const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
+      if (commit !== undefined) yield { ...header(lsn, commit), counts: countsOf(commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
       else if (record.kind === KIND_SCHEMA) {
         for (const schema of record.schema.create) made.set(schema.tableId, schema.name)
         yield schemaCommit(lsn, record)
@@ -275,6 +275,7 @@ function* newPlaces({ after, changes, firstRow, lsn }: Part): Generator<Place> {
   let row = firstRow
   for (const change of changes) {
     for (let i = 0; i < (change.inline?.rows ?? 0); i++) yield { fragment: undefined, row: row++ }
+    if (change.fragments === undefined) continue
     for (const fragment of after.fragments) if (fragment.lsn === lsn) for (let at = 0; at < fragment.ref.rows; at++) yield { fragment, row: at }
   }
 }

@@ -5,15 +5,27 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
-import { ClosedError, IdempotencyMismatchError, PoisonedError } from '../errors.ts'
+import { ClosedError, FencedError, IdempotencyMismatchError, PoisonedError } from '../errors.ts'
+import type { PendingSeal } from '../catalog/index.ts'
 import {
+  type AuditFacts,
   ByteWriter,
   type CommitRecord,
+  encodeAudit,
   encodeCommit,
   encodeFlush,
+  encodePublish,
+  encodeRollback,
   encodeSchemaRecord,
+  encodeSeal,
+  type FileGeneration,
   type FlushRecord,
   hexText,
+  type Intent,
+  publishedCommit,
+  type PublishRecord,
+  type RecoveryFacts,
+  type RollbackRecord,
   type SchemaRecord,
   type TableChange,
 } from '../format/index.ts'
@@ -21,7 +33,18 @@ import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { CHUNK_ROWS, type RowKeys, type TableState, type VectorBitmaps } from '../table/index.ts'
 import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
-import { KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+import {
+  KIND_AUDIT,
+  KIND_COMMIT,
+  KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_ROLLBACK,
+  KIND_SCHEMA,
+  KIND_SEAL,
+  type StateRecord,
+  type StoreState,
+  SUPERSEDED,
+} from './state.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
 const MAIN_BRANCH = 0
@@ -35,6 +58,17 @@ export interface AdmittedChange {
   /** Keys removed, or written without inline rows, as keyText; with `keys` they are all that changed. */
   readonly touched?: readonly string[] | undefined
   readonly vectors?: VectorBitmaps | undefined
+}
+
+/** The Intent behind a commit. */
+export interface ArmedWrite {
+  readonly writeId: Uint8Array
+  /** What it was prepared against. */
+  readonly baseLsn: number
+  /** Given: the record is the `publish` of this seal. */
+  readonly seal?: PendingSeal
+  readonly generations?: readonly FileGeneration[]
+  readonly recovery?: RecoveryFacts
 }
 
 /** Called with every change as it enters the queue: who tracks writes for conflict checks. */
@@ -98,6 +132,8 @@ export class Committer {
   private pending: Pending[] = []
   private pendingFrom = 0
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
+  /** Outcomes that are queued and not folded yet, by writeId. */
+  private readonly deciding = new Map<string, { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' }>()
   private lastTimeMs: number
   private parent: number
   private error: Error | undefined
@@ -161,13 +197,14 @@ export class Committer {
   }
 
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
-  commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array): Promise<CommitResult> {
+  commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array, armed?: ArmedWrite): Promise<CommitResult> {
     this.assertAlive()
+    if (armed !== undefined) this.admitDecision(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
-    const writeId = o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId)
+    const writeId = armed?.writeId ?? (o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId))
     const timeMs = this.nextTime()
     const commit: CommitRecord = {
       branch: MAIN_BRANCH,
@@ -177,19 +214,23 @@ export class Committer {
       ...(o?.author === undefined ? {} : { author: o.author }),
       ...(o?.message === undefined ? {} : { message: o.message }),
       ...(o?.idempotencyKey === undefined || request === undefined ? {} : { idempotency: { key: o.idempotencyKey, request } }),
+      ...(armed === undefined ? {} : { isArmed: true as const }),
       changes: admitted.length === 1 ? [admitted[0]!.change] : admitted.map((each) => each.change),
     }
     this.writer.reset()
-    encodeCommit(this.writer, commit)
-    const lsn = this.submit(KIND_COMMIT)
+    const record = this.encodeCommit(commit, armed)
+    const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH)
     this.parent = lsn
+    if (armed !== undefined) this.deciding.set(hexText(writeId), { lsn, outcome: 'published' })
     this.applied(() => {
-      for (const each of admitted) {
-        each.table.apply(lsn, each.change, each.vectors ?? NO_VECTORS, each.keys)
+      admitted.forEach((each, i) => {
+        // Of a publish what the log makes of it, so that this handle and the next one apply the same.
+        const change = record.commit.changes[i]!
+        each.table.apply(lsn, change, each.vectors ?? NO_VECTORS, each.keys)
         if (this.tracker.tracking) this.tracker.changed(lsn, each)
-      }
+      })
     })
-    const result = this.wait<CommitResult>(lsn, { kind: KIND_COMMIT, commit }, new Result(lsn, writeId, timeMs, rows, false))
+    const result = this.wait<CommitResult>(lsn, record, new Result(lsn, writeId, timeMs, rows, false))
     if (commit.idempotency !== undefined) {
       const { key } = commit.idempotency
       this.pendingKeys.set(key, { request: commit.idempotency.request, result })
@@ -199,10 +240,78 @@ export class Committer {
     return result
   }
 
-  /** Queue a flush; the caller has checked it against the state as it is now. */
-  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs'>): Promise<number> {
+  private encodeCommit(commit: CommitRecord, armed: ArmedWrite | undefined): StateRecord & { kind: typeof KIND_COMMIT } {
+    if (armed?.seal === undefined) {
+      encodeCommit(this.writer, commit)
+      return { kind: KIND_COMMIT, commit }
+    }
+    const { seal, generations = [], recovery } = armed
+    const publish: PublishRecord = { sealLsn: seal.lsn, generations, commit, ...(recovery === undefined ? {} : { recovery }) }
+    encodePublish(this.writer, publish)
+    return { kind: KIND_COMMIT, commit: publishedCommit(seal, publish), publish }
+  }
+
+  /** The outcome that is durable or queued of a write with an Intent. */
+  decisionOf(writeIdHex: string): { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' } | undefined {
+    return this.state.catalog.outcomes.of(writeIdHex) ?? this.deciding.get(writeIdHex)
+  }
+
+  /** @throws FencedError (scope write): it was decided by somebody else, or it is so old that its outcome may be forgotten */
+  private admitDecision(writeId: Uint8Array, baseLsn: number, isSealed: boolean): void {
+    const id = hexText(writeId)
+    const decision = this.decisionOf(id)
+    const { outcomes } = this.state.catalog
+    const isLost = isSealed ? !outcomes.pending.has(id) : baseLsn < outcomes.floor
+    if (decision === undefined && !isLost) return
+    const why =
+      decision === undefined
+        ? 'is so old that its outcome may be forgotten'
+        : `was ${decision.outcome === 'published' ? 'published' : 'rolled back'} at LSN ${decision.lsn}`
+    throw new FencedError(`write ${ulidText(writeId)} ${why}`, {
+      details: { scope: 'write', held: BigInt(baseLsn), seen: BigInt(decision?.lsn ?? outcomes.floor) },
+      hint: 'Ask store.outcome(writeId); stage the write again when it was rolled back.',
+    })
+  }
+
+  /** Queue a seal: from here on recovery knows the write. A second one of the same write replaces the first. */
+  seal(intent: Intent, changes: readonly TableChange[]): Promise<number> {
     this.assertAlive()
-    const record: FlushRecord = { ...flush, timeMs: this.nextTime() }
+    const writeId = ulidBytes(intent.writeId)
+    const isAgain = this.state.catalog.outcomes.pending.has(hexText(writeId))
+    this.admitDecision(writeId, Number(intent.baseLsn), isAgain)
+    const record = { timeMs: this.nextTime(), writeId, intent, changes }
+    this.writer.reset()
+    encodeSeal(this.writer, record)
+    const lsn = this.submit(KIND_SEAL)
+    return this.wait(lsn, { kind: KIND_SEAL, seal: record }, lsn)
+  }
+
+  /** Queue the roll-back of a write; `sealLsn` 0: it was not sealed. @throws FencedError when it is decided already */
+  rollback(rollback: Omit<RollbackRecord, 'timeMs'>, baseLsn: number): Promise<number> {
+    this.assertAlive()
+    this.admitDecision(rollback.writeId, baseLsn, rollback.sealLsn > 0)
+    const record: RollbackRecord = { ...rollback, timeMs: this.nextTime() }
+    this.writer.reset()
+    encodeRollback(this.writer, record)
+    const lsn = this.submit(KIND_ROLLBACK)
+    this.deciding.set(hexText(record.writeId), { lsn, outcome: 'rolledBack' })
+    return this.wait(lsn, { kind: KIND_ROLLBACK, rollback: record }, lsn)
+  }
+
+  /** Queue a note of what repair did. */
+  audit(facts: AuditFacts): Promise<number> {
+    this.assertAlive()
+    const record = { timeMs: this.nextTime(), id: newUlidBytes(this.world), facts }
+    this.writer.reset()
+    encodeAudit(this.writer, record)
+    const lsn = this.submit(KIND_AUDIT)
+    return this.wait(lsn, { kind: KIND_AUDIT, audit: record }, lsn)
+  }
+
+  /** Queue a flush; the caller has checked it against the state as it is now. */
+  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId'> & { readonly writeId?: Uint8Array }): Promise<number> {
+    this.assertAlive()
+    const record: FlushRecord = { ...flush, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
     this.writer.reset()
     encodeFlush(this.writer, record)
     const lsn = this.submit(KIND_FLUSH)
@@ -271,7 +380,12 @@ export class Committer {
     const { pending, state } = this
     let at = this.pendingFrom
     const from = at
-    for (; at < pending.length && pending[at]!.lsn <= last; at++) state.fold(pending[at]!.lsn, pending[at]!.record)
+    for (; at < pending.length && pending[at]!.lsn <= last; at++) {
+      const { lsn, record } = pending[at]!
+      assert(record.kind !== SUPERSEDED, 'what was admitted is not superseded', lsn)
+      state.fold(lsn, record)
+    }
+    if (this.deciding.size > 0) for (const [id, { lsn }] of this.deciding) if (lsn <= last) this.deciding.delete(id)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
     for (let i = from; i < at; i++) {
@@ -302,6 +416,7 @@ export class Committer {
     let at = this.pendingFrom
     while (at < pending.length && pending[at]!.lsn < first) at++
     const refused = pending.splice(at)
+    for (const [id, { lsn }] of this.deciding) if (lsn >= first) this.deciding.delete(id)
     for (const [id, table] of state.tables) {
       if (!state.catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) state.tables.delete(id)
       else table.takeBack(first)

@@ -10,7 +10,19 @@ export { load } from './load.ts'
 export type { LoadOp } from './load.ts'
 export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
 export type { ReadContext, Row } from './read.ts'
-export { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_SCHEMA, StoreState } from './state.ts'
+export {
+  decodeRecord,
+  KIND_AUDIT,
+  KIND_COMMIT,
+  KIND_EPOCH,
+  KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_ROLLBACK,
+  KIND_SCHEMA,
+  KIND_SEAL,
+  StoreState,
+  SUPERSEDED,
+} from './state.ts'
 export type { StateContext, StateRecord } from './state.ts'
 export { WriteTracker } from './tracker.ts'
 export { TransactionState } from './transaction.ts'

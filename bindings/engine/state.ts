@@ -3,20 +3,30 @@
 // The one road from log to state: an open, a follower, time travel and the change feed all walk it.
 // Invariant: after `applied = n` everything in records 1..n is in it and nothing else.
 
-import { CorruptionError, StoreTooNewError, VarveError } from '../errors.ts'
+import { CorruptionError, IntentVersionError, StoreTooNewError, VarveError } from '../errors.ts'
 import { Catalog, type CatalogTable, type Checkpoint } from '../catalog/index.ts'
 import {
+  type AuditRecord,
   ByteReader,
   type CommitRecord,
+  decodeAudit,
   decodeCommit,
   DecodeError,
   decodeEpochRecord,
   decodeFlush,
+  decodePublish,
+  decodeRollback,
   decodeSchemaRecord,
+  decodeSeal,
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
+  hexText,
+  publishedCommit,
+  type PublishRecord,
+  type RollbackRecord,
   type SchemaRecord,
+  type SealRecord,
   type TableChange,
 } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
@@ -26,17 +36,28 @@ import { Replay } from './replay.ts'
 export const KIND_EPOCH = 1
 export const KIND_COMMIT = 2
 export const KIND_SCHEMA = 3
+export const KIND_SEAL = 4
+export const KIND_PUBLISH = 5
+export const KIND_ROLLBACK = 6
 export const KIND_FLUSH = 7
-const KIND_AUDIT = 11
+export const KIND_AUDIT = 11
+/** No kind of a frame: a decision that came after the outcome of its write. */
+export const SUPERSEDED = 0
 const KIND_OFFSET = 12
 const LENGTH_OFFSET = 8
 
 export type StateRecord =
   | { readonly kind: typeof KIND_EPOCH; readonly epoch: number; readonly exclusive: boolean }
-  | { readonly kind: typeof KIND_COMMIT; readonly commit: CommitRecord }
+  /** `publish`: the commit is what this record made of its seal. */
+  | { readonly kind: typeof KIND_COMMIT; readonly commit: CommitRecord; readonly publish?: PublishRecord }
   | { readonly kind: typeof KIND_SCHEMA; readonly schema: SchemaRecord }
   | { readonly kind: typeof KIND_FLUSH; readonly flush: FlushRecord }
-  | { readonly kind: typeof KIND_AUDIT }
+  | { readonly kind: typeof KIND_SEAL; readonly seal: SealRecord }
+  /** As it stands in the log; a state makes a commit of it. */
+  | { readonly kind: typeof KIND_PUBLISH; readonly publish: PublishRecord }
+  | { readonly kind: typeof KIND_ROLLBACK; readonly rollback: RollbackRecord }
+  | { readonly kind: typeof KIND_AUDIT; readonly audit: AuditRecord }
+  | { readonly kind: typeof SUPERSEDED; readonly timeMs: number; readonly record: StateRecord }
 
 export interface StateContext extends TableContext {
   /** Bitmap of the rows in a deletion vector file, verified. */
@@ -89,9 +110,11 @@ export class StoreState {
     const replay = this.observer === undefined ? new Replay(batch.bytes) : undefined
     try {
       for (const offset of batch.offsets) {
-        const record = decodeRecord(batch.bytes, offset, lsn)
+        const found = decodeRecord(batch.bytes, offset, lsn)
+        const record = lsn <= folded ? found : this.resolve(lsn, found)
         if (lsn <= folded) {
-          if (record.kind === KIND_COMMIT) this.applyOldRows(lsn, record.commit, inlineFrom, replay)
+          const commit = this.oldCommit(lsn, record)
+          if (commit !== undefined) this.applyOldRows(lsn, commit, inlineFrom, replay)
         } else if (replay === undefined || record.kind !== KIND_COMMIT || !this.replayCommit(lsn, record.commit, replay)) {
           finishRuns(replay, lsn)
           if (this.observer !== undefined) await this.observer(lsn, record, false)
@@ -105,6 +128,33 @@ export class StoreState {
       // Also when a record cannot be read: the catalog has folded the ones before it, and their rows belong with it.
       finishRuns(replay, lsn)
     }
+  }
+
+  /** What a record is in this state: a publish becomes the commit that it makes of its seal, a decision that came too late becomes nothing. */
+  resolve(lsn: number, record: StateRecord): StateRecord {
+    const { outcomes } = this.catalog
+    if (record.kind === KIND_COMMIT) return record.commit.isArmed === true ? this.unlessDecided(record, record.commit.writeId, record.commit.timeMs) : record
+    if (record.kind === KIND_FLUSH) return this.unlessDecided(record, record.flush.writeId, record.flush.timeMs)
+    if (record.kind !== KIND_PUBLISH) return record
+    const { commit, sealLsn } = record.publish
+    const id = hexText(commit.writeId)
+    if (outcomes.of(id) !== undefined) return { kind: SUPERSEDED, timeMs: commit.timeMs, record }
+    const seal = outcomes.pending.get(id)
+    if (seal === undefined || seal.lsn !== sealLsn)
+      throw contradiction(lsn, new DecodeError(`it publishes seal ${sealLsn}, the pending one is ${seal?.lsn ?? 'none'}`, 0))
+    return { kind: KIND_COMMIT, commit: publishedCommit(seal, record.publish), publish: record.publish }
+  }
+
+  private unlessDecided(record: StateRecord, writeId: Uint8Array, timeMs: number): StateRecord {
+    return this.catalog.outcomes.of(hexText(writeId)) === undefined ? record : { kind: SUPERSEDED, timeMs, record }
+  }
+
+  /** The commit of a record that a checkpoint has folded, unless it came after the outcome of its write. */
+  private oldCommit(lsn: number, record: StateRecord): CommitRecord | undefined {
+    const commit = record.kind === KIND_COMMIT ? record.commit : record.kind === KIND_PUBLISH ? record.publish.commit : undefined
+    if (commit === undefined || (record.kind === KIND_COMMIT && commit.isArmed !== true)) return commit
+    const outcome = this.catalog.outcomes.of(hexText(commit.writeId))
+    return outcome === undefined || outcome.lsn === lsn ? commit : undefined
   }
 
   private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined, replay: Replay | undefined): void {
@@ -150,6 +200,11 @@ export class StoreState {
     else if (record.kind === KIND_SCHEMA) catalog.foldSchema(lsn, record.schema)
     else if (record.kind === KIND_FLUSH) catalog.foldFlush(lsn, record.flush)
     else if (record.kind === KIND_EPOCH) catalog.foldEpoch(lsn, record.epoch, record.exclusive)
+    else if (record.kind === KIND_SEAL) catalog.foldSeal(lsn, record.seal)
+    else if (record.kind === KIND_ROLLBACK) catalog.foldRollback(lsn, record.rollback)
+    else if (record.kind === KIND_AUDIT) catalog.foldAudit(lsn, record.audit.timeMs)
+    else if (record.kind === SUPERSEDED) catalog.foldSuperseded(lsn, record.timeMs)
+    else throw new DecodeError('a publish that was not resolved', 0)
   }
 
   private tableOf(change: TableChange, lsn: number): TableState {
@@ -218,15 +273,21 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         const epoch = decodeEpochRecord(bytes.subarray(start, start + length))
         return { kind, epoch: epoch.epoch, exclusive: epoch.mode === 'exclusive' }
       }
+      case KIND_SEAL:
+        return { kind, seal: decodeSeal(r, lsn) }
+      case KIND_PUBLISH:
+        return { kind, publish: decodePublish(r) }
+      case KIND_ROLLBACK:
+        return { kind, rollback: decodeRollback(r) }
       case KIND_AUDIT:
-        return { kind }
+        return { kind, audit: decodeAudit(r) }
       default:
         throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
-          details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_FLUSH] },
+          details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_AUDIT] },
         })
     }
   } catch (cause) {
-    if (cause instanceof StoreTooNewError) throw cause
+    if (cause instanceof StoreTooNewError || cause instanceof IntentVersionError) throw cause
     throw contradiction(lsn, cause)
   }
 }

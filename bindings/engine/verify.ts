@@ -4,14 +4,25 @@
 
 import { checkpointBody, checkpointName } from '../catalog/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
-import { decodeRowSet, deletionVectorName, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
+import {
+  type CommitRecord,
+  decodeRowSet,
+  deletionVectorName,
+  type DeletionVectorRef,
+  fragmentName,
+  type FragmentRef,
+  hexText,
+  indexName,
+  publishedCommit,
+  type SealRecord,
+} from '../format/index.ts'
 import { decodeKeyIndex } from '../indexes/index.ts'
 import { chainDigest, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from './checkpoints.ts'
-import { decodeRecord, KIND_COMMIT, KIND_FLUSH, type StateContext, type StateRecord, StoreState } from './state.ts'
+import { decodeRecord, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_SEAL, type StateContext, type StateRecord, StoreState } from './state.ts'
 
 export interface VerifyProblem {
   code: string
@@ -35,8 +46,11 @@ export interface VerifyOutcome {
 }
 
 interface NamedFiles {
+  /** By file name. */
   readonly fragments: Map<string, FragmentRef>
-  readonly vectors: Map<string, number>
+  readonly vectors: Map<string, { readonly digest: string; readonly hidden: number }>
+  /** Of seals not yet decided, by writeId. */
+  readonly seals: Map<string, SealRecord>
 }
 
 /** `files`: everything a retained record names, by digest; `all`: also that checkpoints are what the log folds to. */
@@ -44,7 +58,7 @@ export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Arra
   const problems: VerifyProblem[] = []
   const checked = { records: 0, files: 0, bytes: 0 }
   const head = log.head
-  const files: NamedFiles = { fragments: new Map(), vectors: new Map() }
+  const files: NamedFiles = { fragments: new Map(), vectors: new Map(), seals: new Map() }
   const digest = await verifyLog(log, head, files, checked, problems, o)
   if (o.level !== 'log') {
     await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
@@ -90,16 +104,23 @@ async function verifyLog(
 }
 
 function nameFiles(record: StateRecord, files: NamedFiles): void {
-  const refs =
-    record.kind === KIND_COMMIT ? record.commit.changes.flatMap((change) => change.fragments ?? []) : record.kind === KIND_FLUSH ? record.flush.fragments : []
-  const vectors =
-    record.kind === KIND_COMMIT
-      ? record.commit.changes.flatMap((change) => change.deletionVectors ?? [])
-      : record.kind === KIND_FLUSH
-        ? record.flush.deletionVectors
-        : []
-  for (const ref of refs) files.fragments.set(ref.digest, ref)
-  for (const vector of vectors) files.vectors.set(vector.digest, vector.hidden)
+  if (record.kind === KIND_SEAL) files.seals.set(hexText(record.seal.writeId), record.seal)
+  else if (record.kind === KIND_FLUSH) name(files, record.flush.fragments, record.flush.deletionVectors)
+  else if (record.kind === KIND_COMMIT) nameCommit(files, record.commit)
+  else if (record.kind === KIND_PUBLISH) {
+    // The seal of a publish may be trimmed: then a checkpoint names its files.
+    const seal = files.seals.get(hexText(record.publish.commit.writeId))
+    if (seal !== undefined) nameCommit(files, publishedCommit(seal, record.publish))
+  }
+}
+
+function nameCommit(files: NamedFiles, { changes }: CommitRecord): void {
+  for (const change of changes) name(files, change.fragments ?? [], change.deletionVectors ?? [])
+}
+
+function name(files: NamedFiles, refs: readonly FragmentRef[], vectors: readonly DeletionVectorRef[]): void {
+  for (const ref of refs) files.fragments.set(fragmentName(ref.digest, ref.gen), ref)
+  for (const { digest, gen, hidden } of vectors) files.vectors.set(deletionVectorName(digest, gen), { digest, hidden })
 }
 
 async function verifyCheckpoints(
@@ -119,10 +140,7 @@ async function verifyCheckpoints(
       const checkpoint = await readCheckpoint(root, storeId, lsn)
       checked.files++
       for (const table of checkpoint.catalog.tables.values()) {
-        for (const { ref, vector } of table.fragments) {
-          files.fragments.set(ref.digest, ref)
-          if (vector !== undefined) files.vectors.set(vector.digest, vector.hidden)
-        }
+        for (const { ref, vector } of table.fragments) name(files, [ref], vector === undefined ? [] : [vector])
       }
       if (BigInt(lsn) > log.head) throw corrupt(file, `is ahead of the log, which ends at ${log.head}`)
       if (hexText(await log.digestAt(BigInt(lsn) as Lsn)) !== hexText(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
@@ -155,19 +173,21 @@ async function verifyRows(root: Root, log: CommitLog, storeId: Uint8Array, conte
 async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome['checked'], problems: VerifyProblem[], o: VerifyOptions): Promise<void> {
   const total = files.fragments.size + files.vectors.size
   let done = 0
-  for (const ref of files.fragments.values()) {
+  for (const [file, ref] of files.fragments) {
     o.signal?.throwIfAborted()
-    await verifyFile(root, fragmentName(ref.digest), ref.digest, 'fragment.corrupt', checked, problems)
+    await verifyFile(root, file, ref.digest, 'fragment.corrupt', checked, problems)
     if (ref.index !== undefined) {
-      await verifyFile(root, indexName(ref.index.digest), ref.index.digest, 'index.corrupt', checked, problems, (bytes) => decodeKeyIndex(bytes, ref.rows))
+      await verifyFile(root, indexName(ref.index.digest, ref.index.gen), ref.index.digest, 'index.corrupt', checked, problems, (bytes) =>
+        decodeKeyIndex(bytes, ref.rows),
+      )
     }
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }
-  for (const [digest, hidden] of files.vectors) {
+  for (const [file, { digest, hidden }] of files.vectors) {
     o.signal?.throwIfAborted()
-    await verifyFile(root, deletionVectorName(digest), digest, 'coverage.corrupt', checked, problems, (bytes) => {
+    await verifyFile(root, file, digest, 'coverage.corrupt', checked, problems, (bytes) => {
       const { length } = decodeRowSet(bytes)
-      if (length !== hidden) throw corrupt(deletionVectorName(digest), `holds ${length} rows, the record says ${hidden}`)
+      if (length !== hidden) throw corrupt(file, `holds ${length} rows, the record says ${hidden}`)
     })
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }

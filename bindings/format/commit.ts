@@ -29,6 +29,8 @@ export interface DeletionVectorRef {
   /** SHA-256 of the file, lower-case hex. */
   readonly digest: string
   readonly bytes: number
+  /** Which file of that digest; absent = the first. */
+  readonly gen?: number
   /** Rows hidden in all. */
   readonly hidden: number
 }
@@ -65,6 +67,8 @@ export interface CommitHeader {
   readonly author?: string
   readonly message?: string
   readonly idempotency?: { readonly key: string; readonly request: Uint8Array }
+  /** An INTENT stood behind it: the fold keeps its outcome. */
+  readonly isArmed?: true
 }
 
 export interface CommitRecord extends CommitHeader {
@@ -74,7 +78,8 @@ export interface CommitRecord extends CommitHeader {
 const HAS_AUTHOR = 1
 const HAS_MESSAGE = 2
 const HAS_IDEMPOTENCY = 4
-const FLAGS_KNOWN = 7
+const IS_ARMED = 8
+const FLAGS_KNOWN = 15
 
 const PART_INLINE = 1
 const PART_HIDE_ROWS = 2
@@ -94,7 +99,8 @@ function encodeCommitHeader(w: ByteWriter, header: CommitHeader, changeCount: nu
   w.u8(
     (header.author === undefined ? 0 : HAS_AUTHOR) |
       (header.message === undefined ? 0 : HAS_MESSAGE) |
-      (header.idempotency === undefined ? 0 : HAS_IDEMPOTENCY),
+      (header.idempotency === undefined ? 0 : HAS_IDEMPOTENCY) |
+      (header.isArmed === true ? IS_ARMED : 0),
   )
   w.varint(header.branch)
   w.varint(header.parent)
@@ -109,7 +115,7 @@ function encodeCommitHeader(w: ByteWriter, header: CommitHeader, changeCount: nu
   w.varint(changeCount)
 }
 
-function encodeChange(w: ByteWriter, change: TableChange): void {
+export function encodeChange(w: ByteWriter, change: TableChange): void {
   const { inline, hideRows, hides, fragments, deletionVectors } = change
   w.varint(change.tableId)
   w.varint(change.schemaVersion)
@@ -166,6 +172,7 @@ export function encodeVectors(w: ByteWriter, vectors: readonly DeletionVectorRef
     w.varint(vector.ordinal)
     w.raw(hexBytes(vector.digest))
     w.varint(vector.bytes)
+    w.varint(vector.gen ?? 0)
     w.varint(vector.hidden)
   }
 }
@@ -176,7 +183,8 @@ export function decodeVectors(r: ByteReader): DeletionVectorRef[] {
     const ordinal = r.varint()
     const digest = hexText(r.raw(32))
     const bytes = r.varint()
-    return { lsn, ordinal, digest, bytes, hidden: r.varint() }
+    const gen = r.varint()
+    return { lsn, ordinal, digest, bytes, ...(gen === 0 ? {} : { gen }), hidden: r.varint() }
   })
 }
 
@@ -205,11 +213,12 @@ export function decodeCommit(r: ByteReader): CommitRecord {
     ...(author === undefined ? {} : { author }),
     ...(message === undefined ? {} : { message }),
     ...(idempotency === undefined ? {} : { idempotency }),
+    ...((flags & IS_ARMED) === 0 ? {} : { isArmed: true as const }),
     changes,
   }
 }
 
-function decodeChange(r: ByteReader): TableChange {
+export function decodeChange(r: ByteReader): TableChange {
   const tableId = r.varint()
   const schemaVersion = r.varint()
   const opNumber = r.u8()

@@ -1,16 +1,18 @@
 // format/flush.ts: the payload of a `flush` record (kind 7): "the rows of table t that commits up to LSN x brought inline are now in these fragments".
 //
-//   u8 version | varint tableId | u53 time ms | varint upto LSN | varint upto row number | fragments | hides | deletion vectors
+//   u8 version | 16 B writeId | varint tableId | u53 time ms | varint upto LSN | varint upto row number | fragments | hides | deletion vectors
 //
 // Invariant: same rows, other place. `hides` name rows of the new fragments (lsn 0) that were hidden while the flush ran.
 
 import { type ByteReader, type ByteWriter, DecodeError } from './bytes.ts'
-import { decodeHides, decodeList, decodeVectors, type DeletionVectorRef, encodeHides, encodeVectors, type FragmentHides } from './commit.ts'
+import { decodeHides, decodeList, decodeVectors, type DeletionVectorRef, encodeHides, encodeVectors, type FragmentHides, WRITE_ID_BYTES } from './commit.ts'
 import { decodeFragmentRef, encodeFragmentRef, type FragmentRef } from './fragment-ref.ts'
 
 const FLUSH_VERSION = 1
 
 export interface FlushRecord {
+  /** 16 bytes; its INTENT has the same. */
+  readonly writeId: Uint8Array
   readonly tableId: number
   readonly timeMs: number
   /** Last commit whose inline rows moved. */
@@ -25,6 +27,7 @@ export interface FlushRecord {
 
 export function encodeFlush(w: ByteWriter, record: FlushRecord): void {
   w.u8(FLUSH_VERSION)
+  w.raw(record.writeId)
   w.varint(record.tableId)
   w.u53(record.timeMs)
   w.varint(record.uptoLsn)
@@ -40,6 +43,7 @@ export function decodeFlush(r: ByteReader): FlushRecord {
   const version = r.u8()
   if (version !== FLUSH_VERSION) throw new DecodeError(`flush version ${version}`, r.at - 1)
   const record: FlushRecord = {
+    writeId: r.raw(WRITE_ID_BYTES),
     tableId: r.varint(),
     timeMs: r.u53(),
     uptoLsn: r.varint(),

@@ -1,8 +1,8 @@
 // format/fragment-ref.ts: what a record or checkpoint keeps of a fragment: enough to find it, to leave it unread, and to read any part of it with two
 // requests (docs/format.md section "Fragments").
 //
-//   32 B digest | varint bytes, rows, batch rows, schema version | u8 flags (1 sorted, 2 index) | 32 B range root | varint footer offset, bytes | 8 B XXH3-64 of the footer
-//   | [32 B digest, varint bytes] | varint columns, then per column: varint id, stored bytes, null count | u8 flags (1 min, 2 max, 4 NaN told, 8 NaN) | [value] | [value]
+//   32 B digest | varint bytes, rows, batch rows, schema version | u8 flags (1 sorted, 2 index, 4 generation, 8 generation of the index) | [varint generation]
+//   | 32 B range root | varint footer offset, bytes | 8 B XXH3-64 of the footer | [32 B digest, varint bytes, [varint generation]] | varint columns, then per column: varint id, stored bytes, null count | u8 flags (1 min, 2 max, 4 NaN told, 8 NaN) | [value] | [value]
 //   value = u8 tag: 0 zigzag varint · 1 f64 · 2 two's complement (blob) · 3 bytes (blob)
 //
 // Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values.
@@ -13,6 +13,8 @@ import type { ByteReader, ByteWriter } from './bytes.ts'
 export interface FileRef {
   readonly digest: string
   readonly bytes: number
+  /** Which file of that digest: absent = the first, n = `<sha256>.g<n>.<ext>`. */
+  readonly gen?: number
 }
 
 export type StatValue = number | bigint | Uint8Array
@@ -48,20 +50,26 @@ export interface FragmentRef extends FileRef {
   readonly columns: readonly FragmentColumn[]
 }
 
-export function fragmentName(digest: string): string {
-  return `fragments/${digest.slice(0, 2)}/${digest}.arrow`
+export function fragmentName(digest: string, gen: number = 0): string {
+  return contentName('fragments', digest, 'arrow', gen)
 }
 
-export function deletionVectorName(digest: string): string {
-  return `fragments/${digest.slice(0, 2)}/${digest}.dv`
+export function deletionVectorName(digest: string, gen: number = 0): string {
+  return contentName('fragments', digest, 'dv', gen)
 }
 
-export function indexName(digest: string): string {
-  return `indexes/${digest.slice(0, 2)}/${digest}.idx`
+export function indexName(digest: string, gen: number = 0): string {
+  return contentName('indexes', digest, 'idx', gen)
+}
+
+function contentName(folder: string, digest: string, ext: string, gen: number): string {
+  return `${folder}/${digest.slice(0, 2)}/${digest}${gen === 0 ? '' : `.g${gen}`}.${ext}`
 }
 
 const SORTED = 1
 const INDEXED = 2
+const HAS_GEN = 4
+const INDEX_HAS_GEN = 8
 const HAS_MIN = 1
 const HAS_MAX = 2
 const NAN_TOLD = 4
@@ -73,14 +81,18 @@ export function encodeFragmentRef(w: ByteWriter, ref: FragmentRef): void {
   w.varint(ref.rows)
   w.varint(ref.batchRows)
   w.varint(ref.schemaVersion)
-  w.u8((ref.sorted ? SORTED : 0) | (ref.index === undefined ? 0 : INDEXED))
+  const { gen = 0, index } = ref
+  const indexGen = index?.gen ?? 0
+  w.u8((ref.sorted ? SORTED : 0) | (index === undefined ? 0 : INDEXED) | (gen === 0 ? 0 : HAS_GEN) | (indexGen === 0 ? 0 : INDEX_HAS_GEN))
+  if (gen !== 0) w.varint(gen)
   w.raw(fromHex(ref.rangeRoot))
   w.varint(ref.footerOffset)
   w.varint(ref.footerBytes)
   w.raw(fromHex(ref.footerHash))
-  if (ref.index !== undefined) {
-    w.raw(fromHex(ref.index.digest))
-    w.varint(ref.index.bytes)
+  if (index !== undefined) {
+    w.raw(fromHex(index.digest))
+    w.varint(index.bytes)
+    if (indexGen !== 0) w.varint(indexGen)
   }
   w.varint(ref.columns.length)
   for (const column of ref.columns) {
@@ -98,19 +110,47 @@ export function decodeFragmentRef(r: ByteReader): FragmentRef {
   const batchRows = r.varint()
   const schemaVersion = r.varint()
   const flags = r.u8()
-  if ((flags & ~(SORTED | INDEXED)) !== 0) throw new DecodeError(`fragment flags ${flags}`, r.at - 1)
+  const isIndexed = (flags & INDEXED) !== 0
+  if ((flags & ~15) !== 0 || (!isIndexed && (flags & INDEX_HAS_GEN) !== 0)) throw new DecodeError(`fragment flags ${flags}`, r.at - 1)
+  const gen = (flags & HAS_GEN) === 0 ? undefined : generation(r)
   const rangeRoot = toHex(r.raw(32))
   const footerOffset = r.varint()
   const footerBytes = r.varint()
   if (footerOffset + footerBytes > bytes) throw new DecodeError('a footer outside its fragment', r.at)
   const footerHash = toHex(r.raw(8))
-  const index = (flags & INDEXED) === 0 ? undefined : { digest: toHex(r.raw(32)), bytes: r.varint() }
+  const index = isIndexed ? indexRef(r, (flags & INDEX_HAS_GEN) !== 0) : undefined
   const count = r.varint()
   if (count > r.left) throw new DecodeError(`${count} columns in ${r.left} bytes`, r.at)
   const columns: FragmentColumn[] = []
   for (let i = 0; i < count; i++) columns.push({ id: r.varint(), bytes: r.varint(), ...decodeStats(r) })
   const sorted = (flags & SORTED) !== 0
-  return { digest, bytes, rows, batchRows, schemaVersion, sorted, rangeRoot, footerOffset, footerBytes, footerHash, ...(index && { index }), columns }
+  return {
+    digest,
+    bytes,
+    ...(gen === undefined ? {} : { gen }),
+    rows,
+    batchRows,
+    schemaVersion,
+    sorted,
+    rangeRoot,
+    footerOffset,
+    footerBytes,
+    footerHash,
+    ...(index && { index }),
+    columns,
+  }
+}
+
+function indexRef(r: ByteReader, hasGen: boolean): FileRef {
+  const digest = toHex(r.raw(32))
+  const bytes = r.varint()
+  return hasGen ? { digest, bytes, gen: generation(r) } : { digest, bytes }
+}
+
+function generation(r: ByteReader): number {
+  const gen = r.varint()
+  if (gen === 0) throw new DecodeError('a generation of 0 is not written', r.at)
+  return gen
 }
 
 type Stats = Pick<FragmentColumn, 'nullCount' | 'min' | 'max' | 'hasNaN'>

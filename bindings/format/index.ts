@@ -2,11 +2,26 @@ export { layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, hexBytes, hexText, WRITE_ID_BYTES } from './commit.ts'
+export { canonicalJson, decodeIntent, encodeIntent, INTENT_NAME, INTENT_VERSION, MAIN_BRANCH, MAIN_BRANCH_ID, STAGING_PREFIX, stagedName } from './intent.ts'
+export type { Addressed, AdmitRule, Intent, IntentFile, IntentKind, IntentMode, IntentOwner, Participant, ParticipantOp } from './intent.ts'
+export {
+  decodeAudit,
+  decodePublish,
+  decodeRollback,
+  decodeSeal,
+  encodeAudit,
+  encodePublish,
+  encodeRollback,
+  encodeSeal,
+  publishedCommit,
+  STAGED_EXTENSIONS,
+} from './outcome.ts'
+export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFacts, RollbackRecord, SealRecord, StagedExtension } from './outcome.ts'
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
 export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, fragmentName, indexName, toHex } from './fragment-ref.ts'
-export type { FragmentColumn, FragmentRef } from './fragment-ref.ts'
+export type { FileRef, FragmentColumn, FragmentRef } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'
 export type { ArrowField } from './arrow-schema.ts'
 export { readFlatbuffer, structI64 } from './flatbuffer.ts'
@@ -55,3 +70,5 @@ export {
   writeSegmentHeader,
 } from './segment.ts'
 export type { Hash64, SegmentFooter, SegmentHeader } from './segment.ts'
+export { ATTEMPT_BYTES, readSlotHeader, SLOT_HEADER_BYTES, SLOT_VERSION, writeSlotHeader } from './slot.ts'
+export type { SlotHeader } from './slot.ts'

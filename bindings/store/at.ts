@@ -6,7 +6,11 @@ import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '.
 import {
   decodeRecord,
   KIND_COMMIT,
+  KIND_AUDIT,
   KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_ROLLBACK,
+  KIND_SEAL,
   KIND_SCHEMA,
   listCheckpoints,
   newestCheckpoint,
@@ -117,5 +121,9 @@ export class History {
 function timeOf(record: StateRecord): number | undefined {
   if (record.kind === KIND_COMMIT) return record.commit.timeMs
   if (record.kind === KIND_SCHEMA) return record.schema.timeMs
+  if (record.kind === KIND_SEAL) return record.seal.timeMs
+  if (record.kind === KIND_PUBLISH) return record.publish.commit.timeMs
+  if (record.kind === KIND_ROLLBACK) return record.rollback.timeMs
+  if (record.kind === KIND_AUDIT) return record.audit.timeMs
   return record.kind === KIND_FLUSH ? record.flush.timeMs : undefined
 }

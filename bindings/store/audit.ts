@@ -1,6 +1,6 @@
 // store/audit.ts: the log as people ask about it: what happened, and whether a write is in it.
 
-import { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_SCHEMA, type StateRecord } from '../engine/index.ts'
+import { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
@@ -20,7 +20,8 @@ export async function* auditRows(log: CommitLog, from: Lsn, end: Lsn, names: (ta
 /** Whether the log holds a commit of this id. */
 export async function isPublished(log: CommitLog, writeIdHex: string, end: Lsn): Promise<boolean> {
   for await (const { record } of records(log, log.tail, end)) {
-    if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === writeIdHex) return true
+    const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
+    if (commit !== undefined && hexText(commit.writeId) === writeIdHex) return true
   }
   return false
 }
@@ -50,5 +51,31 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
     const { timeMs, tableId } = record.flush
     return { ...at, time: new Date(timeMs), kind: 'flush', by: 'upkeep', tables: [names(tableId)] }
   }
-  return { ...at, time: before, kind: record.kind === KIND_EPOCH ? 'epoch' : 'audit', tables: [] }
+  if (record.kind === KIND_PUBLISH) {
+    const { recovery, commit } = record.publish
+    const tables = [...new Set(commit.changes.map((change) => names(change.tableId)))]
+    const by = recovery?.by ?? commit.author ?? 'writer'
+    return { ...at, time: new Date(commit.timeMs), kind: 'publish', writeId: ulidText(commit.writeId) as WriteId, by, tables }
+  }
+  if (record.kind === KIND_SEAL) {
+    const { timeMs, writeId, intent } = record.seal
+    const tables = intent.participants.map((participant) => participant.name)
+    return { ...at, time: new Date(timeMs), kind: 'seal', writeId: ulidText(writeId) as WriteId, by: intent.actor ?? 'writer', tables }
+  }
+  if (record.kind === KIND_ROLLBACK) {
+    const { timeMs, writeId, reason, recovery } = record.rollback
+    return { ...at, time: new Date(timeMs), kind: 'rollback', writeId: ulidText(writeId) as WriteId, by: recovery?.by ?? 'writer', reason, tables: [] }
+  }
+  if (record.kind === KIND_AUDIT) {
+    const { timeMs, facts } = record.audit
+    return {
+      ...at,
+      time: new Date(timeMs),
+      kind: facts.kind,
+      by: facts.by,
+      ...(facts.reason === undefined ? {} : { reason: facts.reason }),
+      tables: [...facts.tables],
+    }
+  }
+  return { ...at, time: before, kind: 'epoch', tables: [] }
 }

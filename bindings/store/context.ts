@@ -24,7 +24,7 @@ export class SharedContext implements StateContext {
 
   readerOf(ref: FragmentRef, table: TableState): FragmentReader {
     // The same bytes can be a fragment of two tables: types differ, so the table is part of the name.
-    const name = `${table.id}:${ref.digest}`
+    const name = `${table.id}:${ref.digest}.${ref.gen ?? 0}.${ref.index?.gen ?? 0}`
     const held = this.readers.get(name)?.deref()
     if (held !== undefined) return held
     const reader = new FragmentReader({
@@ -44,7 +44,7 @@ export class SharedContext implements StateContext {
   }
 
   async loadVector(vector: DeletionVectorRef): Promise<Uint8Array> {
-    const file = deletionVectorName(vector.digest)
+    const file = deletionVectorName(vector.digest, vector.gen)
     const { bytes } = await this.root.get(file)
     const found = hexText(sha256(bytes))
     if (found !== vector.digest) throw new CorruptionError('coverage.corrupt', `${file}: digest ${found}`, { details: { file } })

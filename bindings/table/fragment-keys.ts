@@ -175,7 +175,7 @@ export class FragmentKeys {
     const { index, rows } = this.#o.ref
     let why: Error | undefined
     try {
-      if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest))).bytes, rows))
+      if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest, index.gen))).bytes, rows))
     } catch (cause) {
       why = rebuildable(cause)
     }
@@ -188,7 +188,7 @@ export class FragmentKeys {
     const { index, rows } = this.#o.ref
     let why: Error | undefined
     try {
-      if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest)).bytes, rows)
+      if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest, index.gen)).bytes, rows)
     } catch (cause) {
       why = rebuildable(cause)
     }
@@ -206,7 +206,7 @@ export class FragmentKeys {
       hashes.set(keyHashes(this.#parts, vecs, count).subarray(0, 2 * count), at)
       at += 2 * count
     }
-    const file = index === undefined ? 'none' : indexName(index.digest)
+    const file = index === undefined ? 'none' : indexName(index.digest, index.gen)
     this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.#reader.file, rows, cause: why?.message ?? 'no index' })
     return decodeKeyIndex(encodeKeyIndex(hashes, rows, sorted), rows)
   }

@@ -27,7 +27,7 @@ export interface ByteRange {
 
 /** @throws CorruptionError fragment.corrupt */
 export function parseFooter(ref: FragmentRef, bytes: Uint8Array): FragmentFooter {
-  const file = fragmentName(ref.digest)
+  const file = fragmentName(ref.digest, ref.gen)
   const found = toHex(xxh3Bytes(bytes))
   if (found !== ref.footerHash) throw corrupt(file, ref.footerOffset, `footer hash ${found}, expected ${ref.footerHash}`)
   return guarded(file, ref.footerOffset, 'footer', () => {

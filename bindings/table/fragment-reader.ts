@@ -49,7 +49,7 @@ export class FragmentReader {
   constructor(o: FragmentReaderOptions) {
     this.#o = o
     this.ref = o.ref
-    this.file = fragmentName(o.ref.digest)
+    this.file = fragmentName(o.ref.digest, o.ref.gen)
     this.batchCount = Math.ceil(o.ref.rows / o.ref.batchRows)
     this.#stats = new Map(o.ref.columns.map((stats) => [stats.id, fitStats(stats, o.schema)]))
     this.#keys = new FragmentKeys(this, o)
