@@ -104,7 +104,12 @@ export class FailpointRegistry implements Failpoints {
     return this.#seen
   }
 
-  /** Called once, when the world stops: a simulated file system dies here, a real process may kill itself. */
+  /** Resolves when the world stops. */
+  get crashed(): Promise<void> {
+    return this.stopped ? Promise.resolve() : new Promise((resolve) => this.onCrash(resolve))
+  }
+
+  /** Called once, when the world stops: a real process may kill itself here. */
   onCrash(hook: () => void): void {
     this.#crashHooks.push(hook)
   }

@@ -15,6 +15,7 @@ import {
 } from '../runtime/index.ts'
 
 import { FakeFiles } from './fake-files.ts'
+import { stoppable } from './stoppable-world.ts'
 
 interface FakeTimer {
   readonly id: number
@@ -96,7 +97,7 @@ export interface FakeWorldOptions {
   readonly host?: Partial<Host>
 }
 
-/** A World without the machine: manual time, seeded randomness, files in memory, one process that is alive. */
+/** A World without the machine: manual time, seeded randomness, files in memory, one process that is alive until a failpoint crashes it. */
 export function fakeWorld(o: FakeWorldOptions = {}): World {
   const time = o.clock ?? new FakeClock()
   const host: Host = {
@@ -107,17 +108,17 @@ export function fakeWorld(o: FakeWorldOptions = {}): World {
     isAlive: (pid, startTime) => pid === (o.host?.pid ?? 1) && startTime === (o.host?.processStartTime ?? '1'),
     ...o.host,
   }
-  return {
+  return stoppable({
     clock: time.clock,
     timers: time.timers,
     random: seededRandom(o.seed ?? 1),
     logger: silentLogger,
-    failpoints: o.failpoints ?? new FailpointRegistry(time.timers),
+    failpoints: o.failpoints ?? new FailpointRegistry(time.timers, { seed: o.seed ?? 1 }),
     workers: INLINE_ONLY,
     files: o.files ?? new FakeFiles(),
     host,
     env: {},
-  }
+  })
 }
 
 /** Lets everything run that is ready: a few turns of the event loop, with their microtasks. */

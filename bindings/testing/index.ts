@@ -14,6 +14,7 @@ export type { FakeCall, FakeFault, FakeFilesOptions, FakeOp, FaultPlan } from '.
 export { FaultyRoot } from './faulty-root.ts'
 export type { RootCall, RootFault, RootFaultPlan, RootMethod } from './faulty-root.ts'
 export { failpoints, rendezvous } from './rendezvous.ts'
+export { stoppable } from './stoppable-world.ts'
 export type { RendezvousOptions } from './rendezvous.ts'
 export { FailpointError, FailpointRegistry, FAILPOINTS, FP } from '../runtime/index.ts'
 export type { ArmedFailpoint, FailpointAction, FailpointCatalogue, FailpointGroup, FailpointName } from '../runtime/index.ts'
