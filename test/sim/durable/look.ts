@@ -1,0 +1,80 @@
+// What an open store shows against the model, and what a recovery left on disk as texts that two recoveries can be compared by.
+
+import { FRAME_HEADER_BYTES, readMarkPayload, SEGMENT_HEADER_BYTES } from '../../../bindings/format/index.ts'
+import type { ReadStore } from '../../../bindings/index.ts'
+import { xxh3BigInt } from '../../../bindings/kernels/index.ts'
+import type { FakeFiles } from '../../../bindings/testing/index.ts'
+import { type AnyRow, rowText, type State, stateRows, type TableName, TABLES } from '../store-model.ts'
+import { PLACE, type Version } from './life.ts'
+
+const texts = new WeakMap<object, string>()
+
+function modelText(state: State, name: TableName): string {
+  let text = texts.get(state[name])
+  if (text === undefined) texts.set(state[name], (text = rowsText(name, stateRows(state, name))))
+  return text
+}
+
+function rowsText(name: TableName, rows: readonly AnyRow[]): string {
+  return rows
+    .map((row) => rowText(name, row))
+    .sort()
+    .join('\n')
+}
+
+/** What is wrong with the store, which should show this version; undefined: nothing. */
+export async function differs(reader: ReadStore, version: Version): Promise<string | undefined> {
+  const tables = await reader.tables()
+  const names = tables.map(({ name }) => name).sort()
+  if (names.join() !== [...version.tables].sort().join()) return `tables ${names.join()} instead of ${version.tables.join()}`
+  for (const name of version.tables) {
+    const expected = stateRows(version.state, name).length
+    const told = tables.find((each) => each.name === name)!.rows
+    if (told !== expected) return `${name} says ${told} rows instead of ${expected}`
+    const rows = (await reader.scan(TABLES[name]).toArray()) as unknown as AnyRow[]
+    if (rowsText(name, rows) !== modelText(version.state, name)) return `${name} has other rows (${rows.length}, expected ${expected})`
+  }
+  return undefined
+}
+
+const SEGMENT = new RegExp(`^${PLACE}/log/(\\d{20})\\.wal$`)
+const CHECKPOINT = new RegExp(`^${PLACE}/checkpoints/(\\d{20})\\.ckpt$`)
+
+/** The LSN up to which the newest open found records, and the digest of the chain there, as the first mark of the segment it began states it. */
+export function foundAt(files: FakeFiles): { lsn: number; digest: string } {
+  const newest = files.paths().findLast((path) => SEGMENT.test(path))!
+  const mark = readMarkPayload(files.contents(newest)!, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES)
+  return { lsn: Number(SEGMENT.exec(newest)![1]) - 1, digest: Buffer.from(mark.digest).toString('hex') }
+}
+
+/**
+ * Everything that a recovery which found the log ending at `lsn` must leave the same however often it was begun: each segment that began at or below it, whole,
+ * footer and what lies behind it included; checkpoints up to it; fragments, indexes, staged files and quarantine; VARVE. Left out, because each open
+ * writes its own: segments of the opens themselves (their epoch records), LOCK, NODE, CLEAN, temporary names.
+ */
+export function leftBy(files: FakeFiles, lsn: number): Map<string, string> {
+  const left = new Map<string, string>()
+  for (const path of files.paths()) {
+    const name = path.slice(PLACE.length + 1)
+    if (/^(LOCK\.\d+|NODE|CLEAN)$/.test(name) || /\.tmp$/.test(name)) continue
+    const at = Number((SEGMENT.exec(path) ?? CHECKPOINT.exec(path))?.[1] ?? 0)
+    if (at > lsn) continue
+    left.set(name, textOf(files.contents(path)!))
+  }
+  return left
+}
+
+/** The first difference of two such trees; undefined: none. */
+export function otherwise(once: ReadonlyMap<string, string>, twice: ReadonlyMap<string, string>): string | undefined {
+  for (const [name, text] of once) {
+    const other = twice.get(name)
+    if (other === undefined) return `${name} is there after one recovery and gone after two`
+    if (other !== text) return `${name} has other bytes after two recoveries (${text}, ${other})`
+  }
+  for (const name of twice.keys()) if (!once.has(name)) return `${name} is there after two recoveries and not after one`
+  return undefined
+}
+
+function textOf(bytes: Uint8Array): string {
+  return `${bytes.length} bytes, xxh3 ${xxh3BigInt(bytes).toString(16)}`
+}

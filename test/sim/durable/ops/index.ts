@@ -1,0 +1,6 @@
+export { burst } from './burst.ts'
+export { change, load } from './changes.ts'
+export { create } from './create.ts'
+export { close, dispose, failure, kill } from './lives.ts'
+export { transact } from './transact.ts'
+export { flush, sync, tick } from './upkeep.ts'

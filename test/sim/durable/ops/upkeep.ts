@@ -1,0 +1,28 @@
+// What a store does beside its commits: flush with a checkpoint, sync, time that passes.
+
+import type { OpKind } from '../life.ts'
+
+export const flush: OpKind<null> = {
+  name: 'flush',
+  weight: 4,
+  draw: () => null,
+  run: (life) => life.store.flush(),
+}
+
+export const sync: OpKind<null> = {
+  name: 'sync',
+  weight: 1,
+  draw: () => null,
+  async run(life) {
+    const lsn = await life.store.sync()
+    life.promise(Number(lsn), 'power')
+  },
+}
+
+/** Timers fall due: the background sync of buffered commits. */
+export const tick: OpKind<number> = {
+  name: 'tick',
+  weight: 1,
+  draw: (dice) => dice.int(200),
+  run: (life, ms) => life.sim.time.advance(ms),
+}

@@ -1,0 +1,309 @@
+// The durable-state simulation: a history from a seed, crashes at its disk operations, several legal states after each, and a recovery of every one of them,
+// itself crashed and begun anew.
+//
+// Held in each state: the store opens (read-only without a single change of the disk); it shows the version of one LSN, no lower than what was
+// promised; the chain digest there is the history's; and a recovery that was broken off and begun anew leaves byte for byte what one in one go leaves.
+// Nothing here depends on the machine: a seed that fails, fails again.
+
+import { NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
+import { openSegmentLog } from '../../../bindings/log/index.ts'
+import { DirRoot } from '../../../bindings/root/index.ts'
+import type { FakeFiles } from '../../../bindings/testing/index.ts'
+import { simWorld } from '../sim-world.ts'
+import { accounts, rowOf, text } from '../store-model.ts'
+import { Dice } from './dice.ts'
+import { Life, type OpKind, PLACE, type Version } from './life.ts'
+import { differs, foundAt, leftBy, otherwise } from './look.ts'
+import * as kinds from './ops/index.ts'
+
+export interface SimOptions {
+  readonly seed: number
+  /** States looked at in one history, about. */
+  readonly statesMax: number
+}
+
+export interface SimReport {
+  readonly seed: number
+  states: number
+  /** What went wrong, each with the way there. */
+  readonly failures: string[]
+}
+
+const KINDS = Object.values(kinds) as unknown as readonly OpKind<unknown>[]
+const IDENTITY = `${PLACE}/VARVE`
+const STEPS_MAX = 16
+const FAILURES_MAX = 3
+/** Recoveries of a recovery of ... */
+const DEPTH_MAX = 3
+const CHANGES: ReadonlySet<string> = new Set(['write', 'truncate', 'mkdir', 'rmdir', 'link', 'rename', 'unlink', 'syncDir', 'datasync', 'sync'])
+
+export async function simulate(o: SimOptions): Promise<SimReport> {
+  const report: SimReport = { seed: o.seed, states: 0, failures: [] }
+  const dice = new Dice(o.seed)
+  const life = new Life({
+    seed: o.seed,
+    durability: dice.once(3) ? 'buffered' : 'synced',
+    open: { segmentBytes: 64 * 1024, inlineLimitBytes: dice.pick([600, 600, 256 * 1024, 256 * 1024, 0]), bufferedSyncMs: dice.pick([5, 100]) },
+  })
+  const steps = drawSteps(dice)
+  const marks: { at: number; what: string }[] = []
+  try {
+    await live(life, steps, marks)
+  } catch (error) {
+    report.failures.push(`seed ${o.seed}: the history itself fails at ${marks.at(-1)?.what}: ${stackOf(error)}`)
+    return report
+  }
+  const run = new Run(life, dice, report, await digests(life))
+  const points = drawPoints(dice, life.trace.length, o.statesMax)
+  for (const index of points) {
+    if (report.states >= o.statesMax || report.failures.length >= FAILURES_MAX) break
+    const step = marks.findLast(({ at }) => at <= index)!.what
+    await run.crashAt(
+      index,
+      `seed ${o.seed}, ${life.o.durability}, ${text(life.o.open)}, in ${step}, before operation ${index} (${life.trace.describe(index)})`,
+    )
+  }
+  return report
+}
+
+interface Step {
+  readonly kind: OpKind<unknown>
+  readonly data: unknown
+}
+
+function drawSteps(dice: Dice): Step[] {
+  const total = KINDS.reduce((sum, { weight }) => sum + weight, 0)
+  const drawKind = (): OpKind<unknown> => {
+    let at = dice.int(total)
+    return KINDS.find(({ weight }) => (at -= weight) < 0)!
+  }
+  const steps = dice.list(2, STEPS_MAX, () => {
+    const kind = drawKind()
+    return { kind, data: kind.draw(dice) }
+  })
+  // Without tables there is little to lose: most histories begin with them.
+  const first = { kind: kinds.create as OpKind<unknown>, data: kinds.create.draw(dice) }
+  return dice.once(8) ? steps : [first, ...steps]
+}
+
+async function live(life: Life, steps: readonly Step[], marks: { at: number; what: string }[]): Promise<void> {
+  const mark = (what: string): void => void marks.push({ at: life.trace.length, what })
+  mark('the first open')
+  await life.open()
+  for (const [i, { kind, data }] of steps.entries()) {
+    mark(`step ${i} ${kind.name} ${text(data)}`)
+    life.sim.tick(i % 3)
+    await kind.run(life, data)
+    const wrong = await differs(life.store, life.versionAt(Infinity))
+    if (wrong !== undefined) throw new Error(`the store shows something else than the model: ${wrong}`)
+  }
+  mark('the last close')
+  const head = Number(life.store.lsn)
+  await life.store.close()
+  life.promise(head, 'power')
+  life.trace.stop()
+}
+
+/** digestAt(n) of the finished history, for every n. */
+async function digests(life: Life): Promise<string[]> {
+  const { world } = simWorld({ seed: 1, files: life.files })
+  const root = new DirRoot(PLACE, world)
+  const mark = await Store.open(PLACE, { world, threads: 0, readOnly: true, follow: false })
+  const storeId = Uint8Array.from(Buffer.from(mark.id.replaceAll('-', ''), 'hex'))
+  await mark.close()
+  const log = await openSegmentLog(root, { world, storeId, readOnly: true, follow: false })
+  const found: string[] = []
+  for (let lsn = 0n; lsn <= log.head; lsn++) found.push(Buffer.from(await log.digestAt(lsn as never)).toString('hex'))
+  await log.close()
+  return found
+}
+
+/** Operations to crash at, ascending: a stretch of neighbours, and others from anywhere. */
+function drawPoints(dice: Dice, length: number, most: number): number[] {
+  const points = new Set<number>([length])
+  const start = dice.int(length)
+  for (let i = 0; i < most / 10; i++) points.add(Math.min(length, start + i))
+  for (let i = 0; i < most / 3; i++) points.add(dice.int(length + 1))
+  return [...points].sort((a, b) => a - b)
+}
+
+interface State {
+  readonly files: FakeFiles
+  /** How it came to be. */
+  readonly what: string
+  /** The LSN that the log must reach. */
+  readonly required: number
+  /** The one that it must still reach after a power cut. */
+  readonly power: number
+  /** Every byte and name of it is durable. */
+  readonly isDurable: boolean
+  /** How many crashes lie behind it. */
+  readonly depth: number
+  /** Up to here the log is the history's; behind it are epoch records of recoveries. */
+  readonly limit: number
+  /** What the first recovery found and left, where a second one must leave the same. */
+  readonly once: { readonly lsn: number; readonly left: Map<string, string> } | undefined
+}
+
+class Run {
+  readonly #life: Life
+  readonly #dice: Dice
+  readonly #report: SimReport
+  readonly #digests: readonly string[]
+  #processes = 5000
+
+  constructor(life: Life, dice: Dice, report: SimReport, digests: readonly string[]) {
+    this.#life = life
+    this.#dice = dice
+    this.#report = report
+    this.#digests = digests
+  }
+
+  /** Looks at several states of the moment before one operation of the history. */
+  async crashAt(index: number, what: string): Promise<void> {
+    const dice = this.#dice
+    const life = this.#life
+    const point = life.trace.at(index)
+    const power = life.required(index, 'power')
+    const process = life.required(index, 'process')
+    const first = { power, depth: 1, limit: Infinity, once: undefined }
+    const states: State[] = []
+    const unsynced = point.unsynced()
+    const pending = unsynced.length === 0 ? '' : `\n    unsynced: ${unsynced.join('; ')}`
+    if (dice.once(3)) {
+      states.push({ ...first, files: point.killed(), what: `${what}\n  killed${pending}`, required: process, isDurable: false })
+    }
+    if (dice.once(12)) {
+      let n = 0
+      for (const files of point.enumerate(12))
+        states.push({ ...first, files, what: `${what}\n  cut, state ${n++} of all${pending}`, required: power, isDurable: true })
+    }
+    for (let n = unsynced.length === 0 ? 1 : 1 + dice.int(4); n > 0; n--) {
+      const sample = point.sample(dice.seed())
+      states.push({ ...first, files: sample.files, what: `${what}\n  cut: ${sample.what}${pending}`, required: power, isDurable: true })
+    }
+    for (const state of states) await this.recover(state)
+  }
+
+  /** Opens a state, holds it against the history, and crashes that recovery in turn. */
+  async recover(state: State): Promise<void> {
+    if (this.#report.failures.length >= FAILURES_MAX) return
+    this.#report.states++
+    try {
+      await this.#recover(state)
+    } catch (error) {
+      this.#report.failures.push(`${state.what}\n  ${stackOf(error)}`)
+    }
+  }
+
+  async #recover(state: State): Promise<void> {
+    const dice = this.#dice
+    const { files } = state
+    const looksFirst = dice.once(4)
+    const goesDeeper = state.depth < DEPTH_MAX && dice.once(state.depth === 1 ? 8 : 3)
+    const seen = looksFirst ? await this.#readOnly(state) : undefined
+    const trace = goesDeeper ? files.record() : undefined
+    // A store without VARVE is given one: of its own time, whoever opens first.
+    const isNamed = files.contents(IDENTITY) !== undefined
+    const store = await this.#open(files, {})
+    const found = foundAt(files)
+    const version = this.#held(state, found)
+    if (seen !== undefined && seen !== found.lsn) throw new Error(`read-only it ended at LSN ${seen}, the recovery found ${found.lsn}`)
+    const wrong = await differs(store, version)
+    if (wrong !== undefined) throw new Error(`LSN ${found.lsn}: ${wrong}`)
+    if (dice.once(12)) {
+      const { problems } = await store.verify({ level: 'all' })
+      if (problems.length > 0) throw new Error(`verify: ${text(problems)}`)
+    }
+    const opened = trace?.length ?? 0
+    if (!goesDeeper && version.tables.includes('accounts') && dice.once(5)) return this.#goOn(store, files, state)
+    if (dice.once(8)) store[Symbol.dispose]()
+    else await store.close()
+    if (state.once !== undefined) {
+      const left = leftBy(files, state.once.lsn)
+      if (!state.once.left.has('VARVE')) left.delete('VARVE')
+      const difference = otherwise(state.once.left, left)
+      if (difference !== undefined) throw new Error(difference)
+    }
+    if (trace === undefined) return
+    trace.stop()
+    const limit = Math.min(state.limit, found.lsn)
+    const once = state.once ?? { lsn: limit, left: leftBy(files, limit) }
+    if (!isNamed) once.left.delete('VARVE')
+    for (let n = 4 + dice.int(8); n > 0; n--) {
+      const index = dice.int(1 + (dice.once(4) ? trace.length : opened))
+      const point = trace.at(index)
+      const what = `${state.what}\n  then before operation ${index} of ${trace.length} (${trace.describe(index)}) of the recovery`
+      const power = index >= opened ? Math.max(state.power, limit) : state.power
+      const next = { power, depth: state.depth + 1, limit }
+      if (dice.once(3)) {
+        const required = Math.max(power, state.required)
+        await this.recover({ ...next, files: point.killed(), what: `${what}, killed`, required, isDurable: false, once })
+        continue
+      }
+      // A first crash that was a kill leaves bytes in the page cache alone: a power cut may still take what was not promised to outlive one.
+      const sample = point.sample(dice.seed())
+      const same = state.isDurable ? once : undefined
+      const required = state.isDurable ? Math.max(power, state.required) : power
+      await this.recover({ ...next, files: sample.files, what: `${what}, cut: ${sample.what}`, required, isDurable: true, once: same })
+    }
+  }
+
+  async #readOnly(state: State): Promise<number | undefined> {
+    const calls = state.files.calls.length
+    let store: ReadStore
+    try {
+      store = await this.#open(state.files, { readOnly: true, follow: false })
+    } catch (error) {
+      if (error instanceof NotAStoreError && state.required === 0) return undefined
+      throw error
+    }
+    const lsn = Number(store.lsn)
+    const wrong = await differs(store, this.#life.versionAt(Math.min(lsn, state.limit)))
+    await store.close()
+    if (wrong !== undefined) throw new Error(`read-only, LSN ${lsn}: ${wrong}`)
+    const change = state.files.calls.slice(calls).find(({ op }) => CHANGES.has(op))
+    if (change !== undefined) throw new Error(`a read-only open calls ${change.op} of ${change.path}`)
+    return lsn
+  }
+
+  /** The version a recovery must show that found the log ending there. */
+  #held(state: State, found: { lsn: number; digest: string }): Version {
+    if (found.lsn < state.required) throw new Error(`LSN ${state.required} was promised; the log ends at ${found.lsn}`)
+    if (state.once !== undefined && found.lsn < state.once.lsn) throw new Error(`the recovery before found LSN ${state.once.lsn}, this one ${found.lsn}`)
+    const lsn = Math.min(found.lsn, state.limit)
+    if (found.lsn === lsn && this.#digests[lsn] !== found.digest) throw new Error(`the chain digest at LSN ${lsn} is not the history's`)
+    if (found.lsn > lsn + state.depth - 1) throw new Error(`${found.lsn - lsn} records of ${state.depth - 1} recoveries`)
+    return this.#life.versionAt(lsn)
+  }
+
+  /** What is acknowledged after the recovery outlives the next power cut. */
+  async #goOn(store: Store, files: FakeFiles, state: State): Promise<void> {
+    const id = 100_000 + this.#processes
+    await store.upsert(accounts, rowOf('accounts', id, 1) as never)
+    await store.sync()
+    const trace = files.record()
+    trace.stop()
+    const after = trace.at(0).sample(this.#dice.seed())
+    this.#report.states++
+    const next = await this.#open(after.files, {})
+    const row = await next.get(accounts, { id } as never)
+    if (row === undefined) throw new Error(`${state.what}: a row that was synced after the recovery is gone (${after.what})`)
+    await next.close()
+  }
+
+  async #open(files: FakeFiles, o: OpenOptions): Promise<Store> {
+    const pid = ++this.#processes
+    const { world } = simWorld({
+      seed: this.#dice.seed(),
+      files,
+      host: { pid, processStartTime: String(pid) },
+      startMs: 1_800_000_000_000 + pid * 1000,
+    })
+    return Store.open(PLACE, { ...o, segmentBytes: 64 * 1024, threads: 0, world })
+  }
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error)
+}
