@@ -34,14 +34,14 @@ export class Parking {
     if (this.#open) return Promise.resolve()
     return this.#bounded(this.#leave, boundMs, () => {
       this.overdue = true
-      return `parked for ${boundMs} ms and not released`
+      return `parked for ${boundMs / 1000} s and not released`
     })
   }
 
   /** Resolves once somebody has arrived. Rejects after `boundMs`. */
   reached(boundMs: number): Promise<void> {
     if (this.#reached) return Promise.resolve()
-    return this.#bounded(this.#arrived, boundMs, () => `nobody arrived within ${boundMs} ms`)
+    return this.#bounded(this.#arrived, boundMs, () => `nobody arrived within ${boundMs / 1000} s`)
   }
 
   release(): void {

@@ -3,7 +3,7 @@
 // Calls of the root and of its segments are counted together, so that "the k-th call fails, for every k" walks through a whole workload. A fault strikes
 // before the effect (nothing happened), after it (a lost acknowledgement), or in the middle of a segment's write (half of the bytes).
 // Invariant: a failed datasync leaves its segment failing, as a real descriptor must be treated; the data it would have synced is not synced.
-import { StorageError, type StorageErrorClass } from '../errors.ts'
+import { StorageError, type StorageErrorClass, UnsupportedRootError } from '../errors.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from '../root/index.ts'
 import { type FailpointName, type Failpoints, type FileStat, FP } from '../runtime/index.ts'
 
@@ -70,8 +70,9 @@ export class FaultyRoot implements Root {
     return this.inner.url
   }
 
+  /** Those of the inner root; without hard links or directory syncs where FP.root.link or FP.root.syncDir is enabled. */
   get caps(): RootCaps {
-    return this.inner.caps
+    return this.#lessened(this.inner.caps)
   }
 
   plan(plan: RootFaultPlan | undefined): void {
@@ -128,15 +129,16 @@ export class FaultyRoot implements Root {
     if (fault?.error !== undefined) throw toError(fault.error, 'list', prefix)
   }
 
-  delete(names: string | readonly string[]): Promise<void> {
-    return this.#run('delete', typeof names === 'string' ? names : (names[0] ?? ''), () => this.inner.delete(names))
+  delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void> {
+    return this.#run('delete', typeof names === 'string' ? names : (names[0] ?? ''), () => this.inner.delete(names, o))
   }
 
   deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }> {
     return this.#run('deletePrefix', prefix, () => this.inner.deletePrefix(prefix, o))
   }
 
-  link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
+  async link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
+    this.#mustHave(FP.root.link, 'hard-link')
     return this.#run('link', to, () => this.inner.link(from, to))
   }
 
@@ -152,12 +154,13 @@ export class FaultyRoot implements Root {
     return this.#run('hold', name, async () => new FaultyHeld(this, await this.inner.hold(name), name))
   }
 
-  syncDir(prefix: string): Promise<void> {
+  async syncDir(prefix: string): Promise<void> {
+    this.#mustHave(FP.root.syncDir, 'sync-dir')
     return this.#run('syncDir', prefix, () => this.inner.syncDir(prefix))
   }
 
   async probe(): Promise<RootCaps> {
-    return (await this.inner.probe?.()) ?? this.inner.caps
+    return this.#lessened((await this.inner.probe?.()) ?? this.inner.caps)
   }
 
   async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
@@ -173,6 +176,18 @@ export class FaultyRoot implements Root {
     const call: RootCall = { n: this.calls.length + 1, method, name }
     this.calls.push(call)
     return this.#plan?.(call)
+  }
+
+  #lessened(caps: RootCaps): RootCaps {
+    const points = this.#failpoints
+    if (points?.active !== true) return caps
+    const hardLink = caps.hardLink && !points.enabled(FP.root.link)
+    return { ...caps, hardLink, syncDir: caps.syncDir && !points.enabled(FP.root.syncDir) }
+  }
+
+  #mustHave(point: FailpointName, feature: string): void {
+    const points = this.#failpoints
+    if (points?.active === true && points.enabled(point)) throw new UnsupportedRootError(`${this.url} is to do without: ${feature}`, { details: { feature } })
   }
 
   runSync<T>(method: RootMethod, name: string, effect: () => T): T {
