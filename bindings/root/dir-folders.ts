@@ -36,7 +36,7 @@ export class DirFolders {
     }
     this.#settled.delete(dir)
     if (parentPath(dir) !== dir) await this.sync(parentPath(dir))
-    if (dir.length <= this.#base.length) this.#settled.add(dir)
+    if (dir.length <= this.#base.length || this.#settled.has(parentPath(dir))) this.#settled.add(dir)
   }
 
   makeSync(dir: string): void {
@@ -55,7 +55,7 @@ export class DirFolders {
     }
     this.#settled.delete(dir)
     if (parentPath(dir) !== dir) this.syncSync(parentPath(dir))
-    if (dir.length <= this.#base.length) this.#settled.add(dir)
+    if (dir.length <= this.#base.length || this.#settled.has(parentPath(dir))) this.#settled.add(dir)
   }
 
   /** The folder's own name is durable, and those above it in the root. */

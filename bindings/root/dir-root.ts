@@ -10,7 +10,7 @@ import { hasObject, statOrNothing, walk } from './dir-list.ts'
 import { toBasePath, toFileUrl } from './dir-path.ts'
 import { clearFolder, removeFolder, sweepFolder, unlinkObject } from './dir-remove.ts'
 import { DirHeld, DirSegment } from './dir-segment.ts'
-import { closeQuietly, DirStage, tagOf } from './dir-stage.ts'
+import { closeQuietly, DirStage, syncsName, tagOf } from './dir-stage.ts'
 import { HandleCache } from './handle-cache.ts'
 import { checkName, checkPrefix, compareNames, isTemp } from './names.ts'
 import { resolveRange } from './ranges.ts'
@@ -132,9 +132,9 @@ export class DirRoot implements Root {
 
   putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
     const path = this.#pathOf(name)
-    const sync = o?.sync !== false
+    const sync = syncsName(o)
     try {
-      const { temp, tag } = this.#stage.writeSync(path, bytes, sync)
+      const { temp, tag } = this.#stage.writeSync(path, bytes, o?.sync !== false)
       try {
         if (sync) this.#folders.settleSync(parentPath(path))
       } catch (error) {
@@ -155,7 +155,7 @@ export class DirRoot implements Root {
       const { temp, tag } = await this.#stage.write(path, [bytes], o)
       const status = await this.#stage.place(temp, path)
       // Also when the name was taken: whoever is told so may build on it, and it may be his own, of an attempt whose last sync failed.
-      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
+      if (syncsName(o)) await this.#folders.sync(parentPath(path))
       return status === 'created' ? { status, tag } : { status }
     } catch (error) {
       throw writeError('putIfAbsent', name, error)
@@ -187,7 +187,7 @@ export class DirRoot implements Root {
     }
   }
 
-  async delete(names: string | readonly string[]): Promise<void> {
+  async delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void> {
     const all = (typeof names === 'string' ? [names] : names).map((name) => [name, this.#pathOf(name)] as const)
     const dirs = new Set<string>()
     const failed: Error[] = []
@@ -208,6 +208,7 @@ export class DirRoot implements Root {
     }
     // Also after a failure: what is gone is gone durably.
     this.#kept.drop()
+    if (o?.sync === false) dirs.clear()
     for (const dir of dirs) await attempt(dir.slice(this.#base.length + 1), () => this.#folders.syncNearest(dir))
     if (failed[0] !== undefined) throw failed[0]
   }
@@ -360,7 +361,7 @@ export class DirRoot implements Root {
     try {
       const { temp, tag, size } = await this.#stage.write(path, parts, o)
       await this.#stage.replace(temp, path, o?.beforeName)
-      if (o?.sync !== false) await this.#folders.sync(parentPath(path))
+      if (syncsName(o)) await this.#folders.sync(parentPath(path))
       return { tag, size }
     } catch (error) {
       throw writeError(op, name, error)

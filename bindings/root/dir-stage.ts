@@ -63,7 +63,7 @@ export class DirStage {
       if (o?.sync !== false) await handle.sync()
       const tag = tagOf(await handle.stat())
       await handle.close()
-      if (o?.sync !== false) await this.#folders.settle(parentPath(path))
+      if (syncsName(o)) await this.#folders.settle(parentPath(path))
       o?.signal?.throwIfAborted()
       return { temp, tag, size }
     } catch (error) {
@@ -240,6 +240,11 @@ export class DirStage {
     const stem = path.length - at > TEMP_STEM_CHARS ? Array.from(path.slice(at)).slice(0, TEMP_STEM_CHARS).join('') : path.slice(at)
     return `${path.slice(0, at)}.${stem}.${this.#o.writer}${++this.#count}.tmp`
   }
+}
+
+/** Whether a put makes its name durable too, not only its bytes. */
+export function syncsName(o: PutOptions | undefined): boolean {
+  return o?.sync === undefined || o.sync === true
 }
 
 /** Equal for the same bytes of the same file; says nothing about which is newer. */

@@ -91,7 +91,7 @@ export class MemoryRoot implements Root {
   putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
     checkName(name)
     const file = this.#make(bytes, o?.sync !== false)
-    this.#bind(name, file, o?.sync !== false)
+    this.#bind(name, file, syncsName(o))
     return { tag: tagOf(file) }
   }
 
@@ -99,7 +99,7 @@ export class MemoryRoot implements Root {
     o?.signal?.throwIfAborted()
     if (this.#disk.names.has(checkName(name))) {
       // Whoever meets a taken name may build on it (it may be his own, of an attempt whose sync failed).
-      if (o?.sync !== false) this.#disk.syncDir(parentOf(name))
+      if (syncsName(o)) this.#disk.syncDir(parentOf(name))
       return { status: 'exists' }
     }
     return { status: 'created', tag: this.putSync(name, bytes, o).tag }
@@ -135,7 +135,7 @@ export class MemoryRoot implements Root {
     }
   }
 
-  async delete(names: string | readonly string[]): Promise<void> {
+  async delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void> {
     const all = typeof names === 'string' ? [names] : names
     for (const name of all) checkName(name)
     const dirs = new Set<string>()
@@ -144,7 +144,7 @@ export class MemoryRoot implements Root {
       this.#disk.rename(parentOf(name), [[name, undefined]])
       dirs.add(parentOf(name))
     }
-    for (const dir of dirs) this.#disk.syncDir(dir)
+    if (o?.sync !== false) for (const dir of dirs) this.#disk.syncDir(dir)
   }
 
   async deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }> {
@@ -163,7 +163,11 @@ export class MemoryRoot implements Root {
   async link(from: string, to: string): Promise<{ status: 'created' | 'exists' }> {
     checkName(to)
     const file = this.#find('link', from)
-    if (this.#disk.names.has(to)) return { status: 'exists' }
+    if (this.#disk.names.has(to)) {
+      // As in putIfAbsent: whoever meets a taken name may build on it.
+      this.#disk.syncDir(parentOf(to))
+      return { status: 'exists' }
+    }
     this.#bind(to, file, true)
     return { status: 'created' }
   }
@@ -334,6 +338,10 @@ class MemorySegment implements SegmentFile {
       done(failed)
     })
   }
+}
+
+function syncsName(o: PutOptions | undefined): boolean {
+  return o?.sync === undefined || o.sync === true
 }
 
 function tagOf(file: MemoryFile): string {

@@ -17,8 +17,8 @@ export interface RootCaps {
 }
 
 export interface PutOptions {
-  /** Default true: durable when the call resolves. */
-  readonly sync?: boolean
+  /** Default true: durable when the call resolves. `file`: the bytes are, the name is after syncDir() of its folder. */
+  readonly sync?: boolean | 'file'
   readonly signal?: AbortSignal
   /** `put` only: called when the bytes are complete and durable, and the name still leads to what it led to before. */
   readonly beforeName?: () => Promise<void>
@@ -83,7 +83,8 @@ export interface Root extends AsyncDisposable {
    * the iteration reaches them, so `list('', { after: 'LOCK.' })` that stops at the first other name reads no folder below the top.
    */
   list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo>
-  delete(names: string | readonly string[]): Promise<void>
+  /** `sync: false`: gone for every reader, but a power cut may bring some back until syncDir() of the folder. */
+  delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void>
   deletePrefix(prefix: string, o?: { signal?: AbortSignal; onProgress?: (deleted: number) => void }): Promise<{ deleted: number }>
   // local and memory only
   link(from: string, to: string): Promise<{ status: 'created' | 'exists' }>
