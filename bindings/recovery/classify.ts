@@ -49,7 +49,8 @@ export interface Observed {
   readonly forgotten: boolean
   /** The branch incarnation is in the fold. */
   readonly branchLive: boolean
-  readonly ownerAlive: boolean
+  /** Unknown: nobody has watched it long enough. */
+  readonly owner: 'alive' | 'dead' | 'unknown'
   /** The accepted definitions against those the write was prepared with. */
   readonly schema: 'same' | 'compatible' | 'incompatible'
   /** `holdUntil` lies before the time of the newest record. */
@@ -92,7 +93,7 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   const evidence: Evidence[] = []
   const unreadable = file.state === 'corrupt' || file.state === 'newer'
   const logDecides = outcome !== undefined || (sealed && file.state !== 'mismatch')
-  if (file.state !== 'ok' && file.state !== 'absent') evidence.push({ rule: logDecides ? "d1'" : 'd1', what: file.cause, files: [file.path] })
+  if ('cause' in file) evidence.push({ rule: logDecides ? "d1'" : 'd1', what: file.cause, files: [file.path] })
   const decide = (rule: string, kind: DecisionKind, what: string, reason?: string): Decision => ({
     kind,
     writeId,
@@ -103,7 +104,7 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   })
 
   // A fused record and a rollback are the log's word as much as a seal: only an INTENT that stands alone needs to be readable.
-  if (!logDecides && file.state !== 'ok' && file.state !== 'absent') {
+  if (!logDecides && 'cause' in file) {
     return { kind: 'refuse', writeId, rule: 'd1', reason: REFUSALS[file.state], evidence }
   }
   if (outcome !== undefined) return decide('d2', 'retire', `the log says ${outcome}`)
@@ -120,7 +121,7 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   if (has('Regressed')) return decide('d3', 'refuse', 'a table is older than the write expects', 'InvariantError')
   if (!observed.branchLive) return decide('d4', 'discard', `branch ${intent.branch} (${intent.branchId}) is gone`, 'branch-deleted')
   if (!sealed) {
-    if (observed.ownerAlive) return decide('d5', 'wait', 'its writer lives')
+    if (observed.owner !== 'dead') return decide('d5', 'wait', observed.owner === 'alive' ? 'its writer lives' : 'its writer may live')
     return decide('d6', 'rollback', 'never sealed, and its writer is gone', 'unsealed')
   }
   const held = intent.mode === 'hold'
@@ -136,7 +137,7 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   if (schemaMoved) return decide('d9', 'rollback', 'the definitions have changed', 'schema')
   if (has('Conflicting', 'Gone')) return decide('d10', 'rollback', 'another write won', 'conflict')
   if (has('Rebase')) {
-    if (observed.ownerAlive) return decide("d10'", 'rebase', 'rows it names have moved')
+    if (observed.owner === 'alive') return decide("d10'", 'rebase', 'rows it names have moved')
     return decide("d10'", 'rollback', 'rows it names have moved', 'moved')
   }
   return decide('d11', 'rollForward', 'sealed, and nothing contradicts it')

@@ -1,0 +1,38 @@
+// recovery/pending.ts: every write that is not decided, with what a sweep would do about it. Reads only: also for a read-only handle, and for `varve doctor`.
+
+import { ulidBytes, ulidMs, ulidText } from '../runtime/index.ts'
+import { classify, type Decision } from './classify.ts'
+import { idHex, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
+import { listStaging } from './sweep.ts'
+
+export interface PendingItem {
+  readonly writeId: string
+  readonly state: 'armed' | 'sealed' | 'unreadable'
+  readonly subject: Subject
+  readonly decision: Decision
+  /** By the time in its id and this machine's clock: for people. */
+  readonly ageMs: number
+}
+
+/**
+ * One list of `staging/` and a read of each INTENT; `files` also reads what was sealed.
+ *
+ * @throws StorageError
+ */
+export async function pendingWrites(parts: ObserveParts, o: { readonly files: boolean } = { files: true }): Promise<PendingItem[]> {
+  const { root, world, state } = parts
+  const ids = new Set(await listStaging(root, world))
+  for (const { writeId } of state.catalog.outcomes.pending.values()) ids.add(ulidText(writeId))
+  const items: PendingItem[] = []
+  for (const writeId of [...ids].sort()) {
+    const subject = await subjectOf(parts, writeId)
+    // Decided: what lies there is a leftover of phase D, and no write.
+    if (state.catalog.outcomes.of(idHex(writeId)) !== undefined) continue
+    if (subject.intent === undefined && subject.file.state === 'absent') continue
+    const decision = classify(await observe(parts, subject, o), subject.intent)
+    if (decision.kind === 'retire') continue
+    const ageMs = Math.max(0, world.clock.nowMs() - ulidMs(ulidBytes(writeId)))
+    items.push({ writeId, state: subject.seal !== undefined ? 'sealed' : subject.intent === undefined ? 'unreadable' : 'armed', subject, decision, ageMs })
+  }
+  return items
+}
