@@ -30,6 +30,8 @@ export class Outcomes {
   floor = 0
   /** Seals, publishes and rollbacks that came after the outcome of their write. */
   superseded = 0
+  /** Counts up with every change of `pending`; not kept. */
+  stamp = 0
 
   of(writeIdHex: string): DecidedWrite | undefined {
     return this.decided.get(writeIdHex)
@@ -40,6 +42,7 @@ export class Outcomes {
     const id = hexText(record.writeId)
     if (this.decided.has(id)) return this.ignore()
     this.pending.set(id, { ...record, lsn })
+    this.stamp++
     return true
   }
 
@@ -47,7 +50,7 @@ export class Outcomes {
   decide(lsn: number, writeId: Uint8Array, outcome: DecidedWrite['outcome'], timeMs: number): boolean {
     const id = hexText(writeId)
     if (this.decided.has(id)) return this.ignore()
-    this.pending.delete(id)
+    if (this.pending.delete(id)) this.stamp++
     this.decided.set(id, { writeId: writeId.slice(), outcome, lsn, timeMs })
     return true
   }
