@@ -100,6 +100,8 @@ export interface Intent {
   /** ISO 8601; compared with record times only. */
   readonly holdUntil?: string
   readonly idempotencyKey?: string
+  /** SHA-256 of what was asked under the key, hex: final in the seal. */
+  readonly request?: string
   /** Sorted by tableId. */
   readonly participants: readonly Participant[]
   /** Tables it creates. */

@@ -1,0 +1,56 @@
+// write/outcome.ts: what became of a write: asked of the fold, then of the retained log (recovery.md section 4).
+
+import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, type StoreState } from '../engine/index.ts'
+import { type CommitRecord, hexText } from '../format/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import { ulidText } from '../runtime/index.ts'
+import { intentName } from '../staging/index.ts'
+
+export type Outcome = 'published' | 'rolledBack' | 'pending' | 'unknown'
+
+export interface OutcomeSource {
+  readonly root: Root
+  readonly log: CommitLog
+  readonly state: StoreState
+  /** A commit of this id waits for its group. */
+  readonly isQueued: (writeIdHex: string) => boolean
+}
+
+/** @param writeId  16 bytes @cost nothing for writes with an Intent; else the retained log is read */
+export async function outcomeOf({ root, log, state, isQueued }: OutcomeSource, writeId: Uint8Array): Promise<Outcome> {
+  const id = hexText(writeId)
+  const { outcomes, keys } = state.catalog
+  const known = outcomes.of(id)?.outcome
+  if (known !== undefined) return known
+  // Asked in one step with the head: a write that is durable a moment later is in neither.
+  if (outcomes.pending.has(id) || isQueued(id)) return 'pending'
+  for (const remembered of keys.values()) if (hexText(remembered.writeId) === id) return 'published'
+  const found = await outcomeInLog(log, id, BigInt(state.applied) as Lsn)
+  if (found !== undefined) return found
+  // Armed: whoever finds it may still decide.
+  return (await root.exists(intentName(ulidText(writeId)))) ? 'pending' : 'unknown'
+}
+
+/** The first outcome in log order. */
+async function outcomeInLog(log: CommitLog, writeIdHex: string, end: Lsn): Promise<'published' | 'rolledBack' | undefined> {
+  for await (const batch of log.read(log.tail, { end })) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      const record = decodeRecord(batch.bytes, offset, lsn++)
+      if (record.kind === KIND_ROLLBACK && hexText(record.rollback.writeId) === writeIdHex) return 'rolledBack'
+      const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
+      if (commit !== undefined && hexText(commit.writeId) === writeIdHex) return 'published'
+    }
+  }
+  return undefined
+}
+
+/** The commit at an LSN, without its fragments: what a result is made of. */
+export async function commitAt(log: CommitLog, lsn: number): Promise<CommitRecord | undefined> {
+  for await (const batch of log.read(BigInt(lsn - 1) as Lsn, { end: BigInt(lsn) as Lsn })) {
+    const record = decodeRecord(batch.bytes, batch.offsets[0]!, lsn)
+    return record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
+  }
+  return undefined
+}

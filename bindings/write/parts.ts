@@ -1,0 +1,44 @@
+// write/parts.ts: what the life of a write with an Intent needs beside the engine, and what it tells whoever opened the store.
+
+import type { Engine } from '../engine/index.ts'
+import { hexText } from '../format/index.ts'
+import { ulidBytes } from '../runtime/index.ts'
+import { StagingArea } from '../staging/index.ts'
+import type { TableState } from '../table/index.ts'
+import type { FeedSource } from './written-keys.ts'
+
+export interface WriteParts extends FeedSource {
+  /** Writes that this handle works on, as ULID text: recovery leaves them alone. */
+  readonly live: Set<string>
+  /** Files of a decided write could not be removed: the next sweep does it. */
+  readonly retireDeferred: (writeId: string, cause: Error) => void
+}
+
+/** The writeId as the fold keys it. */
+export function idHex(writeId: string): string {
+  return hexText(ulidBytes(writeId))
+}
+
+/** Phase D: the staging directory goes, INTENT last. Never fails: the outcome is durable. */
+export async function retireWrite(parts: WriteParts, writeId: string, area?: StagingArea): Promise<void> {
+  const { root, world } = parts.engine.parts
+  const failed = await (area ?? StagingArea.adopt(root, world, writeId)).retire()
+  if (failed === undefined) return
+  world.logger.log({ level: 'warn', code: 'retire.deferred', writeId, cause: failed })
+  parts.retireDeferred(writeId, failed)
+}
+
+/** The table gates (recovery.md section 8), in the order of their ids: no flush and no load moves rows of these tables until it is disposed. */
+export async function takeGates(engine: Engine, tables: Iterable<TableState>): Promise<Disposable> {
+  const releases: (() => void)[] = []
+  const release = (): void => {
+    for (const each of releases.splice(0).toReversed()) each()
+  }
+  try {
+    for (const table of [...new Set(tables)].toSorted((a, b) => a.id - b.id)) releases.push(await engine.layoutLock(table).acquire())
+  } catch (error) {
+    release()
+    throw error
+  }
+  return { [Symbol.dispose]: release }
+}
