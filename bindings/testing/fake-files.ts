@@ -7,7 +7,7 @@
 import { MemoryDisk, type MemoryFile } from '../root/index.ts'
 import { seededRandom, soon, type FileHandle, type FileStat, type FileSystem } from '../runtime/index.ts'
 
-import { DiskTrace } from './disk-trace.ts'
+import { CrashPoint, DiskTrace } from './disk-trace.ts'
 
 export type FakeOp =
   | 'open'
@@ -110,7 +110,7 @@ export class FakeFiles implements FileSystem {
     return new FakeFiles({}, this.#disk)
   }
 
-  /** The file system after a power cut now; `keep` decides about what was not synced (default: by the seed none, all or a part). The old one is dead. */
+  /** The file system after a power cut now; `keep` decides about what was not synced; without it the seed chooses among the strategies of disk-trace.ts. The old one is dead. */
   crash(seed: number, keep?: 'none' | 'all' | 'some'): FakeFiles {
     this.#dead = true
     return this.image(seed, keep)
@@ -118,9 +118,8 @@ export class FakeFiles implements FileSystem {
 
   /** As crash, and this one goes on. */
   image(seed: number, keep?: 'none' | 'all' | 'some'): FakeFiles {
-    const random = seededRandom(seed)
-    const drawn = (['none', 'all', 'some', 'some', 'some'] as const)[random.u32() % 5]!
-    return FakeFiles.of(this.#disk.crash(random, keep ?? drawn))
+    if (keep === undefined) return new CrashPoint(this.#disk, 0, FakeFiles.of).sample(seed).files
+    return FakeFiles.of(this.#disk.crash(seededRandom(seed), keep))
   }
 
   /** Keeps every operation from now on, so that crashes at any of them can be looked at later. */

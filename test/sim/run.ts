@@ -1,4 +1,4 @@
-// `npm run sim -- durable --seeds N [--seed S] [--states N] [--json]`: the durable-state simulation over many seeds. A seed that fails is printed, and
+// `npm run sim -- durable --seeds N [--seed S] [--states N] [--fail-fast] [--json]`: the durable-state simulation over many seeds. A seed that fails is printed, and
 // `--seed S --seeds 1` runs it again.
 
 import { parseArgs } from 'node:util'
@@ -12,6 +12,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string', default: '1' },
     states: { type: 'string', default: '100' },
     json: { type: 'boolean', default: false },
+    'fail-fast': { type: 'boolean', default: false },
   },
 })
 const [what = 'durable'] = positionals
@@ -27,6 +28,7 @@ for (let seed = first; seed < first + Number(values.seeds); seed++) {
   total.states += states
   total.failures += failures.length
   for (const failure of failures) process.stderr.write(`FAILED ${failure}\n`)
+  if (values['fail-fast'] && total.failures > 0) break
   if (!values.json && total.seeds % 100 === 0) process.stdout.write(`seed ${seed}: ${total.states} states, ${total.failures} failures\n`)
 }
 process.stdout.write(`${JSON.stringify(total)}\n`)
