@@ -4,10 +4,11 @@
 //
 // Invariant: VARVE is written last at creation; a failed open releases what it took.
 
-import { NotAStoreError, StorageError, StoreExistsError, VarveError } from '../errors.ts'
+import { VarveError } from '../errors.ts'
+import type { Checkpoint } from '../catalog/index.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
-import { type CommitLog, decodeIdentity, encodeIdentity, IDENTITY_NAME, logStoreId, type Lsn, openSegmentLog, storeIdBytes } from '../log/index.ts'
+import { type CommitLog, type Lsn, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
@@ -15,6 +16,7 @@ import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
+import { found } from './founding.ts'
 import { Metering, meteredRoot } from './metering.ts'
 import { Reporter } from './progress.ts'
 
@@ -78,33 +80,17 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   const root = meteredRoot(plainRoot, metering, world)
   limitKernels(options.memory.kernelBytes)
   const events = new Events((event) => world.logger.log(event))
-  const known = await identify(root, world, options)
-  const { storeId } = known
-  const { failpoints } = world
-  if (!options.readOnly) {
-    if (failpoints.active) await failpoints.around(FP.open.probe, {}, () => probeRoot(root))
-    else await probeRoot(root)
-  }
-  const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
-    world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
-    events.keep('checkpointInvalid', { file })
-  })
-  const log = await openSegmentLog(root, {
-    world,
+  const {
     storeId,
-    readOnly: options.readOnly,
-    durability: options.durability,
-    groupCommitMs: options.groupCommitMs,
-    bufferedSyncMs: options.bufferedSyncMs,
-    segmentBytes: options.segmentBytes,
-    follow: options.follow,
-    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
-    openRetry: options.openRetry,
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-  })
+    opened: { log, checkpoint },
+  } = await found(
+    root,
+    world,
+    options,
+    (id) => openLog(root, world, options, events, id),
+    ({ log: other }) => other.close(),
+  )
   try {
-    if (known.isNew) await root.putIfAbsent(IDENTITY_NAME, encodeIdentity(storeId, Math.floor(world.clock.nowMs()), known.attempt), { attempt: known.attempt })
-    if (known.isNew && failpoints.active) await failpoints.hit(FP.open.afterVersionFile)
     const cache = new ColumnCache(options.memory.cacheBytes)
     const context = new SharedContext(root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
@@ -142,47 +128,36 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   }
 }
 
-interface Known {
-  readonly storeId: Uint8Array
-  readonly isNew: boolean
-  readonly attempt: Uint8Array
-}
-
-/** Whose store this is; a new id where there is none and one may be made. */
-async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
-  const attempt = world.random.bytes(16)
-  let bytes: Uint8Array | undefined
-  try {
-    bytes = (await root.get(IDENTITY_NAME)).bytes
-  } catch (error) {
-    if (!(error instanceof StorageError && error.class === 'notFound')) throw error
+async function openLog(
+  root: Root,
+  world: World,
+  options: ResolvedOptions,
+  events: Events,
+  storeId: Uint8Array,
+): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined }> {
+  const { failpoints } = world
+  if (!options.readOnly) {
+    if (failpoints.active) await failpoints.around(FP.open.probe, {}, () => probeRoot(root))
+    else await probeRoot(root)
   }
-  if (bytes !== undefined) {
-    const identity = decodeIdentity(bytes)
-    if (options.create === 'must' && !options.readOnly) {
-      throw new StoreExistsError(`${root.url} holds store ${identity.storeId}`, { details: { storeId: identity.storeId } })
-    }
-    return { storeId: storeIdBytes(identity), isNew: false, attempt }
-  }
-  // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
-  const logId = await logStoreId(root)
-  if (options.readOnly || (options.create === 'never' && logId === undefined)) {
-    throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
-  }
-  if (logId === undefined && (await isOccupied(root))) {
-    throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
-      details: { url: root.url },
-      hint: 'Choose an empty directory, or one that holds a store.',
-    })
-  }
-  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt }
-}
-
-const OURS = /^(VARVE|LOCK\.\d+|NODE|CLEAN|(log|fragments|indexes|checkpoints|staging|leases|hints|probe|quarantine)\/.*)$/
-
-async function isOccupied(root: Root): Promise<boolean> {
-  for await (const { name } of root.list('')) if (!OURS.test(name)) return true
-  return false
+  const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
+    world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
+    events.keep('checkpointInvalid', { file })
+  })
+  const log = await openSegmentLog(root, {
+    world,
+    storeId,
+    readOnly: options.readOnly,
+    durability: options.durability,
+    groupCommitMs: options.groupCommitMs,
+    bufferedSyncMs: options.bufferedSyncMs,
+    segmentBytes: options.segmentBytes,
+    follow: options.follow,
+    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
+    openRetry: options.openRetry,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })
+  return { log, checkpoint }
 }
 
 function threadsOf(threads: number | 'auto'): number {

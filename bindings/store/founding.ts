@@ -1,0 +1,139 @@
+// store/founding.ts: whose store a root holds, and making one where there is none (recovery.md section 7, "Creating a store").
+//
+//   nothing, or known empty folders -> LOCK, log (its marks carry the new id) -> VARVE by put-if-absent: the commit point
+//
+// Invariant: before VARVE a root is new to the next open, which goes on with the id that the log carries; from VARVE on no error path removes anything. Of creators
+// that race one makes the store and the others open that one.
+
+import { NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
+import { hexText } from '../format/index.ts'
+import { decodeIdentity, encodeIdentity, type Identity, IDENTITY_NAME, logStoreId, storeIdBytes } from '../log/index.ts'
+import type { ResolvedOptions } from '../options.ts'
+import { createOnce, type Root } from '../root/index.ts'
+import { FP, type World } from '../runtime/index.ts'
+
+/** Creators met before this one gives up: each round somebody else got further. */
+const ROUNDS = 4
+
+export interface Known {
+  readonly storeId: Uint8Array
+  readonly isNew: boolean
+  readonly attempt: Uint8Array
+}
+
+/**
+ * Open with the id of the store that is there, or of a new one; a new one exists when it resolves.
+ *
+ * @param open  takes the LOCK; what it opened is closed again by `close` when another creator was first
+ * @throws NotAStoreError, StoreExistsError, CorruptionError, StorageError and what `open` throws
+ */
+export async function found<T>(
+  root: Root,
+  world: World,
+  options: ResolvedOptions,
+  open: (storeId: Uint8Array) => Promise<T>,
+  close: (opened: T) => Promise<void>,
+): Promise<{ opened: T; storeId: Uint8Array }> {
+  for (let round = 1; ; round++) {
+    const known = await identify(root, world, options)
+    let opened: T | undefined
+    try {
+      opened = await open(known.storeId)
+      if (known.isNew) await writeIdentity(root, world, known)
+      return { opened, storeId: known.storeId }
+    } catch (error) {
+      if (opened !== undefined) await close(opened).catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
+      if (!known.isNew || round === ROUNDS || !(await isAnothers(root, known.storeId))) throw error
+    }
+  }
+}
+
+async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
+  const attempt = world.random.bytes(16)
+  const identity = await readIdentity(root)
+  if (identity !== undefined) {
+    if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
+    return { storeId: storeIdBytes(identity), isNew: false, attempt }
+  }
+  // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
+  const logId = await logStoreId(root)
+  if (options.readOnly || (options.create === 'never' && logId === undefined)) {
+    throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
+  }
+  if (logId === undefined && (await isOccupied(root))) {
+    throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
+      details: { url: root.url },
+      hint: 'Choose an empty directory, or one that holds a store.',
+    })
+  }
+  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt }
+}
+
+/** The commit point. A lost answer is told by reading the name: our attempt, or our store id from a creator that died, is ours. */
+async function writeIdentity(root: Root, world: World, { storeId, attempt }: Known): Promise<void> {
+  const { failpoints } = world
+  const bytes = encodeIdentity(storeId, Math.floor(world.clock.nowMs()), attempt)
+  let status: 'created' | 'exists'
+  try {
+    status = root.caps.segments
+      ? (await root.putIfAbsent(IDENTITY_NAME, bytes, { attempt })).status
+      : (await createOnce(root, IDENTITY_NAME, bytes, { world, attempt, attemptOf: attemptIn })).status
+  } catch (error) {
+    const found = await readIdentity(root).catch((cause: unknown) => {
+      world.logger.log({ level: 'warn', code: 'open.identityUnread', cause })
+      throw error
+    })
+    if (found === undefined) throw error
+    // What failed may have been the sync of its name.
+    if (root.caps.segments) await root.syncDir('')
+    status = 'exists'
+  }
+  if (status === 'exists') {
+    const there = await readIdentity(root)
+    if (there?.storeId !== hexText(storeId)) throw storeExists(root, there)
+  }
+  if (failpoints.active) await failpoints.hit(FP.open.afterVersionFile)
+}
+
+async function readIdentity(root: Root): Promise<Identity | undefined> {
+  try {
+    return decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
+  } catch (error) {
+    if (error instanceof StorageError && error.class === 'notFound') return undefined
+    throw error
+  }
+}
+
+/** Another creator got further: VARVE, or a log, of another id. */
+async function isAnothers(root: Root, storeId: Uint8Array): Promise<boolean> {
+  try {
+    const there = (await readIdentity(root))?.storeId ?? hexOf(await logStoreId(root))
+    return there !== undefined && there !== hexText(storeId)
+  } catch {
+    return false // the error that brought us here says more
+  }
+}
+
+function hexOf(bytes: Uint8Array | undefined): string | undefined {
+  return bytes === undefined ? undefined : hexText(bytes)
+}
+
+function attemptIn(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    return Uint8Array.from(decodeIdentity(bytes).attempt.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+  } catch {
+    return undefined
+  }
+}
+
+function storeExists(root: Root, identity: Identity | undefined): StoreExistsError {
+  const storeId = identity?.storeId ?? ''
+  return new StoreExistsError(`${root.url} holds store ${storeId}`, { details: { storeId } })
+}
+
+const OURS = /^(VARVE|LOCK\.\d+|NODE|CLEAN|(log|fragments|indexes|checkpoints|staging|leases|hints|probe|quarantine)\/.*)$/
+
+async function isOccupied(root: Root): Promise<boolean> {
+  for await (const { name } of root.list('')) if (!OURS.test(name)) return true
+  return false
+}
