@@ -10,6 +10,7 @@ import { Mutex, type World } from '../runtime/index.ts'
 import type { ColumnCache, TableState } from '../table/index.ts'
 import { Binder, type Scratch, scratch } from './bound.ts'
 import type { Committer } from './committer.ts'
+import type { Intents } from './intents.ts'
 import type { StoreState } from './state.ts'
 import type { WriteTracker } from './tracker.ts'
 
@@ -26,6 +27,7 @@ export interface EngineParts {
   readonly state: StoreState
   readonly committer: Committer
   readonly tracker: WriteTracker
+  readonly intents: Intents
   readonly world: World
   readonly cache: ColumnCache
   readonly limits: EngineLimits

@@ -6,6 +6,7 @@ import {
   deleteKeys,
   deleteWhere,
   Engine,
+  Intents,
   load,
   type LoadOp,
   ReadPoint,
@@ -17,7 +18,7 @@ import {
 } from '../engine/index.ts'
 import { concat } from '../kernels/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
-import { isTraced, traced, type TraceMessage, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, newUlid, traced, type TraceMessage, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
   batchBytes,
@@ -90,6 +91,13 @@ export class WriteHandle extends ReadHandle {
       state,
       committer: this.committer,
       tracker,
+      intents: new Intents(state.catalog, world, {
+        writerId: newUlid(world),
+        epoch: String(log.epoch),
+        host: world.host.name,
+        pid: world.host.pid,
+        started: world.host.processStartTime,
+      }),
       world,
       cache,
       limits: {
