@@ -18,6 +18,9 @@ export interface ResolvedOptions {
   readonly segmentBytes: number
   readonly inlineLimitBytes: number
   readonly sealMode: 'fused' | 'separate'
+  /** undefined: as the store was made; a new one on a memory or local root is exclusive. */
+  readonly writers: 'shared' | 'exclusive' | undefined
+  readonly publishRetries: number
   readonly openRetry: { readonly delaysMs: readonly number[]; readonly cleanupStale: boolean }
   readonly memory: {
     readonly cacheBytes: number
@@ -52,6 +55,8 @@ export const DEFAULTS: Defaults = Object.freeze({
   readOnly: false,
   follow: true,
   durability: 'synced', // a resolved commit survives power loss
+  writers: undefined, // whoever made the store decided how its log is kept
+  publishRetries: 8, // further tries of a write that lost its slot in a shared log
   groupCommitMs: 0, // a lone writer is not delayed; > 0 holds a group open for company
   bufferedSyncMs: 100, // what a power loss may cost under "buffered"
   segmentBytes: 16 * MiB, // one segment replays in well under a second

@@ -64,7 +64,8 @@ export class Binder {
   /** @throws TableNotFoundError, SchemaMismatchError */
   bind(table: AnyTable): Bound {
     const known = this.bounds.get(table)
-    if (known !== undefined && known.view.schema === known.state.schema) return known
+    // A table whose record was taken back is another one when it is made again.
+    if (known !== undefined && known.view.schema === known.state.schema && this.state.tables.get(known.state.id) === known.state) return known
     const state = this.state.byName(table.name)
     if (state === undefined) throw tableNotFound(table.name)
     const bound = bindTo(table, state)

@@ -5,7 +5,7 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
-import { ClosedError, FencedError, IdempotencyMismatchError, PoisonedError } from '../errors.ts'
+import { ClosedError, CommitOutcomeUnknownError, FencedError, IdempotencyMismatchError, LsnTakenError, PoisonedError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import {
   type AuditFacts,
@@ -33,6 +33,8 @@ import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { CHUNK_ROWS, type RowKeys, type TableState, type VectorBitmaps } from '../table/index.ts'
 import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
+import { applyForeign } from './foreign.ts'
+import { keyText } from './key-text.ts'
 import {
   KIND_AUDIT,
   KIND_COMMIT,
@@ -71,10 +73,22 @@ export interface ArmedWrite {
   readonly recovery?: RecoveryFacts
 }
 
+/** Of a write that lost its slot and is tried again. */
+export interface AdmitOptions {
+  /** Shared logs: keys of it that were written above this LSN are a conflict. */
+  readonly conflictsSince?: number
+}
+
 /** Called with every change as it enters the queue: who tracks writes for conflict checks. */
 export interface ChangeTracker {
-  tracking: boolean
+  readonly tracking: boolean
   changed(lsn: number, admitted: AdmittedChange): void
+  /** Records up to `lsn` are durable. */
+  settle?(lsn: number): void
+  /** Records from `first` on were taken back. */
+  takeBack?(first: number): void
+  /** @throws ConflictError when one of the keys was written above `since` */
+  refuseWritten?(table: TableState, keys: readonly string[], since: number): void
 }
 
 interface Pending {
@@ -134,6 +148,9 @@ export class Committer {
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
   /** Outcomes that are queued and not folded yet, by writeId. */
   private readonly deciding = new Map<string, { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' }>()
+  private catchingUp: Promise<void> | undefined
+  /** Highest LSN of records that may be in the log or not; 0 = none. */
+  private undecidedUpto = 0
   private lastTimeMs: number
   private parent: number
   private error: Error | undefined
@@ -152,8 +169,72 @@ export class Committer {
     log.listen({
       durable: (last) => this.durable(Number(last)),
       failed: (error) => this.fail(error),
-      rejected: (first, error) => this.takeBack(Number(first), error),
+      rejected: (first, error) => {
+        this.takeBack(Number(first), error)
+        if (error instanceof LsnTakenError) this.catchUpSoon()
+      },
+      unknown: (first, last, error) => this.tellUnknown(Number(first), Number(last), error),
+      foreign: () => this.catchUpSoon(),
     })
+  }
+
+  private catchUpSoon(): void {
+    this.caughtUp().catch((cause: unknown) => this.world.logger.log({ level: 'warn', code: 'log.catchUpFailed', cause }))
+  }
+
+  /** Shared logs: other writers appended, or it is not known what became of a slot; nothing is admitted before caughtUp(). */
+  private get isBehind(): boolean {
+    return this.undecidedUpto > 0 || this.catchingUp !== undefined || Number(this.log.head) > this.submitted
+  }
+
+  /**
+   * Shared logs: resolves when the state is that of the log's head again.
+   *
+   * @throws StorageError when the log cannot be read; CorruptionError; FencedError
+   */
+  async caughtUp(): Promise<void> {
+    this.assertAlive()
+    while (this.isBehind && this.error === undefined) {
+      // Own records in flight come first: durable() or takeBack() says what became of them.
+      if (this.undecidedUpto === 0 && this.inFlight > 0) return
+      await (this.catchingUp ??= this.catchUp().finally(() => {
+        this.catchingUp = undefined
+      }))
+    }
+    this.assertAlive()
+  }
+
+  private async catchUp(): Promise<void> {
+    const { log, state, tracker } = this
+    if (this.undecidedUpto > 0) {
+      await log.resolveUnknown?.()
+      this.undecidedUpto = 0
+      if (this.inFlight > 0) return
+    }
+    const head = log.head
+    if (Number(head) <= state.applied) return
+    await applyForeign(state, log, tracker, head)
+    this.submitted = state.applied
+    this.parent = state.applied
+    this.lastTimeMs = Math.max(this.lastTimeMs, state.catalog.timeMs)
+    this.hooks.durable(state.applied)
+  }
+
+  /** The promises say that nobody knows; the records stay until the log does. */
+  private tellUnknown(first: number, last: number, cause: Error): void {
+    this.undecidedUpto = last
+    for (let i = this.pendingFrom; i < this.pending.length; i++) {
+      const { lsn, record, reject } = this.pending[i]!
+      if (lsn < first || lsn > last) continue
+      const commit = record.kind === KIND_COMMIT ? record.commit : undefined
+      const writeId = commit === undefined ? '' : ulidText(commit.writeId)
+      reject(
+        new CommitOutcomeUnknownError(`write ${writeId} may be in the log at LSN ${lsn}, or not: the answer was lost`, {
+          details: { writeId, intentKept: commit?.isArmed === true },
+          cause,
+        }),
+      )
+    }
   }
 
   /** Commits given to the log and not acknowledged yet. */
@@ -199,6 +280,7 @@ export class Committer {
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
   commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array, armed?: ArmedWrite): Promise<CommitResult> {
     this.assertAlive()
+    if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.admitDecision(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
     // Once it is in the log it must fold, here and at every open.
@@ -342,10 +424,22 @@ export class Committer {
 
   private readonly waiters: { lsn: number; resolve: () => void; reject: (error: Error) => void }[] = []
 
+  /** @throws LsnTakenError when the state is behind the log; ConflictError when somebody wrote a key of it since its first try */
+  private admitShared(admitted: readonly AdmittedChange[], o: (WriteOptions & AdmitOptions) | undefined): void {
+    if (this.isBehind) throw behind(this.log.head)
+    if (o?.conflictsSince === undefined) return
+    for (const { table, keys, touched } of admitted) {
+      if (table.keyLayout === undefined) continue
+      const texts = keys === undefined ? (touched ?? []) : Array.from({ length: keys.rows }, (_, row) => keyText(keys.data, keys.start(row), keys.end(row)))
+      this.tracker.refuseWritten?.(table, texts, o.conflictsSince)
+    }
+  }
+
   private submit(kind: LogRecord['kind']): number {
     this.record.kind = kind
     this.record.payload = this.writer.bytes.subarray(0, this.writer.at)
-    const { last } = this.log.submit([this.record])
+    if (this.log.shared && this.isBehind) throw behind(this.log.head)
+    const { last } = this.log.submit([this.record], this.log.shared ? { expect: BigInt(this.submitted) as Lsn } : undefined)
     this.submitted = Number(last)
     return this.submitted
   }
@@ -386,6 +480,7 @@ export class Committer {
       state.fold(lsn, record)
     }
     if (this.deciding.size > 0) for (const [id, { lsn }] of this.deciding) if (lsn <= last) this.deciding.delete(id)
+    this.tracker.settle?.(last)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
     for (let i = from; i < at; i++) {
@@ -417,6 +512,8 @@ export class Committer {
     while (at < pending.length && pending[at]!.lsn < first) at++
     const refused = pending.splice(at)
     for (const [id, { lsn }] of this.deciding) if (lsn >= first) this.deciding.delete(id)
+    this.tracker.takeBack?.(first)
+    if (this.undecidedUpto >= first) this.undecidedUpto = 0
     for (const [id, table] of state.tables) {
       if (!state.catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) state.tables.delete(id)
       else table.takeBack(first)
@@ -442,4 +539,8 @@ export class Committer {
 
 function creates(record: StateRecord, tableId: number): boolean {
   return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
+}
+
+function behind(head: Lsn): LsnTakenError {
+  return new LsnTakenError(`other writers appended up to LSN ${head}`, { details: { head } })
 }

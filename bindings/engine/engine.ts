@@ -19,6 +19,8 @@ export interface EngineLimits {
   readonly writeBytes: number
   readonly transactionBytes: number
   readonly sortBytes: number
+  /** Further tries of a write that lost its slot in a shared log. */
+  readonly publishRetries: number
 }
 
 export interface EngineParts {

@@ -5,6 +5,10 @@
 
 import type { TableState } from '../table/index.ts'
 import type { AdmittedChange, ChangeTracker } from './committer.ts'
+import { conflict } from './conflict.ts'
+import { keyText } from './key-text.ts'
+
+export { keyBytesOf, keyText } from './key-text.ts'
 
 interface TableWrites {
   /** Last write of each key. */
@@ -15,7 +19,19 @@ interface TableWrites {
   lastLsn: number
 }
 
+/** What a change replaced: should its record be taken back. */
+interface Undo {
+  readonly lsn: number
+  readonly writes: TableWrites
+  readonly bulkLsn: number
+  readonly lastLsn: number
+  /** Keys with the LSN of their last write before, 0 = none. */
+  readonly keys: readonly (readonly [string, number])[]
+}
+
 export class WriteTracker implements ChangeTracker {
+  /** Of changes that are queued. */
+  private undo: Undo[] = []
   private readonly tables = new Map<number, TableWrites>()
   private open = 0
 
@@ -29,16 +45,49 @@ export class WriteTracker implements ChangeTracker {
   }
 
   end(): void {
-    if (--this.open === 0) this.tables.clear()
+    if (--this.open > 0) return
+    this.tables.clear()
+    this.undo = []
   }
 
   changed(lsn: number, { table, change, keys, touched }: AdmittedChange): void {
     const writes = this.of(table)
+    const before: [string, number][] = []
+    const set = (key: string): void => {
+      before.push([key, writes.keys.get(key) ?? 0])
+      writes.keys.set(key, lsn)
+    }
+    this.undo.push({ lsn, writes, bulkLsn: writes.bulkLsn, lastLsn: writes.lastLsn, keys: before })
     writes.lastLsn = lsn
-    if (keys !== undefined) for (let row = 0; row < keys.rows; row++) writes.keys.set(keyText(keys.data, keys.start(row), keys.end(row)), lsn)
-    if (touched !== undefined) for (const key of touched) writes.keys.set(key, lsn)
+    if (keys !== undefined) for (let row = 0; row < keys.rows; row++) set(keyText(keys.data, keys.start(row), keys.end(row)))
+    if (touched !== undefined) for (const key of touched) set(key)
     const isTold = change.op !== 'replace' && (keys !== undefined || touched !== undefined) && change.fragments === undefined
     if (!isTold) writes.bulkLsn = lsn
+  }
+
+  /** Records up to `lsn` stay. */
+  settle(lsn: number): void {
+    if (this.undo.length === 0) return
+    this.undo = this.undo.filter((each) => each.lsn > lsn)
+  }
+
+  /** Records from `first` on never were. */
+  takeBack(first: number): void {
+    while (this.undo.length > 0 && this.undo.at(-1)!.lsn >= first) {
+      const { writes, bulkLsn, lastLsn, keys } = this.undo.pop()!
+      writes.bulkLsn = bulkLsn
+      writes.lastLsn = lastLsn
+      for (const [key, lsn] of keys.toReversed()) {
+        if (lsn === 0) writes.keys.delete(key)
+        else writes.keys.set(key, lsn)
+      }
+    }
+  }
+
+  /** @throws ConflictError when one of the keys was written above `since` */
+  refuseWritten(table: TableState, keys: readonly string[], since: number): void {
+    const lost = keys.filter((key) => this.writtenSince(table, key, since) > 0)
+    if (lost.length > 0) throw conflict(table, lost, this.writtenSince(table, lost[0]!, since))
   }
 
   /** The last LSN above `since` that wrote the key, or 0. A bulk change counts as a write of every key: the caller may then read again. */
@@ -65,17 +114,4 @@ export class WriteTracker implements ChangeTracker {
     if (writes === undefined) this.tables.set(table.id, (writes = { keys: new Map(), bulkLsn: 0, lastLsn: 0 }))
     return writes
   }
-}
-
-/** Key bytes as a string usable in a Map. */
-export function keyText(bytes: Uint8Array, start: number = 0, end: number = bytes.length): string {
-  let text = ''
-  for (let i = start; i < end; i++) text += String.fromCharCode(bytes[i]!)
-  return text
-}
-
-export function keyBytesOf(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i)
-  return bytes
 }

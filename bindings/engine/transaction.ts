@@ -4,7 +4,7 @@
 // `serializable` the keys read and the tables scanned) must not have been written since the snapshot; then it is admitted as any other write.
 // Invariant: validation, admission and queueing are one synchronous step.
 
-import { ClosedError, ConflictError, DuplicateKeyError, ResourceLimitError } from '../errors.ts'
+import { ClosedError, DuplicateKeyError, ResourceLimitError } from '../errors.ts'
 import {
   type AnyTable,
   checkedPatches,
@@ -31,6 +31,7 @@ import type { CommitResult } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, placesOf, READ_ROUNDS, refuseKey } from './admission.ts'
 import type { Bound } from './bound.ts'
 import type { AdmittedChange } from './committer.ts'
+import { conflict } from './conflict.ts'
 import type { Engine } from './engine.ts'
 import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'
 import { keyBytesOf, keyText } from './tracker.ts'
@@ -324,14 +325,14 @@ export class TransactionState {
     const since = this.point.lsn
     for (const bound of this.scanned) {
       const lsn = tracker.changedSince(bound.state, since)
-      if (lsn > 0) throw conflict(bound, [], lsn)
+      if (lsn > 0) throw conflict(bound.state, [], lsn)
     }
     for (const [bound, keys] of this.readKeys) this.validateKeys(bound, keys, since)
     for (const written of this.writes.values()) {
       const { whole: bound } = written
       if (written.replaced) {
         const lsn = tracker.changedSince(bound.state, since)
-        if (lsn > 0) throw conflict(bound, [], lsn)
+        if (lsn > 0) throw conflict(bound.state, [], lsn)
       }
       this.validateKeys(bound, written.byKey.keys(), since)
     }
@@ -347,7 +348,7 @@ export class TransactionState {
       lost.push(key)
       last = Math.max(last, lsn)
     }
-    if (lost.length > 0) throw conflict(bound, lost, last)
+    if (lost.length > 0) throw conflict(bound.state, lost, last, bound.view)
   }
 
   private admitTable(written: TableWrites, blocking: boolean): AdmittedChange[] | undefined | Promise<void> {
@@ -355,7 +356,7 @@ export class TransactionState {
     const base = { tableId: bound.state.id, schemaVersion: bound.view.schema.version }
     if (bound.state.keyLayout === undefined) {
       const hides = written.hidden.stillLive(bound.state)
-      if (hides.size < written.hidden.size) throw conflict(bound, [], bound.state.lastLsn)
+      if (hides.size < written.hidden.size) throw conflict(bound.state, [], bound.state.lastLsn)
       return changesOf(bound, written.added, replaced, hides)
     }
     const keys = new KeyRun(bound.state.keyLayout.stride)
@@ -419,14 +420,4 @@ function keyTextOf(bound: Bound, key: unknown): string {
   sink.at = 0
   putKeyValue(bound.view, key, sink)
   return keyText(sink.bytes, 0, sink.at)
-}
-
-const KEYS_SHOWN = 100
-
-function conflict(bound: Bound, keys: readonly string[], lsn: number): ConflictError {
-  const shown = keys.slice(0, KEYS_SHOWN).map((text) => keyObjectFromBytes(bound.view, keyBytesOf(text)))
-  const what = shown.length === 0 ? 'it' : `key ${formatKey(shown[0]!)}${keys.length > 1 ? ` and ${keys.length - 1} more` : ''}`
-  return new ConflictError(`${bound.state.name}: LSN ${lsn} changed ${what} first`, {
-    details: { table: bound.state.name, keys: shown, total: keys.length, lsn: BigInt(lsn) },
-  })
 }

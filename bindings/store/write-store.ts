@@ -4,8 +4,10 @@ import { ClosedError, ConflictError, FencedError, InvalidConfigError, ResourceLi
 import {
   Committer,
   deleteKeys,
+  type AdmitOptions,
   deleteWhere,
   Engine,
+  inTurn,
   Intents,
   load,
   type LoadOp,
@@ -105,6 +107,7 @@ export class WriteHandle extends ReadHandle {
         writeBytes: options.memory.writeBytes,
         transactionBytes: options.memory.transactionBytes,
         sortBytes: options.memory.sortBytes,
+        publishRetries: options.publishRetries,
       },
       missingColumn: (column, rows) => context.missingColumn(column, rows),
       check: () => this.check(),
@@ -121,10 +124,14 @@ export class WriteHandle extends ReadHandle {
 
   async create(...tables: readonly AnyTable[]): Promise<void> {
     this.writable()
+    for (const table of tables) refuseUnenforced(table)
+    await inTurn(this.engine, undefined, () => this.createNow(tables))
+  }
+
+  private async createNow(tables: readonly AnyTable[]): Promise<void> {
     const { state } = this.o
     const fresh: AnyTable[] = []
     for (const table of tables) {
-      refuseUnenforced(table)
       const there = state.byName(table.name)
       if (there === undefined) {
         const twin = fresh.find((each) => each.name === table.name)
@@ -173,14 +180,20 @@ export class WriteHandle extends ReadHandle {
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
         if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX && o?.onProgress === undefined) {
-          const written = writeRows(this.engine, table, op, rows, o)
+          const written = this.log.shared ? undefined : writeRows(this.engine, table, op, rows, o)
           if (written !== undefined) return written
+          if (this.log.shared) return this.writeRowsInTurn(table, op, rows, o)
         }
       }
       return this.writeData(table, op, data, o)
     } catch (error) {
       return Promise.reject(error as Error)
     }
+  }
+
+  private async writeRowsInTurn(table: AnyTable, op: 'append' | 'upsert', rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
+    const written = await inTurn(this.engine, o, async (again) => (await writeRows(this.engine, table, op, rows, withAgain(o, again))) ?? undefined)
+    return written ?? this.writeData(table, op, rows, o)
   }
 
   /** Inline when it is small, staged as fragments when it is large. */
@@ -205,7 +218,9 @@ export class WriteHandle extends ReadHandle {
       await iterator.return?.(undefined as never)
     }
     o?.signal?.throwIfAborted()
-    return this.reported(op, table.name, o, () => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), o))
+    return this.reported(op, table.name, o, () =>
+      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again))),
+    )
   }
 
   /** For commits that are one step: progress is their beginning and their end. */
@@ -219,15 +234,19 @@ export class WriteHandle extends ReadHandle {
   }
 
   update(table: AnyTable, patch: object | readonly object[], o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('update', table, o, () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o))
+    return this.attempt('update', table, o, () =>
+      inTurn(this.engine, o, async () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o)),
+    )
   }
 
   delete(table: AnyTable, key: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('delete', table, o, () => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], o))
+    return this.attempt('delete', table, o, () =>
+      inTurn(this.engine, o, async (again) => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], withAgain(o, again))),
+    )
   }
 
   deleteWhere(table: AnyTable, where: Predicate<any>, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('deleteWhere', table, o, () => deleteWhere(this.engine, table, where, o))
+    return this.attempt('deleteWhere', table, o, () => inTurn(this.engine, o, () => deleteWhere(this.engine, table, where, o)))
   }
 
   private attempt(phase: string, table: AnyTable, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
@@ -294,7 +313,7 @@ export class WriteHandle extends ReadHandle {
         const result = await this.attempted(tx, fn, attempt, o.signal)
         for (let room = this.upkeep.room(o.signal); room !== undefined; room = this.upkeep.room(o.signal)) await room
         this.writable(o)
-        const committed = await tx.commit(o).catch((error: unknown) => {
+        const committed = await inTurn(this.engine, o, () => tx.commit(o)).catch((error: unknown) => {
           if (!(error instanceof ConflictError)) throw error
           this.o.metering.add('varve.conflicts', 1)
           if (attempt >= retries) throw error
@@ -388,6 +407,10 @@ function retriesOf({ retries, isolation }: TransactOptions): number {
     throw new InvalidConfigError(`retries must be a whole number from 0, got ${String(retries)}`, { details: { key: 'retries', value: retries } })
   }
   return retries
+}
+
+function withAgain(o: WriteOptions | undefined, again: AdmitOptions | undefined): (WriteOptions & AdmitOptions) | undefined {
+  return again === undefined ? o : { ...o, ...again }
 }
 
 /** The batches read already, then the rest. */

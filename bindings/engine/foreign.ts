@@ -1,0 +1,103 @@
+// engine/foreign.ts: records that other writers of a shared log appended, applied to the state of a live writer.
+//
+// Invariant: afterwards state and log agree up to the LSN given, and the tracker knows each key that these records wrote: what first-committer-wins needs to
+// tell a lost race from a lost slot.
+
+import { assert } from '../assert.ts'
+import type { TableChange } from '../format/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
+import type { Vec } from '../kernels/index.ts'
+import { KeyRun, type KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
+import type { ChangeTracker } from './committer.ts'
+import { KIND_COMMIT, type StateRecord, type StoreState } from './state.ts'
+import { keyText } from './tracker.ts'
+
+/** Read and apply what is in the log behind the state. Nothing of this writer's own is queued. */
+export async function applyForeign(state: StoreState, log: CommitLog, tracker: ChangeTracker, upto: Lsn): Promise<void> {
+  assert(state.observer === undefined, 'one reader at a time')
+  if (tracker.tracking) state.observer = observer(state, tracker)
+  try {
+    while (state.applied < Number(upto)) {
+      for await (const batch of log.read(BigInt(state.applied) as Lsn, { end: upto })) await state.applyBatch(batch)
+    }
+  } finally {
+    state.observer = undefined
+  }
+}
+
+/** What must be noted before a change is applied. */
+interface Before {
+  readonly firstRow: number
+  readonly touched: readonly string[] | undefined
+}
+
+function observer(state: StoreState, tracker: ChangeTracker): NonNullable<StoreState['observer']> {
+  let before = new Map<TableChange, Before>()
+  return async (lsn: number, record: StateRecord, applied: boolean) => {
+    if (record.kind !== KIND_COMMIT) return
+    if (!applied) {
+      before = new Map()
+      const nextRow = new Map<number, number>()
+      for (const change of record.commit.changes) {
+        const table = state.tables.get(change.tableId)
+        if (table === undefined) continue
+        const firstRow = nextRow.get(table.id) ?? table.now.layer.next
+        nextRow.set(table.id, firstRow + (change.inline?.rows ?? 0))
+        before.set(change, { firstRow, touched: await keysRemoved(table, change) })
+      }
+      return
+    }
+    for (const change of record.commit.changes) {
+      const table = state.tables.get(change.tableId)
+      const noted = before.get(change)
+      if (table === undefined || noted === undefined) continue
+      tracker.changed(lsn, { table, change, keys: keysBrought(table, change, noted.firstRow), touched: noted.touched })
+    }
+  }
+}
+
+/** Keys that a delete takes out; undefined: it is told by what it brings, or only as a change of the whole table. */
+async function keysRemoved(table: TableState, change: TableChange): Promise<readonly string[] | undefined> {
+  if (change.op !== 'delete' || table.keyLayout === undefined || change.deletionVectors !== undefined) return undefined
+  const places: Place[] = []
+  for (let i = 0; i < (change.hideRows?.length ?? 0); i++) places.push({ fragment: undefined, row: change.hideRows![i]! })
+  for (const hide of change.hides ?? []) {
+    const fragment = table.fragment(hide.lsn, hide.ordinal)
+    for (const row of hide.rows) places.push({ fragment, row })
+  }
+  const keys: string[] = []
+  for (const place of places) keys.push(await keyAt(table, table.keyLayout, place))
+  return keys
+}
+
+/** Canonical keys of the inline rows of a change that was just applied. */
+function keysBrought(table: TableState, change: TableChange, firstRow: number): RowKeys | undefined {
+  const rows = change.inline?.rows ?? 0
+  if (rows === 0 || table.keyLayout === undefined || change.fragments !== undefined) return undefined
+  const keys = new KeyRun(table.keyLayout.stride)
+  for (const chunk of table.now.layer.chunks) {
+    const from = Math.max(firstRow, chunk.base)
+    const end = Math.min(firstRow + rows, chunk.base + chunk.rows)
+    if (from >= end) continue
+    const columns = chunk.columns.map((column) => column.view(chunk.rows))
+    table.keyLayout.push(columns, from - chunk.base, end - chunk.base, keys)
+  }
+  assert(keys.rows === rows, 'a change that was applied has its rows in the memory layer', { rows: keys.rows, brought: rows })
+  return keys
+}
+
+async function keyAt(table: TableState, layout: KeyLayout, place: Place): Promise<string> {
+  const stored = table.schema.columns
+  const { vecs, row } = await table.readPlace(
+    place,
+    layout.parts.map((part) => stored[part.index]!),
+    false,
+  )
+  const columns: (Vec | undefined)[] = Array.from(stored, () => undefined)
+  layout.parts.forEach((part, i) => {
+    columns[part.index] = vecs[i]
+  })
+  const keys = new KeyRun(layout.stride)
+  layout.push(columns, row, row + 1, keys)
+  return keyText(keys.data, keys.start(0), keys.end(0))
+}
