@@ -50,10 +50,26 @@ export interface LogListener {
   /** The handle is dead: poisoned or fenced. Nothing after the last durable() call was acknowledged. */
   failed(error: Error): void
   /**
-   * There was no room for a segment: every record from `first` on was taken back before any byte of it was written, and `first` is the next LSN again.
-   * The handle lives on. Where a listener lacks it, records of submit() wait two seconds for room instead; then `failed`, and the handle is dead.
+   * Every record from `first` on was taken back and is not in the log; the handle lives on. There was no room for a segment (StorageError), and `first` is the
+   * next LSN again; or, on a shared log, another writer won (LsnTakenError, `head` is where the log is now): nothing is accepted until somebody who has read the
+   * winners submits with `expect` = head. Where a listener lacks it, records of submit() wait two seconds for room instead; then `failed`, and the handle is dead.
    */
   rejected?(first: Lsn, error: Error): void
+  /** Shared logs: refresh() found records of other writers up to `last`. Never called for what rejected() has told with an LsnTakenError. */
+  foreign?(last: Lsn): void
+  /**
+   * Shared logs: whether `first`..`last` are in the log is not known. What was queued behind them is given back by rejected(); nothing more is accepted until
+   * resolveUnknown() or refresh() has found out; then durable() or rejected() tells. `error` is a CommitOutcomeUnknownError.
+   */
+  unknown?(first: Lsn, last: Lsn, error: Error): void
+}
+
+export interface AppendOptions {
+  /** The head this append was decided against. */
+  readonly expect?: Lsn
+  readonly signal?: AbortSignal
+  /** Named by CommitOutcomeUnknownError. */
+  readonly writeId?: string
 }
 
 export interface Pin {
@@ -63,6 +79,8 @@ export interface Pin {
 }
 
 export interface CommitLog extends AsyncDisposable {
+  /** Others may append to this log too: appends can lose, and refresh() can find records. */
+  readonly shared: boolean
   /** H: highest LSN acknowledged here (`buffered`: written; `synced`: synced). */
   readonly head: Lsn
   /** Highest LSN known synced. Equals head under `synced`. */
@@ -83,12 +101,14 @@ export interface CommitLog extends AsyncDisposable {
    */
   submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission
   /** As submit; resolves when durable. An aborted append that is not yet written rejects and leaves no record. */
-  append(records: readonly LogRecord[], o?: { expect?: Lsn; signal?: AbortSignal }): Promise<Submission>
+  append(records: readonly LogRecord[], o?: AppendOptions): Promise<Submission>
   read(start: Lsn, o?: { end?: Lsn; signal?: AbortSignal }): AsyncIterable<LogBatch>
   tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch>
   digestAt(lsn: Lsn): Promise<Digest>
   trim(upTo: Lsn): Promise<Lsn>
   refresh(): Promise<Lsn>
+  /** Shared logs: finds out whether the records of unknown outcome are in the log; undefined when there are none. @throws StorageError when that still cannot be told */
+  resolveUnknown?(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined>
   pin(start: Lsn, owner: string): Promise<Pin>
   /** Barrier: everything submitted before is synced when it resolves. */
   sync(): Promise<Lsn>

@@ -67,13 +67,13 @@ export class GroupBuffer {
   }
 
   /** A buffer as a handle begins with. */
-  static small(): GroupBuffer {
-    return sized(GROUP_BYTES_FIRST, GROUP_RECORDS_MAX)
+  static small(records: number = GROUP_RECORDS_MAX): GroupBuffer {
+    return sized(GROUP_BYTES_FIRST, records)
   }
 
   /** A buffer of the full bound. */
-  static full(): GroupBuffer {
-    return sized(GROUP_BYTES_MAX, GROUP_RECORDS_MAX)
+  static full(bytes: number = GROUP_BYTES_MAX, records: number = GROUP_RECORDS_MAX): GroupBuffer {
+    return sized(bytes, records)
   }
 
   /** A buffer of its own for one append that no usual one holds. */

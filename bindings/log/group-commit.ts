@@ -4,11 +4,11 @@
 // and the appends of the group resolve, in LSN order. Invariant: records are in LSN order over flight, open group, overflow; a fatal error is told once and
 // nothing is acknowledged after it.
 import { assert } from '../assert.ts'
-import { LsnTakenError, PoisonedError, ResourceLimitError, StorageError } from '../errors.ts'
+import { CommitOutcomeUnknownError, LsnTakenError, PoisonedError, ResourceLimitError, StorageError } from '../errors.ts'
 import { PAYLOAD_BYTES_MAX } from '../format/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
-import type { LogListener, LogRecord, Lsn, Submission } from './commit-log.ts'
+import type { AppendOptions, LogListener, LogRecord, Lsn, Submission } from './commit-log.ts'
 import { appendBytes, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, GroupBuffer } from './group-buffer.ts'
 
 /** One append is at most this many bytes of frames: it lives in one segment. */
@@ -29,20 +29,33 @@ export interface GroupSink {
   readonly short: StorageError | undefined
   /** Bytes of frames that still fit while `short`. */
   readonly room: number
-  /** `done(null)`: acknowledged. StorageError space: nothing was written. Any other error is the end of the handle. */
-  commit(group: GroupBuffer, done: (error: Error | null) => void): void
+  /**
+   * `done(null)`: acknowledged. StorageError space, or any with `nothingWritten`: no byte of it was written. LsnTakenError: another writer won, and `head` is where
+   * the log is. CommitOutcomeUnknownError: called again when it is known. Any other error is the end of the handle.
+   */
+  commit(group: GroupBuffer, done: (error: Error | null, nothingWritten?: boolean) => void): void
+}
+
+export interface GroupCommitOptions {
+  readonly head: number
+  readonly groupCommitMs: number
+  readonly timers: World['timers']
+  /** Bounds of a group; defaults GROUP_BYTES_MAX and GROUP_RECORDS_MAX. */
+  readonly bytesMax?: number
+  readonly recordsMax?: number
 }
 
 interface Waiter {
   readonly submission: Submission
   readonly last: number
+  readonly writeId: string | undefined
   readonly resolve: (submission: Submission) => void
   readonly reject: (error: unknown) => void
 }
 
 interface Abortable {
   readonly records: readonly LogRecord[]
-  readonly expect: Lsn | undefined
+  readonly o: AppendOptions
   readonly resolve: (submission: Submission) => void
   readonly reject: (error: unknown) => void
   readonly signal: AbortSignal
@@ -59,6 +72,8 @@ export class GroupCommit {
   readonly #sink: GroupSink
   readonly #timers: World['timers']
   readonly #groupCommitMs: number
+  readonly #bytesMax: number
+  readonly #recordsMax: number
   readonly #listeners: LogListener[] = []
   #open: GroupBuffer
   #spare: GroupBuffer
@@ -83,13 +98,19 @@ export class GroupCommit {
   /** A small buffer was too small: empty ones are replaced by full ones from now on. */
   #grown = false
   #roomRetries = 0
+  /** Others wrote up to the head: only who says that it knows may go on. */
+  #behind = false
+  /** Whether the group in flight is in the log is not known. */
+  #unknown: CommitOutcomeUnknownError | undefined
 
-  constructor(sink: GroupSink, o: { readonly head: number; readonly groupCommitMs: number; readonly timers: World['timers'] }) {
+  constructor(sink: GroupSink, o: GroupCommitOptions) {
     this.#sink = sink
     this.#timers = o.timers
     this.#groupCommitMs = o.groupCommitMs
-    this.#open = GroupBuffer.small()
-    this.#spare = GroupBuffer.small()
+    this.#bytesMax = o.bytesMax ?? GROUP_BYTES_MAX
+    this.#recordsMax = o.recordsMax ?? GROUP_RECORDS_MAX
+    this.#open = GroupBuffer.small(this.#recordsMax)
+    this.#spare = GroupBuffer.small(this.#recordsMax)
     this.#head = o.head
     this.#next = o.head + 1
     this.#begin()
@@ -118,18 +139,19 @@ export class GroupCommit {
     return submission
   }
 
-  append(records: readonly LogRecord[], expect: Lsn | undefined, signal: AbortSignal | undefined): Promise<Submission> {
+  append(records: readonly LogRecord[], o: AppendOptions = {}): Promise<Submission> {
     return new Promise((resolve, reject) => {
-      if (signal !== undefined) return this.#defer(records, expect, signal, resolve, reject)
-      const submission = this.#accept(records, expect)
-      this.#waiters.push({ submission, last: this.#next - 1, resolve, reject })
+      if (o.signal !== undefined) return this.#defer(records, o, o.signal, resolve, reject)
+      const submission = this.#accept(records, o.expect)
+      this.#waiters.push({ submission, last: this.#next - 1, writeId: o.writeId, resolve, reject })
     })
   }
 
   /** Resolves when everything submitted so far is acknowledged. */
   flush(): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#end !== undefined) return reject(this.#end)
+      const refused = this.#end ?? this.#unknown
+      if (refused !== undefined) return reject(refused)
       this.#encodeAbortable()
       const last = this.#next - 1
       if (last <= this.#head) return resolve()
@@ -160,6 +182,26 @@ export class GroupCommit {
     for (const flush of flushes) flush.reject(error)
   }
 
+  /** A group is with the sink. */
+  get busy(): boolean {
+    return this.#flight !== undefined
+  }
+
+  /** Others wrote up to `error.head`, and no group is with the sink: what is queued was framed for LSNs that are taken. @returns whether anything was given back */
+  overtaken(error: LsnTakenError): boolean {
+    assert(this.#flight === undefined, 'nothing is in flight when a look finds records of others')
+    const first = this.#head + 1
+    if (this.#next > first) {
+      this.#giveBack(this.#open, error, Number(error.head))
+      return true
+    }
+    this.#head = Number(error.head)
+    this.#next = this.#head + 1
+    this.#behind = true
+    this.#begin()
+    return false
+  }
+
   /** For closeSync: the group in flight and the open one, in order, finished by the caller. */
   pending(): { readonly flight: GroupBuffer | undefined; readonly open: GroupBuffer | undefined; readonly more: boolean } {
     this.#encodeAbortable()
@@ -175,13 +217,11 @@ export class GroupCommit {
     if (this.#end !== undefined) throw this.#end
     const n = records.length
     assert(n > 0, 'an append has records')
-    if (expect !== undefined && Number(expect) !== this.#next - 1) {
-      throw new LsnTakenError(`the next record was expected after LSN ${expect}, the log is at ${this.#next - 1}`, {
-        details: { head: BigInt(this.#next - 1) },
-      })
-    }
+    if (this.#unknown !== undefined) throw notAccepted(this.#unknown)
+    if (expect === undefined ? this.#behind : Number(expect) !== this.#next - 1) throw takenAfter(expect, this.#next - 1)
     const bytes = appendBytes(records)
     checkSizes(records, bytes)
+    this.#behind = false
     if (this.#sink.short !== undefined && this.#queuedBytes + bytes > this.#sink.room) throw this.#sink.short
     this.#queuedBytes += bytes
     const first = this.#next
@@ -198,7 +238,7 @@ export class GroupCommit {
 
   /** The open group is full, or others wait already. */
   #queue(records: readonly LogRecord[], bytes: number, n: number): void {
-    const jumbo = bytes > GROUP_BYTES_MAX || n > GROUP_RECORDS_MAX
+    const jumbo = bytes > this.#bytesMax || n > this.#recordsMax
     if (!jumbo) {
       this.#grown ||= this.#open.bytes + bytes > this.#open.capacityBytes
       if (this.#overflow.length === 0) {
@@ -211,12 +251,12 @@ export class GroupCommit {
     this.#overflow.push({ records: records.map(({ kind, payload }) => ({ kind, payload: payload.slice() })), bytes, jumbo })
   }
 
-  #defer(records: readonly LogRecord[], expect: Lsn | undefined, signal: AbortSignal, resolve: Abortable['resolve'], reject: Abortable['reject']): void {
+  #defer(records: readonly LogRecord[], o: AppendOptions, signal: AbortSignal, resolve: Abortable['resolve'], reject: Abortable['reject']): void {
     if (this.#end !== undefined) throw this.#end
     signal.throwIfAborted()
     checkSizes(records, appendBytes(records))
     const copies = records.map(({ kind, payload }) => ({ kind, payload: payload.slice() }))
-    const entry: Abortable = { records: copies, expect, resolve, reject, signal, onAbort: () => {} }
+    const entry: Abortable = { records: copies, o, resolve, reject, signal, onAbort: () => {} }
     entry.onAbort = () => {
       const at = this.#abortable.indexOf(entry)
       if (at < 0) return
@@ -239,8 +279,8 @@ export class GroupCommit {
     for (const entry of entries) {
       entry.signal.removeEventListener('abort', entry.onAbort)
       try {
-        const submission = this.#accept(entry.records, entry.expect)
-        this.#waiters.push({ submission, last: this.#next - 1, resolve: entry.resolve, reject: entry.reject })
+        const submission = this.#accept(entry.records, entry.o.expect)
+        this.#waiters.push({ submission, last: this.#next - 1, writeId: entry.o.writeId, resolve: entry.resolve, reject: entry.reject })
       } catch (error) {
         entry.reject(error)
       }
@@ -299,13 +339,13 @@ export class GroupCommit {
   }
 
   #begin(first: number = this.#next): void {
-    if (this.#grown && this.#open.capacityBytes < GROUP_BYTES_MAX) this.#open = GroupBuffer.full()
+    if (this.#grown && this.#open.capacityBytes < this.#bytesMax) this.#open = GroupBuffer.full(this.#bytesMax, this.#recordsMax)
     this.#open.begin(first, this.#sink.epoch, this.#sink.seed)
   }
 
   /** The open buffer, empty, gives way to a full one when that is what is needed. */
   #grow(): void {
-    if (this.#grown && this.#open.capacityBytes < GROUP_BYTES_MAX) this.#begin(this.#open.first)
+    if (this.#grown && this.#open.capacityBytes < this.#bytesMax) this.#begin(this.#open.first)
   }
 
   /** Moves what waits into the open group, as far as it fits and in order. */
@@ -321,13 +361,16 @@ export class GroupCommit {
     if (moved > 0) this.#overflow.splice(0, moved)
   }
 
-  readonly #done = (error: Error | null): void => {
+  readonly #done = (error: Error | null, nothingWritten = false): void => {
     const group = this.#flight
     if (group === undefined) return
+    if (error instanceof CommitOutcomeUnknownError && this.#end === undefined) return this.#freeze(group, error)
     this.#flight = undefined
+    this.#unknown = undefined
     if (this.#end !== undefined) return
     if (error !== null) {
-      if (error instanceof StorageError && error.class === 'space') this.#takeBack(group, error)
+      if (error instanceof LsnTakenError) this.#giveBack(group, error, Number(error.head))
+      else if (nothingWritten || (error instanceof StorageError && error.class === 'space')) this.#takeBack(group, error)
       else this.fail(error, true)
       return
     }
@@ -375,7 +418,7 @@ export class GroupCommit {
   }
 
   /** Somebody holds LSNs that cannot be taken back: the group is tried again for a while, then that is the end. */
-  #waitForRoom(group: GroupBuffer, error: StorageError): void {
+  #waitForRoom(group: GroupBuffer, error: Error): void {
     if (++this.#roomRetries > ROOM_RETRIES_MAX) return this.fail(error, true)
     this.#flight = group
     this.#timer = this.#timers.set(ROOM_RETRY_MS, () => {
@@ -384,27 +427,75 @@ export class GroupCommit {
     })
   }
 
-  /** No room for the group's segment and not a byte of it written: it and all behind it never were. */
-  #takeBack(group: GroupBuffer, error: StorageError): void {
+  /** Not a byte of the group was written: it and all behind it never were. */
+  #takeBack(group: GroupBuffer, error: Error): void {
+    if (this.#plainLast >= group.first && this.#listeners.some((listener) => listener.rejected === undefined)) return this.#waitForRoom(group, error)
+    this.#giveBack(group, error, group.first - 1)
+  }
+
+  /** What was queued from `group` on is not in the log, which ends at `head`. */
+  #giveBack(group: GroupBuffer, error: Error, head: number): void {
     const first = group.first
-    if (this.#plainLast >= first && this.#listeners.some((listener) => listener.rejected === undefined)) return this.#waitForRoom(group, error)
-    const waiters = this.#waiters.slice(this.#waitersFrom)
-    const flushes = this.#flushes
-    this.#waiters = []
-    this.#waitersFrom = 0
-    this.#flushes = []
-    this.#overflow = []
-    this.#queuedBytes = 0
-    this.#plainLast = Math.min(this.#plainLast, first - 1)
-    this.#next = first
+    if (this.#plainLast >= first && this.#listeners.some((listener) => listener.rejected === undefined)) return this.fail(error, true)
     group.reset()
+    this.#restart(first, error, head)
+  }
+
+  /** Everything from `first` on is dropped and told so; the next LSN is the one behind `head`. */
+  #restart(first: number, error: Error, head: number): void {
+    const keep = this.#waitersFrom + this.#waiters.slice(this.#waitersFrom).filter(({ last }) => last < first).length
+    const waiters = this.#waiters.slice(keep)
+    const flushes = this.#flushes.filter(({ last }) => last >= first)
+    this.#waiters = this.#waiters.slice(this.#waitersFrom, keep)
+    this.#waitersFrom = 0
+    this.#flushes = this.#flushes.filter(({ last }) => last < first)
+    this.#overflow = []
+    this.#queuedBytes = this.#flight?.bytes ?? 0
+    this.#plainLast = Math.min(this.#plainLast, first - 1)
+    this.#next = head + 1
+    if (this.#flight === undefined) this.#head = head
+    this.#behind = error instanceof LsnTakenError
     this.#open.reset()
     this.#begin()
     for (const listener of this.#listeners) listener.rejected?.(BigInt(first) as Lsn, error)
     for (const waiter of waiters) waiter.reject(error)
     for (const flush of flushes) flush.reject(error)
-    if (!this.#scheduled && this.#hasWork()) this.#schedule()
+    if (!this.#scheduled && this.#flight === undefined && this.#hasWork()) this.#schedule()
   }
+
+  /** The group in flight stays there until it is known; what is behind it was not written and is given back. */
+  #freeze(group: GroupBuffer, error: CommitOutcomeUnknownError): void {
+    const again = this.#unknown !== undefined
+    this.#unknown = error
+    if (again) return
+    const { first, last } = group
+    const until = this.#waiters.findIndex((waiter, i) => i >= this.#waitersFrom && waiter.last > last)
+    const waiters = this.#waiters.slice(this.#waitersFrom, until < 0 ? undefined : until)
+    const flushes = this.#flushes.filter((flush) => flush.last <= last)
+    this.#waiters = until < 0 ? [] : this.#waiters.slice(until)
+    this.#waitersFrom = 0
+    this.#flushes = this.#flushes.filter((flush) => flush.last > last)
+    for (const listener of this.#listeners) listener.unknown?.(BigInt(first) as Lsn, BigInt(last) as Lsn, error)
+    for (const { writeId, reject } of waiters) reject(writeId === undefined ? error : unknownOutcome(writeId, error))
+    for (const flush of flushes) flush.reject(error)
+    if (this.#next - 1 > last) this.#restart(last + 1, notAccepted(error), last)
+  }
+}
+
+function takenAfter(expect: Lsn | undefined, head: number): LsnTakenError {
+  const why = expect === undefined ? 'other writers appended' : `the next record was expected after LSN ${expect}`
+  return new LsnTakenError(`${why}, the log is at ${head}`, { details: { head: BigInt(head) } })
+}
+
+function unknownOutcome(writeId: string, error: CommitOutcomeUnknownError): CommitOutcomeUnknownError {
+  return new CommitOutcomeUnknownError(error.message, { details: { ...error.details, writeId, intentKept: false }, cause: error.cause })
+}
+
+function notAccepted(cause: CommitOutcomeUnknownError): StorageError {
+  return new StorageError('append: not written, for the outcome of what was appended before it is not known yet', {
+    details: { op: 'append', name: 'log', class: 'unavailable' },
+    cause,
+  })
 }
 
 function checkSizes(records: readonly LogRecord[], bytes: number): void {

@@ -7,7 +7,7 @@ import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.
 import { seededRandom, soon, type World } from '../runtime/index.ts'
 
 import { advanceOver } from './chain.ts'
-import type { CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
+import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
 import { zeroDigest } from './digest.ts'
 import { scanKernel } from './frame-cursor.ts'
 import type { GroupBuffer } from './group-buffer.ts'
@@ -55,6 +55,7 @@ export interface MemoryLogOptions {
 
 export class MemoryLog implements CommitLog {
   readonly epoch: Epoch
+  readonly shared = false as const
   readonly readOnly = false as const
   readonly disk: MemoryLogDisk
   readonly #sink: MemorySink
@@ -124,8 +125,8 @@ export class MemoryLog implements CommitLog {
     return this.#commit.submit(records, o?.expect)
   }
 
-  append(records: readonly LogRecord[], o?: { expect?: Lsn; signal?: AbortSignal }): Promise<Submission> {
-    return this.#commit.append(records, o?.expect, o?.signal)
+  append(records: readonly LogRecord[], o?: AppendOptions): Promise<Submission> {
+    return this.#commit.append(records, o)
   }
 
   async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {

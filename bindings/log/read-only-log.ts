@@ -31,6 +31,7 @@ export interface ReadOnlyOptions {
 
 export class ReadOnlyLog implements CommitLog {
   readonly epoch: Epoch = 0n as Epoch
+  readonly shared = false as const
   readonly readOnly = true as const
   readonly #root: Root
   readonly #o: ReadOnlyOptions

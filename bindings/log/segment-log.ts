@@ -9,7 +9,7 @@ import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
-import type { CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
+import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
 import { digestOf, examine, headOf, listSegments } from './examine.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Lock, type OpenRetry, takeLock } from './lock.ts'
@@ -134,6 +134,7 @@ async function putNode(root: Root, world: World, storeId: Uint8Array, epoch: num
 
 export class SegmentWriteLog implements CommitLog {
   readonly epoch: Epoch
+  readonly shared = false as const
   readonly readOnly = false as const
   readonly #root: Root
   readonly #world: World
@@ -176,7 +177,7 @@ export class SegmentWriteLog implements CommitLog {
   async begin(): Promise<void> {
     const payload = encodeEpochRecord({ epoch: this.#lock.epoch, writerId: this.#world.random.bytes(WRITER_ID_BYTES), mode: 'exclusive' })
     try {
-      await this.#commit.append([{ kind: KIND_EPOCH, payload }], undefined, undefined)
+      await this.#commit.append([{ kind: KIND_EPOCH, payload }])
     } catch (error) {
       await this.#writer.abandon()
       throw error
@@ -219,8 +220,8 @@ export class SegmentWriteLog implements CommitLog {
     return this.#commit.submit(records, o?.expect)
   }
 
-  append(records: readonly LogRecord[], o?: { expect?: Lsn; signal?: AbortSignal }): Promise<Submission> {
-    return this.#commit.append(records, o?.expect, o?.signal)
+  append(records: readonly LogRecord[], o?: AppendOptions): Promise<Submission> {
+    return this.#commit.append(records, o)
   }
 
   async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {

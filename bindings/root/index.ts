@@ -1,3 +1,7 @@
+export { BackOff, readAgain, RETRY } from './back-off.ts'
+export type { BackOffWorld, RetryOptions } from './back-off.ts'
+export { createOnce } from './create-once.ts'
+export type { CreateOnceOptions, CreateOnceResult } from './create-once.ts'
 export { DirRoot } from './dir-root.ts'
 export type { DirRootOptions } from './dir-root.ts'
 export { CRASH_MODEL, STRICT_MODEL } from './crash-state.ts'

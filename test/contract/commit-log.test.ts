@@ -5,13 +5,14 @@ import { join } from 'node:path'
 
 import { describe, it } from 'vitest'
 
-import { type CommitLog, lsn, type Lsn, MemoryLog, MemoryLogDisk, openSegmentLog } from '../../bindings/log/index.ts'
+import { type CommitLog, lsn, type Lsn, MemoryLog, MemoryLogDisk, openObjectLog, openSegmentLog } from '../../bindings/log/index.ts'
 import { DirRoot, MemoryRoot, type Root } from '../../bindings/root/index.ts'
-import { defaultWorld, FailpointRegistry, type World } from '../../bindings/runtime/index.ts'
+import { defaultWorld, FailpointRegistry, FP, type World } from '../../bindings/runtime/index.ts'
 import { commitLogContract } from '../../bindings/testing/contracts/commit-log.ts'
 import type { LogFixture, LogFixtureOptions } from '../../bindings/testing/contracts/log-records.ts'
 import { FakeClock, fakeWorld } from '../../bindings/testing/fake-clock.ts'
 import { FakeFiles } from '../../bindings/testing/fake-files.ts'
+import { FaultyRoot } from '../../bindings/testing/faulty-root.ts'
 
 const STORE_ID = new Uint8Array(16).fill(5)
 const CONSTANT: World['random'] = { bytes: (n) => new Uint8Array(n).fill(9), u32: () => 9 }
@@ -59,6 +60,81 @@ commitLogContract({ describe, it }, 'segments in a directory', async (o = {}) =>
     },
   }
 })
+
+commitLogContract({ describe, it }, 'slots on a memory root, shared', async (o = {}) => onSlots(o, 'shared', () => new MemoryRoot({})))
+
+commitLogContract({ describe, it }, 'slots in a directory, exclusive', async (o = {}) => {
+  const path = await mkdtemp(join(tmpdir(), 'varve-slots-'))
+  const fixture = await onSlots(o, 'exclusive', (world) => new DirRoot(path, world))
+  return {
+    ...fixture,
+    dispose: async () => {
+      await fixture.dispose?.()
+      await rm(path, { recursive: true, force: true })
+    },
+  }
+})
+
+commitLogContract({ describe, it }, 'slots on fake files, shared', async (o = {}) => {
+  let files = new FakeFiles()
+  return onSlots(
+    o,
+    'shared',
+    () => new DirRoot('/data/store', fakeWorld({ files })),
+    (seed) => {
+      files = seed === undefined ? files.restart() : files.crash(seed)
+      return new DirRoot('/data/store', fakeWorld({ files }))
+    },
+  )
+})
+
+/** Slots on one root. `after`: the root as the next process finds it, after a kill or (with a seed) a power cut. */
+async function onSlots(
+  o: LogFixtureOptions,
+  writers: 'shared' | 'exclusive',
+  make: (world: World) => Root,
+  after?: (seed?: number) => Root,
+): Promise<LogFixture> {
+  const failpoints = new FailpointRegistry()
+  const world: World = { ...defaultWorld(), failpoints, ...(o.sameIds === true ? { random: CONSTANT } : {}) }
+  const floors: Floors = []
+  const opened: CommitLog[] = []
+  let place = make(world)
+  let root = new FaultyRoot(place)
+  let puts = 0
+  const open = async (readOnly = false) => {
+    const log = checkpointing(await openObjectLog(root, { world, storeId: STORE_ID, writers, readOnly, floors, tailPollMs: 50 }), floors)
+    opened.push(log)
+    return log
+  }
+  // A dead process makes no more requests.
+  const stop = () => root.plan(() => ({ wait: () => new Promise(() => {}) }))
+  const next = (seed?: number) => {
+    stop()
+    puts += countPuts(root)
+    place = after?.(seed) ?? place
+    root = new FaultyRoot(place)
+    return open()
+  }
+  return {
+    log: await open(),
+    reopen: () => open(),
+    kill: () => next(),
+    ...(after === undefined ? {} : { powerCut: (seed: number) => next(seed) }),
+    reader: () => open(true),
+    syncs: () => puts + countPuts(root),
+    failpoints,
+    points: [FP.log.beforeWrite, FP.log.beforeFloorRead, FP.log.trim, FP.log.afterFloor, FP.log.betweenTombstones, FP.log.beforeClean, FP.log.afterClean],
+    dispose: async () => {
+      stop()
+      for (const log of opened) void log.close().catch(() => {})
+    },
+  }
+}
+
+function countPuts(root: FaultyRoot): number {
+  return root.calls.filter(({ method }) => method === 'putIfAbsent').length
+}
 
 async function onFakeFiles(o: LogFixtureOptions): Promise<LogFixture> {
   let files = new FakeFiles()

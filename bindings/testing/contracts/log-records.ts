@@ -3,7 +3,7 @@
 // The chain oracle uses the platform's SHA-256, not the kernel that the logs use.
 import { FRAME_HEADER_BYTES, readFrameHeader } from '../../format/index.ts'
 import { type CommitLog, type Digest, lsn, type LogRecord, type Lsn } from '../../log/index.ts'
-import type { FailpointRegistry } from '../../runtime/index.ts'
+import type { FailpointName, FailpointRegistry } from '../../runtime/index.ts'
 
 import { checkEqual } from './check.ts'
 
@@ -19,6 +19,8 @@ export interface LogFixture {
   readonly reader?: () => Promise<CommitLog>
   /** Data syncs so far, where they can be counted. */
   readonly syncs?: () => number
+  /** Points of FP.log that a workload of this log passes; default: those of a log of segments. */
+  readonly points?: readonly FailpointName[]
   /** The named points of the log's world, where it has any. */
   readonly failpoints?: FailpointRegistry
   readonly dispose?: () => Promise<void>

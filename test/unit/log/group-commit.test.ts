@@ -50,7 +50,7 @@ function make(groupCommitMs = 0): { sink: FakeSink; commit: GroupCommit; clock: 
 describe('groups', () => {
   it('a lone writer starts no timer and waits for nobody', async () => {
     const { sink, commit, clock } = make()
-    void commit.append(one(), undefined, undefined)
+    void commit.append(one())
     await turn()
     expect(sink.groups).toEqual([[1, 1]])
     expect(clock.pending).toBe(0)
@@ -60,7 +60,7 @@ describe('groups', () => {
     const { sink, commit } = make()
     let left = 256 * 4
     const work = async () => {
-      while (left-- > 0) await commit.append(one(), undefined, undefined)
+      while (left-- > 0) await commit.append(one())
     }
     const all = Promise.all(Array.from({ length: 256 }, work))
     for (let i = 0; i < 4; i++) {
@@ -145,7 +145,7 @@ describe('taking back', () => {
     commit.submit(one(), undefined)
     await turn()
     const controllers = Array.from({ length: 3 }, () => new AbortController())
-    const appends = controllers.map(({ signal }) => commit.append(one(), undefined, signal))
+    const appends = controllers.map(({ signal }) => commit.append(one(), { signal }))
     const outcomes = Promise.allSettled(appends)
     expect(commit.submitted).toBe(1)
     controllers[1]!.abort(new Error('gone'))
@@ -160,7 +160,7 @@ describe('taking back', () => {
   it('checks the expectation of such an append when its group is formed', async () => {
     const { sink, commit } = make()
     const signal = new AbortController().signal
-    const stale = commit.append(one(), lsn(0), signal)
+    const stale = commit.append(one(), { expect: lsn(0), signal })
     commit.submit(one(), undefined)
     await expect(stale).rejects.toBeInstanceOf(LsnTakenError)
     expect(sink.groups).toEqual([[1, 1]])
@@ -172,7 +172,7 @@ describe('taking back', () => {
     commit.listen({ durable: () => {}, failed: () => expect.unreachable(), rejected: (first) => void rejected.push(first) })
     commit.submit(one(), undefined)
     await turn()
-    const waiting = Array.from({ length: 3 }, () => commit.append(one(), undefined, undefined).catch((error: unknown) => error))
+    const waiting = Array.from({ length: 3 }, () => commit.append(one()).catch((error: unknown) => error))
     sink.finish()
     await turn()
     commit.submit(one(), undefined)
@@ -202,14 +202,9 @@ describe('the end', () => {
     const { sink, commit, told } = make()
     const failures: Error[] = []
     commit.listen({ durable: () => {}, failed: (error) => void failures.push(error) })
-    const flying = commit.append(one(), undefined, undefined)
+    const flying = commit.append(one())
     await turn()
-    const others = [
-      commit.append(one(), undefined, undefined),
-      commit.append(one(5 << 20), undefined, undefined),
-      commit.append(one(), undefined, new AbortController().signal),
-      commit.flush(),
-    ]
+    const others = [commit.append(one()), commit.append(one(5 << 20)), commit.append(one(), { signal: new AbortController().signal }), commit.flush()]
     sink.finish(new PoisonedError('x'))
     for (const promise of [flying, ...others]) await expect(promise).rejects.toBeInstanceOf(PoisonedError)
     expect(() => commit.submit(one(), undefined)).toThrow(PoisonedError)
@@ -241,7 +236,7 @@ async function mixed(seed: number): Promise<void> {
     else if (kind < 8) {
       const controller = kind === 7 ? new AbortController() : undefined
       open++
-      commit.append(one(size), undefined, controller?.signal).then(
+      commit.append(one(size), controller === undefined ? {} : { signal: controller.signal }).then(
         ({ last }) => {
           open--
           resolved.push(last)

@@ -1,0 +1,316 @@
+// log/object-log.ts: the log of an object root: slots that many writers create if absent (log.md section 4).
+//
+//   floor -> CLEAN -> slots from T or the newest checkpoint to the head -> epoch record in the next slot -> ready
+//
+// Invariant: H is what this handle has read, floor looked at afterwards, or won and acknowledged; what it queued is framed for the LSNs behind H and is given back
+// when another writer takes them; after a fatal error nothing is acknowledged.
+import { ClosedError, CorruptionError, LsnTakenError, VarveError } from '../errors.ts'
+import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
+import type { RetryOptions, Root } from '../root/index.ts'
+import { FP, type World } from '../runtime/index.ts'
+
+import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
+import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
+import { sameBytes, toHex } from './digest.ts'
+import { GroupBuffer } from './group-buffer.ts'
+import { GroupCommit } from './group-commit.ts'
+import { readHint, writeHint } from './head-hint.ts'
+import { ObjectReadLog } from './object-read-log.ts'
+import { trimSlots } from './object-trim.ts'
+import { Reclaim } from './reclaim.ts'
+import { corrupt, unavailable } from './segment-reader.ts'
+import { SlotChain } from './slot-chain.ts'
+import { slotName } from './slot.ts'
+import { followSlots } from './slot-follow.ts'
+import { SlotWriter } from './slot-writer.ts'
+import { Wakeups } from './wakeups.ts'
+
+/** Bounds of a slot. A larger append gets a slot of its own. */
+const SLOT_BYTES_MAX = 1024 * 1024
+const SLOT_RECORDS_MAX = 256
+const GROUP_COMMIT_MS_MAX = 5
+const HINT_EVERY = 64
+const EPOCH_RACES_MAX = 1000
+
+export interface ObjectLogOptions {
+  readonly world: World
+  /** 16 bytes. */
+  readonly storeId: Uint8Array
+  readonly readOnly?: boolean
+  /** Default shared: slots arbitrate. An exclusive writer fences every earlier one. */
+  readonly writers?: 'shared' | 'exclusive'
+  /** Default 0, at most 5: a lone writer is not delayed. */
+  readonly groupCommitMs?: number
+  /** Longest wait between two looks for records of others while somebody is tailing. Default 1,000. */
+  readonly tailPollMs?: number
+  readonly retry?: Partial<RetryOptions>
+  /** Read-only: keep up with the writers by itself. Default true. */
+  readonly follow?: boolean
+  /** Valid checkpoints: the log must reach them with an equal digest, and begin at or below the highest. Reading begins at the highest. */
+  readonly floors?: readonly { readonly lsn: Lsn; readonly digest: Uint8Array }[]
+}
+
+/** A log of an object root: one that writes too, or one that only reads. */
+export type ObjectLog = ObjectWriteLog | ObjectReadLog
+
+/**
+ * Opens the log of a root as slots.
+ *
+ * @throws CorruptionError, StoreTooNewError, StorageError; FencedError when an exclusive writer opens at the same time
+ * @cost a listing, the slots above the newest checkpoint, one PUT for the epoch record
+ */
+export async function openObjectLog(root: Root, o: ObjectLogOptions): Promise<ObjectLog> {
+  const chain = await findChain(root, o)
+  if (o.readOnly === true) return new ObjectReadLog(chain, { world: o.world, follow: o.follow ?? true, tailPollMs: o.tailPollMs ?? 1000 })
+  if (o.world.failpoints.active) await o.world.failpoints.hit(FP.open.beforeEpoch)
+  const writer = await takeEpoch(chain, o)
+  return new ObjectWriteLog(chain, writer, o)
+}
+
+async function findChain(root: Root, o: ObjectLogOptions): Promise<SlotChain> {
+  const { world, storeId, retry } = o
+  const chain = new SlotChain(root, { world, storeId, retry })
+  const claims = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest, who: 'a checkpoint' }))
+  const clean = await readClean(root)
+  if (clean !== undefined && !sameBytes(clean.storeId, storeId)) throw corrupt(CLEAN_NAME, `it belongs to store ${toHex(clean.storeId)}`, 0, clean.lsn)
+  const from = Math.max(0, ...claims.map(({ lsn }) => lsn))
+  await chain.find({ from, floorHint: (await readHint(root))?.floor })
+  if (o.floors !== undefined && chain.tail > from) {
+    throw corrupt(slotName(chain.tail + 1), `the log begins after LSN ${chain.tail} and no valid checkpoint reaches that far (newest: ${from})`, 0, chain.tail)
+  }
+  if (clean !== undefined) claims.push({ ...clean, who: CLEAN_NAME })
+  for (const { lsn, digest, who } of claims) {
+    if (chain.head < lsn) throw corrupt(slotName(chain.head + 1), `the log ends at LSN ${chain.head}; ${who} says it reached ${lsn}`, 0, chain.head)
+    if (lsn < chain.base) continue
+    if (!sameBytes(await chain.digestAt(lsn), digest)) throw corrupt(slotName(lsn), `the digest at LSN ${lsn} is not the one ${who} states`, 0, lsn)
+  }
+  return chain
+}
+
+/** Appends the epoch record of a new writer. Who loses the slot to another takes a higher epoch behind it. */
+async function takeEpoch(chain: SlotChain, o: ObjectLogOptions): Promise<SlotWriter> {
+  const { world, retry } = o
+  const mode = o.writers ?? 'shared'
+  const writerId = world.random.bytes(WRITER_ID_BYTES)
+  const seed = new DataView(world.random.bytes(8).buffer).getBigUint64(0, true)
+  const group = GroupBuffer.small(1)
+  for (let races = 0; races < EPOCH_RACES_MAX; races++) {
+    const epoch = chain.epoch + 1
+    const writer = new SlotWriter({ world, chain, epoch, seed, writerId, retry })
+    group.begin(chain.head + 1, epoch, seed)
+    group.add([{ kind: KIND_EPOCH, payload: encodeEpochRecord({ epoch, writerId, mode }) }])
+    let placed = await chain.exclusively(() => writer.place(group, () => {}, { epoch, writerId, mode }))
+    group.reset()
+    if (placed.kind === 'unknown' && (await chain.exclusively(() => writer.resolve()))?.durable === true) placed = { kind: 'won' }
+    if (placed.kind === 'won') {
+      chain.own = epoch
+      return writer
+    }
+    if (placed.kind === 'refused') throw placed.error
+  }
+  throw new LsnTakenError('other writers took every slot that an epoch record was tried for', { details: { head: BigInt(chain.head) } })
+}
+
+export class ObjectWriteLog implements CommitLog {
+  readonly shared = true as const
+  readonly readOnly = false as const
+  readonly epoch: Epoch
+  readonly #o: ObjectLogOptions
+  readonly #chain: SlotChain
+  readonly #writer: SlotWriter
+  readonly #commit: GroupCommit
+  readonly #listeners: LogListener[] = []
+  readonly #reclaim = new Reclaim()
+  readonly #wakeups = new Wakeups()
+  #slotsWon = 0
+  #closing: Promise<void> | undefined
+  #closed = false
+
+  /** @internal use openObjectLog */
+  constructor(chain: SlotChain, writer: SlotWriter, o: ObjectLogOptions) {
+    this.#o = o
+    this.#chain = chain
+    this.#writer = writer
+    this.epoch = BigInt(writer.epoch) as Epoch
+    const groupCommitMs = Math.min(o.groupCommitMs ?? 0, GROUP_COMMIT_MS_MAX)
+    this.#commit = new GroupCommit(writer, { head: chain.head, groupCommitMs, timers: o.world.timers, bytesMax: SLOT_BYTES_MAX, recordsMax: SLOT_RECORDS_MAX })
+    const wake = () => this.#wakeups.wake()
+    this.#commit.listen({ durable: wake, failed: wake, rejected: wake })
+    writer.onWon = () => {
+      if (++this.#slotsWon % HINT_EVERY === 0) void this.#hint()
+    }
+  }
+
+  get head(): Lsn {
+    return BigInt(this.#chain.head) as Lsn
+  }
+
+  get durableHead(): Lsn {
+    return this.head
+  }
+
+  get submitted(): Lsn {
+    return BigInt(this.#commit.submitted) as Lsn
+  }
+
+  get tail(): Lsn {
+    return BigInt(this.#chain.tail) as Lsn
+  }
+
+  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
+    return this.#chain.lineage.map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  }
+
+  get bytes(): number {
+    return this.#chain.bytes
+  }
+
+  get segments(): number {
+    return this.#chain.slots.length
+  }
+
+  listen(listener: LogListener): void {
+    this.#listeners.push(listener)
+    this.#commit.listen(listener)
+  }
+
+  submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission {
+    return this.#commit.submit(records, o?.expect)
+  }
+
+  append(records: readonly LogRecord[], o?: AppendOptions): Promise<Submission> {
+    return this.#commit.append(records, o)
+  }
+
+  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
+    const end = o.end === undefined ? this.#chain.head : Math.min(Number(o.end), this.#chain.head)
+    yield* this.#chain.read(Number(start), end, () => {
+      this.#checkOpen()
+      o.signal?.throwIfAborted()
+    })
+  }
+
+  tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch> {
+    const check = () => {
+      this.#checkOpen()
+      o.signal.throwIfAborted()
+    }
+    return followSlots(Number(start), {
+      chain: this.#chain,
+      wakeups: this.#wakeups,
+      timers: this.#o.world.timers,
+      pollMsMax: this.#o.tailPollMs ?? 1000,
+      look: () => this.refresh(),
+      ended: () => this.#commit.ended,
+      check,
+      signal: o.signal,
+    })
+  }
+
+  async digestAt(lsn: Lsn): Promise<Digest> {
+    this.#checkOpen()
+    const at = Number(lsn)
+    if (at > this.#chain.head) throw unavailable(at, this.#chain.tail, this.#chain.head)
+    return this.#chain.digestAt(at)
+  }
+
+  trim(upTo: Lsn): Promise<Lsn> {
+    return this.#reclaim.reclaim(Number(upTo), async (limit) => {
+      this.#checkOpen()
+      if (this.#commit.ended !== undefined) throw this.#commit.ended
+      await trimSlots(limit, { world: this.#o.world, chain: this.#chain, retry: this.#o.retry, held: async () => Infinity })
+      return this.tail
+    })
+  }
+
+  /** Looks for records of other writers. What was queued for LSNs that they took is given back. @throws CommitOutcomeUnknownError, FencedError, StorageError */
+  async refresh(): Promise<Lsn> {
+    this.#checkOpen()
+    if (this.#commit.ended !== undefined) throw this.#commit.ended
+    await this.resolveUnknown()
+    const moved = await this.#chain.exclusively(() => this.#orFail(() => this.#chain.extend()))
+    // A group that waits for its turn is framed for the LSNs that were taken: its turn, before ours, gives it back.
+    if (moved && this.#commit.busy) await this.#chain.exclusively(async () => {})
+    this.#tellForeign()
+    return this.head
+  }
+
+  /** Finds out whether the records of unknown outcome are in the log, and tells the listeners. @throws CommitOutcomeUnknownError when that still cannot be told */
+  async resolveUnknown(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined> {
+    if (this.#writer.unresolved === undefined) return undefined
+    const found = await this.#chain.exclusively(() => this.#orFail(() => this.#writer.resolve()))
+    this.#tellForeign()
+    return found
+  }
+
+  pin(start: Lsn, owner: string): Promise<Pin> {
+    return this.#reclaim.pin(start, owner, () => this.#chain.tail)
+  }
+
+  async sync(): Promise<Lsn> {
+    await this.#commit.flush()
+    return this.head
+  }
+
+  /** Waits for what is queued and writes CLEAN. A fenced or poisoned handle only ends. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    try {
+      if (this.#commit.ended !== undefined) return
+      await this.resolveUnknown()
+      await this.sync()
+      await this.#closeCleanly()
+    } finally {
+      this.#closed = true
+      this.#commit.fail(new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } }), false)
+      this.#wakeups.wake()
+    }
+  }
+
+  async #closeCleanly(): Promise<void> {
+    const { world, storeId } = this.#o
+    const { head, digest, slots, root } = this.#chain
+    const last = slots.at(-1)
+    if (world.failpoints.active) await world.failpoints.hit(FP.log.beforeClean)
+    const slot =
+      last === undefined ? { segment: '', bytes: 0, count: 0 } : { segment: slotName(last.first), bytes: last.bytes, count: last.last - last.first + 1 }
+    await root.put(CLEAN_NAME, encodeClean({ storeId, lsn: head, digest, ...slot }))
+    if (world.failpoints.active) await world.failpoints.hit(FP.log.afterClean)
+    await this.#hint()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #hint(): Promise<void> {
+    return writeHint(this.#chain.root, { lsn: this.#chain.head, floor: this.#chain.floors.current.k })
+  }
+
+  /** What others wrote behind the last LSN that our queue knows of. */
+  #tellForeign(): void {
+    const { head } = this.#chain
+    if (this.#commit.ended !== undefined || this.#commit.busy || head <= this.#commit.head) return
+    const error = new LsnTakenError(`other writers appended; the log is at ${head}`, { details: { head: BigInt(head) } })
+    if (!this.#commit.overtaken(error)) for (const listener of this.#listeners) listener.foreign?.(BigInt(head) as Lsn)
+    this.#wakeups.wake()
+  }
+
+  /** Damage and a fence are the end of the handle, whoever meets them. */
+  async #orFail<T>(look: () => Promise<T>): Promise<T> {
+    try {
+      return await look()
+    } catch (error) {
+      if (error instanceof CorruptionError || (error instanceof VarveError && error.kind === 'fenced')) this.#commit.fail(error, true)
+      throw error
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
+  }
+}

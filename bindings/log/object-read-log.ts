@@ -1,0 +1,183 @@
+// log/object-read-log.ts: a handle on an object log that only reads (log.md section 4, "Read-only handles").
+//
+// No epoch, no writes. Invariant: what it shows was read as whole slots, with the floor looked at afterwards.
+import { ClosedError, ReadOnlyError } from '../errors.ts'
+import type { TimerHandle, World } from '../runtime/index.ts'
+
+import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
+import { Reclaim } from './reclaim.ts'
+import { unavailable } from './segment-reader.ts'
+import type { SlotChain } from './slot-chain.ts'
+import { followSlots } from './slot-follow.ts'
+import { Wakeups } from './wakeups.ts'
+
+const POLL_MS_MIN = 50
+
+export interface ObjectReadOptions {
+  readonly world: World
+  readonly follow: boolean
+  readonly tailPollMs: number
+}
+
+export class ObjectReadLog implements CommitLog {
+  readonly shared = true as const
+  readonly readOnly = true as const
+  readonly epoch: Epoch = 0n as Epoch
+  readonly #chain: SlotChain
+  readonly #o: ObjectReadOptions
+  readonly #listeners: LogListener[] = []
+  readonly #reclaim = new Reclaim()
+  readonly #wakeups = new Wakeups()
+  #timer: TimerHandle | undefined
+  #pollMs = POLL_MS_MIN
+  #told: number
+  #closed = false
+  #failed: Error | undefined
+
+  /** @internal use openObjectLog */
+  constructor(chain: SlotChain, o: ObjectReadOptions) {
+    this.#chain = chain
+    this.#o = o
+    this.#told = chain.head
+    if (o.follow) this.#arm()
+  }
+
+  get head(): Lsn {
+    return BigInt(this.#chain.head) as Lsn
+  }
+
+  get durableHead(): Lsn {
+    return this.head
+  }
+
+  get submitted(): Lsn {
+    return this.head
+  }
+
+  get tail(): Lsn {
+    return BigInt(this.#chain.tail) as Lsn
+  }
+
+  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
+    return this.#chain.lineage.map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  }
+
+  get bytes(): number {
+    return this.#chain.bytes
+  }
+
+  get segments(): number {
+    return this.#chain.slots.length
+  }
+
+  listen(listener: LogListener): void {
+    this.#listeners.push(listener)
+  }
+
+  submit(): Submission {
+    throw new ReadOnlyError('the log was opened for reading only')
+  }
+
+  async append(): Promise<Submission> {
+    return this.submit()
+  }
+
+  async trim(): Promise<Lsn> {
+    throw new ReadOnlyError('the log was opened for reading only')
+  }
+
+  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
+    const end = o.end === undefined ? this.#chain.head : Math.min(Number(o.end), this.#chain.head)
+    yield* this.#chain.read(Number(start), end, () => {
+      this.#check()
+      o.signal?.throwIfAborted()
+    })
+  }
+
+  tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch> {
+    const check = () => {
+      this.#check()
+      o.signal.throwIfAborted()
+    }
+    return followSlots(Number(start), {
+      chain: this.#chain,
+      wakeups: this.#wakeups,
+      timers: this.#o.world.timers,
+      pollMsMax: this.#o.tailPollMs,
+      look: () => this.refresh(),
+      ended: () => this.#failed,
+      check,
+      signal: o.signal,
+    })
+  }
+
+  async digestAt(lsn: Lsn): Promise<Digest> {
+    this.#check()
+    const at = Number(lsn)
+    if (at > this.#chain.head) throw unavailable(at, this.#chain.tail, this.#chain.head)
+    return this.#chain.digestAt(at)
+  }
+
+  async refresh(): Promise<Lsn> {
+    this.#check()
+    await this.#chain.exclusively(() => this.#chain.extend())
+    this.#tell()
+    return this.head
+  }
+
+  pin(start: Lsn, owner: string): Promise<Pin> {
+    return this.#reclaim.pin(start, owner, () => this.#chain.tail)
+  }
+
+  async sync(): Promise<Lsn> {
+    return this.head
+  }
+
+  async close(): Promise<void> {
+    this.closeSync()
+  }
+
+  closeSync(): void {
+    this.#closed = true
+    if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer)
+    this.#wakeups.wake()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #tell(): void {
+    if (this.#chain.head <= this.#told) return
+    this.#told = this.#chain.head
+    const lsn = this.head
+    for (const listener of this.#listeners) listener.durable(lsn)
+    this.#wakeups.wake()
+  }
+
+  #arm(): void {
+    if (this.#closed || this.#failed !== undefined) return
+    this.#timer = this.#o.world.timers.set(this.#pollMs, () => {
+      const before = this.#chain.head
+      this.refresh().then(
+        () => {
+          this.#pollMs = this.#chain.head > before ? POLL_MS_MIN : Math.min(this.#o.tailPollMs, this.#pollMs * 2)
+          this.#arm()
+        },
+        (error: unknown) => this.#fail(error),
+      )
+    })
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed) return
+    this.#failed = error as Error
+    for (const listener of this.#listeners) listener.failed(this.#failed)
+    this.#wakeups.wake()
+  }
+
+  #check(): void {
+    if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
+    if (this.#failed !== undefined) throw this.#failed
+  }
+}

@@ -1,0 +1,70 @@
+// log/object-trim.ts: making an object log shorter (log.md section 4, "Trim").
+//
+//   FLOOR.<k + 1> created -> slots at or below it overwritten by tombstones -> 7 days later their names deleted
+//
+// Invariant: no slot goes before the floor is above it, so whoever wins or reads a name of a slot that went learns from the floor that it counts for nothing; a
+// tombstone loses to nobody, and names are freed only long after any writer may still stand still.
+import { readAgain, type RetryOptions } from '../root/index.ts'
+import { FP, type World } from '../runtime/index.ts'
+
+import { LOG_PREFIX } from './segment-list.ts'
+import { slotLsnOf } from './slot.ts'
+import type { SlotChain } from './slot-chain.ts'
+
+const FREE_AFTER_MS = 7 * 24 * 60 * 60 * 1000
+const AT_ONCE = 8
+const EMPTY = new Uint8Array(0)
+
+export interface TrimOptions {
+  readonly world: World
+  readonly chain: SlotChain
+  readonly retry?: Partial<RetryOptions> | undefined
+  /** Lowest LSN that leases of others hold; Infinity when there are none. Asked again once the floor is up. */
+  readonly held: () => Promise<number>
+}
+
+/** Raises the floor to the last slot boundary at or below `limit` and lays tombstones. @returns T afterwards */
+export async function trimSlots(limit: number, o: TrimOptions): Promise<number> {
+  const { chain, world } = o
+  const bound = Math.min(limit, await o.held(), chain.head)
+  if (bound <= chain.tail) return chain.tail
+  const { lsn: tail, digest } = await chain.boundary(bound)
+  if (tail <= chain.tail) return chain.tail
+  if (world.failpoints.active) await world.failpoints.hit(FP.log.trim, { tail: chain.tail })
+  await chain.floors.raise({ tail, digest, ...epochsUpTo(chain, tail) })
+  chain.forget()
+  if (world.failpoints.active) await world.failpoints.hit(FP.log.afterFloor, { tail })
+  await buryUpTo(Math.min(chain.tail, await o.held()), o)
+  return chain.tail
+}
+
+function epochsUpTo(chain: SlotChain, tail: number): { readonly epoch: number; readonly lineage: SlotChain['lineage'] } {
+  const lineage = chain.lineage.filter(({ firstLsn }) => firstLsn <= tail)
+  let epoch = chain.floors.current.epoch
+  for (const slot of chain.slots) if (slot.last <= tail) epoch = Math.max(epoch, slot.epoch)
+  return { epoch, lineage }
+}
+
+/** Also what an earlier trim left, and void slots: whatever lies at or below `tail` and is not empty. */
+async function buryUpTo(tail: number, { chain, world, retry }: TrimOptions): Promise<void> {
+  const aged = (await chain.floors.olderThan(world.clock.nowMs() - FREE_AFTER_MS))?.tail ?? 0
+  const { whole, empty } = await readAgain(world, () => listUpTo(tail, chain), retry)
+  for (let i = 0; i < whole.length; i += AT_ONCE) {
+    if (world.failpoints.active) await world.failpoints.hit(FP.log.betweenTombstones, { left: whole.length - i })
+    await Promise.all(whole.slice(i, i + AT_ONCE).map((name) => readAgain(world, () => chain.root.put(name, EMPTY), retry)))
+  }
+  const free = empty.filter((name) => slotLsnOf(name)! <= aged)
+  if (free.length > 0) await readAgain(world, () => chain.root.delete(free), retry)
+}
+
+async function listUpTo(tail: number, chain: SlotChain): Promise<{ readonly whole: string[]; readonly empty: string[] }> {
+  const whole: string[] = []
+  const empty: string[] = []
+  for await (const { name, size } of chain.root.list(LOG_PREFIX)) {
+    const first = slotLsnOf(name)
+    if (first === undefined) continue
+    if (first > tail) break
+    ;(size > 0 ? whole : empty).push(name)
+  }
+  return { whole, empty }
+}
