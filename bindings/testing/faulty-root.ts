@@ -121,11 +121,23 @@ export class FaultyRoot implements Root {
     // One call per listing: it fails at its start, or (`after`) at its end, when the caller has all names but does not know it.
     const fault = this.ask('list', prefix)
     const points = this.#failpoints
-    if (points?.active === true) await points.hit(FP.root.list, { name: prefix })
-    await fault?.wait?.()
-    if (fault?.error !== undefined && fault.when !== 'after') throw toError(fault.error, 'list', prefix)
-    yield* this.inner.list(prefix, o)
-    if (points?.stopped === true) return stopped()
+    const begin = async (): Promise<void> => {
+      await fault?.wait?.()
+      if (fault?.error !== undefined && fault.when !== 'after') throw toError(fault.error, 'list', prefix)
+    }
+    if (points?.active !== true) {
+      await begin()
+      yield* this.inner.list(prefix, o)
+    } else {
+      // The listing as a whole is the effect: a lost answer loses all of it.
+      const found = await points.around(FP.root.list, { name: prefix, method: 'list' }, async () => {
+        await begin()
+        const all: ObjectInfo[] = []
+        for await (const each of this.inner.list(prefix, o)) all.push(each)
+        return all
+      })
+      yield* found
+    }
     if (fault?.error !== undefined) throw toError(fault.error, 'list', prefix)
   }
 
