@@ -2,7 +2,8 @@
 
 import { FRAME_HEADER_BYTES, readMarkPayload, SEGMENT_HEADER_BYTES } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
-import { listSegments } from './examine.ts'
+import { CorruptionError } from '../errors.ts'
+import { headOf, listSegments } from './examine.ts'
 
 const HEAD_BYTES = 256
 
@@ -18,4 +19,22 @@ export async function logStoreId(root: Root): Promise<Uint8Array | undefined> {
   } finally {
     await file.close()
   }
+}
+
+/** As logStoreId, believed: the id of the first segment whose head verifies with it. */
+export async function verifiedStoreId(root: Root): Promise<Uint8Array | undefined> {
+  for (const { name, firstLsn } of await listSegments(root)) {
+    const file = await root.segment(name, { open: 'read' })
+    const head = new Uint8Array(HEAD_BYTES)
+    const n = await file.read(0, head).finally(() => file.close())
+    if (n < HEAD_BYTES) continue
+    const id = readMarkPayload(head, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES).storeId.slice()
+    try {
+      await headOf(root, name, firstLsn, id)
+      return id
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+    }
+  }
+  return undefined
 }

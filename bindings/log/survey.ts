@@ -173,6 +173,17 @@ export async function cutPointAt(root: Root, survey: LogSurvey, lsn: number): Pr
   }
 }
 
+/** The same log as it will be after a cut. */
+export function surveyAt(survey: LogSurvey, cut: CutPoint): LogSurvey {
+  const { names, tail } = survey
+  const all = survey.segments.all
+    .filter(({ firstLsn }) => firstLsn <= cut.lsn)
+    .map((info) =>
+      info.firstLsn === cut.info?.firstLsn ? { ...info, lastLsn: cut.lsn, used: cut.offset, points: info.points.filter(({ lsn }) => lsn <= cut.lsn) } : info,
+    )
+  return { names, tail, segments: new SegmentList(all), lastLsn: cut.lsn, digest: cut.digest, sealed: true, damage: undefined }
+}
+
 /**
  * Ends the log at `cut`: later segments go, newest first, so that no step leaves a gap; then the segment that holds it gets its footer there and is shortened.
  * What is taken away was copied by the caller. Each step may crash and be repeated.

@@ -63,8 +63,8 @@ export class Quarantine {
   }
 
   /** The note of this action: that of the repair that was cut short, or a new one, durable. */
-  async note(given: NewNote): Promise<KeptNote> {
-    const before = this.openNote(given.kind, given.from)
+  async note(given: NewNote, o: { readonly isResumed?: boolean } = {}): Promise<KeptNote> {
+    const before = o.isResumed === false ? undefined : this.openNote(given.kind, given.from)
     if (before !== undefined) return before
     const folder = (this.#folder ??= await this.#newFolder())
     const name = `${folder}/${String(++this.#ordinal).padStart(4, '0')}-${given.kind}.note.json`

@@ -4,12 +4,16 @@ import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
 import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
+import type { RepairReport } from '../recovery/index.ts'
+import { repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { ReadOnlyHandle } from './read-only-store.ts'
 import { wire } from './wiring.ts'
 import { WriteHandle } from './write-store.ts'
 
 export type ReadStore = ReadStoreType
 export type Store = StoreType
+
+export type { RepairStoreOptions } from './repair-door.ts'
 
 export interface StoreOpener {
   /** Open for reading beside a writer of any process: no lock, no writes. */
@@ -22,6 +26,14 @@ export interface StoreOpener {
    * @example await using store = await Store.open('./data')
    */
   open(root: string | URL | Root, o?: OpenOptions): Promise<Store>
+  /**
+   * Put right what can be, also in a store that does not open. A preview, which takes no lock and changes nothing, unless `confirm`.
+   *
+   * @throws PendingIntentError, LockHeldError, OpenLockTimeoutError, NotAStoreError, StoreTooNewError, InvalidConfigError (dropAfter), StorageError
+   * @cost reads and verifies everything the store has
+   * @example const { actions, lost } = await Store.repair('./data')
+   */
+  repair(root: string | URL | Root, o?: RepairStoreOptions): Promise<RepairReport>
 }
 
 function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
@@ -46,4 +58,4 @@ export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
 }
 
-export const Store: StoreOpener = { open: open as StoreOpener['open'] }
+export const Store: StoreOpener = { open: open as StoreOpener['open'], repair: repairStore }

@@ -1,0 +1,283 @@
+// recovery/repair-files.ts: what may be wrong in a store that opens: key indexes, checkpoints, files that nothing names, INTENTs that cannot be read.
+//
+// Invariant: no byte that a record names is taken away: a damaged index is replaced by one that has the digest of the record, or left; everything else that
+// goes is named by no record, no checkpoint and no intent, and goes to quarantine.
+import type { Catalog } from '../catalog/index.ts'
+import {
+  decodeRecord,
+  KIND_COMMIT,
+  KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_SEAL,
+  listCheckpoints,
+  readCheckpoint,
+  type StateContext,
+  type StateRecord,
+} from '../engine/index.ts'
+import { type StoreState, verifyStore } from '../engine/index.ts'
+import { CorruptionError, VarveError } from '../errors.ts'
+import {
+  deletionVectorName,
+  type DeletionVectorRef,
+  type FragmentRef,
+  fragmentName,
+  hexText,
+  indexName,
+  type PublishRecord,
+  publishedCommit,
+  type SealRecord,
+  type TableChange,
+  type TableSchema,
+} from '../format/index.ts'
+import { encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
+import { sha256 } from '../kernels/index.ts'
+import type { CommitLog } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import type { World } from '../runtime/index.ts'
+import { stagingPrefix } from '../staging/index.ts'
+import { ColumnCache, FragmentReader, missingVec } from '../table/index.ts'
+import { idHex, subjectOf } from './observe.ts'
+import { dropCheckpoint } from './repair-log.ts'
+import type { Quarantine } from './repair-quarantine.ts'
+import type { RepairAction, RepairProblem } from './repair-report.ts'
+import { listStaging } from './sweep.ts'
+
+const CACHE_BYTES = 64 * 1024 * 1024
+
+export interface FileParts {
+  readonly root: Root
+  readonly world: World
+  readonly log: CommitLog
+  readonly storeId: Uint8Array
+  readonly state: StoreState
+  readonly context: () => StateContext
+  /** Others may be writing: files that nothing names yet are left alone. */
+  readonly isShared: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+export type FileAction = RepairAction & {
+  readonly why: string
+  readonly originals: readonly string[]
+  readonly index?: Owned
+  readonly tables: readonly string[]
+}
+
+export interface FileFindings {
+  readonly actions: readonly FileAction[]
+  readonly problems: readonly RepairProblem[]
+  /** Undecided writes whose INTENT can be read. */
+  readonly pending: readonly string[]
+  readonly orphans: readonly string[]
+}
+
+interface Owned {
+  readonly ref: FragmentRef
+  readonly schema: TableSchema
+}
+
+/** @throws StorageError of a list; everything else it meets is a finding */
+export async function examineFiles(parts: FileParts): Promise<FileFindings> {
+  const { root, log, storeId, context, signal } = parts
+  const intents = await examineIntents(parts)
+  const verified = await verifyStore(root, log, storeId, context(), { level: 'all', signal, onProgress: undefined })
+  const named = await namedFiles(parts)
+  const actions: FileAction[] = []
+  const problems: RepairProblem[] = []
+  for (const problem of verified.problems) {
+    const { code, file, message } = problem
+    const index = named.indexes.get(file)
+    if (actions.some((action) => action.file === file)) continue
+    if (index !== undefined) actions.push(rebuildAction(file, message, index))
+    else if (file.startsWith('checkpoints/')) actions.push({ ...dropCheckpoint(file, message, true), originals: [file], tables: [] })
+    else problems.push({ code, file, message, advice: adviceOf(file) })
+  }
+  const orphans = await orphansOf(root, named.files)
+  if (intents.pending.length === 0 && !parts.isShared) for (const file of orphans) actions.push(orphanAction(file))
+  actions.push(...intents.actions)
+  return { actions, problems, pending: intents.pending, orphans }
+}
+
+function adviceOf(file: string): string {
+  return file.startsWith('fragments/') ? 'Restore this file from a backup: its name is the digest of its content.' : 'Restore the store from a backup.'
+}
+
+function rebuildAction(file: string, message: string, index: Owned): FileAction {
+  const detail = `${message}; it is built again from the key columns of ${fragmentName(index.ref.digest, index.ref.gen)}`
+  return { kind: 'rebuild-index', file, why: message, detail, safe: true, done: false, originals: [file], index, tables: [index.schema.name] }
+}
+
+function orphanAction(file: string): FileAction {
+  const why = 'no record, checkpoint or intent names it'
+  return { kind: 'quarantine-orphan', file, why, detail: `${why}: it goes to quarantine`, safe: true, done: false, originals: [file], tables: [] }
+}
+
+// intents
+
+async function examineIntents({ root, world, state }: FileParts): Promise<{ actions: FileAction[]; pending: string[] }> {
+  const actions: FileAction[] = []
+  const pending = new Set([...state.catalog.outcomes.pending.values()].map(({ intent }) => intent.writeId))
+  for (const writeId of await listStaging(root, world)) {
+    const { file, seal, intent } = await subjectOf({ root, world, state }, writeId)
+    const { outcomes } = state.catalog
+    // Decided: the next sweep removes what is left.
+    if (outcomes.of(idHex(writeId)) !== undefined) continue
+    if (file.state === 'corrupt' || file.state === 'newer') {
+      // The seal decides, whatever became of INTENT.
+      if (seal === undefined) actions.push(intentAction(file.path, file.cause, await namesBelow(root, stagingPrefix(writeId)), file.state === 'corrupt'))
+    } else if (file.state === 'mismatch') actions.push(intentAction(file.path, file.cause, [file.path], true))
+    else if (seal === undefined && intent !== undefined && Number(intent.baseLsn) >= outcomes.floor) pending.add(writeId)
+  }
+  return { actions, pending: [...pending].sort() }
+}
+
+/** INTENT goes last, as when a write retires: what is left without it is nobody's. */
+function intentAction(path: string, why: string, names: readonly string[], isSafe: boolean): FileAction {
+  const originals = [...names.filter((name) => name !== path), path]
+  const others = originals.length === 1 ? '' : ` with ${originals.length - 1} files of that write, which was not sealed`
+  const detail = `${why}; it goes to quarantine${others}${isSafe ? '' : '. A newer varve may still finish this write'}`
+  return { kind: 'quarantine-intent', file: path, why, detail, safe: isSafe, done: false, originals, tables: [] }
+}
+
+async function namesBelow(root: Root, prefix: string): Promise<string[]> {
+  const names: string[] = []
+  for await (const { name } of root.list(prefix)) names.push(name)
+  return names
+}
+
+// names
+
+interface Named {
+  /** Every content-addressed file that anything names. */
+  readonly files: Set<string>
+  readonly indexes: Map<string, Owned>
+}
+
+async function namedFiles({ root, log, storeId, state, signal }: FileParts): Promise<Named> {
+  const named: Named = { files: new Set(), indexes: new Map() }
+  const schemas = new Map<number, readonly TableSchema[]>([...state.catalog.tables.values()].map((table) => [table.id, table.schemas]))
+  const seals = new Map<string, SealRecord>()
+  for await (const batch of log.read(log.tail, signal === undefined ? {} : { signal })) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) nameRecord(named, schemas, seals, decodeRecord(batch.bytes, offset, lsn++))
+  }
+  nameCatalog(named, schemas, state.catalog)
+  for (const lsn of await listCheckpoints(root)) {
+    try {
+      nameCatalog(named, schemas, (await readCheckpoint(root, storeId, lsn)).catalog)
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+    }
+  }
+  return named
+}
+
+type Schemas = ReadonlyMap<number, readonly TableSchema[]>
+
+function nameRecord(named: Named, schemas: Schemas, seals: Map<string, SealRecord>, record: StateRecord): void {
+  if (record.kind === KIND_FLUSH) {
+    nameRefs(named, schemas, record.flush.tableId, record.flush.fragments)
+    nameVectors(named, record.flush.deletionVectors)
+  } else if (record.kind === KIND_COMMIT) nameChanges(named, schemas, record.commit.changes)
+  else if (record.kind === KIND_SEAL) {
+    seals.set(hexText(record.seal.writeId), record.seal)
+    nameSeal(named, schemas, record.seal)
+  } else if (record.kind === KIND_PUBLISH) nameChanges(named, schemas, commitOf(record.publish, seals))
+}
+
+/** The seal of a publish may be trimmed: then a checkpoint names its files. */
+function commitOf(publish: PublishRecord, seals: ReadonlyMap<string, SealRecord>): readonly TableChange[] {
+  const seal = seals.get(hexText(publish.commit.writeId))
+  return seal === undefined ? publish.commit.changes : publishedCommit(seal, publish).changes
+}
+
+function nameSeal(named: Named, schemas: Schemas, seal: SealRecord): void {
+  nameChanges(named, schemas, seal.changes)
+  for (const { files } of seal.intent.participants) {
+    for (const { digest, gen, role } of files) {
+      if (role === 'fragment') named.files.add(fragmentName(digest, gen))
+      if (role === 'index') named.files.add(indexName(digest, gen))
+      if (role === 'deletions') named.files.add(deletionVectorName(digest, gen))
+    }
+  }
+}
+
+function nameChanges(named: Named, schemas: Schemas, changes: readonly TableChange[]): void {
+  for (const change of changes) {
+    nameRefs(named, schemas, change.tableId, change.fragments ?? [])
+    nameVectors(named, change.deletionVectors ?? [])
+  }
+}
+
+function nameCatalog(named: Named, schemas: Schemas, catalog: Catalog): void {
+  for (const table of catalog.tables.values()) {
+    for (const { ref, vector } of table.fragments) {
+      nameRefs(named, schemas, table.id, [ref])
+      if (vector !== undefined) nameVectors(named, [vector])
+    }
+  }
+  for (const seal of catalog.outcomes.pending.values()) nameSeal(named, schemas, seal)
+}
+
+function nameRefs(named: Named, schemas: Schemas, tableId: number, refs: readonly FragmentRef[]): void {
+  for (const ref of refs) {
+    named.files.add(fragmentName(ref.digest, ref.gen))
+    if (ref.index === undefined) continue
+    const file = indexName(ref.index.digest, ref.index.gen)
+    named.files.add(file)
+    const schema = schemas.get(tableId)?.find(({ version }) => version === ref.schemaVersion)
+    if (schema !== undefined) named.indexes.set(file, { ref, schema })
+  }
+}
+
+function nameVectors(named: Named, vectors: readonly DeletionVectorRef[]): void {
+  for (const { digest, gen } of vectors) named.files.add(deletionVectorName(digest, gen))
+}
+
+async function orphansOf(root: Root, named: ReadonlySet<string>): Promise<string[]> {
+  const orphans: string[] = []
+  for (const prefix of ['fragments/', 'indexes/']) for await (const { name } of root.list(prefix)) if (!named.has(name)) orphans.push(name)
+  return orphans
+}
+
+// doing
+
+/** Each step may crash and be repeated. @returns why it could not be done */
+export async function runFileAction(parts: FileParts, quarantine: Quarantine, action: FileAction): Promise<string | undefined> {
+  const { root } = parts
+  let rebuilt: Uint8Array | undefined
+  if (action.index !== undefined) {
+    // Before anything is touched: only bytes with the digest that the record states may stand under this name.
+    const made = await rebuildIndex(parts, action.index)
+    if (typeof made === 'string') return made
+    rebuilt = made
+  }
+  const note = await quarantine.note({ kind: action.kind, what: action.detail, why: action.why, from: action.file, originals: action.originals })
+  await quarantine.keep(note)
+  if (rebuilt !== undefined) await root.put(action.file, rebuilt)
+  else for (const name of action.originals) await root.delete(name)
+  action.done = true
+  return undefined
+}
+
+async function rebuildIndex({ root, world }: FileParts, { ref, schema }: Owned): Promise<Uint8Array | string> {
+  const reader = new FragmentReader({ root, ref, schema, cache: new ColumnCache(CACHE_BYTES), missing: missingVec, log: (event) => world.logger.log(event) })
+  const parts = keyParts(schema)
+  const columns = parts.map((part) => schema.columns[part.index]!)
+  const hashes = new Uint32Array(2 * ref.rows)
+  try {
+    let at = 0
+    for (let batch = 0; batch < reader.batchCount; batch++) {
+      const vecs = await reader.load(batch, columns)
+      const count = reader.rowsOf(batch)
+      hashes.set(keyHashes(parts, vecs, count).subarray(0, 2 * count), at)
+      at += 2 * count
+    }
+  } catch (error) {
+    if (!(error instanceof VarveError)) throw error
+    return `the fragment it would be built from cannot be read: ${error.message}`
+  }
+  const bytes = encodeKeyIndex(hashes, ref.rows, ref.sorted)
+  const digest = hexText(sha256(bytes))
+  return digest === ref.index!.digest ? bytes : `what the key columns give has digest ${digest}, the record states ${ref.index!.digest}`
+}

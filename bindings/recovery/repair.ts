@@ -1,0 +1,269 @@
+// recovery/repair.ts: `varve repair`: first what keeps the store from opening, under the LOCK alone; then, with the log open, its files; each action noted,
+// its original in quarantine, and told once by an audit record under the id of its note (recovery.md section 9).
+//
+//   look (no lock, no write) -> [confirm] LOCK, look again, log actions, release -> open the log, look again, file actions -> audit records -> clean close
+//
+// Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
+// A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
+import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint, decodeRecord } from '../engine/index.ts'
+import { InvalidConfigError, PendingIntentError } from '../errors.ts'
+import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
+import {
+  type CommitLog,
+  type CutPoint,
+  type Lock,
+  type LogSurvey,
+  type Lsn,
+  openSegmentLog,
+  type OpenRetry,
+  readSurveyed,
+  surveyAt,
+  takeLock,
+} from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import { ulidBytes, type World } from '../runtime/index.ts'
+import { examineFiles, type FileAction, type FileFindings, type FileParts, runFileAction } from './repair-files.ts'
+import { checkDropAfter, examineLog, lostBehind, type LogFindings, resumed, runLogAction } from './repair-log.ts'
+import { type KeptNote, Quarantine } from './repair-quarantine.ts'
+import type { LostHistory, RepairAction, RepairProblem, RepairReport } from './repair-report.ts'
+
+export const REPAIR_ACTOR = 'varve:repair'
+const RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
+
+export interface RepairParts {
+  readonly root: Root
+  readonly world: World
+  /** A context to fold states in. */
+  readonly context: () => StateContext
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface RepairOptions {
+  /** Default false: a preview. */
+  readonly confirm?: boolean | undefined
+  /** The last LSN to keep of a damaged log. */
+  readonly dropAfter?: Lsn | undefined
+}
+
+/** What repair finds and would do. Takes no lock and writes nothing. */
+export interface Look {
+  readonly log: LogFindings
+  /** undefined: the state cannot be had, so that files cannot be judged. */
+  readonly files: FileFindings | undefined
+  readonly quarantine: Quarantine
+  readonly cut: CutPoint | undefined
+}
+
+/** @throws NotAStoreError, StoreTooNewError, InvalidConfigError (dropAfter), StorageError */
+export async function lookAt(parts: RepairParts, dropAfter?: Lsn): Promise<Look> {
+  const quarantine = await Quarantine.of(parts.root, parts.world)
+  const log = await examineLog(parts, quarantine)
+  const cut = dropAfter === undefined ? log.cut : await checkDropAfter(parts, log, Number(dropAfter))
+  if (log.state === undefined) return { log, files: undefined, quarantine, cut }
+  const survey = cut === undefined ? log.survey : surveyAt(log.survey, cut)
+  const state = cut === undefined || cut.lsn === log.state.applied ? log.state : await stateAt(parts, log.storeId, survey)
+  const files = await examineFiles({ ...parts, log: readSurveyed(parts.root, parts.world, log.storeId, survey), storeId: log.storeId, state, isShared: false })
+  // What the log says of itself is judged above; checkpoints behind a cut go with it.
+  const known = new Set(log.actions.map(({ file }) => file))
+  const isAbove = (file: string): boolean => cut !== undefined && file.startsWith('checkpoints/') && Number(file.slice(12, 32)) > cut.lsn
+  const actions = files.actions.filter(({ kind, file }) => kind !== 'drop-checkpoint' || !(known.has(file) || isAbove(file)))
+  return { log, files: { ...files, actions }, quarantine, cut }
+}
+
+async function stateAt(parts: RepairParts, storeId: Uint8Array, survey: LogSurvey): Promise<StoreState> {
+  const log = readSurveyed(parts.root, parts.world, storeId, survey)
+  return await StoreState.load(parts.context(), log, await newestCheckpoint(parts.root, storeId, survey.lastLsn), survey.lastLsn)
+}
+
+/**
+ * Puts right what can be, in a store that may not open.
+ *
+ * @throws PendingIntentError, LockHeldError, OpenLockTimeoutError, NotAStoreError, StoreTooNewError, InvalidConfigError (dropAfter), StorageError
+ */
+export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Promise<RepairReport> {
+  const look = await lookAt(parts, o.dropAfter)
+  const lost = look.cut === undefined ? undefined : await lostBehind(parts, look.log, look.cut)
+  if (o.confirm !== true) return reportOf(false, look, lost, [])
+  const mayCut = look.cut === undefined || o.dropAfter !== undefined || resumed(look.quarantine, look.log.survey) !== undefined
+  const isFixable = mayCut && look.log.problems.length === 0
+  if (!isFixable) return reportOf(true, look, lost, [])
+  const unreadable = look.files?.actions.filter(({ kind }) => kind === 'quarantine-intent') ?? []
+  if (look.log.actions.length === 0 && unreadable.length === 0) refusePending(look.files?.pending ?? [])
+  const done: RepairAction[] = []
+  if (look.log.actions.length > 0) done.push(...(await repairLog(parts, o.dropAfter)))
+  const hasFiles = look.files === undefined || look.files.actions.length > 0
+  const after = done.length > 0 || hasFiles || look.quarantine.open.length > 0 ? await repairFiles(parts, look.log.storeId) : undefined
+  const folders = [...new Set([...look.quarantine.open, ...(after?.notes ?? [])].map(({ folder }) => folder))]
+  return {
+    confirmed: true,
+    actions: [...done.map(plain), ...(after?.findings.actions ?? []).map(plain)],
+    ...(lost === undefined ? {} : { lost }),
+    problems: [...(after?.findings.problems ?? []), ...(after?.failed ?? [])],
+    pending: after?.findings.pending ?? [],
+    quarantine: folders,
+  }
+}
+
+function reportOf(confirmed: boolean, look: Look, lost: LostHistory | undefined, quarantine: readonly string[]): RepairReport {
+  const { log, files, cut } = look
+  const needs = cut === undefined ? {} : { needs: `--drop-after ${cut.lsn}` }
+  return {
+    confirmed,
+    actions: [
+      ...log.actions.map((action) => (action.kind === 'cut-log' ? { ...plain(action), ...needs } : plain(action))),
+      ...(files?.actions ?? []).map(plain),
+    ],
+    ...(lost === undefined ? {} : { lost }),
+    problems: [...log.problems, ...(files?.problems ?? []).filter(({ file }) => cut === undefined || file !== 'log')],
+    pending: files?.pending ?? [],
+    quarantine,
+  }
+}
+
+function plain({ kind, file, detail, safe, done, needs }: RepairAction): RepairAction {
+  return { kind, file, detail, safe, done, ...(needs === undefined ? {} : { needs }) }
+}
+
+function refusePending(writeIds: readonly string[]): void {
+  if (writeIds.length === 0) return
+  const [first, ...others] = writeIds
+  throw new PendingIntentError(`write ${first}${others.length === 0 ? '' : ` and ${others.length} more`} is not decided; repair leaves its files alone`, {
+    details: { writeIds },
+    hint: 'Open the store read-write, which decides it, or varve staged publish or rollback where it is held; then run varve repair again.',
+  })
+}
+
+// the log
+
+async function repairLog(parts: RepairParts, dropAfter: Lsn | undefined): Promise<RepairAction[]> {
+  const { root, world, signal } = parts
+  const before = await examineLog(parts, await Quarantine.of(root, world))
+  const epochs = before.survey.segments.all.map(({ epoch }) => epoch)
+  const lock = await takeLock(root, world, { retry: RETRY, epochFloor: async () => Math.max(0, ...epochs), signal })
+  try {
+    return await repairLocked(parts, dropAfter, lock)
+  } finally {
+    await lock.release()
+  }
+}
+
+async function repairLocked(parts: RepairParts, dropAfter: Lsn | undefined, lock: Lock): Promise<RepairAction[]> {
+  const quarantine = await Quarantine.of(parts.root, parts.world)
+  const findings = await examineLog(parts, quarantine)
+  const cut = dropAfter === undefined || findings.cut === undefined ? findings.cut : await checkDropAfter(parts, findings, Number(dropAfter))
+  const check = (): void => {
+    if (!lock.isCurrent()) throw lock.fencedError()
+  }
+  for (const action of findings.actions) await runLogAction({ parts, findings: { ...findings, cut }, quarantine, lock: lock.epoch, check }, action)
+  return [...findings.actions]
+}
+
+// the files, with the log open
+
+interface FilesDone {
+  readonly findings: FileFindings
+  readonly failed: readonly RepairProblem[]
+  readonly notes: readonly KeptNote[]
+}
+
+async function repairFiles(parts: RepairParts, storeId: Uint8Array): Promise<FilesDone> {
+  const { root, world, signal } = parts
+  const checkpoint = await newestCheckpoint(root, storeId)
+  const floors = checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }]
+  const log = await openSegmentLog(root, { world, storeId, floors, openRetry: RETRY, ...(signal === undefined ? {} : { signal }) })
+  try {
+    const state = await StoreState.load(parts.context(), log, checkpoint)
+    const quarantine = await Quarantine.of(root, world)
+    const fileParts: FileParts = { ...parts, log, storeId, state, isShared: false }
+    const done = await runFiles(fileParts, quarantine)
+    if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log')) await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
+    const notes = await auditAll(fileParts, quarantine, done.findings, async (facts, id) => {
+      const w = new ByteWriter()
+      encodeAudit(w, { timeMs: Math.max(Math.floor(world.clock.nowMs()), state.catalog.timeMs), id, facts })
+      return (await log.append([{ kind: KIND_AUDIT, payload: w.finish() }])).last
+    })
+    return { ...done, notes }
+  } finally {
+    await log.close()
+  }
+}
+
+async function runFiles(parts: FileParts, quarantine: Quarantine): Promise<{ findings: FileFindings; failed: RepairProblem[] }> {
+  const findings = await examineFiles(parts)
+  const failed: RepairProblem[] = []
+  for (const action of findings.actions) {
+    parts.signal?.throwIfAborted()
+    // Beside an undecided write nothing is touched but what keeps the store from opening.
+    if (findings.pending.length > 0 && action.kind !== 'quarantine-intent') continue
+    const failure = await runFileAction(parts, quarantine, action)
+    if (failure !== undefined)
+      failed.push({ code: 'index.corrupt', file: action.file, message: failure, advice: 'Reads build it in memory; vacuum and optimize replace it.' })
+  }
+  return { findings, failed }
+}
+
+/** One audit record for each note whose action is done; those that are in the log already only get their mark. */
+async function auditAll(parts: FileParts, quarantine: Quarantine, findings: FileFindings, append: AppendAudit): Promise<KeptNote[]> {
+  const isOpen = (note: KeptNote): boolean => findings.actions.some(({ kind, file, done }) => !done && kind === note.kind && file === note.from)
+  const notes = quarantine.open.filter((note) => !isOpen(note))
+  if (notes.length === 0) return []
+  const told = await auditsIn(parts.log, new Set(notes.map(({ id }) => id)))
+  for (const note of notes) await quarantine.close(note, told.get(note.id) ?? (await append(auditOf(note, findings), ulidBytes(note.id))))
+  return notes
+}
+
+/** @returns the LSN of the record */
+export type AppendAudit = (facts: AuditFacts, id: Uint8Array) => Promise<Lsn>
+
+function auditOf(note: KeptNote, findings: FileFindings): AuditFacts {
+  const tables = findings.actions.find((action: FileAction) => action.kind === note.kind && action.file === note.from)?.tables ?? []
+  const { kind, why, from, folder, cut, id } = note
+  return {
+    kind,
+    by: REPAIR_ACTOR,
+    reason: why,
+    tables,
+    file: from,
+    quarantine: folder,
+    note: id,
+    ...(cut === undefined ? {} : { keptLsn: cut.lsn, digest: cut.digest }),
+  }
+}
+
+/** By the id of the note. */
+async function auditsIn(log: CommitLog, ids: ReadonlySet<string>): Promise<Map<string, Lsn>> {
+  const found = new Map<string, Lsn>()
+  for await (const batch of log.read(log.tail)) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      const record = decodeRecord(batch.bytes, offset, lsn)
+      const note = record.kind === KIND_AUDIT ? record.audit.facts['note'] : undefined
+      if (typeof note === 'string' && ids.has(note)) found.set(note, BigInt(lsn) as Lsn)
+      lsn++
+    }
+  }
+  return found
+}
+
+// a store that is open
+
+/**
+ * The part of repair that an open handle can do: its log was whole enough to open. Files that nothing names are told of and stay: another write of this
+ * handle may be about to name them.
+ *
+ * @param audit  append one audit record
+ */
+export async function repairOpen(parts: FileParts, audit: AppendAudit, o: RepairOptions): Promise<RepairReport> {
+  if (o.dropAfter !== undefined)
+    throw new InvalidConfigError(`dropAfter ${o.dropAfter}: the log of an open store is not damaged`, { details: { key: 'dropAfter', value: o.dropAfter } })
+  if (o.confirm !== true) {
+    const { actions, problems, pending } = await examineFiles(parts)
+    return { confirmed: false, actions: actions.map(plain), problems, pending, quarantine: [] }
+  }
+  const quarantine = await Quarantine.of(parts.root, parts.world)
+  const { findings, failed } = await runFiles(parts, quarantine)
+  if (!findings.actions.some(({ done }) => done)) refusePending(findings.pending)
+  const notes = await auditAll(parts, quarantine, findings, audit)
+  const folders = [...new Set(notes.map(({ folder }) => folder))]
+  return { confirmed: true, actions: findings.actions.map(plain), problems: [...findings.problems, ...failed], pending: findings.pending, quarantine: folders }
+}

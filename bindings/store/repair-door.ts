@@ -1,0 +1,44 @@
+// store/repair-door.ts: repair of a store that may not open: the door that needs no handle.
+
+import type { Lsn } from '../log/index.ts'
+import { type RepairReport, repairRoot } from '../recovery/index.ts'
+import { openRoot, type Root } from '../root/index.ts'
+import { fillWorld, type World } from '../runtime/index.ts'
+import { ColumnCache } from '../table/index.ts'
+import { SharedContext } from './context.ts'
+
+const CACHE_BYTES = 64 * 1024 * 1024
+
+export interface RepairStoreOptions {
+  /** Default false: a preview, which changes nothing. */
+  readonly confirm?: boolean
+  /** The last LSN to keep of a damaged log; without it nothing of a log is dropped. */
+  readonly dropAfter?: Lsn
+  readonly signal?: AbortSignal
+  /** A Partial<World>. */
+  readonly world?: object
+}
+
+/** @internal Store.repair */
+export async function repairStore(place: string | URL | Root, o: RepairStoreOptions = {}): Promise<RepairReport> {
+  return await withParts(place, o, async (root, world, context) => {
+    const { confirm, dropAfter, signal } = o
+    return await repairRoot({ root, world, context, signal }, { confirm, dropAfter })
+  })
+}
+
+/** A root for one call, with what states are folded in. */
+export async function withParts<R>(
+  place: string | URL | Root,
+  o: { readonly world?: object; readonly signal?: AbortSignal },
+  work: (root: Root, world: World, context: () => SharedContext) => Promise<R>,
+): Promise<R> {
+  o.signal?.throwIfAborted()
+  const world = fillWorld(o.world)
+  const root = openRoot(place, world)
+  try {
+    return await work(root, world, () => new SharedContext(root, new ColumnCache(CACHE_BYTES), world))
+  } finally {
+    if ((root as unknown) !== place) await root[Symbol.asyncDispose]()
+  }
+}
