@@ -15,11 +15,16 @@ export interface Identity {
   readonly storeId: string
   readonly createdMs: number
   readonly attempt: string
+  /** How the log is kept: segments of one writer, or slots that writers compete for. Absent in the file: segments. */
+  readonly log: LogLayout
 }
 
-export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array): Uint8Array {
-  const identity: Identity = { format: FORMAT, storeId: hexText(storeId), createdMs, attempt: hexText(attempt) }
-  return new TextEncoder().encode(`${JSON.stringify({ ...identity, check: checkOf(identity) }, undefined, 2)}\n`)
+export type LogLayout = 'segments' | 'slots'
+
+export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments'): Uint8Array {
+  const identity: Identity = { format: FORMAT, storeId: hexText(storeId), createdMs, attempt: hexText(attempt), log }
+  const { log: layout, ...rest } = identity
+  return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...(layout === 'segments' ? {} : { log: layout }), check: checkOf(identity) }, undefined, 2)}\n`)
 }
 
 /** @throws CorruptionError, StoreTooNewError */
@@ -40,8 +45,12 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
     storeId: String(parsed.storeId),
     createdMs: Number(parsed.createdMs),
     attempt: String(parsed.attempt),
+    log: parsed.log ?? 'segments',
   }
   if (parsed.check !== checkOf(identity)) throw damaged('its check fails')
+  if (identity.log !== 'segments' && identity.log !== 'slots') {
+    throw new StoreTooNewError(`the store keeps its log as ${JSON.stringify(identity.log)}`, { details: { found: FORMAT, supported: FORMAT } })
+  }
   return identity
 }
 
@@ -50,7 +59,13 @@ export function storeIdBytes(identity: Identity): Uint8Array {
 }
 
 function checkOf(identity: Identity): string {
-  return hexText(sha256(new TextEncoder().encode(JSON.stringify([identity.format, identity.storeId, identity.createdMs, identity.attempt])))).slice(0, 32)
+  return hexText(
+    sha256(
+      new TextEncoder().encode(
+        JSON.stringify([identity.format, identity.storeId, identity.createdMs, identity.attempt, ...(identity.log === 'segments' ? [] : [identity.log])]),
+      ),
+    ),
+  ).slice(0, 32)
 }
 
 function damaged(reason: string, cause?: unknown): CorruptionError {

@@ -1,13 +1,14 @@
 // store/founding.ts: whose store a root holds, and making one where there is none (recovery.md section 7, "Creating a store").
 //
-//   nothing, or known empty folders -> LOCK, log (its marks carry the new id) -> VARVE by put-if-absent: the commit point
+//   segments: nothing, or known empty folders -> LOCK, log (its marks carry the new id) -> VARVE by put-if-absent: the commit point
+//   slots:    nothing, or known empty folders -> VARVE by put-if-absent: the commit point -> log
 //
 // Invariant: before VARVE a root is new to the next open, which goes on with the id that the log carries; from VARVE on no error path removes anything. Of creators
 // that race one makes the store and the others open that one.
 
 import { NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
 import { hexText } from '../format/index.ts'
-import { decodeIdentity, encodeIdentity, type Identity, IDENTITY_NAME, logStoreId, storeIdBytes } from '../log/index.ts'
+import { decodeIdentity, encodeIdentity, type Identity, IDENTITY_NAME, type LogLayout, logStoreId, storeIdBytes } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { createOnce, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -19,6 +20,7 @@ export interface Known {
   readonly storeId: Uint8Array
   readonly isNew: boolean
   readonly attempt: Uint8Array
+  readonly layout: LogLayout
 }
 
 /**
@@ -31,15 +33,17 @@ export async function found<T>(
   root: Root,
   world: World,
   options: ResolvedOptions,
-  open: (storeId: Uint8Array) => Promise<T>,
+  open: (storeId: Uint8Array, layout: LogLayout) => Promise<T>,
   close: (opened: T) => Promise<void>,
 ): Promise<{ opened: T; storeId: Uint8Array }> {
   for (let round = 1; ; round++) {
     const known = await identify(root, world, options)
     let opened: T | undefined
     try {
-      opened = await open(known.storeId)
-      if (known.isNew) await writeIdentity(root, world, known)
+      // Slots carry no store id, and nobody holds a LOCK: whoever writes VARVE makes the store.
+      if (known.isNew && known.layout === 'slots') await writeIdentity(root, world, known)
+      opened = await open(known.storeId, known.layout)
+      if (known.isNew && known.layout === 'segments') await writeIdentity(root, world, known)
       return { opened, storeId: known.storeId }
     } catch (error) {
       if (opened !== undefined) await close(opened).catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
@@ -53,7 +57,7 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
   const identity = await readIdentity(root)
   if (identity !== undefined) {
     if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
-    return { storeId: storeIdBytes(identity), isNew: false, attempt }
+    return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log }
   }
   // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
   const logId = await logStoreId(root)
@@ -66,13 +70,14 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
       hint: 'Choose an empty directory, or one that holds a store.',
     })
   }
-  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt }
+  const layout = logId === undefined && (options.writers === 'shared' || !root.caps.segments) ? 'slots' : 'segments'
+  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt, layout }
 }
 
 /** The commit point. A lost answer is told by reading the name: our attempt, or our store id from a creator that died, is ours. */
-async function writeIdentity(root: Root, world: World, { storeId, attempt }: Known): Promise<void> {
+async function writeIdentity(root: Root, world: World, { storeId, attempt, layout }: Known): Promise<void> {
   const { failpoints } = world
-  const bytes = encodeIdentity(storeId, Math.floor(world.clock.nowMs()), attempt)
+  const bytes = encodeIdentity(storeId, Math.floor(world.clock.nowMs()), attempt, layout)
   let status: 'created' | 'exists'
   try {
     status = root.caps.segments
@@ -131,7 +136,8 @@ function storeExists(root: Root, identity: Identity | undefined): StoreExistsErr
   return new StoreExistsError(`${root.url} holds store ${storeId}`, { details: { storeId } })
 }
 
-const OURS = /^(VARVE|LOCK\.\d+|NODE|CLEAN|(log|fragments|indexes|checkpoints|staging|leases|hints|probe|quarantine)\/.*)$/
+/** What a creator may leave that stopped before VARVE. */
+const OURS = /^(LOCK\.\d+|NODE|log\/(\d{20}|free-\d+)\.wal|probe\/.*|hints\/caps)$/
 
 async function isOccupied(root: Root): Promise<boolean> {
   for await (const { name } of root.list('')) if (!OURS.test(name)) return true

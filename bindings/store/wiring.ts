@@ -8,7 +8,7 @@ import { VarveError } from '../errors.ts'
 import type { Checkpoint } from '../catalog/index.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
-import { type CommitLog, type Lsn, openSegmentLog } from '../log/index.ts'
+import { type CommitLog, type LogLayout, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
@@ -46,6 +46,7 @@ export interface Opened {
 }
 
 const THREADS_MAX = 4
+const SLOT_GROUP_MS_MAX = 5
 
 export async function wire(place: string | URL | Root, given: object | undefined): Promise<Opened> {
   const options = resolveOptions(given)
@@ -87,7 +88,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     root,
     world,
     options,
-    (id) => openLog(root, world, options, events, id),
+    (id, layout) => openLog(root, world, options, events, id, layout),
     ({ log: other }) => other.close(),
   )
   try {
@@ -134,6 +135,7 @@ async function openLog(
   options: ResolvedOptions,
   events: Events,
   storeId: Uint8Array,
+  layout: LogLayout,
 ): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined }> {
   const { failpoints } = world
   if (!options.readOnly) {
@@ -144,16 +146,23 @@ async function openLog(
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
     events.keep('checkpointInvalid', { file })
   })
-  const log = await openSegmentLog(root, {
+  const common = {
     world,
     storeId,
     readOnly: options.readOnly,
+    follow: options.follow,
+    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
+  }
+  if (layout === 'slots') {
+    const groupCommitMs = Math.min(options.groupCommitMs, SLOT_GROUP_MS_MAX)
+    return { log: await openObjectLog(root, { ...common, groupCommitMs, writers: options.writers ?? 'shared' }), checkpoint }
+  }
+  const log = await openSegmentLog(root, {
+    ...common,
     durability: options.durability,
     groupCommitMs: options.groupCommitMs,
     bufferedSyncMs: options.bufferedSyncMs,
     segmentBytes: options.segmentBytes,
-    follow: options.follow,
-    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
     openRetry: options.openRetry,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })

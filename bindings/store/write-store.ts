@@ -114,6 +114,12 @@ export class WriteHandle extends ReadHandle {
     })
     this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
     o.isPending = (id) => this.committer.isPending(id)
+    if (log.shared) {
+      o.catchUp = async () => {
+        await log.refresh()
+        await this.committer.caughtUp()
+      }
+    }
   }
 
   protected override bytesSinceCheckpoint(): number {

@@ -1,0 +1,125 @@
+// Several writers of one store whose log is kept as slots: nothing lost, nothing doubled, one linear history, first committer wins.
+import { afterEach, describe, expect, it } from 'vitest'
+
+import { ConflictError, Store, t, table } from '../../../bindings/index.ts'
+import { MemoryRoot } from '../../../bindings/root/index.ts'
+
+const seats = table('seats', { id: t.int64(), taken: t.int32() }, { key: ['id'] })
+const events = table('events', { who: t.utf8(), n: t.int32() })
+
+const stores: Store[] = []
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close()
+})
+
+async function writers(count: number): Promise<Store[]> {
+  const root = new MemoryRoot()
+  const opened: Store[] = []
+  for (let i = 0; i < count; i++) {
+    const store = await Store.open(root, { writers: 'shared', upkeep: 'manual', publishRetries: 100 })
+    stores.push(store)
+    opened.push(store)
+  }
+  return opened
+}
+
+describe('writers of a shared log', () => {
+  it('append to disjoint tables: one linear chain, no error', async () => {
+    const open = await writers(4)
+    const tables = open.map((_, i) => table(`t${i}`, { n: t.int32() }))
+    await Promise.all(open.map((store, i) => store.create(tables[i]!)))
+    await Promise.all(
+      open.map(async (store, i) => {
+        for (let n = 0; n < 25; n++) await store.append(tables[i]!, { n })
+      }),
+    )
+    for (const store of open) {
+      await store.refresh()
+      for (const each of tables) expect(await store.scan(each).count()).toBe(25)
+    }
+    const digests = await Promise.all(open.map(async (store) => (await store.verify({ level: 'log' })).digest))
+    expect(new Set(digests.map(String)).size).toBe(1)
+  })
+
+  it('append to one unkeyed table together: every row once', async () => {
+    const open = await writers(4)
+    await Promise.all(open.map((store) => store.create(events)))
+    await Promise.all(
+      open.map(async (store, i) => {
+        for (let n = 0; n < 25; n++) await store.append(events, { who: `w${i}`, n })
+      }),
+    )
+    const [first] = open
+    await first!.refresh()
+    const rows = await first!.scan(events).toArray()
+    expect(rows.length).toBe(100)
+    expect(new Set(rows.map((row) => `${row.who} ${row.n}`)).size).toBe(100)
+  })
+
+  it('upsert one key: in each round one wins, the others get ConflictError that names the key', async () => {
+    const open = await writers(4)
+    await open[0]!.create(seats)
+    for (const store of open) await store.refresh()
+    for (let round = 0; round < 10; round++) {
+      for (const store of open) await store.refresh()
+      const results = await Promise.allSettled(open.map((store, i) => store.upsert(seats, { id: 7n, taken: i })))
+      const won = results.filter((result) => result.status === 'fulfilled')
+      const lost = results.filter((result) => result.status === 'rejected')
+      expect(won.length).toBe(1)
+      for (const { reason } of lost) {
+        expect(reason).toBeInstanceOf(ConflictError)
+        expect((reason as ConflictError).keys).toEqual([{ id: 7n }])
+      }
+      await open[0]!.refresh()
+      const at = results.findIndex((result) => result.status === 'fulfilled')
+      expect((await open[0]!.get(seats, { id: 7n }))?.taken).toBe(at)
+    }
+  })
+
+  it('count up in transactions: no update is lost', async () => {
+    const open = await writers(3)
+    await open[0]!.create(seats)
+    await open[0]!.upsert(seats, { id: 1n, taken: 0 })
+    await Promise.all(
+      open.map(async (store) => {
+        await store.refresh()
+        for (let n = 0; n < 20; n++) {
+          await store.transact(
+            async (tx) => {
+              const seat = await tx.get(seats, { id: 1n })
+              tx.upsert(seats, { id: 1n, taken: seat!.taken + 1 })
+            },
+            { retries: 1000 },
+          )
+        }
+      }),
+    )
+    await open[1]!.refresh()
+    expect((await open[1]!.get(seats, { id: 1n }))?.taken).toBe(60)
+  })
+
+  it('create the same table together: it is made once', async () => {
+    const open = await writers(4)
+    await Promise.all(open.map((store) => store.create(seats)))
+    for (const store of open) {
+      await store.refresh()
+      expect((await store.tables()).map(({ name }) => name)).toEqual(['seats'])
+    }
+  })
+
+  it('reopen: everything acknowledged by any of them is there', async () => {
+    const root = new MemoryRoot()
+    const a = await Store.open(root, { writers: 'shared' })
+    const b = await Store.open(root)
+    await a.create(events)
+    await Promise.all([a.append(events, { who: 'a', n: 1 }), b.refresh().then(() => b.append(events, { who: 'b', n: 1 }))])
+    await a.close()
+    await b.close()
+    const again = await Store.open(root)
+    stores.push(again)
+    expect(await again.scan(events).count()).toBe(2)
+    const reader = await Store.open(root, { readOnly: true })
+    expect(await reader.scan(events).count()).toBe(2)
+    await reader.close()
+  })
+})
