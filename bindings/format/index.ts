@@ -13,6 +13,7 @@ export {
   encodePublish,
   encodeRollback,
   encodeSeal,
+  promotedRef,
   publishedCommit,
   STAGED_EXTENSIONS,
 } from './outcome.ts'

@@ -185,12 +185,13 @@ export function publishedCommit(seal: SealRecord, publish: PublishRecord): Commi
     if (sealed.fragments === undefined) continue
     const at = changes.findLastIndex((change) => change.tableId === sealed.tableId)
     if (at < 0) throw new DecodeError(`a publish without a change of table ${sealed.tableId}, whose fragments were sealed`, 0)
-    changes[at] = { ...changes[at]!, fragments: sealed.fragments.map((ref) => promoted(ref, publish.generations)) }
+    changes[at] = { ...changes[at]!, fragments: sealed.fragments.map((ref) => promotedRef(ref, publish.generations)) }
   }
   return { ...publish.commit, isArmed: true, changes }
 }
 
-function promoted(ref: FragmentRef, generations: readonly FileGeneration[]): FragmentRef {
+/** A sealed fragment under the names that promotion gave its files. */
+export function promotedRef(ref: FragmentRef, generations: readonly FileGeneration[]): FragmentRef {
   if (generations.length === 0) return ref
   const file = under(ref, 'arrow', generations)
   return ref.index === undefined ? file : { ...file, index: under(ref.index, 'idx', generations) }

@@ -1,0 +1,114 @@
+// write/publish.ts: from sealed to published: promote the files, admit against what is there now, one record (recovery.md sections 2 and 4).
+//
+//   promote (idempotent) -> gates -> [ durable head -> rules against the log -> positions of older rows -> one synchronous step: nothing new? queue ] -> durable
+//
+// It works from the fold and the files alone: the same road for the handle that sealed, for resume() and for recovery.
+// Invariant: the positions in the record are those of the very state it is queued behind; a definite conflict is told only of what is durable.
+
+import type { PendingSeal } from '../catalog/index.ts'
+import { inTurn } from '../engine/index.ts'
+import { ContentionError, FencedError } from '../errors.ts'
+import { type FileGeneration, hexBytes, type RecoveryFacts } from '../format/index.ts'
+import { FP } from '../runtime/index.ts'
+import { StagingArea } from '../staging/index.ts'
+import type { CommitResult, WriteOptions } from '../table/index.ts'
+import { takeGates, idHex, type WriteParts } from './parts.ts'
+import { keysOf, promoteSealed } from './sealed-files.ts'
+import { SealedTable } from './sealed-table.ts'
+
+export interface PublishOptions {
+  /** Audit facts, when recovery does it. */
+  readonly recovery?: RecoveryFacts
+  /** The caller holds the gates of its tables (takeGates). */
+  readonly isGated?: boolean
+  /** The staged files were read and found good a moment ago. */
+  readonly isVerified?: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Times that admission is begun again because something was queued meanwhile that it must see. */
+const ROUNDS = 32
+
+/**
+ * Publish a sealed write: durable when it resolves. Its staging directory is left to retireWrite().
+ *
+ * @param writeId  ULID text
+ * @throws ConflictError, the write stays sealed; FencedError (scope write) when it is not pending; DamagedStagedWriteError; ContentionError; StorageError
+ */
+export async function publishSealed(parts: WriteParts, writeId: string, o: PublishOptions = {}): Promise<CommitResult> {
+  const { engine } = parts
+  const { root, world, state } = engine.parts
+  const seal = sealOf(parts, writeId)
+  const area = StagingArea.adopt(root, world, writeId)
+  const generations = await promoteSealed(root, area, seal, o.isVerified === true)
+  const tables = seal.intent.participants.flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
+  const gates = o.isGated === true ? undefined : await takeGates(engine, tables)
+  try {
+    return await inTurn(engine, o, () => publishOnce(parts, sealOf(parts, writeId), area, generations, o))
+  } finally {
+    gates?.[Symbol.dispose]()
+  }
+}
+
+/** @throws FencedError */
+function sealOf({ engine }: WriteParts, writeId: string): PendingSeal {
+  const { committer, state } = engine.parts
+  const seal = state.catalog.outcomes.pending.get(idHex(writeId))
+  if (seal !== undefined) return seal
+  const decision = committer.decisionOf(idHex(writeId))
+  const what = decision === undefined ? 'is not pending' : `was ${decision.outcome === 'published' ? 'published' : 'rolled back'} at LSN ${decision.lsn}`
+  throw new FencedError(`write ${writeId} ${what}`, {
+    details: { scope: 'write', held: 0n, seen: BigInt(decision?.lsn ?? state.catalog.outcomes.floor) },
+    hint: 'Ask store.outcome(writeId); stage the write again when it was rolled back.',
+  })
+}
+
+async function publishOnce(
+  parts: WriteParts,
+  seal: PendingSeal,
+  area: StagingArea,
+  generations: readonly FileGeneration[],
+  o: PublishOptions,
+): Promise<CommitResult> {
+  const { committer, tracker, state, world } = parts.engine.parts
+  const { failpoints } = world
+  const { intent } = seal
+  const context = { writeId: intent.writeId, branch: intent.branch }
+  const tables: SealedTable[] = []
+  for (const participant of intent.participants) tables.push(new SealedTable(parts, seal, participant, generations, await keysOf(area, participant)))
+  tracker.begin()
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      await committer.drained()
+      const head = state.applied
+      for (const table of tables) await table.check(head, o.signal)
+      for (const table of tables) await table.look()
+      if (failpoints.active) {
+        await failpoints.hit(FP.publish.afterAdmit, context)
+        await failpoints.hit(FP.publish.beforeAppend, context)
+      }
+      parts.read.check()
+      o.signal?.throwIfAborted()
+      if (tables.some((table) => table.isStale(head))) continue
+      const admitted = tables.flatMap((table) => table.changes())
+      const rows = admitted.reduce((sum, { change }) => sum + change.inserted + change.updated + change.deleted, 0)
+      const request = intent.request === undefined ? undefined : hexBytes(intent.request)
+      const armed = { writeId: seal.writeId, baseLsn: Number(intent.baseLsn), seal, generations, ...(o.recovery === undefined ? {} : { recovery: o.recovery }) }
+      const result = await committer.commit(admitted, rows, notesOf(seal), request, armed)
+      if (failpoints.active) await failpoints.hit(FP.publish.afterAppend, context)
+      return result
+    }
+  } finally {
+    tracker.end()
+  }
+  throw new ContentionError(`write ${intent.writeId}: its tables changed ${ROUNDS} times while it was published`, { details: { rounds: ROUNDS } })
+}
+
+function notesOf({ intent }: PendingSeal): WriteOptions {
+  const { actor, message, idempotencyKey } = intent
+  return {
+    ...(actor === undefined ? {} : { author: actor }),
+    ...(message === undefined ? {} : { message }),
+    ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+  }
+}

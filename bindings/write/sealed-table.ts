@@ -1,0 +1,161 @@
+// write/sealed-table.ts: one table of a sealed write on its way to being published: may it follow what is there now, and which older rows it replaces
+// (recovery.md sections 3 and 4). Everything is read from the seal and its files, so it is the same for the handle that staged it and for one after a crash.
+//
+// Invariant: check() and look() read; isStale() and changes() are synchronous and belong into one step with the queueing of the record.
+
+import { type AdmittedChange, conflict, HideSet, keyBytesOf, keyText, placesOf, READ_ROUNDS } from '../engine/index.ts'
+import { ConflictError } from '../errors.ts'
+import type { PendingSeal } from '../catalog/index.ts'
+import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
+import { xxh3 } from '../kernels/index.ts'
+import { KeyRun, type RowKeys, type TableState } from '../table/index.ts'
+import type { WriteParts } from './parts.ts'
+import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
+
+/** No key has this as its text: key bytes are below 256. */
+const NO_KEY = '\uffff'
+
+export class SealedTable {
+  readonly table: TableState
+  private readonly parts: WriteParts
+  private readonly participant: Participant
+  private readonly change: TableChange | undefined
+  private readonly generations: readonly FileGeneration[]
+  private readonly keys: KeysFile | undefined
+  /** Keys written up to here are known not to be this write's. */
+  private checkedTo: number
+  /** Older rows that its rows replace, and those that it deletes. */
+  private replaced = new HideSet()
+  private deleted = new HideSet()
+  private lookedAt = -1
+
+  /** @param keys  of a participant that has them @throws ConflictError when the table is gone, or another one has its name */
+  constructor(parts: WriteParts, seal: PendingSeal, participant: Participant, generations: readonly FileGeneration[], keys: KeysFile | undefined) {
+    this.parts = parts
+    this.participant = participant
+    this.change = seal.changes.find((change) => change.tableId === participant.tableId)
+    this.generations = generations
+    this.keys = keys
+    this.checkedTo = Number(participant.expectedVersion)
+    this.table = tableOf(parts, participant)
+  }
+
+  /** @throws ConflictError: what is durable up to `head` contradicts the write */
+  async check(head: number, signal: AbortSignal | undefined): Promise<void> {
+    const { parts, participant, table } = this
+    const { state } = parts.engine.parts
+    const { lastLsn } = state.catalog.table(table.id)!
+    if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw conflict(table, [], lastLsn)
+    for (const { fragment, deletions } of participant.addresses) {
+      const found = table.now.fragments.find((each) => `${each.lsn}.${each.ordinal}` === fragment)
+      if (found === undefined || String(found.hides.count) !== deletions) throw conflict(table, [], lastLsn)
+    }
+    if (participant.rule !== 'keys' || lastLsn <= this.checkedTo) return
+    const lost = await writtenKeys(parts, this.table, this.keys!, { from: this.checkedTo, to: head }, signal)
+    if (lost.keys.length > 0) throw conflict(table, lost.keys, lost.lsn)
+    this.checkedTo = head
+  }
+
+  /** Where the older rows with its keys are. Its table's gates are held, so that no flush of this handle moves them. */
+  async look(): Promise<void> {
+    const { change, keys, table } = this
+    // A change of structure is a flush of another writer, or a load: rows may be elsewhere.
+    if (table.keyLayout === undefined || change?.op === 'replace' || this.lookedAt === table.now.lsn) return
+    while (this.lookedAt !== table.now.lsn) {
+      this.lookedAt = table.now.lsn
+      this.replaced = new HideSet()
+      this.deleted = new HideSet()
+      if (keys !== undefined && keys.deleted.length > 0) await find(table, runOf(table, keys.deleted), this.deleted)
+      for (const [ordinal, ref] of (change?.fragments ?? []).entries()) {
+        if (this.isFresh(ref)) continue
+        const runs = keysOfFragment(this.parts, table, promotedRef(ref, this.generations), hiddenOwn(change!, ordinal))
+        for await (const run of runs) await find(table, run, this.replaced)
+      }
+    }
+  }
+
+  /** Keys of these rows were not in the table when they were staged, and rule `keys` says that nobody wrote them since. */
+  private isFresh({ digest }: FragmentRef): boolean {
+    return this.participant.files.some((file) => file.digest === digest && file.role === 'fragment' && file.fresh === true)
+  }
+
+  /** Something was queued since `head` that check() or look() must see first. */
+  isStale(head: number): boolean {
+    const { tracker } = this.parts.engine.parts
+    const { participant, table, keys } = this
+    if (this.lookedAt >= 0 && this.lookedAt !== table.now.lsn) return true
+    if (tracker.changedSince(table, head) === 0) return false
+    if (participant.rule === 'commute') return participant.addresses.length > 0
+    if (participant.rule === 'exact' || tracker.writtenSince(table, NO_KEY, head) > 0) return true
+    for (const [text] of tracker.keysSince(table, head)) {
+      const { lo, hi } = xxh3(keyBytesOf(text))
+      if (hasKeyHash(keys!, lo, hi)) return true
+    }
+    return false
+  }
+
+  /** Its part of the record. */
+  changes(): AdmittedChange[] {
+    const { table, change } = this
+    const gone = this.deleted.stillLive(table)
+    const over = this.replaced.stillLive(table)
+    const admitted: AdmittedChange[] = []
+    const { schemaVersion = table.schema.version } = change ?? {}
+    if (gone.size > 0) {
+      const touched = this.keys!.deleted.map((key) => keyText(key))
+      admitted.push({
+        table,
+        change: { tableId: table.id, schemaVersion, op: 'delete', inserted: 0, updated: 0, deleted: gone.size, ...gone.parts() },
+        touched,
+      })
+    }
+    if (change === undefined) return admitted
+    const older = over.parts()
+    const hides = [...(older.hides ?? []), ...(change.hides ?? [])]
+    const byPosition = (change.hides ?? []).reduce((sum, hide) => sum + (hide.lsn === 0 ? 0 : hide.rows.length), 0)
+    admitted.push({
+      table,
+      change: {
+        tableId: table.id,
+        schemaVersion,
+        op: change.op,
+        inserted: change.inserted - over.size,
+        updated: over.size,
+        deleted: change.op === 'replace' ? table.liveRowsNow() : byPosition,
+        ...(older.hideRows === undefined ? {} : { hideRows: older.hideRows }),
+        ...(hides.length === 0 ? {} : { hides }),
+        ...(change.fragments === undefined ? {} : { fragments: change.fragments.map((ref) => promotedRef(ref, this.generations)) }),
+      },
+    })
+    return admitted
+  }
+}
+
+/** @throws ConflictError */
+function tableOf({ engine }: WriteParts, { tableId, incarnation, name }: Participant): TableState {
+  const { state } = engine.parts
+  const table = state.tables.get(tableId)
+  if (table !== undefined && state.catalog.table(tableId)?.createdLsn === incarnation) return table
+  throw new ConflictError(`${name}: the table that the write was staged for is gone`, {
+    details: { table: name, keys: [], total: 0, lsn: BigInt(state.applied) },
+    hint: 'Roll the write back, and stage it again for the table there is now.',
+  })
+}
+
+async function find(table: TableState, keys: RowKeys, into: HideSet): Promise<void> {
+  for (let round = 0; ; round++) {
+    const places = placesOf(table, keys, round >= READ_ROUNDS)
+    if (places instanceof Promise) {
+      await places
+      continue
+    }
+    for (const place of places) if (place !== undefined) into.add(place)
+    return
+  }
+}
+
+function runOf(table: TableState, keys: readonly Uint8Array[]): KeyRun {
+  const run = new KeyRun(table.keyLayout!.stride)
+  for (const key of keys) run.push(key, 0, key.length)
+  return run
+}
