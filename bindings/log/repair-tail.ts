@@ -29,7 +29,13 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
   const { failpoints, logger } = o.world
   const file = await root.segment(info.name, { open: 'write' })
   try {
-    if (newest.torn) await quarantine(root, file, info.name, info.used, o.world)
+    const records = info.lastLsn - info.firstLsn + 1
+    const footer = sealFooter(
+      { reason: FOOTER_RECOVERED, records, firstLsn: info.firstLsn, lastLsn: info.lastLsn, bytesUsed: info.used, digest: o.digest },
+      info.epoch,
+      info.seed,
+    )
+    if (newest.torn) await quarantine(root, file, info.name, info.used, footer, o.world)
     o.check()
     const end = newest.sealed ? info.used + FOOTER_BYTES : info.used
     await rewrite(file, Math.min(scan.lastSynced, end), end)
@@ -37,12 +43,6 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
     if (newest.sealed) return
     if (failpoints.active) await failpoints.hit(FP.log.beforeFooter, { reason: FOOTER_RECOVERED })
     o.check()
-    const records = info.lastLsn - info.firstLsn + 1
-    const footer = sealFooter(
-      { reason: FOOTER_RECOVERED, records, firstLsn: info.firstLsn, lastLsn: info.lastLsn, bytesUsed: info.used, digest: o.digest },
-      info.epoch,
-      info.seed,
-    )
     await writeTo(file, info.used, footer)
     await syncOf(file)
     info.sealed = true
@@ -63,11 +63,12 @@ async function rewrite(file: SegmentFile, from: number, end: number): Promise<vo
 }
 
 /** Copies what is about to be cut; one name per segment and offset, so a repeated crash adds no copy. Never an error: none of it was acknowledged. */
-async function quarantine(root: Root, file: SegmentFile, name: string, offset: number, world: World): Promise<void> {
+async function quarantine(root: Root, file: SegmentFile, name: string, offset: number, footer: Uint8Array, world: World): Promise<void> {
   const bytes = new Uint8Array(Math.min(QUARANTINE_BYTES_MAX, Math.max(0, file.size - offset)))
   const n = await file.read(offset, bytes)
   let end = n
   while (end > 0 && bytes[end - 1] === 0) end--
+  if (isPartOf(footer, bytes.subarray(0, end))) return
   const target = `quarantine/${name.slice(name.lastIndexOf('/') + 1)}-${offset}.torn`
   try {
     await root.putIfAbsent(target, bytes.subarray(0, end))
@@ -75,4 +76,9 @@ async function quarantine(root: Root, file: SegmentFile, name: string, offset: n
   } catch (error) {
     world.logger.log({ level: 'warn', code: 'log.quarantineFailed', segment: name, offset, bytes: end, error })
   }
+}
+
+/** Whether these bytes are what a power cut amid the same repair left of its footer: nobody's data, and no copy of it is wanted. */
+function isPartOf(footer: Uint8Array, bytes: Uint8Array): boolean {
+  return bytes.length <= footer.length && bytes.every((byte, i) => byte === 0 || byte === footer[i])
 }
