@@ -8,7 +8,7 @@
 import { NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'
 import { DirRoot } from '../../../bindings/root/index.ts'
-import type { FakeFiles } from '../../../bindings/testing/index.ts'
+import type { DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../sim-world.ts'
 import { accounts, rowOf, text } from '../store-model.ts'
 import { Dice } from './dice.ts'
@@ -43,7 +43,11 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
   const life = new Life({
     seed: o.seed,
     durability: dice.once(3) ? 'buffered' : 'synced',
-    open: { segmentBytes: 64 * 1024, inlineLimitBytes: dice.pick([600, 600, 256 * 1024, 256 * 1024, 0]), bufferedSyncMs: dice.pick([5, 100]) },
+    open: {
+      segmentBytes: 64 * 1024,
+      inlineLimitBytes: dice.pick([600, 600, 256 * 1024, 256 * 1024, 0]),
+      bufferedSyncMs: dice.pick([5, 100]),
+    },
   })
   const steps = drawSteps(dice)
   const marks: { at: number; what: string }[] = []
@@ -54,7 +58,7 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
     return report
   }
   const run = new Run(life, dice, report, await digests(life))
-  const points = drawPoints(dice, life.trace.length, o.statesMax)
+  const points = drawPoints(dice, life.trace, o.statesMax)
   for (const index of points) {
     if (report.states >= o.statesMax || report.failures.length >= FAILURES_MAX) break
     const step = marks.findLast(({ at }) => at <= index)!.what
@@ -119,12 +123,20 @@ async function digests(life: Life): Promise<string[]> {
 }
 
 /** Operations to crash at, ascending: a stretch of neighbours, and others from anywhere. */
-function drawPoints(dice: Dice, length: number, most: number): number[] {
-  const points = new Set<number>([length])
-  const start = dice.int(length)
-  for (let i = 0; i < most / 10; i++) points.add(Math.min(length, start + i))
-  for (let i = 0; i < most / 3; i++) points.add(dice.int(length + 1))
+function drawPoints(dice: Dice, trace: DiskTrace, most: number): number[] {
+  const points = new Set<number>([trace.length])
+  const start = dice.int(trace.length)
+  for (let i = 0; i < most / 12; i++) points.add(Math.min(trace.length, start + i))
+  for (let i = 0; i < most / 3; i++) points.add(drawPoint(dice, trace, trace.length))
   return [...points].sort((a, b) => a - b)
+}
+
+/** Half of them right before a barrier, where most is at stake. */
+function drawPoint(dice: Dice, trace: DiskTrace, most: number): number {
+  let index = dice.int(most + 1)
+  if (dice.once(2)) return index
+  while (index < most && !/^sync/.test(trace.ops[index]!.op)) index++
+  return index
 }
 
 interface State {
@@ -200,7 +212,7 @@ class Run {
     const dice = this.#dice
     const { files } = state
     const looksFirst = dice.once(4)
-    const goesDeeper = state.depth < DEPTH_MAX && dice.once(state.depth === 1 ? 8 : 3)
+    const goesDeeper = state.depth < DEPTH_MAX && dice.once(state.depth === 1 ? (state.isDurable ? 8 : 4) : 3)
     const seen = looksFirst ? await this.#readOnly(state) : undefined
     const trace = goesDeeper ? files.record() : undefined
     // A store without VARVE is given one: of its own time, whoever opens first.
@@ -231,7 +243,7 @@ class Run {
     const once = state.once ?? { lsn: limit, left: leftBy(files, limit) }
     if (!isNamed) once.left.delete('VARVE')
     for (let n = 4 + dice.int(8); n > 0; n--) {
-      const index = dice.int(1 + (dice.once(4) ? trace.length : opened))
+      const index = drawPoint(dice, trace, dice.once(4) ? trace.length : opened)
       const point = trace.at(index)
       const what = `${state.what}\n  then before operation ${index} of ${trace.length} (${trace.describe(index)}) of the recovery`
       const power = index >= opened ? Math.max(state.power, limit) : state.power
@@ -300,7 +312,7 @@ class Run {
       host: { pid, processStartTime: String(pid) },
       startMs: 1_800_000_000_000 + pid * 1000,
     })
-    return Store.open(PLACE, { ...o, segmentBytes: 64 * 1024, threads: 0, world })
+    return Store.open(PLACE, { ...this.#life.o.open, ...o, threads: 0, world })
   }
 }
 

@@ -3,7 +3,7 @@
 import { ConflictError, DuplicateKeyError } from '../../../../bindings/index.ts'
 import { apply, type Change, perform } from '../../store-model.ts'
 import type { OpKind } from '../life.ts'
-import { drawChange } from './changes.ts'
+import { drawChange, drawLoad } from './changes.ts'
 
 interface Step {
   readonly changes: readonly Change[]
@@ -13,7 +13,7 @@ interface Step {
 export const burst: OpKind<Step> = {
   name: 'burst',
   weight: 4,
-  draw: (dice) => ({ changes: dice.list(2, 10, () => drawChange(dice)), flush: dice.once(3) }),
+  draw: (dice) => ({ changes: dice.list(2, 10, () => (dice.once(5) ? drawLoad(dice) : drawChange(dice))), flush: dice.once(3) }),
   async run(life, { changes, flush }) {
     const running = changes
       .filter(({ table }) => life.tables.includes(table))

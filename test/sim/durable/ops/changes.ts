@@ -37,21 +37,18 @@ export function drawChange(dice: Dice): Change {
   }
 }
 
+/** From one row to more than a segment holds. */
 export function drawLoad(dice: Dice): Change {
+  const table = drawTable(dice)
   return {
     op: 'bulk',
-    how: dice.pick(['upsert', 'upsert', 'append', 'replace']),
-    table: dice.pick<TableName>(['accounts', 'pairs', 'events']) as never,
+    how: table === 'events' ? dice.pick(['append', 'append', 'replace']) : dice.pick(['upsert', 'upsert', 'append', 'replace']),
+    table,
     start: dice.int(300),
-    count: dice.once(6) ? 1500 + dice.int(1000) : 1 + dice.int(200),
+    count: dice.once(4) ? 1000 + dice.int(1500) : 1 + dice.int(200),
     salt: dice.int(9),
     form: dice.pick(['columns', 'stream']),
   }
-}
-
-/** Unkeyed tables know no upsert. */
-function fitting(change: Change): Change {
-  return change.op === 'bulk' && change.table === 'events' && change.how === 'upsert' ? { ...change, how: 'append' } : change
 }
 
 /** Performs a change that may be refused for a key that is there twice. */
@@ -74,4 +71,4 @@ export async function performChange(life: Life, change: Change): Promise<void> {
 
 export const change: OpKind<Change> = { name: 'change', weight: 12, draw: drawChange, run: performChange }
 
-export const load: OpKind<Change> = { name: 'load', weight: 4, draw: (dice) => fitting(drawLoad(dice)), run: performChange }
+export const load: OpKind<Change> = { name: 'load', weight: 4, draw: drawLoad, run: performChange }

@@ -31,7 +31,7 @@ export const dispose: OpKind<null> = {
 
 export const kill: OpKind<null> = {
   name: 'kill',
-  weight: 1,
+  weight: 2,
   draw: () => null,
   async run(life) {
     life.kill()
@@ -48,7 +48,7 @@ interface Failing {
 /** A write or sync of the log fails: nothing is acknowledged any more, the pages turn clean, and the next open writes again what it believes. */
 export const failure: OpKind<Failing> = {
   name: 'failure',
-  weight: 1,
+  weight: 2,
   draw: (dice) => ({ change: drawChange(dice), op: dice.pick(['datasync', 'datasync', 'write']), effect: dice.pick(['none', 'half', 'whole']) }),
   async run(life, { change, op, effect }) {
     if (!life.tables.includes(change.table)) return
