@@ -59,9 +59,6 @@ const UNWALKED: ReadonlySet<FailpointName> = new Set<FailpointName>([
   FP.heal.afterGates,
   FP.heal.enter,
   FP.heal.beforeReload,
-  FP.log.beforeFloorRead,
-  FP.log.afterFloor,
-  FP.log.betweenTombstones,
 ])
 
 /** Where the sites of a group may be; a pattern is a path or, with a slash at its end, a folder. */

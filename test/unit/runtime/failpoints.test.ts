@@ -122,7 +122,7 @@ describe('error', () => {
   it('comes before the effect that a site wraps', async () => {
     const points = new FailpointRegistry()
     using _ = points.arm(POINT, { error: 'unavailable' })
-    const effect = vi.fn(async () => 1)
+    const effect = vi.fn<() => Promise<number>>(async () => 1)
     await expect(points.around(POINT, {}, effect)).rejects.toMatchObject({ code: 'root.unavailable' })
     expect(() => points.aroundSync(POINT, {}, effect)).toThrow(StorageError)
     expect(effect).not.toHaveBeenCalled()
@@ -133,7 +133,7 @@ describe('errorAfterEffect', () => {
   it('lets the effect happen and loses its answer', async () => {
     const points = new FailpointRegistry()
     using armed = points.arm(POINT, { errorAfterEffect: 'timeout' })
-    const effect = vi.fn(() => 1)
+    const effect = vi.fn<() => number>(() => 1)
     await expect(points.around(POINT, {}, async () => effect())).rejects.toMatchObject({ code: 'root.timeout' })
     expect(() => points.aroundSync(POINT, {}, effect)).toThrow(StorageError)
     expect([effect.mock.calls.length, armed.fired]).toEqual([2, 2])
@@ -166,7 +166,7 @@ describe('errorAfterEffect', () => {
 describe('crash', () => {
   it('stops the world: this arrival and all later ones never settle, and the hooks are called once', async () => {
     const points = new FailpointRegistry()
-    const hook = vi.fn()
+    const hook = vi.fn<() => void>()
     points.onCrash(hook)
     const crashed = points.crashed
     {
@@ -177,7 +177,7 @@ describe('crash', () => {
     await points.crashed
     expect([points.stopped, points.active]).toEqual([true, true])
     expect(await isSettled(points.hit(FP.log.roll))).toBe(false)
-    const effect = vi.fn(async () => 1)
+    const effect = vi.fn<() => Promise<number>>(async () => 1)
     expect(await isSettled(points.around(FP.intent.write, {}, effect))).toBe(false)
     expect(effect).not.toHaveBeenCalled()
     expect(() => points.hitSync(POINT)).toThrow(/has stopped/)
