@@ -50,6 +50,8 @@ const INLINE_BATCH_ROWS_MAX = 16_384
 const NOTES_BYTES_MAX = 4096
 const IDEMPOTENCY_KEY_BYTES_MAX = 128
 const RETRIES = 5
+/** Between two looks of a writer for records of others. */
+const FOLLOW_MS = 1000
 const JITTER_MS_MAX = 50
 
 export class WriteHandle extends ReadHandle {
@@ -119,6 +121,20 @@ export class WriteHandle extends ReadHandle {
         await log.refresh()
         await this.committer.caughtUp()
       }
+      if (options.follow) void this.followOthers()
+    }
+  }
+
+  /** Shared logs: what others commit shows here without being asked for. */
+  private async followOthers(): Promise<void> {
+    const { world } = this.o
+    const { signal } = this.closing
+    for (;;) {
+      await world.timers.sleep(FOLLOW_MS, signal).catch(() => undefined)
+      if (signal.aborted || this.committer.failure !== undefined) return
+      await this.o.catchUp().catch((cause: unknown) => {
+        if (!signal.aborted) world.logger.log({ level: 'warn', code: 'follow.failed', cause })
+      })
     }
   }
 

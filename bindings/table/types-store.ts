@@ -125,11 +125,14 @@ export interface OpenOptions extends Long {
   create?: 'if-missing' | 'must' | 'never'
   /** No lock, no writes at all. */
   readOnly?: boolean
-  /** Read-only: keep up with the writer by itself (default true); false: refresh() by hand. */
+  /** Readers, and writers of a shared log: keep up with other writers by itself (default true); false: refresh() by hand. */
   follow?: boolean
   /** "synced" (default): a resolved commit survives power loss; "buffered": a killed process only. */
   durability?: 'synced' | 'buffered'
-  /** For roots that several writers share (object stores); memory and local roots have one writer and take either value. */
+  /**
+   * How a new store keeps its log: "exclusive" (default on memory and local roots), segments of one writer; "shared" (default elsewhere), slots that any number
+   * of writers compete for. A store that is there keeps the one it was made with; of a shared one an "exclusive" open fences every earlier writer.
+   */
   writers?: 'shared' | 'exclusive'
   /**
    * How large writes of append, upsert, delete and replace become durable: "fused" (default), in one record; "separate", sealed first, so that a crash while
