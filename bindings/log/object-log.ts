@@ -6,7 +6,7 @@
 // when another writer takes them; after a fatal error nothing is acknowledged.
 import { ClosedError, CorruptionError, LsnTakenError, VarveError } from '../errors.ts'
 import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
-import type { RetryOptions, Root } from '../root/index.ts'
+import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
@@ -71,7 +71,7 @@ async function findChain(root: Root, o: ObjectLogOptions): Promise<SlotChain> {
   const { world, storeId, retry } = o
   const chain = new SlotChain(root, { world, storeId, retry })
   const claims = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest, who: 'a checkpoint' }))
-  const clean = await readClean(root)
+  const clean = await readAgain(world, () => readClean(root), retry)
   if (clean !== undefined && !sameBytes(clean.storeId, storeId)) throw corrupt(CLEAN_NAME, `it belongs to store ${toHex(clean.storeId)}`, 0, clean.lsn)
   const from = Math.max(0, ...claims.map(({ lsn }) => lsn))
   await chain.find({ from, floorHint: (await readHint(root))?.floor })
@@ -272,13 +272,14 @@ export class ObjectWriteLog implements CommitLog {
   }
 
   async #closeCleanly(): Promise<void> {
-    const { world, storeId } = this.#o
+    const { world, storeId, retry } = this.#o
     const { head, digest, slots, root } = this.#chain
     const last = slots.at(-1)
     if (world.failpoints.active) await world.failpoints.hit(FP.log.beforeClean)
     const slot =
       last === undefined ? { segment: '', bytes: 0, count: 0 } : { segment: slotName(last.first), bytes: last.bytes, count: last.last - last.first + 1 }
-    await root.put(CLEAN_NAME, encodeClean({ storeId, lsn: head, digest, ...slot }))
+    const mark = encodeClean({ storeId, lsn: head, digest, ...slot })
+    await readAgain(world, () => root.put(CLEAN_NAME, mark), retry)
     if (world.failpoints.active) await world.failpoints.hit(FP.log.afterClean)
     await this.#hint()
   }

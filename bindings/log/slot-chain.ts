@@ -233,14 +233,17 @@ export class SlotChain {
     this.#ahead.set(first, Promise.resolve(bytes))
   }
 
-  /** A name above the head that a listing showed: what lies between must be there. */
+  /** A name above the head that a listing showed: what lies between must be there, perhaps a late answer later. */
   async #checkListed(): Promise<void> {
-    const above = () => this.#listed.find((first) => first > this.head + 1)
-    if (above() === undefined) return
-    this.#ahead.clear()
-    await this.extend()
-    const found = above()
-    if (found !== undefined) throw corrupt(slotName(this.head + 1), `it is missing, and ${slotName(found)} is there`, 0, this.head + 1)
+    const backOff = new BackOff(this.#o.world, MUST_EXIST)
+    for (;;) {
+      const found = this.#listed.findLast((first) => first > this.head)
+      if (found === undefined) return
+      this.#ahead.clear()
+      await this.extend()
+      if (found <= this.head) continue
+      if (!(await backOff.next())) throw corrupt(slotName(this.head + 1), `it is missing, and ${slotName(found)} is there`, 0, this.head + 1)
+    }
   }
 
   /** The next slots, not believed yet. */
