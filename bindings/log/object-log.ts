@@ -93,14 +93,14 @@ async function takeEpoch(chain: SlotChain, o: ObjectLogOptions): Promise<SlotWri
   const mode = o.writers ?? 'shared'
   const writerId = world.random.bytes(WRITER_ID_BYTES)
   const seed = new DataView(world.random.bytes(8).buffer).getBigUint64(0, true)
-  const group = GroupBuffer.small(1)
   for (let races = 0; races < EPOCH_RACES_MAX; races++) {
     const epoch = chain.epoch + 1
     const writer = new SlotWriter({ world, chain, epoch, seed, writerId, retry })
+    const records = [{ kind: KIND_EPOCH, payload: encodeEpochRecord({ epoch, writerId, mode }) }] as const
+    const group = GroupBuffer.jumbo(records)
     group.begin(chain.head + 1, epoch, seed)
-    group.add([{ kind: KIND_EPOCH, payload: encodeEpochRecord({ epoch, writerId, mode }) }])
+    group.add(records)
     let placed = await chain.exclusively(() => writer.place(group, () => {}, { epoch, writerId, mode }))
-    group.reset()
     if (placed.kind === 'unknown' && (await chain.exclusively(() => writer.resolve()))?.durable === true) placed = { kind: 'won' }
     if (placed.kind === 'won') {
       chain.own = epoch

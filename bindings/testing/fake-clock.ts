@@ -17,6 +17,9 @@ import {
 import { FakeFiles } from './fake-files.ts'
 import { stoppable } from './stoppable-world.ts'
 
+/** I/O that answers on a later turn, with what follows from it. */
+const TURNS = 4
+
 interface FakeTimer {
   readonly id: number
   readonly atMs: number
@@ -48,8 +51,12 @@ export class FakeClock {
   #nextId = 1
   #waiting: FakeTimer[] = []
 
-  constructor(startMs = 1_700_000_000_000) {
+  readonly #turns: number
+
+  /** @param o.turns  turns of the event loop between two timers; 1 is enough where nothing but promises runs */
+  constructor(startMs = 1_700_000_000_000, o: { readonly turns?: number } = {}) {
     this.#wallMs = startMs
+    this.#turns = o.turns ?? TURNS
   }
 
   /** How many timers wait. */
@@ -60,14 +67,14 @@ export class FakeClock {
   /** Moves time on, firing what falls due; between two timers the microtasks and I/O callbacks of this process run. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#monoMs + ms
-    await breathe()
+    await breathe(this.#turns)
     for (;;) {
       const next = this.#waiting[0]
       if (next === undefined || next.atMs > endMs) break
       this.#waiting.shift()
       this.#monoMs = Math.max(this.#monoMs, next.atMs)
       next.fn()
-      await breathe()
+      await breathe(this.#turns)
     }
     this.#monoMs = endMs
   }
@@ -122,6 +129,6 @@ export function fakeWorld(o: FakeWorldOptions = {}): World {
 }
 
 /** Lets everything run that is ready: a few turns of the event loop, with their microtasks. */
-async function breathe(): Promise<void> {
-  for (let i = 0; i < 4; i++) await new Promise<void>((resolve) => soon(resolve))
+async function breathe(turns: number): Promise<void> {
+  for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => soon(resolve))
 }

@@ -80,7 +80,7 @@ export async function elapse<T>(clock: FakeClock, promise: Promise<T>, stepMs: n
 }
 
 export async function runWriters(o: Scenario): Promise<Outcome> {
-  const clock = new FakeClock()
+  const clock = new FakeClock(undefined, { turns: 1 })
   const memory = new MemoryRoot({})
   const random = seededRandom(o.seed)
   const nets: NetRoot[] = []
@@ -133,7 +133,7 @@ export async function runWriters(o: Scenario): Promise<Outcome> {
       try {
         await using log = await openObjectLog(net, { world, storeId: STORE_ID, readOnly: true, follow: false, tailPollMs: 200 })
         for await (const batch of log.tailing(lsn(followed), { signal: stop.signal })) {
-          checkEqual(batch.first, followed + 1n, 'the reader sees every record once and in order')
+          check(batch.first === followed + 1n, 'the reader sees every record once and in order', `${batch.first} after ${followed}`)
           followed = batch.last
         }
       } catch (error) {
@@ -167,7 +167,7 @@ async function verify(
   const places = new Map<number, bigint>()
   let next: bigint = cold.tail + 1n
   for await (const batch of cold.read(cold.tail)) {
-    checkEqual(batch.first, next, 'no gap')
+    check(batch.first === next, 'no gap', `${batch.first} instead of ${next}`)
     for (const [i, { kind, payload }] of recordsOf(batch).entries()) {
       if (kind !== 2) continue
       const id = idOf(payload)
@@ -179,7 +179,7 @@ async function verify(
   checkEqual(next, cold.head + 1n, 'the log reads to its head')
   checkEqual(followed, cold.head, 'the reader followed to the head')
   for (const [id, at] of acknowledged) {
-    if (at > cold.tail) checkEqual(places.get(id), at, `record ${id} is where it was acknowledged`)
+    if (at > cold.tail) check(places.get(id) === at, `record ${id} is at ${at}, where it was acknowledged`, places.get(id))
   }
   for (const id of places.keys()) check(acknowledged.has(id) || undecided.has(id), `record ${id} was written by somebody`)
   if (cold.tail === 0n) {
