@@ -178,13 +178,20 @@ async function tryLock(root: Root, world: World, epochFloor: () => Promise<numbe
     if ((await root.putIfAbsent(name, encodeSealed(mine))).status === 'exists') continue
     const lock = await holdOurs(root, number, nonce)
     if (lock === undefined) continue
-    if (world.failpoints.active) await world.failpoints.hit(FP.open.afterLock, { number })
-    const numbers = await lockNumbers(root)
-    const top = Math.max(0, ...numbers)
-    if (top === number && lock.isCurrent()) {
-      // Before anything is read: whoever held a lower one must fail its check from here on.
-      await removeBelow(root, numbers, number)
-      return lock
+    let top: number
+    try {
+      if (world.failpoints.active) await world.failpoints.hit(FP.open.afterLock, { number })
+      const numbers = await lockNumbers(root)
+      top = Math.max(0, ...numbers)
+      if (top === number && lock.isCurrent()) {
+        // Before anything is read: whoever held a lower one must fail its check from here on.
+        await removeBelow(root, numbers, number)
+        return lock
+      }
+    } catch (error) {
+      // Nobody holds what this call returns an error for: the next open need not wait for this process to end.
+      await lock.release().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'lock.releaseFailed', number, cause }))
+      throw error
     }
     await lock.abandon()
     if (top <= number) continue
