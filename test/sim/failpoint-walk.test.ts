@@ -1,4 +1,4 @@
-// Walks the failpoints of an open, a flush, a checkpoint and the root below them: an error or a crash at each of their arrivals, then two opens.
+// Walks the failpoints of an open, the log, a flush, a checkpoint and the root below them: an error or a crash at each of their arrivals, then two opens.
 //
 // Given what was acknowledged before, then it is there; a commit that was not is there as a whole or not at all; the second open finds what the first did.
 import { describe, expect, it } from 'vitest'
@@ -18,6 +18,17 @@ const POINTS: readonly FailpointName[] = [
   FP.open.afterVersionFile,
   FP.open.probe,
   FP.log.node,
+  FP.log.preallocate,
+  FP.log.beforeWrite,
+  FP.log.shortWrite,
+  FP.log.beforeSync,
+  FP.log.afterSync,
+  FP.log.beforeLockCheck,
+  FP.log.roll,
+  FP.log.beforeFooter,
+  FP.log.afterFooter,
+  FP.log.beforeClean,
+  FP.log.afterClean,
   FP.checkpoint.beforeWrite,
   FP.checkpoint.beforeRename,
   FP.checkpoint.afterRename,
