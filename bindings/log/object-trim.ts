@@ -7,12 +7,15 @@
 import { readAgain, type RetryOptions } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
+import type { RaisedFloor } from './floor.ts'
 import { LOG_PREFIX } from './segment-list.ts'
 import { slotLsnOf } from './slot.ts'
 import type { SlotChain } from './slot-chain.ts'
 
 const FREE_AFTER_MS = 7 * 24 * 60 * 60 * 1000
 const AT_ONCE = 8
+/** Slots that one floor takes out: bounds its size to some 64 KiB. */
+const FLOOR_SLOTS_MAX = 4096
 const EMPTY = new Uint8Array(0)
 
 export interface TrimOptions {
@@ -28,21 +31,33 @@ export async function trimSlots(limit: number, o: TrimOptions): Promise<number> 
   const { chain, world } = o
   const bound = Math.min(limit, await o.held(), chain.head)
   if (bound <= chain.tail) return chain.tail
-  const { lsn: tail, digest } = await chain.boundary(bound)
+  const tail = await chain.boundary(bound)
   if (tail <= chain.tail) return chain.tail
   if (world.failpoints.active) await world.failpoints.hit(FP.log.trim, { tail: chain.tail })
-  await chain.floors.raise({ tail, digest, ...epochsUpTo(chain, tail) })
-  chain.forget()
+  while (chain.tail < tail) {
+    const step = stepUpTo(tail, chain)
+    if (step === undefined) break
+    await chain.floors.raise(step)
+    chain.forget()
+  }
   if (world.failpoints.active) await world.failpoints.hit(FP.log.afterFloor, { tail })
   await buryUpTo(Math.min(chain.tail, await o.held()), o)
   return chain.tail
 }
 
-function epochsUpTo(chain: SlotChain, tail: number): { readonly epoch: number; readonly lineage: SlotChain['lineage'] } {
-  const lineage = chain.lineage.filter(({ firstLsn }) => firstLsn <= tail)
-  let epoch = chain.floors.current.epoch
-  for (const slot of chain.slots) if (slot.last <= tail) epoch = Math.max(epoch, slot.epoch)
-  return { epoch, lineage }
+/** The next floor: a bounded number of slots, for it names each. Another's floor may have passed what we know of the log. */
+function stepUpTo(tail: number, chain: SlotChain): RaisedFloor | undefined {
+  const gone = chain.slots.filter(({ last }) => last <= tail).slice(0, FLOOR_SLOTS_MAX)
+  const end = gone.at(-1)
+  if (end === undefined) return undefined
+  const next = chain.slots[gone.length]
+  return {
+    tail: end.last,
+    digest: next?.digest ?? chain.digest,
+    epoch: Math.max(chain.floors.current.epoch, ...gone.map(({ epoch }) => epoch)),
+    lineage: chain.lineage.filter(({ firstLsn }) => firstLsn <= end.last),
+    attemptsAbove: (after) => gone.filter(({ first }) => first > after).map(({ attempt }) => attempt),
+  }
 }
 
 /** Also what an earlier trim left, and void slots: whatever lies at or below `tail` and is not empty. */

@@ -145,7 +145,8 @@ export class SlotChain {
   /** Drops what a floor read has put out of the log. @throws CorruptionError when the floor contradicts the chain */
   forget(): void {
     const floor = this.floors.current
-    if (floor.tail <= this.base) return
+    // A floor above what we have read: the next look begins behind it.
+    if (floor.tail <= this.base || floor.tail > this.head) return
     const at = this.slots.findIndex(({ first }) => first > floor.tail)
     const next = at < 0 ? { first: this.head + 1, digest: this.digest } : this.slots[at]!
     if (next.first !== floor.tail + 1 || !sameBytes(next.digest, floor.digest)) {
@@ -161,12 +162,10 @@ export class SlotChain {
     return at < 0 ? undefined : this.slots[at]
   }
 
-  /** Where the last slot that ends at or below `lsn` ends; T when there is none. */
-  async boundary(lsn: number): Promise<{ readonly lsn: number; readonly digest: Digest }> {
+  /** Where the last slot that ends at or below `lsn` ends; T when there is none. `slots` reaches down to T afterwards. */
+  async boundary(lsn: number): Promise<number> {
     await this.reachDown()
-    const at = lsn >= this.head ? this.slots.length : this.slots.findIndex(({ last }) => last > lsn)
-    const next = this.slots[at]
-    return next === undefined ? { lsn: this.head, digest: this.digest } : { lsn: next.first - 1, digest: next.digest }
+    return this.slots.findLast(({ last }) => last <= lsn)?.last ?? this.tail
   }
 
   async digestAt(lsn: number): Promise<Digest> {

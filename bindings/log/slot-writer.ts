@@ -2,7 +2,7 @@
 //
 //   next name taken by create-if-absent -> floor read -> part of the chain -> told
 //
-// Invariant: a group is acknowledged only after a floor read that came after its slot was won shows the floor below it; the next name is not touched before the
+// Invariant: a group is acknowledged only after a floor read that came after its slot was won shows the floor below it, or names it as trimmed; the next name is not touched before the
 // fate of this one is known; a group of unknown outcome keeps its bytes and its attempt id.
 import { CommitOutcomeUnknownError, LsnTakenError, StorageError } from '../errors.ts'
 import { ATTEMPT_BYTES, type EpochRecord } from '../format/index.ts'
@@ -108,22 +108,25 @@ export class SlotWriter implements GroupSink {
     const { slot, bytes } = open
     const { attempt } = slot.header
     this.#open = undefined
+    let untouched = !again && !open.created
     try {
       if (!open.created) {
         const options = { world, attempt, attemptOf: attemptOfSlot, unknown: again, ...(retry === undefined ? {} : { retry }) }
-        if ((await createOnce(chain.root, slot.name, bytes, options)).status === 'exists') return await this.#readWinner(slot)
+        const { status, bytes: found } = await createOnce(chain.root, slot.name, bytes, options)
+        untouched = false
+        if (status === 'exists') return await this.#readWinner(slot, found?.length === 0)
         open.created = true
       }
       if (world.failpoints.active) await world.failpoints.hit(FP.log.beforeFloorRead, { first: slot.first })
       const floor = await chain.floors.read()
-      if (floor.tail >= slot.first) {
+      if (floor.tail >= slot.first && !(await chain.floors.tookOut(slot.first, attempt))) {
         // A void win: the name had been freed while we stood still, and nobody reads it any more.
-        await this.#catchUp(false)
+        await this.#catchUp({ mustExist: false })
         return this.#lost(slot.first)
       }
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
-      if (!open.created && !again && error.class !== 'unknown') return { kind: 'refused', error }
+      if (untouched && error.class !== 'unknown') return { kind: 'refused', error }
       this.#open = open
       return { kind: 'unknown', error: unknownOutcome(slot, error) }
     }
@@ -132,19 +135,23 @@ export class SlotWriter implements GroupSink {
     return { kind: 'won' }
   }
 
-  /** The name is taken. The object may be ours all the same, if something below this code sent the request twice. */
-  async #readWinner(slot: Slot): Promise<Placed> {
-    await this.#catchUp(true)
-    const winner = this.#o.chain.slotOf(slot.first)
-    if (winner === undefined || winner.first !== slot.first || !sameBytes(winner.attempt, slot.header.attempt)) return this.#lost(slot.first)
+  /** The name is taken: by another, or by us, if an answer was lost or something below this code sent the request twice. A tombstone may be that of our slot. */
+  async #readWinner(slot: Slot, tombstone: boolean): Promise<Placed> {
+    const { chain } = this.#o
+    const { attempt } = slot.header
+    if (tombstone) await chain.floors.read()
+    await this.#catchUp({ mustExist: true })
+    const winner = chain.slotOf(slot.first)
+    const ours = winner === undefined ? chain.tail >= slot.first && (await chain.floors.tookOut(slot.first, attempt)) : sameBytes(winner.attempt, attempt)
+    if (!ours) return this.#lost(slot.first)
     this.onWon()
     return { kind: 'won' }
   }
 
   /** What cannot be read now is read by whoever asks next: that this slot is lost is known. */
-  async #catchUp(mustExist: boolean): Promise<void> {
+  async #catchUp(o: { readonly mustExist: boolean }): Promise<void> {
     try {
-      await this.#o.chain.extend({ mustExist })
+      await this.#o.chain.extend(o)
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
       this.#o.world.logger.log({ level: 'warn', code: 'log.behind', error })

@@ -34,6 +34,11 @@ describe('writers of one object log over a faulty network', () => {
     expect(faults).toBeGreaterThan(RUNS * 5)
   }, 1_200_000)
 
+  it('with processes that stand still while others trim and free the names they are about to take', async () => {
+    const { lost } = await runs(Math.ceil(RUNS / 2), { writers: 3, appends: 30, faults: 0.02, freezes: 0.1, trims: true })
+    expect(lost).toBeGreaterThan(RUNS / 2)
+  }, 1_200_000)
+
   it('with every fifth request hit', async () => {
     const { unknowns } = await runs(Math.ceil(RUNS / 10), { writers: 3, appends: 20, faults: 0.2, deaths: 0.03, trims: true })
     expect(unknowns).toBeGreaterThan(RUNS / 10)
