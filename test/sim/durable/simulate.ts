@@ -31,7 +31,7 @@ export interface SimReport {
 
 const KINDS = Object.values(kinds) as unknown as readonly OpKind<unknown>[]
 const IDENTITY = `${PLACE}/VARVE`
-const STEPS_MAX = 16
+const STEPS_MAX = 28
 const FAILURES_MAX = 3
 /** Recoveries of a recovery of ... */
 const DEPTH_MAX = 3
@@ -42,7 +42,7 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
   const dice = new Dice(o.seed)
   const life = new Life({
     seed: o.seed,
-    durability: dice.once(3) ? 'buffered' : 'synced',
+    durability: o.seed % 5 < 2 ? 'buffered' : 'synced',
     open: {
       segmentBytes: 64 * 1024,
       inlineLimitBytes: dice.pick([600, 600, 256 * 1024, 256 * 1024, 0]),
@@ -58,7 +58,12 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
     return report
   }
   const run = new Run(life, dice, report, await digests(life))
-  const points = drawPoints(dice, life.trace, o.statesMax)
+  const points = drawPoints(
+    dice,
+    life.trace,
+    marks.map(({ at }) => at),
+    o.statesMax,
+  )
   for (const index of points) {
     if (report.states >= o.statesMax || report.failures.length >= FAILURES_MAX) break
     const step = marks.findLast(({ at }) => at <= index)!.what
@@ -76,12 +81,14 @@ interface Step {
 }
 
 function drawSteps(dice: Dice): Step[] {
-  const total = KINDS.reduce((sum, { weight }) => sum + weight, 0)
+  // Each history has kinds of its own that it is full of, and others that it never sees: what they do to each other shows sooner.
+  const weights = KINDS.map(({ weight }) => weight * dice.pick([0, 1, 1, 4]))
+  const total = weights.reduce((sum, weight) => sum + weight, 0)
   const drawKind = (): OpKind<unknown> => {
-    let at = dice.int(total)
-    return KINDS.find(({ weight }) => (at -= weight) < 0)!
+    let at = dice.int(Math.max(1, total))
+    return KINDS[weights.findIndex((weight) => (at -= weight) < 0)] ?? KINDS[0]!
   }
-  const steps = dice.list(2, STEPS_MAX, () => {
+  const steps = dice.list(1, STEPS_MAX, () => {
     const kind = drawKind()
     return { kind, data: kind.draw(dice) }
   })
@@ -122,12 +129,16 @@ async function digests(life: Life): Promise<string[]> {
   return found
 }
 
-/** Operations to crash at, ascending: a stretch of neighbours, and others from anywhere. */
-function drawPoints(dice: Dice, trace: DiskTrace, most: number): number[] {
+/** Operations to crash at, ascending: a stretch of neighbours, some of each step of the history however short it is, and others from anywhere. */
+function drawPoints(dice: Dice, trace: DiskTrace, steps: readonly number[], most: number): number[] {
   const points = new Set<number>([trace.length])
   const start = dice.int(trace.length)
-  for (let i = 0; i < most / 12; i++) points.add(Math.min(trace.length, start + i))
-  for (let i = 0; i < most / 3; i++) points.add(drawPoint(dice, trace, trace.length))
+  for (let i = 0; i < most / 16; i++) points.add(Math.min(trace.length, start + i))
+  for (let i = 0; i < most / 6; i++) {
+    points.add(drawPoint(dice, trace, trace.length))
+    const step = dice.int(steps.length)
+    points.add(steps[step]! + dice.int((steps[step + 1] ?? trace.length) - steps[step]! + 1))
+  }
   return [...points].sort((a, b) => a - b)
 }
 
@@ -228,7 +239,7 @@ class Run {
       if (problems.length > 0) throw new Error(`verify: ${text(problems)}`)
     }
     const opened = trace?.length ?? 0
-    if (!goesDeeper && version.tables.includes('accounts') && dice.once(5)) return this.#goOn(store, files, state)
+    if (!goesDeeper && dice.once(5)) return this.#goOn(store, files, state)
     if (dice.once(8)) store[Symbol.dispose]()
     else await store.close()
     if (state.once !== undefined) {
@@ -292,6 +303,7 @@ class Run {
   /** What is acknowledged after the recovery outlives the next power cut. */
   async #goOn(store: Store, files: FakeFiles, state: State): Promise<void> {
     const id = 100_000 + this.#processes
+    await store.create(accounts)
     await store.upsert(accounts, rowOf('accounts', id, 1) as never)
     await store.sync()
     const trace = files.record()

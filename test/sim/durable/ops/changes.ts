@@ -69,6 +69,25 @@ export async function performChange(life: Life, change: Change): Promise<void> {
   life.committed(Number(result.lsn), right.state)
 }
 
-export const change: OpKind<Change> = { name: 'change', weight: 12, draw: drawChange, run: performChange }
+export const change: OpKind<Change> = { name: 'change', weight: 20, draw: drawChange, run: performChange }
 
 export const load: OpKind<Change> = { name: 'load', weight: 4, draw: drawLoad, run: performChange }
+
+/** Several records of some twenty kilobytes in a row: more than a segment holds, so that the log rolls between commits that are not synced yet. */
+export const pour: OpKind<readonly Change[]> = {
+  name: 'pour',
+  weight: 2,
+  draw: (dice) =>
+    dice.list(3, 6, () => ({
+      op: 'bulk',
+      how: 'append',
+      table: 'events',
+      start: dice.int(300),
+      count: 300 + dice.int(500),
+      salt: dice.int(9),
+      form: 'columns',
+    })),
+  async run(life, changes) {
+    for (const each of changes) await performChange(life, each)
+  },
+}

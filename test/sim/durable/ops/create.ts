@@ -8,7 +8,7 @@ export const create: OpKind<readonly TableName[]> = {
   weight: 1,
   draw: (dice) => {
     const some = NAMES.filter(() => dice.once(2))
-    return some.length === 0 ? NAMES : some
+    return some.length === 0 || dice.once(2) ? NAMES : some
   },
   async run(life, names) {
     const fresh = names.filter((name) => !life.tables.includes(name))

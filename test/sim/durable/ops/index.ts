@@ -1,5 +1,5 @@
 export { burst } from './burst.ts'
-export { change, load } from './changes.ts'
+export { change, load, pour } from './changes.ts'
 export { create } from './create.ts'
 export { close, dispose, failure, kill } from './lives.ts'
 export { transact } from './transact.ts'
