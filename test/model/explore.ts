@@ -7,7 +7,7 @@ export interface Model<S> {
   readonly name: string
   readonly start: S
   /** Offers every atomic step of `state`. The effect changes a private copy; returning false says that the step was not possible after all. */
-  steps(state: S, step: (label: string, effect: (draft: S) => false | void) => void): void
+  steps(state: S, step: (label: string, effect: (draft: S) => boolean | void) => void): void
   /** What is wrong in this state; undefined = nothing. */
   check(state: S): string | undefined
   /** Brings states that differ only in names into one form, in place. */

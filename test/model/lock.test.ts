@@ -224,7 +224,7 @@ class Actor {
           }
         }
         return async (...args: never[]) => {
-          await gate(property)
+          await gate(String(property))
           return (target[property as 'get'] as (...args: never[]) => unknown).apply(target, args)
         }
       },

@@ -154,25 +154,24 @@ function fresh(): Omit<LockProc, 'life' | 'opensLeft'> {
   return { phase: 'idle', appendsLeft: 0, floor: 0, highest: 0, number: 0, file: 0, held: 0, lower: [], last: 0, free: false }
 }
 
-type Effect = (s: LockState, p: LockProc) => false | void
+type Effect = (s: LockState, p: LockProc) => boolean | void
 
 /** The next steps of a process. */
-function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, rules: LockRules): Generator<[string, Effect]> {
+function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, rules: LockRules): Generator<[string, Effect], void> {
   switch (proc.phase) {
     case 'idle':
-      if (proc.opensLeft > 0) {
-        yield [
-          'opens',
-          (_, p) => {
-            p.opensLeft--
-            p.phase = begin(rules)
-            p.appendsLeft = bounds.appends
-          },
-        ]
-      }
+      if (proc.opensLeft === 0) return
+      yield [
+        'opens',
+        (_, p) => {
+          p.opensLeft--
+          p.phase = begin(rules)
+          p.appendsLeft = bounds.appends
+        },
+      ]
       return
     case 'floor': // tryLock: epochFloor()
-      return yield [
+      yield [
         'reads the epoch that NODE and log state',
         (s, p) => {
           p.floor = Math.max(s.node, ...s.segments.map(({ epoch }) => epoch))
@@ -180,8 +179,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           if (!rules.floorFirst) p.number = 1 + Math.max(p.highest, p.floor)
         },
       ]
+      return
     case 'list': // tryLock: lockNumbers()
-      return yield [
+      yield [
         'lists LOCKs',
         (s, p) => {
           p.highest = Math.max(0, ...s.locks.map(({ n }) => n))
@@ -189,6 +189,7 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else propose(p, rules)
         },
       ]
+      return
     case 'read': // tryLock: readLock(highest)
       yield [
         `reads LOCK.${proc.highest}`,
@@ -199,17 +200,20 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else end(p) // LockHeldError
         },
       ]
-      return yield [
+      yield [
         `reads LOCK.${proc.highest} and takes its living owner for dead`,
         (s, p) => {
           const lock = s.locks.find(({ n }) => n === p.highest)
-          if (s.wrongLeft === 0 || lock === undefined || lock.by < 0 || s.procs[lock.by]!.life !== lock.life) return false
+          const can = s.wrongLeft > 0 && lock !== undefined && lock.by >= 0 && s.procs[lock.by]!.life === lock.life
+          if (!can) return false
           s.wrongLeft--
           propose(p, rules)
+          return true
         },
       ]
+      return
     case 'create': // tryLock: putIfAbsent
-      return yield [
+      yield [
         `creates LOCK.${proc.number}`,
         (s, p) => {
           if (s.locks.some(({ n }) => n === p.number)) return void (p.phase = begin(rules))
@@ -219,8 +223,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           p.phase = 'hold'
         },
       ]
+      return
     case 'hold': // holdOurs: root.hold
-      return yield [
+      yield [
         `opens LOCK.${proc.number}`,
         (s, p) => {
           const lock = s.locks.find(({ n }) => n === p.number)
@@ -228,8 +233,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           p.phase = lock === undefined ? begin(rules) : 'verify'
         },
       ]
+      return
     case 'verify': // holdOurs: readLock, isCurrent
-      return yield [
+      yield [
         `reads its nonce back from LOCK.${proc.number}`,
         (s, p) => {
           const lock = s.locks.find(({ n }) => n === p.number)
@@ -238,8 +244,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else own(s, p, rules)
         },
       ]
+      return
     case 'relist': // tryLock: lockNumbers again, isCurrent
-      return yield [
+      yield [
         'lists LOCKs again',
         (s, p) => {
           const top = Math.max(0, ...s.locks.map(({ n }) => n))
@@ -252,8 +259,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else p.phase = top <= p.number ? begin(rules) : 'winner'
         },
       ]
+      return
     case 'clear': // removeBelow
-      return yield [
+      yield [
         `removes LOCK.${proc.lower[0]}`,
         (s, p) => {
           remove(s, p.lower.shift()!)
@@ -262,16 +270,18 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else p.phase = 'node'
         },
       ]
+      return
     case 'abandon': // Lock.abandon: the look was at the end of the step before
-      return yield [
+      yield [
         `removes its LOCK.${proc.number}`,
         (s, p) => {
           remove(s, p.number)
           p.phase = p.highest <= p.number ? begin(rules) : 'winner'
         },
       ]
+      return
     case 'winner': // tryLock: readLock(top)
-      return yield [
+      yield [
         `reads LOCK.${proc.highest}`,
         (s, p) => {
           const lock = s.locks.find(({ n }) => n === p.highest)
@@ -279,16 +289,18 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else end(p) // LockHeldError
         },
       ]
+      return
     case 'unlinkFree': // openLocked: unlinkFree
-      return yield [
+      yield [
         'unlinks prepared files',
         (s, p) => {
           if (rules.unlinksFree) for (const other of s.procs) if (other !== p) other.free = false
           p.phase = 'scan'
         },
       ]
+      return
     case 'scan': // openLocked: examine, check
-      return yield [
+      yield [
         'reads the log',
         (s, p) => {
           const newest = s.segments.at(-1)
@@ -297,8 +309,9 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else p.phase = rules.clearsFirst || p.lower.length === 0 ? 'node' : 'clear'
         },
       ]
+      return
     case 'node': // openLocked: putNode
-      return yield [
+      yield [
         'writes NODE',
         (s, p) => {
           s.node = p.number
@@ -306,24 +319,27 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           else p.phase = 'prepare'
         },
       ]
+      return
     case 'prepare': // SegmentPool.#create
-      return yield [
+      yield [
         'prepares a file',
         (_, p) => {
           p.free = true
           p.phase = 'birth'
         },
       ]
+      return
     case 'birth': // SegmentWriter.#birth, then the look in giveName
-      return yield [
+      yield [
         'writes and syncs its epoch record there',
         (s, p) => {
           if (rules.checks && !isCurrent(s, p, rules)) giveBack(s, p, rules)
           else p.phase = 'link'
         },
       ]
+      return
     case 'link': // SegmentPool.giveName: root.link
-      return yield [
+      yield [
         `links the segment of LSN ${proc.last + 1}`,
         (s, p) => {
           if (!p.free) return giveBack(s, p, rules) // notFound: a successor unlinked it
@@ -340,13 +356,15 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           p.phase = 'linked'
         },
       ]
+      return
     case 'linked': // SegmentWriter.#roll and #finish: the look behind the birth
-      return yield [
+      yield [
         'looks at its LOCK and acknowledges its epoch record',
         (s, p) => {
           acknowledge(s, p, 1, rules)
         },
       ]
+      return
     case 'ready':
       if (proc.appendsLeft > 0) {
         yield [
@@ -358,21 +376,23 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           },
         ]
       }
-      return yield [
+      yield [
         'closes',
         (s, p) => {
           giveBack(s, p, rules)
         },
       ]
+      return
     case 'sync': // SegmentWriter.#finish
-      return yield [
+      yield [
         'looks at its LOCK and acknowledges the group',
         (s, p) => {
           acknowledge(s, p, s.segments.find(({ epoch }) => epoch === p.number)!.groups, rules)
         },
       ]
+      return
     case 'release': // Lock.release: put
-      return yield [
+      yield [
         `marks LOCK.${proc.number} as released`,
         (s, p) => {
           remove(s, p.number)
@@ -381,6 +401,7 @@ function* moves(proc: LockProc, i: number, bounds: Pick<LockBounds, 'appends'>, 
           end(p)
         },
       ]
+      return
   }
 }
 
