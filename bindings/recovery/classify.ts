@@ -5,6 +5,7 @@
 // when the write is published. Optimize and merge will produce the rest of those rows.
 
 import type { Intent, Participant } from '../format/index.ts'
+import type { Decision, Evidence } from '../table/index.ts'
 
 export type ParticipantClass = 'Regressed' | 'Gone' | 'FileMissing' | 'FileCorrupt' | 'Untouched' | 'Rebase' | 'Compatible' | 'Conflicting'
 
@@ -60,29 +61,6 @@ export interface Observed {
 
 const REFUSALS = { corrupt: 'CorruptIntentError', newer: 'IntentVersionError', mismatch: 'IntentMismatchError' } as const
 
-export type DecisionKind = 'refuse' | 'retire' | 'discard' | 'wait' | 'rollback' | 'rebase' | 'rollForward' | 'keep' | 'defer'
-
-/** One thing that was seen and mattered. */
-export interface Evidence {
-  /** Row of a table: `p4`, `d7`. */
-  readonly rule: string
-  readonly what: string
-  readonly table?: string
-  readonly files?: readonly string[]
-}
-
-export interface Decision {
-  readonly kind: DecisionKind
-  readonly writeId: string
-  /** Row of the table that matched. */
-  readonly rule: string
-  /** Of a rollback or discard: what its record says; of a refusal: the class of the error. */
-  readonly reason?: string
-  /** The INTENT file is unreadable and the seal decided. */
-  readonly shadowed?: true
-  readonly evidence: readonly Evidence[]
-}
-
 /**
  * The decision for one write.
  *
@@ -94,7 +72,7 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   const unreadable = file.state === 'corrupt' || file.state === 'newer'
   const logDecides = outcome !== undefined || (sealed && file.state !== 'mismatch')
   if ('cause' in file) evidence.push({ rule: logDecides ? "d1'" : 'd1', what: file.cause, files: [file.path] })
-  const decide = (rule: string, kind: DecisionKind, what: string, reason?: string): Decision => ({
+  const decide = (rule: string, kind: Decision['kind'], what: string, reason?: string): Decision => ({
     kind,
     writeId,
     rule,

@@ -1,7 +1,7 @@
 // recovery/facts.ts: the audit facts that ride inside the record that decides a recovered write (recovery.md section 6): outcome and audit are one durable write.
 
 import type { Intent, RecoveryFacts } from '../format/index.ts'
-import type { Decision } from './classify.ts'
+import type { Decision } from '../table/index.ts'
 
 export const RECOVERY_ACTOR = 'varve:recovery'
 

@@ -1,5 +1,6 @@
 export { classify, classifyParticipant } from './classify.ts'
-export type { Decision, DecisionKind, Evidence, Observed, ObservedFile, ObservedIntent, ObservedParticipant, ParticipantClass } from './classify.ts'
+export type { Observed, ObservedFile, ObservedIntent, ObservedParticipant, ParticipantClass } from './classify.ts'
+export { deciderOf, overlapOf } from './decider.ts'
 export { RECOVERY_ACTOR, recoveryFacts } from './facts.ts'
 export { Healer } from './heal.ts'
 export type { HealParts } from './heal.ts'

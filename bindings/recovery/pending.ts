@@ -1,7 +1,8 @@
 // recovery/pending.ts: every write that is not decided, with what a sweep would do about it. Reads only: also for a read-only handle, and for `varve doctor`.
 
 import { ulidBytes, ulidMs, ulidText } from '../runtime/index.ts'
-import { classify, type Decision } from './classify.ts'
+import type { Decision } from '../table/index.ts'
+import { classify } from './classify.ts'
 import { idHex, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
 import { listStaging } from './sweep.ts'
 

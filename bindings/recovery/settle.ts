@@ -19,7 +19,8 @@ import {
 import { INTENT_VERSION, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
-import { classify, type Decision } from './classify.ts'
+import type { Decision } from '../table/index.ts'
+import { classify } from './classify.ts'
 import { recoveryFacts } from './facts.ts'
 import { idHex, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
 
@@ -28,7 +29,7 @@ export interface Decider {
   /** Promote and publish a sealed write. */
   publish(writeId: string, recovery: RecoveryFacts): Promise<void>
   /** The rollback record is durable when it resolves; no file has gone. */
-  rollBack(writeId: string, reason: string, recovery: RecoveryFacts): Promise<void>
+  rollBack(subject: Subject, reason: string, recovery: RecoveryFacts): Promise<void>
   /** The gates that the owner of the write would hold. */
   gates(subject: Subject): Promise<Disposable>
 }
@@ -71,7 +72,7 @@ export async function settle(parts: RecoveryParts, writeId: string, pass: Pass, 
   let failed: unknown
   for (let round = 0; round <= parts.retries; round++) {
     const subject = round === 0 && known !== undefined ? known : await again(parts, writeId, round > 0)
-    const decision = await decide(parts, subject, pass)
+    const decision = overruled(await decide(parts, subject, pass), failed)
     if (decision.shadowed === true && round === 0) parts.events.intentShadowed(writeId, subject.file.path)
     try {
       return await act(parts, subject, decision, pass)
@@ -83,6 +84,21 @@ export async function settle(parts: RecoveryParts, writeId: string, pass: Pass, 
   const reason = failed instanceof Error ? failed.message : 'the budget was used up'
   parts.events.deferred(writeId, reason)
   return { kind: 'defer', writeId, rule: 'budget', reason, evidence: [] }
+}
+
+/** Publishing saw more than observe() did (a key written in a way that only the admission finds, a file that went bad since): what it said stands. */
+function overruled(decision: Decision, failed: unknown): Decision {
+  if (decision.kind !== 'rollForward') return decision
+  const reason =
+    failed instanceof ConflictError ? 'conflict' : failed instanceof DamagedStagedWriteError || failed instanceof CorruptionError ? 'damaged' : undefined
+  if (reason === undefined) return decision
+  return {
+    ...decision,
+    kind: 'rollback',
+    rule: reason === 'conflict' ? 'd10' : 'd7',
+    reason,
+    evidence: [...decision.evidence, { rule: 'publish', what: (failed as Error).message }],
+  }
 }
 
 async function again(parts: RecoveryParts, writeId: string, refresh: boolean): Promise<Subject> {
@@ -147,7 +163,7 @@ async function act(parts: RecoveryParts, subject: Subject, decision: Decision, p
     if (failpoints.active) await failpoints.hit(decision.kind === 'discard' ? FP.sweep.beforeDiscard : FP.sweep.beforeRollBack, context)
     if (decision.reason === 'damaged') await quarantine(parts, decision)
     await pass.turn?.before
-    const rolledBack = parts.decider.rollBack(writeId, decision.reason ?? 'unsealed', facts)
+    const rolledBack = parts.decider.rollBack(subject, decision.reason ?? 'unsealed', facts)
     pass.turn?.taken()
     await rolledBack
     if (failpoints.active) await failpoints.hit(FP.sweep.afterRollBack, context)

@@ -8,7 +8,7 @@ import { STAGING_PREFIX } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, newUlid, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
-import type { Decision } from './classify.ts'
+import type { Decision } from '../table/index.ts'
 import { idHex, type Subject, subjectOf } from './observe.ts'
 import { type Pass, type RecoveryParts, settle } from './settle.ts'
 

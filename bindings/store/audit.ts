@@ -1,16 +1,27 @@
 // store/audit.ts: the log as people ask about it: what happened, and whether a write is in it.
 
 import { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
-import { hexText } from '../format/index.ts'
+import type { Outcomes } from '../catalog/index.ts'
+import { hexText, type RecoveryFacts } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import type { AuditRow, WriteId } from '../table/index.ts'
 
-/** Every record after `from`, up to `end`. */
-export async function* auditRows(log: CommitLog, from: Lsn, end: Lsn, names: (tableId: number) => string): AsyncGenerator<AuditRow, undefined> {
+export interface AuditSource {
+  readonly log: CommitLog
+  readonly names: (tableId: number) => string
+  /** What the fold knows of writes with an Intent. */
+  readonly outcomes: Pick<Outcomes, 'of'>
+}
+
+/** Every record after `from`, up to `end`, that had an effect: a decision that came after the outcome of its write is in the log and did nothing. */
+export async function* auditRows({ log, names, outcomes }: AuditSource, from: Lsn, end: Lsn): AsyncGenerator<AuditRow, undefined> {
   // Records without a time happened at that of the record before.
   let time = new Date(0)
   for await (const { lsn, record } of records(log, from, end)) {
+    const decided = decidedBy(record)
+    const outcome = decided === undefined ? undefined : outcomes.of(hexText(decided))
+    if (outcome !== undefined && outcome.lsn !== lsn) continue
     const row = rowOf(lsn, record, time, names)
     time = row.time
     yield row
@@ -24,6 +35,14 @@ export async function isPublished(log: CommitLog, writeIdHex: string, end: Lsn):
     if (commit !== undefined && hexText(commit.writeId) === writeIdHex) return true
   }
   return false
+}
+
+/** The write that a record decides about; a plain commit has no Intent. */
+function decidedBy(record: StateRecord): Uint8Array | undefined {
+  if (record.kind === KIND_PUBLISH) return record.publish.commit.writeId
+  if (record.kind === KIND_ROLLBACK) return record.rollback.writeId
+  if (record.kind === KIND_FLUSH) return record.flush.writeId
+  return record.kind === KIND_COMMIT && record.commit.isArmed === true ? record.commit.writeId : undefined
 }
 
 async function* records(log: CommitLog, from: Lsn, end: Lsn): AsyncGenerator<{ lsn: number; record: StateRecord }, undefined> {
@@ -54,8 +73,8 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
   if (record.kind === KIND_PUBLISH) {
     const { recovery, commit } = record.publish
     const tables = [...new Set(commit.changes.map((change) => names(change.tableId)))]
-    const by = recovery?.by ?? commit.author ?? 'writer'
-    return { ...at, time: new Date(commit.timeMs), kind: 'publish', writeId: ulidText(commit.writeId) as WriteId, by, tables }
+    const row = { ...at, time: new Date(commit.timeMs), kind: 'publish', writeId: ulidText(commit.writeId) as WriteId, by: commit.author ?? 'writer', tables }
+    return recovered(row, recovery)
   }
   if (record.kind === KIND_SEAL) {
     const { timeMs, writeId, intent } = record.seal
@@ -64,7 +83,7 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
   }
   if (record.kind === KIND_ROLLBACK) {
     const { timeMs, writeId, reason, recovery } = record.rollback
-    return { ...at, time: new Date(timeMs), kind: 'rollback', writeId: ulidText(writeId) as WriteId, by: recovery?.by ?? 'writer', reason, tables: [] }
+    return recovered({ ...at, time: new Date(timeMs), kind: 'rollback', writeId: ulidText(writeId) as WriteId, reason, tables: [] }, recovery)
   }
   if (record.kind === KIND_AUDIT) {
     const { timeMs, facts } = record.audit
@@ -78,4 +97,18 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
     }
   }
   return { ...at, time: before, kind: 'epoch', tables: [] }
+}
+
+/** What recovery decided: one row a write, since the facts ride inside the record that decides. */
+function recovered(row: AuditRow, facts: RecoveryFacts | undefined): AuditRow {
+  if (facts === undefined) return row
+  const { by, kind, participants, registrations } = facts
+  return {
+    ...row,
+    kind,
+    by,
+    ...(facts.for === undefined ? {} : { for: facts.for }),
+    tables: [...new Set([...participants.map(({ table }) => table), ...registrations])],
+    outcomes: [...participants],
+  }
 }

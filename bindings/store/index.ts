@@ -49,7 +49,9 @@ function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
 
 async function openHandle(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
   const opened = await wire(root, o)
-  const handle = opened.options.readOnly ? new ReadOnlyHandle(opened) : new WriteHandle(opened)
+  if (opened.options.readOnly) return new ReadOnlyHandle(opened) as unknown as Store
+  const handle = new WriteHandle(opened)
+  await handle.recover()
   return handle as unknown as Store
 }
 

@@ -27,6 +27,7 @@ import {
   type Images,
   type LooseScanOptions,
   type PinId,
+  type PendingWrite,
   type PinInfo,
   type Progress,
   type Scan,
@@ -42,6 +43,7 @@ import { auditRows, isPublished } from './audit.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
+import { observing, pendingOf } from './recovering.ts'
 import { Reporter, type Step } from './progress.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
 import { tracedScan } from './traced-scan.ts'
@@ -304,13 +306,22 @@ export class ReadHandle {
       log: { segments: log.segments, bytes: log.bytes, bytesSinceCheckpoint: this.bytesSinceCheckpoint(), tail: log.tail },
       memory: { cacheBytes: cache.bytes, writeBytes, kernelBytes: this.o.kernelBytes() },
       pins: this.pins_.size,
-      pending: 0,
-      supersededOutcomes: 0,
+      pending: state.catalog.outcomes.pending.size,
+      supersededOutcomes: state.catalog.outcomes.superseded,
     }
   }
 
   protected bytesSinceCheckpoint(): number {
     return this.log.bytes
+  }
+
+  async pending(): Promise<PendingWrite[]> {
+    this.check()
+    return this.pendingNow()
+  }
+
+  protected pendingNow(): Promise<PendingWrite[]> {
+    return pendingOf(observing(this.o))
   }
 
   async pins(): Promise<PinInfo[]> {
@@ -331,7 +342,8 @@ export class ReadHandle {
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {
     this.check()
     const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
-    for await (const row of auditRows(this.log, o.from ?? this.log.tail, this.lsn, names)) {
+    const source = { log: this.log, names, outcomes: this.o.state.catalog.outcomes }
+    for await (const row of auditRows(source, o.from ?? this.log.tail, this.lsn)) {
       this.check()
       if (o.kinds === undefined || o.kinds.includes(row.kind)) yield row
     }

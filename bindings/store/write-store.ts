@@ -30,6 +30,7 @@ import {
   isRows,
   keyless,
   type Long,
+  type PendingWrite,
   type Predicate,
   sameDefinition,
   schemaFromDefinition,
@@ -41,8 +42,10 @@ import {
 } from '../table/index.ts'
 import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
+import { Recovering } from './recovering.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
+import type { WriteParts } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
@@ -58,6 +61,7 @@ export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
   private readonly committer: Committer
   private readonly upkeep: Upkeep
+  private readonly recovering: Recovering
   /** Of the transactions whose function runs. */
   private readonly running = new Set<AbortController>()
 
@@ -115,6 +119,7 @@ export class WriteHandle extends ReadHandle {
       check: () => this.check(),
     })
     this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
+    this.recovering = new Recovering(o, { engine: this.engine, read: this.context, stateAt: (lsn) => o.history.load(lsn) } as WriteParts)
     o.isPending = (id) => this.committer.isPending(id)
     if (log.shared) {
       o.catchUp = async () => {
@@ -138,6 +143,25 @@ export class WriteHandle extends ReadHandle {
     }
   }
 
+  /** What a crash left is decided before the first call. @throws what a sweep refuses or meets */
+  async recover(): Promise<void> {
+    try {
+      await this.recovering.open()
+    } catch (error) {
+      await this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
+      throw error
+    }
+  }
+
+  protected override pendingNow(): Promise<PendingWrite[]> {
+    return this.recovering.pending()
+  }
+
+  /** Undecided writes whose owner is gone come first, then room for rows in memory. undefined: nothing to wait for. */
+  private ready(signal: AbortSignal | undefined): Promise<void> | undefined {
+    return this.recovering.heal() ?? this.upkeep.room(signal)
+  }
+
   protected override bytesSinceCheckpoint(): number {
     return this.upkeep.bytesSinceCheckpoint
   }
@@ -146,6 +170,7 @@ export class WriteHandle extends ReadHandle {
 
   async create(...tables: readonly AnyTable[]): Promise<void> {
     this.writable()
+    await this.recovering.heal()
     for (const table of tables) refuseUnenforced(table)
     await inTurn(this.engine, undefined, () => this.createNow(tables))
   }
@@ -197,7 +222,7 @@ export class WriteHandle extends ReadHandle {
     try {
       this.writable(o)
       if (op === 'upsert' && table.key.length === 0) throw keyless(this.engine.binder.bind(table).view)
-      const room = this.upkeep.room(o?.signal)
+      const room = this.ready(o?.signal)
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
@@ -279,7 +304,7 @@ export class WriteHandle extends ReadHandle {
   private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
     try {
       this.writable(o)
-      const room = this.upkeep.room(o?.signal)
+      const room = this.ready(o?.signal)
       return room === undefined ? fn() : room.then(() => this.attemptNow(o, fn))
     } catch (error) {
       return Promise.reject(error as Error)
@@ -327,6 +352,7 @@ export class WriteHandle extends ReadHandle {
     const reporter = new Reporter(world, o.onProgress)
     reporter.tell({ phase: 'transact', done: 0, unit: 'rows' })
     for (let attempt = 0; ; attempt++) {
+      for (let healing = this.recovering.heal(); healing !== undefined; healing = this.recovering.heal()) await healing
       tracker.begin()
       try {
         // What is queued now is part of the snapshot: the tracker knows only what comes later.
@@ -402,6 +428,7 @@ export class WriteHandle extends ReadHandle {
       if (this.committer.failure === undefined) {
         await this.upkeep.settle().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.settleFailed', cause }))
       }
+      this.recovering.stop()
       await this.upkeep.stop()
       await this.committer.drained().catch(() => undefined)
     } finally {

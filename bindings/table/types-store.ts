@@ -302,6 +302,28 @@ export interface Stats {
   supersededOutcomes: number
 }
 
+/** What recovery would do about a write, as data: the rows of the tables of docs/recovery.md that matched. */
+export interface Decision {
+  readonly kind: 'refuse' | 'retire' | 'discard' | 'wait' | 'rollback' | 'rebase' | 'rollForward' | 'keep' | 'defer'
+  readonly writeId: string
+  /** The row that decided: `d6`. */
+  readonly rule: string
+  /** Of a rollback or discard: what its record says; of a refusal: the class of the error. */
+  readonly reason?: string
+  /** The INTENT file is unreadable and the seal decided. */
+  readonly shadowed?: true
+  readonly evidence: readonly Evidence[]
+}
+
+/** One thing that was seen and mattered. */
+export interface Evidence {
+  /** Row of a table: `p4`, `d7`. */
+  readonly rule: string
+  readonly what: string
+  readonly table?: string
+  readonly files?: readonly string[]
+}
+
 export interface PendingWrite {
   writeId: WriteId
   kind: string
@@ -311,7 +333,8 @@ export interface PendingWrite {
   branch: string
   ageMs: number
   owner: string
-  decision: string
+  /** What a sweep would do, and why. */
+  decision: Decision
   message?: string
 }
 
@@ -328,9 +351,12 @@ export interface AuditRow {
   writeId?: WriteId
   kind: string
   by: string
+  /** Whose write it was, where `by` is not who wrote it. */
   for?: string
   reason?: string
   tables: string[]
+  /** Of a write that recovery decided: what became of each table's part. */
+  outcomes?: { table: string; op: string; outcome: string }[]
 }
 
 export interface VerifyReport {

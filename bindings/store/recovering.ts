@@ -1,0 +1,131 @@
+// store/recovering.ts: recovery as one open handle sees it: its sweep, its heals, what is pending, what listeners are told.
+//
+// Invariant: what happens before the store is ready is kept for the first listener that asks; nothing is looked at after stop().
+
+import { schemaDigest } from '../engine/index.ts'
+import {
+  deciderOf,
+  Healer,
+  type HealParts,
+  type ObserveParts,
+  overlapOf,
+  Owners,
+  type PendingItem,
+  pendingWrites,
+  type RecoveryEvents,
+  sweep,
+} from '../recovery/index.ts'
+import type { TimerHandle } from '../runtime/index.ts'
+import { LEASE_MS } from '../staging/index.ts'
+import type { PendingWrite, StoreEvents, WriteId } from '../table/index.ts'
+import type { WriteParts } from '../write/index.ts'
+import type { Opened } from './wiring.ts'
+
+/** Beyond the term of a lease: by then an owner that lives has renewed it. */
+const LOOK_AGAIN_MS = LEASE_MS + 1000
+
+export class Recovering {
+  private readonly o: Opened
+  private readonly parts: HealParts
+  private readonly healer: Healer
+  private isReady = false
+  private timer: TimerHandle | undefined
+
+  constructor(o: Opened, writes: WriteParts) {
+    this.o = o
+    const { intents } = writes.engine.parts
+    const owners = new Owners({
+      root: o.root,
+      world: o.world,
+      writerId: intents.owner.writerId,
+      isExclusive: !o.log.shared,
+      isLive: (writeId) => intents.isLive(writeId),
+    })
+    this.parts = {
+      root: o.root,
+      world: o.world,
+      state: o.state,
+      owners,
+      schemaDigest: () => schemaDigest(o.state.catalog),
+      overlap: (seal, participant, limit) => overlapOf(writes, seal, participant, limit),
+      decider: deciderOf(writes),
+      events: this.events(),
+      refresh: () => o.catchUp(),
+      retries: o.options.publishRetries,
+      liveStamp: () => intents.stamp,
+    }
+    this.healer = new Healer(this.parts)
+  }
+
+  /** Before the store is ready. @throws StorageError; CorruptIntentError, IntentVersionError, IntentMismatchError, InvariantError */
+  async open(): Promise<void> {
+    await this.sweep()
+    this.isReady = true
+  }
+
+  private async sweep(): Promise<void> {
+    const { waiting } = await sweep(this.parts)
+    // An owner in another process that shows no sign of life for the term of its lease is gone: who stays open that long sees it.
+    if (waiting.length > 0) this.timer = this.o.world.timers.set(LOOK_AGAIN_MS, () => void this.lookAgain())
+  }
+
+  private async lookAgain(): Promise<void> {
+    try {
+      await this.sweep()
+    } catch (cause) {
+      this.o.world.logger.log({ level: 'warn', code: 'sweep.failed', cause })
+    }
+  }
+
+  /** At the entry of a write: undefined when nothing is in its way. */
+  heal(): Promise<void> | undefined {
+    return this.healer.heal()
+  }
+
+  pending(): Promise<PendingWrite[]> {
+    return pendingOf(this.parts)
+  }
+
+  stop(): void {
+    if (this.timer !== undefined) this.o.world.timers.clear(this.timer)
+  }
+
+  private events(): RecoveryEvents {
+    const tell = <E extends keyof StoreEvents>(event: E, value: StoreEvents[E]): void => {
+      if (this.isReady) this.o.events.emit(event, value)
+      else this.o.events.keep(event, value)
+    }
+    return {
+      recovered: (writeId, decision) => tell('recovered', { writeId: writeId as WriteId, decision }),
+      deferred: (writeId, reason) => tell('deferred', { writeId: writeId as WriteId, reason }),
+      retireDeferred: (writeId, cause) => tell('retireDeferred', { writeId: writeId as WriteId, cause }),
+      intentShadowed: (writeId, path) => tell('intentShadowed', { writeId: writeId as WriteId, path }),
+    }
+  }
+}
+
+/** For a handle that writes nothing, beside a writer that may live: of keys written since it says nothing, the rest it can see. */
+export function observing({ root, world, state }: Opened): ObserveParts {
+  const owners = new Owners({ root, world, writerId: undefined, isExclusive: false, isLive: () => false })
+  return { root, world, state, owners, schemaDigest: () => schemaDigest(state.catalog), overlap: async () => [] }
+}
+
+export async function pendingOf(parts: ObserveParts): Promise<PendingWrite[]> {
+  return (await pendingWrites(parts)).map((item) => described(item))
+}
+
+function described({ writeId, state, subject, decision, ageMs }: PendingItem): PendingWrite {
+  const { intent } = subject
+  const { writerId, host, pid } = intent?.owner ?? {}
+  return {
+    writeId: writeId as WriteId,
+    kind: intent?.kind ?? 'unknown',
+    mode: intent?.mode ?? 'auto',
+    state,
+    branch: intent?.branch ?? 'unknown',
+    ageMs,
+    owner: writerId === undefined ? 'unknown' : host === undefined ? writerId : `process ${pid} on ${host}`,
+    decision,
+    ...(intent?.message === undefined ? {} : { message: intent.message }),
+  }
+}

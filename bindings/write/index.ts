@@ -1,0 +1,8 @@
+export { takeGates } from './parts.ts'
+export type { WriteParts } from './parts.ts'
+export { publishSealed } from './publish.ts'
+export type { PublishOptions } from './publish.ts'
+export { rollbackWrite } from './rollback.ts'
+export type { RollbackOptions } from './rollback.ts'
+export { keysOf } from './sealed-files.ts'
+export { writtenKeys } from './sealed-keys.ts'
