@@ -57,8 +57,11 @@ export async function surveyLog(root: Root, storeId: Uint8Array): Promise<LogSur
   return { names, segments, tail, lastLsn: at.lsn, digest: at.digest ?? zeroDigest(), sealed: at.sealed, damage: undefined }
 }
 
-/** The whole part of the log, for reading. Nothing to close. */
-export function readSurveyed(root: Root, world: World, storeId: Uint8Array, { segments, lastLsn, digest }: LogSurvey): CommitLog {
+/** Segments and where they end. */
+export type LogExtent = Pick<LogSurvey, 'segments' | 'lastLsn' | 'digest'>
+
+/** A part of the log, for reading. Nothing to close. */
+export function readSurveyed(root: Root, world: World, storeId: Uint8Array, { segments, lastLsn, digest }: LogExtent): CommitLog {
   return new ReadOnlyLog(root, { world, storeId, floors: [], follow: false }, { segments, lastLsn, digest, newest: undefined })
 }
 

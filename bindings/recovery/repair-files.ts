@@ -10,6 +10,7 @@ import {
   KIND_PUBLISH,
   KIND_SEAL,
   listCheckpoints,
+  newestCheckpoint,
   readCheckpoint,
   type StateContext,
   type StateRecord,
@@ -31,7 +32,7 @@ import {
 } from '../format/index.ts'
 import { encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
 import { sha256 } from '../kernels/index.ts'
-import type { CommitLog } from '../log/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
@@ -92,7 +93,8 @@ export async function examineFiles(parts: FileParts): Promise<FileFindings> {
     else if (file.startsWith('checkpoints/')) actions.push({ ...dropCheckpoint(file, message, true), originals: [file], tables: [] })
     else problems.push({ code, file, message, advice: adviceOf(file) })
   }
-  const orphans = await orphansOf(root, named.files)
+  // A record that cannot be read may name anything.
+  const orphans = named.isComplete ? await orphansOf(root, named.files) : []
   if (intents.pending.length === 0 && !parts.isShared) for (const file of orphans) actions.push(orphanAction(file))
   actions.push(...intents.actions)
   return { actions, problems, pending: intents.pending, orphans }
@@ -151,15 +153,17 @@ interface Named {
   /** Every content-addressed file that anything names. */
   readonly files: Set<string>
   readonly indexes: Map<string, Owned>
+  /** Every record could be read. */
+  isComplete: boolean
 }
 
-async function namedFiles({ root, log, storeId, state, signal }: FileParts): Promise<Named> {
-  const named: Named = { files: new Set(), indexes: new Map() }
+async function namedFiles({ root, log, storeId, state }: FileParts): Promise<Named> {
+  const named: Named = { files: new Set(), indexes: new Map(), isComplete: true }
   const schemas = new Map<number, readonly TableSchema[]>([...state.catalog.tables.values()].map((table) => [table.id, table.schemas]))
   const seals = new Map<string, SealRecord>()
-  for await (const batch of log.read(log.tail, signal === undefined ? {} : { signal })) {
-    let lsn = Number(batch.first)
-    for (const offset of batch.offsets) nameRecord(named, schemas, seals, decodeRecord(batch.bytes, offset, lsn++))
+  for await (const found of readableRecords(log, (await newestCheckpoint(root, storeId))?.lsn ?? 0)) {
+    if (found === 'gap') named.isComplete = false
+    else nameRecord(named, schemas, seals, found.record)
   }
   nameCatalog(named, schemas, state.catalog)
   for (const lsn of await listCheckpoints(root)) {
@@ -170,6 +174,30 @@ async function namedFiles({ root, log, storeId, state, signal }: FileParts): Pro
     }
   }
   return named
+}
+
+/** Every record that can be read; where one cannot, what lies behind `checkpoint`, which an open needs too. */
+export async function* readableRecords(
+  log: CommitLog,
+  checkpoint: number,
+): AsyncGenerator<{ readonly lsn: number; readonly record: StateRecord } | 'gap', undefined> {
+  let at = Number(log.tail)
+  for (;;) {
+    try {
+      for await (const batch of log.read(BigInt(at) as Lsn)) {
+        for (const offset of batch.offsets) {
+          const record = decodeRecord(batch.bytes, offset, at + 1)
+          at++
+          yield { lsn: at, record }
+        }
+      }
+      return
+    } catch (error) {
+      if (!(error instanceof CorruptionError) || at >= checkpoint) throw error
+      at = checkpoint
+      yield 'gap'
+    }
+  }
 }
 
 type Schemas = ReadonlyMap<number, readonly TableSchema[]>

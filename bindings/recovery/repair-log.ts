@@ -14,6 +14,7 @@ import {
   KIND_SCHEMA,
   KIND_SEAL,
   listCheckpoints,
+  newestCheckpoint,
   readCheckpoint,
 } from '../engine/index.ts'
 import { type StateContext, type StateRecord, StoreState } from '../engine/index.ts'
@@ -25,11 +26,12 @@ import {
   type CutPoint,
   cutPointAt,
   decodeIdentity,
-  type Digest,
   digestOf,
   encodeClean,
   encodeIdentity,
+  examine,
   IDENTITY_NAME,
+  type LogExtent,
   type LogSurvey,
   type Lsn,
   NODE_NAME,
@@ -62,8 +64,12 @@ export interface LogFindings {
   /** In the order in which they are to be done. */
   readonly actions: readonly LogAction[]
   readonly problems: readonly RepairProblem[]
-  /** Where the log must be cut before the store opens; undefined: nowhere. */
+  /** Where a damaged log can be cut; undefined: it is whole, or cannot be cut. */
   readonly cut: CutPoint | undefined
+  /** The store does not open before the cut. */
+  readonly mustCut: boolean
+  /** What an open believes of the log; where it refuses the log, what holds together. */
+  readonly extent: LogExtent
   /** The highest LSN that anything states. */
   readonly stated: number
 }
@@ -75,31 +81,62 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
   const { root } = parts
   const actions: LogAction[] = []
   const problems: RepairProblem[] = []
-  const identity = await examineIdentity(root, actions, problems)
-  const { storeId } = identity
+  const { storeId, isForeign } = await examineIdentity(root, actions, problems)
   await examineNode(root, actions)
   const survey = await surveyLog(root, storeId)
-  if (identity.isForeign) return { storeId, survey, state: undefined, actions: [], problems, cut: undefined, stated: survey.lastLsn }
-  const claims = await examineClaims(root, storeId, survey)
+  const nothing = { storeId, survey, state: undefined, cut: undefined, mustCut: false, extent: survey, stated: survey.lastLsn }
+  if (isForeign) return { ...nothing, actions: [], problems }
+  // Damage below a checkpoint keeps no store from opening: then what an open believes counts, and the cut is the owner's choice.
+  const opened = survey.damage === undefined ? undefined : await asOpened(root, storeId)
+  const extent = opened ?? survey
+  const claims = await examineClaims(root, storeId, survey, extent)
   actions.push(...claims.actions)
   problems.push(...claims.problems)
-  let end = survey.damage === undefined && claims.short === undefined ? undefined : survey.lastLsn
+  let mustCut = (survey.damage !== undefined && opened === undefined) || claims.short !== undefined
+  let end = survey.lastLsn
   let why = survey.damage === undefined ? claims.short : `${survey.damage.file} at offset ${survey.damage.offset}: ${survey.damage.why}`
   let state: StoreState | undefined
   if (claims.problems.length === 0) {
-    const folded = await fold(parts, storeId, survey, claims.good, end ?? survey.lastLsn)
+    const folded = await fold(parts, storeId, extent, claims.good, extent.lastLsn)
     state = folded.state
     if (folded.problem !== undefined) problems.push(folded.problem)
     if (folded.end !== undefined) {
-      end = folded.end
+      mustCut = true
+      end = Math.min(end, folded.end)
       why = folded.why
     }
   }
-  const { cut, action } = end === undefined ? { cut: undefined, action: undefined } : await planCut(root, survey, claims, end, why!, quarantine, problems)
-  if (action !== undefined) actions.push(action)
+  if (why === undefined) return { ...nothing, extent, state, actions, problems }
+  const { cut, action } = await planCut(
+    root,
+    survey,
+    claims,
+    end,
+    mustCut ? why : `${why}; the store opens all the same: a checkpoint covers it`,
+    quarantine,
+    problems,
+  )
   // A cut writes CLEAN anew, and takes the checkpoints above it away, by itself.
-  const kept = action === undefined ? actions : actions.filter((each) => each.kind !== 'drop-clean' || cut!.lsn === 0)
-  return { storeId, survey, state, actions: kept, problems, cut, stated: Math.max(survey.lastLsn, claims.stated) }
+  const isAlone = action === undefined || !mustCut || cut!.lsn === 0
+  const kept = isAlone ? actions : actions.filter(({ kind }) => kind !== 'drop-clean')
+  if (action !== undefined) kept.push(action)
+  return { ...nothing, extent, state, actions: kept, problems, cut, mustCut, stated: Math.max(survey.lastLsn, claims.stated) }
+}
+
+/** What a normal open would believe of a log that is damaged somewhere; undefined: it would refuse it. */
+async function asOpened(root: Root, storeId: Uint8Array): Promise<LogExtent | undefined> {
+  const checkpoint = await newestCheckpoint(root, storeId)
+  const floors = checkpoint === undefined ? [] : [{ lsn: checkpoint.lsn, digest: checkpoint.digest }]
+  const clean = await readClean(root).catch((error: unknown) => {
+    if (error instanceof CorruptionError) return undefined
+    throw error
+  })
+  try {
+    return await examine(root, { storeId, clean, floors })
+  } catch (error) {
+    if (error instanceof CorruptionError) return undefined
+    throw error
+  }
 }
 
 interface KnownIdentity {
@@ -164,10 +201,11 @@ interface Claims {
 }
 
 /** What CLEAN and the checkpoints say of the log, held against what it holds. */
-async function examineClaims(root: Root, storeId: Uint8Array, survey: LogSurvey): Promise<Claims> {
+async function examineClaims(root: Root, storeId: Uint8Array, survey: LogSurvey, extent: LogExtent): Promise<Claims> {
   const actions: LogAction[] = []
   const problems: RepairProblem[] = []
-  const { lastLsn, tail } = survey
+  const { tail } = survey
+  const { lastLsn } = extent
   let short: string | undefined
   let stated = 0
   let clean: CleanMark | undefined
@@ -185,8 +223,7 @@ async function examineClaims(root: Root, storeId: Uint8Array, survey: LogSurvey)
     const newest = survey.segments.newest
     const isNewest = newest?.name === clean.segment && survey.names.at(-1)?.name === clean.segment
     if (lastLsn < clean.lsn) short = `the log holds together up to LSN ${lastLsn}; CLEAN says it reached ${clean.lsn}`
-    else if (clean.lsn >= tail && hexText(await digestAt(root, survey, clean.lsn)) !== hexText(clean.digest))
-      short = `the digest of the log at LSN ${clean.lsn} is not the one that CLEAN states`
+    else if (clean.lsn >= tail && (await contradicts(root, extent, clean))) short = `the digest of the log at LSN ${clean.lsn} is not the one that CLEAN states`
     else if (isNewest && survey.damage === undefined && (!survey.sealed || clean.bytes !== newest!.used + FOOTER_BYTES)) {
       if (clean.lsn === lastLsn) actions.push(sealAgain(newest!.name, lastLsn))
       else short = `CLEAN says that ${clean.segment} was closed at LSN ${clean.lsn}; its records go on to ${lastLsn}`
@@ -201,7 +238,7 @@ async function examineClaims(root: Root, storeId: Uint8Array, survey: LogSurvey)
       const checkpoint = await readCheckpoint(root, storeId, lsn)
       stated = Math.max(stated, lsn)
       if (lsn > lastLsn) short ??= `the log holds together up to LSN ${lastLsn}; ${file} was made at ${lsn}`
-      else if (lsn >= tail && hexText(await digestAt(root, survey, lsn)) !== hexText(checkpoint.digest)) {
+      else if (lsn >= tail && (await contradicts(root, extent, checkpoint))) {
         // The log is right where CLEAN, made later, says so too.
         const isAttested = clean !== undefined && short === undefined && clean.lsn >= lsn
         bad.push({ file, why: 'its digest is not that of the log', isSafe: isAttested })
@@ -257,8 +294,8 @@ interface Folded {
   readonly why?: string
 }
 
-async function fold(parts: LogParts, storeId: Uint8Array, survey: LogSurvey, good: readonly number[], end: number): Promise<Folded> {
-  const log = readSurveyed(parts.root, parts.world, storeId, survey)
+async function fold(parts: LogParts, storeId: Uint8Array, extent: LogExtent, good: readonly number[], end: number): Promise<Folded> {
+  const log = readSurveyed(parts.root, parts.world, storeId, extent)
   const from = good.find((lsn) => lsn <= end)
   const load = async (upTo: number): Promise<StoreState> => {
     const checkpoint = from === undefined ? undefined : await readCheckpoint(parts.root, storeId, from)
@@ -435,8 +472,18 @@ export async function checkDropAfter({ root }: LogParts, { cut, survey }: LogFin
   return at
 }
 
-async function digestAt(root: Root, survey: LogSurvey, lsn: number): Promise<Digest> {
-  return await digestOf(root, survey.segments, lsn, { lsn: survey.lastLsn, digest: survey.digest })
+/** The log has another digest there. Where the log itself cannot be read it contradicts nobody. */
+async function contradicts(
+  root: Root,
+  { segments, lastLsn, digest }: LogExtent,
+  claim: { readonly lsn: number; readonly digest: Uint8Array },
+): Promise<boolean> {
+  try {
+    return hexText(await digestOf(root, segments, claim.lsn, { lsn: lastLsn, digest })) !== hexText(claim.digest)
+  } catch (error) {
+    if (error instanceof CorruptionError) return false
+    throw error
+  }
 }
 
 export function isNotFound(error: unknown): boolean {

@@ -5,14 +5,14 @@
 //
 // Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
 // A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
-import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint, decodeRecord } from '../engine/index.ts'
+import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
 import { InvalidConfigError, PendingIntentError } from '../errors.ts'
 import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
 import {
   type CommitLog,
   type CutPoint,
   type Lock,
-  type LogSurvey,
+  type LogExtent,
   type Lsn,
   openSegmentLog,
   type OpenRetry,
@@ -22,7 +22,7 @@ import {
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidBytes, type World } from '../runtime/index.ts'
-import { examineFiles, type FileAction, type FileFindings, type FileParts, runFileAction } from './repair-files.ts'
+import { examineFiles, type FileAction, type FileFindings, type FileParts, readableRecords, runFileAction } from './repair-files.ts'
 import { checkDropAfter, examineLog, lostBehind, type LogFindings, resumed, runLogAction } from './repair-log.ts'
 import { type KeptNote, Quarantine } from './repair-quarantine.ts'
 import type { LostHistory, RepairAction, RepairProblem, RepairReport } from './repair-report.ts'
@@ -51,6 +51,7 @@ export interface Look {
   /** undefined: the state cannot be had, so that files cannot be judged. */
   readonly files: FileFindings | undefined
   readonly quarantine: Quarantine
+  /** The cut that has to be made, or was asked for. */
   readonly cut: CutPoint | undefined
 }
 
@@ -58,11 +59,14 @@ export interface Look {
 export async function lookAt(parts: RepairParts, dropAfter?: Lsn): Promise<Look> {
   const quarantine = await Quarantine.of(parts.root, parts.world)
   const log = await examineLog(parts, quarantine)
-  const cut = dropAfter === undefined ? log.cut : await checkDropAfter(parts, log, Number(dropAfter))
+  // Done already, by a repair that was cut short behind it: only its audit record is missing.
+  const isDone = log.cut === undefined && quarantine.openNote('cut-log')?.cut?.lsn === Number(dropAfter)
+  const given = dropAfter === undefined || isDone ? undefined : await checkDropAfter(parts, log, Number(dropAfter))
+  const cut = given ?? (log.mustCut ? log.cut : undefined)
   if (log.state === undefined) return { log, files: undefined, quarantine, cut }
-  const survey = cut === undefined ? log.survey : surveyAt(log.survey, cut)
-  const state = cut === undefined || cut.lsn === log.state.applied ? log.state : await stateAt(parts, log.storeId, survey)
-  const files = await examineFiles({ ...parts, log: readSurveyed(parts.root, parts.world, log.storeId, survey), storeId: log.storeId, state, isShared: false })
+  const extent = cut === undefined ? log.extent : surveyAt(log.survey, cut)
+  const state = cut === undefined || cut.lsn === log.state.applied ? log.state : await stateAt(parts, log.storeId, extent)
+  const files = await examineFiles({ ...parts, log: readSurveyed(parts.root, parts.world, log.storeId, extent), storeId: log.storeId, state, isShared: false })
   // What the log says of itself is judged above; checkpoints behind a cut go with it.
   const known = new Set(log.actions.map(({ file }) => file))
   const isAbove = (file: string): boolean => cut !== undefined && file.startsWith('checkpoints/') && Number(file.slice(12, 32)) > cut.lsn
@@ -70,9 +74,9 @@ export async function lookAt(parts: RepairParts, dropAfter?: Lsn): Promise<Look>
   return { log, files: { ...files, actions }, quarantine, cut }
 }
 
-async function stateAt(parts: RepairParts, storeId: Uint8Array, survey: LogSurvey): Promise<StoreState> {
-  const log = readSurveyed(parts.root, parts.world, storeId, survey)
-  return await StoreState.load(parts.context(), log, await newestCheckpoint(parts.root, storeId, survey.lastLsn), survey.lastLsn)
+async function stateAt(parts: RepairParts, storeId: Uint8Array, extent: LogExtent): Promise<StoreState> {
+  const log = readSurveyed(parts.root, parts.world, storeId, extent)
+  return await StoreState.load(parts.context(), log, await newestCheckpoint(parts.root, storeId, extent.lastLsn), extent.lastLsn)
 }
 
 /**
@@ -82,15 +86,17 @@ async function stateAt(parts: RepairParts, storeId: Uint8Array, survey: LogSurve
  */
 export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Promise<RepairReport> {
   const look = await lookAt(parts, o.dropAfter)
-  const lost = look.cut === undefined ? undefined : await lostBehind(parts, look.log, look.cut)
+  const cut = look.cut ?? look.log.cut
+  const lost = cut === undefined ? undefined : await lostBehind(parts, look.log, cut)
   if (o.confirm !== true) return reportOf(false, look, lost, [])
   const mayCut = look.cut === undefined || o.dropAfter !== undefined || resumed(look.quarantine, look.log.survey) !== undefined
   const isFixable = mayCut && look.log.problems.length === 0
   if (!isFixable) return reportOf(true, look, lost, [])
   const unreadable = look.files?.actions.filter(({ kind }) => kind === 'quarantine-intent') ?? []
-  if (look.log.actions.length === 0 && unreadable.length === 0) refusePending(look.files?.pending ?? [])
+  const urgent = look.log.actions.filter(isWanted(look))
+  if (urgent.length === 0 && unreadable.length === 0) refusePending(look.files?.pending ?? [])
   const done: RepairAction[] = []
-  if (look.log.actions.length > 0) done.push(...(await repairLog(parts, o.dropAfter)))
+  if (urgent.length > 0) done.push(...(await repairLog(parts, o.dropAfter)))
   const hasFiles = look.files === undefined || look.files.actions.length > 0
   const after = done.length > 0 || hasFiles || look.quarantine.open.length > 0 ? await repairFiles(parts, look.log.storeId) : undefined
   const folders = [...new Set([...look.quarantine.open, ...(after?.notes ?? [])].map(({ folder }) => folder))]
@@ -118,6 +124,11 @@ function reportOf(confirmed: boolean, look: Look, lost: LostHistory | undefined,
     pending: files?.pending ?? [],
     quarantine,
   }
+}
+
+/** A cut that the store can live without is made only when asked for. */
+function isWanted({ cut }: Pick<Look, 'cut'>): (action: RepairAction) => boolean {
+  return ({ kind }) => kind !== 'cut-log' || cut !== undefined
 }
 
 function plain({ kind, file, detail, safe, done, needs }: RepairAction): RepairAction {
@@ -150,12 +161,15 @@ async function repairLog(parts: RepairParts, dropAfter: Lsn | undefined): Promis
 async function repairLocked(parts: RepairParts, dropAfter: Lsn | undefined, lock: Lock): Promise<RepairAction[]> {
   const quarantine = await Quarantine.of(parts.root, parts.world)
   const findings = await examineLog(parts, quarantine)
-  const cut = dropAfter === undefined || findings.cut === undefined ? findings.cut : await checkDropAfter(parts, findings, Number(dropAfter))
+  // Asked for, and done by somebody meanwhile: nothing is left to cut.
+  const given = dropAfter === undefined || findings.cut === undefined ? undefined : await checkDropAfter(parts, findings, Number(dropAfter))
+  const cut = given ?? (findings.mustCut ? findings.cut : undefined)
   const check = (): void => {
     if (!lock.isCurrent()) throw lock.fencedError()
   }
-  for (const action of findings.actions) await runLogAction({ parts, findings: { ...findings, cut }, quarantine, lock: lock.epoch, check }, action)
-  return [...findings.actions]
+  const actions = findings.actions.filter(isWanted({ cut }))
+  for (const action of actions) await runLogAction({ parts, findings: { ...findings, cut }, quarantine, lock: lock.epoch, check }, action)
+  return actions
 }
 
 // the files, with the log open
@@ -176,7 +190,8 @@ async function repairFiles(parts: RepairParts, storeId: Uint8Array): Promise<Fil
     const quarantine = await Quarantine.of(root, world)
     const fileParts: FileParts = { ...parts, log, storeId, state, isShared: false }
     const done = await runFiles(fileParts, quarantine)
-    if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log')) await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
+    if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log'))
+      await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
     const notes = await auditAll(fileParts, quarantine, done.findings, async (facts, id) => {
       const w = new ByteWriter()
       encodeAudit(w, { timeMs: Math.max(Math.floor(world.clock.nowMs()), state.catalog.timeMs), id, facts })
@@ -207,7 +222,8 @@ async function auditAll(parts: FileParts, quarantine: Quarantine, findings: File
   const isOpen = (note: KeptNote): boolean => findings.actions.some(({ kind, file, done }) => !done && kind === note.kind && file === note.from)
   const notes = quarantine.open.filter((note) => !isOpen(note))
   if (notes.length === 0) return []
-  const told = await auditsIn(parts.log, new Set(notes.map(({ id }) => id)))
+  const checkpoint = (await newestCheckpoint(parts.root, parts.storeId))?.lsn ?? 0
+  const told = await auditsIn(parts.log, checkpoint, new Set(notes.map(({ id }) => id)))
   for (const note of notes) await quarantine.close(note, told.get(note.id) ?? (await append(auditOf(note, findings), ulidBytes(note.id))))
   return notes
 }
@@ -231,16 +247,12 @@ function auditOf(note: KeptNote, findings: FileFindings): AuditFacts {
 }
 
 /** By the id of the note. */
-async function auditsIn(log: CommitLog, ids: ReadonlySet<string>): Promise<Map<string, Lsn>> {
+async function auditsIn(log: CommitLog, checkpoint: number, ids: ReadonlySet<string>): Promise<Map<string, Lsn>> {
   const found = new Map<string, Lsn>()
-  for await (const batch of log.read(log.tail)) {
-    let lsn = Number(batch.first)
-    for (const offset of batch.offsets) {
-      const record = decodeRecord(batch.bytes, offset, lsn)
-      const note = record.kind === KIND_AUDIT ? record.audit.facts['note'] : undefined
-      if (typeof note === 'string' && ids.has(note)) found.set(note, BigInt(lsn) as Lsn)
-      lsn++
-    }
+  for await (const each of readableRecords(log, checkpoint)) {
+    if (each === 'gap' || each.record.kind !== KIND_AUDIT) continue
+    const note = each.record.audit.facts['note']
+    if (typeof note === 'string' && ids.has(note)) found.set(note, BigInt(each.lsn) as Lsn)
   }
   return found
 }

@@ -6,10 +6,10 @@ import { FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../../sim/sim-world.ts'
 
 export const PLACE = '/data/store'
-export const AT = `${PLACE}/`
+export const AT: string = `${PLACE}/`
 
-export const accounts = table('accounts', { id: t.int64(), name: t.utf8(), sum: t.int32().nullable() }, { key: ['id'] })
-export const events = table('events', { n: t.int32() })
+const accounts = table('accounts', { id: t.int64(), name: t.utf8(), sum: t.int32().nullable() }, { key: ['id'] })
+const events = table('events', { n: t.int32() })
 
 export interface Built {
   readonly files: FakeFiles

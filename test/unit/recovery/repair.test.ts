@@ -107,7 +107,8 @@ describe('repair', () => {
   })
 
   for (const each of CASES) {
-    describe(each.what, () => {
+    const { what } = each
+    describe(`${what}`, () => {
       it('a normal open says so, or opens', async () => {
         const open = async (): Promise<void> => (await Store.open(PLACE, options(damaged(each), 20))).close()
         if (each.open === undefined) await open()
