@@ -67,20 +67,27 @@ export async function createOnce(root: Root, name: string, bytes: Uint8Array, o:
       failed = error
       const verdict = verdictOf(error)
       unknown ||= verdict === 'unknown'
-      if (verdict === 'full' && !unknown) {
+      if (verdict === 'full') {
         // A device that was full may still have given the name: the name itself tells, and on a local root nothing comes late.
         const found = await whose(root, name, o).catch(() => undefined)
         if (found !== undefined) return found
-        throw error
       }
-      if (verdict === 'refused' || verdict === 'full' || (verdict === 'garbled' && ++garbled > 1))
-        throw unknown ? unknownOutcome(name, o.attempt, error) : error
+      if (verdict === 'refused' || verdict === 'full' || (verdict === 'garbled' && ++garbled > 1)) return giveUp(root, name, o, unknown, error)
     }
     const again = await backOff.next(failed, o.signal).catch((reason: unknown) => {
-      throw unknown ? unknownOutcome(name, o.attempt, reason) : reason
+      failed = reason
+      return false
     })
-    if (!again) throw unknown ? unknownOutcome(name, o.attempt, failed) : failed
+    if (!again) return giveUp(root, name, o, unknown, failed)
   }
+}
+
+/** No more attempts. The object may be there for all that: that is asked last. */
+async function giveUp(root: Root, name: string, o: CreateOnceOptions, unknown: boolean, cause: unknown): Promise<CreateOnceResult> {
+  if (!unknown) throw cause
+  const found = await whose(root, name, o).catch(() => undefined)
+  if (found !== undefined) return found
+  throw unknownOutcome(name, o.attempt, cause)
 }
 
 /** @returns undefined when there is nothing under the name: then it is tried again */

@@ -56,6 +56,7 @@ function setup(o: { puts?: readonly (RootFault | undefined)[]; gets?: readonly (
 const puts = (root: FaultyRoot): number => root.calls.filter(({ method }) => method === 'putIfAbsent').length
 const gets = (root: FaultyRoot): number => root.calls.filter(({ method }) => method === 'get').length
 const lost: RootFault = { error: 'unknown', when: 'after' }
+const noGets: readonly RootFault[] = Array.from({ length: 20 }, () => ({ error: 'unavailable' }))
 const before = (cls: StorageErrorClass, more: object = {}): RootFault => ({ error: storage(cls, more) })
 
 describe('createOnce', () => {
@@ -88,6 +89,7 @@ describe('createOnce', () => {
       puts: 2,
       gets: 1,
     },
+    { row: 'every request fails, and the object is there', o: { all: { error: 'timeout', when: 'after' } }, status: 'created', puts: 8, gets: 1 },
     { row: 'a full device that gave the name', o: { puts: [{ error: storage('space'), when: 'after' }] }, status: 'created', puts: 1, gets: 1 },
   ])('$row: $status', async ({ o, status, puts: expectedPuts, gets: expectedGets }) => {
     const { root, inner, run } = setup(o)
@@ -102,11 +104,16 @@ describe('createOnce', () => {
     { row: 'deadline without an unknown attempt: its error', o: { all: before('unavailable', { sent: false }) }, cls: 'unavailable', puts: 8 },
     { row: '409 for ever', o: { all: before('precondition') }, cls: 'precondition', puts: 8 },
     { row: 'deadline with an unknown attempt', o: { all: before('unavailable') }, cls: 'unknown', puts: 8 },
-    { row: 'a lost answer and refused connections behind it', o: { puts: [lost], all: before('unavailable', { sent: false }) }, cls: 'unknown', puts: 8 },
+    {
+      row: 'a lost answer and refused connections behind it',
+      o: { puts: [lost], gets: noGets, all: before('unavailable', { sent: false }) },
+      cls: 'unknown',
+      puts: 8,
+    },
     { row: 'digest refused twice', o: { all: before('corrupt') }, cls: 'corrupt', puts: 2 },
-    { row: 'digest refused twice after a lost answer', o: { puts: [lost], all: before('corrupt') }, cls: 'unknown', puts: 3 },
+    { row: 'digest refused twice after a lost answer', o: { puts: [lost], gets: noGets, all: before('corrupt') }, cls: 'unknown', puts: 3 },
     { row: 'permission', o: { all: before('permission') }, cls: 'permission', puts: 1 },
-    { row: 'permission after a lost answer', o: { puts: [lost], all: before('permission') }, cls: 'unknown', puts: 2 },
+    { row: 'permission after a lost answer', o: { puts: [lost], gets: noGets, all: before('permission') }, cls: 'unknown', puts: 2 },
     { row: 'no such bucket', o: { all: before('notFound') }, cls: 'notFound', puts: 1 },
     { row: 'a full device that gave no name', o: { all: before('space') }, cls: 'space', puts: 1 },
   ])('$row: StorageError $cls', async ({ o, cls, puts: expectedPuts }) => {
@@ -121,7 +128,7 @@ describe('createOnce', () => {
   })
 
   it('Given the read-back fails until the deadline, then the outcome is unknown, and a later call with the same id tells it', async () => {
-    const { root, run } = setup({ puts: [lost], gets: Array.from({ length: 20 }, () => before('unavailable')) })
+    const { root, run } = setup({ puts: [lost], gets: noGets })
     expect((await run()).error!.class).toBe('unknown')
     root.plan(undefined)
     expect((await run({ unknown: true })).result).toMatchObject({ status: 'created' })
