@@ -5,7 +5,7 @@
 // Invariant: a failed datasync leaves its segment failing, as a real descriptor must be treated; the data it would have synced is not synced.
 import { StorageError, type StorageErrorClass, UnsupportedRootError } from '../errors.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from '../root/index.ts'
-import { type FailpointName, type Failpoints, type FileStat, FP } from '../runtime/index.ts'
+import { FailpointError, type FailpointName, type Failpoints, type FileStat, FP } from '../runtime/index.ts'
 
 export type RootMethod =
   | 'get'
@@ -213,7 +213,7 @@ export class FaultyRoot implements Root {
     if (points?.active !== true) return run()
     const point = POINTS[method]
     if (point !== undefined) return points.aroundSync(point, { name, method }, run)
-    if (points.stopped) throw new Error(`${method} ${name}: the world has stopped`)
+    this.checkAlive(method, name)
     return run()
   }
 
@@ -233,9 +233,23 @@ export class FaultyRoot implements Root {
     if (points?.active !== true) return run()
     const point = POINTS[method]
     if (point !== undefined) return points.around(point, { name, method }, run)
-    if (points.stopped) return stopped()
-    const result = await run()
-    return points.stopped ? stopped() : result
+    return this.alive(run)
+  }
+
+  /** A crash point has struck. */
+  get isStopped(): boolean {
+    return this.#failpoints?.stopped === true
+  }
+
+  /** The promise of a call, which a stopped world never settles. For segments and held objects. */
+  async alive<T>(call: () => Promise<T>): Promise<T> {
+    if (this.isStopped) return stopped()
+    const result = await call().catch((error: unknown) => (this.isStopped ? stopped() : Promise.reject(error as Error)))
+    return this.isStopped ? stopped() : result
+  }
+
+  checkAlive(method: RootMethod, name: string): void {
+    if (this.isStopped) throw new FailpointError(`${method} ${name}: the world has stopped`)
   }
 }
 
@@ -259,11 +273,13 @@ class FaultySegment implements SegmentFile {
     return this.#inner.size
   }
 
-  async read(at: number, into: Uint8Array): Promise<number> {
+  read(at: number, into: Uint8Array): Promise<number> {
     const fault = this.#root.ask('segment.read', this.#name)
-    await fault?.wait?.()
-    if (fault?.error !== undefined) throw toError(fault.error, 'segment.read', this.#name)
-    return this.#inner.read(at, into)
+    return this.#root.alive(async () => {
+      await fault?.wait?.()
+      if (fault?.error !== undefined) throw toError(fault.error, 'segment.read', this.#name)
+      return this.#inner.read(at, into)
+    })
   }
 
   readSync(at: number, into: Uint8Array): number {
@@ -276,6 +292,7 @@ class FaultySegment implements SegmentFile {
 
   writeSync(at: number, bytes: Uint8Array): void {
     const fault = this.#root.ask('segment.write', this.#name)
+    this.#root.checkAlive('segment.write', this.#name)
     if (fault?.error === undefined) return this.#inner.writeSync(at, bytes)
     if (fault.when === 'half') this.#inner.writeSync(at, bytes.subarray(0, bytes.length >>> 1))
     else if (fault.when === 'after') this.#inner.writeSync(at, bytes)
@@ -305,22 +322,27 @@ class FaultySegment implements SegmentFile {
     }
   }
 
-  async truncate(size: number): Promise<void> {
+  truncate(size: number): Promise<void> {
     const fault = this.#root.ask('segment.truncate', this.#name)
-    await fault?.wait?.()
-    if (fault?.error === undefined || fault.when === 'after') await this.#inner.truncate(size)
-    if (fault?.error !== undefined) throw toError(fault.error, 'segment.truncate', this.#name)
+    return this.#root.alive(async () => {
+      await fault?.wait?.()
+      if (fault?.error === undefined || fault.when === 'after') await this.#inner.truncate(size)
+      if (fault?.error !== undefined) throw toError(fault.error, 'segment.truncate', this.#name)
+    })
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const fault = this.#root.ask('segment.close', this.#name)
-    await fault?.wait?.()
-    await this.#inner.close()
-    if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
+    return this.#root.alive(async () => {
+      await fault?.wait?.()
+      await this.#inner.close()
+      if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
+    })
   }
 
   closeSync(): void {
     const fault = this.#root.ask('segment.close', this.#name)
+    this.#root.checkAlive('segment.close', this.#name)
     this.#inner.closeSync()
     if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
   }
@@ -331,14 +353,18 @@ class FaultySegment implements SegmentFile {
 
   #callback(method: RootMethod, done: (error: Error | null) => void, call: (then: (error: Error | null) => void, half: boolean) => void): void {
     const fault = this.#root.ask(method, this.#name)
+    const tell = (error: Error | null): void => {
+      if (!this.#root.isStopped) done(error)
+    }
     const go = (): void => {
-      if (fault?.error === undefined) return call(done, false)
+      if (this.#root.isStopped) return
+      if (fault?.error === undefined) return call(tell, false)
       const failed = toError(fault.error, method, this.#name)
-      if (fault.when === 'after' || fault.when === 'half') return call(() => done(failed), fault.when === 'half')
-      return queueMicrotask(() => done(failed))
+      if (fault.when === 'after' || fault.when === 'half') return call(() => tell(failed), fault.when === 'half')
+      return queueMicrotask(() => tell(failed))
     }
     if (fault?.wait === undefined) go()
-    else fault.wait().then(go, (error: unknown) => done(error as Error))
+    else fault.wait().then(go, (error: unknown) => tell(error as Error))
   }
 }
 
