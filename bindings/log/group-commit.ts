@@ -4,15 +4,14 @@
 // and the appends of the group resolve, in LSN order. Invariant: records are in LSN order over flight, open group, overflow; a fatal error is told once and
 // nothing is acknowledged after it.
 import { assert } from '../assert.ts'
-import { CommitOutcomeUnknownError, LsnTakenError, PoisonedError, ResourceLimitError, StorageError } from '../errors.ts'
-import { PAYLOAD_BYTES_MAX } from '../format/index.ts'
+import { CommitOutcomeUnknownError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
+import { AbortableAppends } from './abortable-appends.ts'
+import { checkSizes, notAccepted, takenAfter, unknownOutcome } from './append-refusals.ts'
 import type { AppendOptions, LogListener, LogRecord, Lsn, Submission } from './commit-log.ts'
 import { appendBytes, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, GroupBuffer } from './group-buffer.ts'
 
-/** One append is at most this many bytes of frames: it lives in one segment. */
-const APPEND_BYTES_MAX = 256 * 1024 * 1024
 /** A group is closed when this many turns of the microtask queue brought nothing new: committers that resolve together come back together. */
 const QUIET_TURNS = 2
 const TURNS_MAX = 64
@@ -53,15 +52,6 @@ interface Waiter {
   readonly reject: (error: unknown) => void
 }
 
-interface Abortable {
-  readonly records: readonly LogRecord[]
-  readonly o: AppendOptions
-  readonly resolve: (submission: Submission) => void
-  readonly reject: (error: unknown) => void
-  readonly signal: AbortSignal
-  onAbort: () => void
-}
-
 interface Queued {
   readonly records: readonly LogRecord[]
   readonly bytes: number
@@ -79,7 +69,7 @@ export class GroupCommit {
   #spare: GroupBuffer
   #flight: GroupBuffer | undefined
   #overflow: Queued[] = []
-  #abortable: Abortable[] = []
+  readonly #abortable = new AbortableAppends()
   #waiters: Waiter[] = []
   #waitersFrom = 0
   #flushes: { readonly last: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = []
@@ -166,19 +156,15 @@ export class GroupCommit {
     this.#end = error
     if (this.#timer !== undefined) this.#timers.clear(this.#timer)
     const waiters = this.#waiters.slice(this.#waitersFrom)
-    const abortable = this.#abortable
+    const abortable = this.#abortable.take()
     const flushes = this.#flushes
     this.#waiters = []
     this.#waitersFrom = 0
-    this.#abortable = []
     this.#flushes = []
     this.#overflow = []
     if (tell) for (const listener of this.#listeners) listener.failed(error)
     for (const waiter of waiters) waiter.reject(error)
-    for (const entry of abortable) {
-      entry.signal.removeEventListener('abort', entry.onAbort)
-      entry.reject(error)
-    }
+    for (const entry of abortable) entry.reject(error)
     for (const flush of flushes) flush.reject(error)
   }
 
@@ -251,33 +237,22 @@ export class GroupCommit {
     this.#overflow.push({ records: records.map(({ kind, payload }) => ({ kind, payload: payload.slice() })), bytes, jumbo })
   }
 
-  #defer(records: readonly LogRecord[], o: AppendOptions, signal: AbortSignal, resolve: Abortable['resolve'], reject: Abortable['reject']): void {
+  #defer(records: readonly LogRecord[], o: AppendOptions, signal: AbortSignal, resolve: Waiter['resolve'], reject: Waiter['reject']): void {
     if (this.#end !== undefined) throw this.#end
     signal.throwIfAborted()
     checkSizes(records, appendBytes(records))
-    const copies = records.map(({ kind, payload }) => ({ kind, payload: payload.slice() }))
-    const entry: Abortable = { records: copies, o, resolve, reject, signal, onAbort: () => {} }
-    entry.onAbort = () => {
-      const at = this.#abortable.indexOf(entry)
-      if (at < 0) return
-      this.#abortable.splice(at, 1)
-      reject(signal.reason)
-    }
-    signal.addEventListener('abort', entry.onAbort, { once: true })
-    this.#abortable.push(entry)
+    this.#abortable.add(records, o, signal, resolve, reject)
     if (!this.#scheduled && this.#flight === undefined) this.#schedule()
   }
 
   /** The group is being formed: what could still be taken back no longer can. */
   #encodeAbortable(): void {
-    if (this.#abortable.length === 0) return
-    const entries = this.#abortable
-    this.#abortable = []
+    if (this.#abortable.size === 0) return
+    const entries = this.#abortable.take()
     // The accept below must not start another group by itself.
     const scheduled = this.#scheduled
     this.#scheduled = true
     for (const entry of entries) {
-      entry.signal.removeEventListener('abort', entry.onAbort)
       try {
         const submission = this.#accept(entry.records, entry.o.expect)
         this.#waiters.push({ submission, last: this.#next - 1, writeId: entry.o.writeId, resolve: entry.resolve, reject: entry.reject })
@@ -414,7 +389,7 @@ export class GroupCommit {
   }
 
   #hasWork(): boolean {
-    return this.#open.count > 0 || this.#overflow.length > 0 || this.#abortable.length > 0
+    return this.#open.count > 0 || this.#overflow.length > 0 || this.#abortable.size > 0
   }
 
   /** Somebody holds LSNs that cannot be taken back: the group is tried again for a while, then that is the end. */
@@ -479,33 +454,5 @@ export class GroupCommit {
     for (const { writeId, reject } of waiters) reject(writeId === undefined ? error : unknownOutcome(writeId, error))
     for (const flush of flushes) flush.reject(error)
     if (this.#next - 1 > last) this.#restart(last + 1, notAccepted(error), last)
-  }
-}
-
-function takenAfter(expect: Lsn | undefined, head: number): LsnTakenError {
-  const why = expect === undefined ? 'other writers appended' : `the next record was expected after LSN ${expect}`
-  return new LsnTakenError(`${why}, the log is at ${head}`, { details: { head: BigInt(head) } })
-}
-
-function unknownOutcome(writeId: string, error: CommitOutcomeUnknownError): CommitOutcomeUnknownError {
-  return new CommitOutcomeUnknownError(error.message, { details: { ...error.details, writeId, intentKept: false }, cause: error.cause })
-}
-
-function notAccepted(cause: CommitOutcomeUnknownError): StorageError {
-  return new StorageError('append: not written, for the outcome of what was appended before it is not known yet', {
-    details: { op: 'append', name: 'log', class: 'unavailable' },
-    cause,
-  })
-}
-
-function checkSizes(records: readonly LogRecord[], bytes: number): void {
-  for (let i = 0; i < records.length; i++) {
-    const size = records[i]!.payload.length
-    if (size > PAYLOAD_BYTES_MAX) {
-      throw new ResourceLimitError(`a record of ${size} bytes; the bound is ${PAYLOAD_BYTES_MAX}`, { details: { limit: 'log.recordBytesMax', asked: size } })
-    }
-  }
-  if (bytes > APPEND_BYTES_MAX) {
-    throw new ResourceLimitError(`an append of ${bytes} bytes; the bound is ${APPEND_BYTES_MAX}`, { details: { limit: 'log.appendBytesMax', asked: bytes } })
   }
 }

@@ -1,4 +1,4 @@
-export { BackOff, readAgain, RETRY } from './back-off.ts'
+export { BackOff, readAgain } from './back-off.ts'
 export type { BackOffWorld, RetryOptions } from './back-off.ts'
 export { createOnce } from './create-once.ts'
 export type { CreateOnceOptions, CreateOnceResult } from './create-once.ts'

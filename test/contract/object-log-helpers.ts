@@ -1,5 +1,5 @@
 // What the tests of the object log share: a root on virtual time, handles on it, and the append that goes on behind the winners.
-import type { LogRecord, Lsn, ObjectLogOptions, ObjectWriteLog } from '../../bindings/log/index.ts'
+import type { Lsn, ObjectLogOptions, ObjectWriteLog } from '../../bindings/log/index.ts'
 import { openObjectLog } from '../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../bindings/root/index.ts'
 import { FailpointRegistry, type World } from '../../bindings/runtime/index.ts'
@@ -42,9 +42,4 @@ export class Bench {
   elapse<T>(promise: Promise<T>): Promise<T> {
     return elapse(this.clock, promise, 100)
   }
-}
-
-/** Records of the batch sizes 1..3. */
-export function recordsOf(ids: readonly number[]): readonly LogRecord[] {
-  return ids.map(recordOf)
 }

@@ -193,7 +193,7 @@ describe('readAgain', () => {
     const world = fakeWorld({ clock })
     let reads = 0
     let settled: unknown
-    readAgain(world, async () => {
+    void readAgain(world, async () => {
       if (++reads < 4) throw storage('unavailable')
       return 'there'
     }).then((value) => (settled = value))
