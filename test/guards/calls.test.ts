@@ -32,6 +32,7 @@ type Reasons = Readonly<Record<string, string>>
 const APPENDS: Reasons = {
   'bindings/engine/committer.ts': 'the one door of commits, publishes, roll-backs, audits, flushes and schemas',
   'bindings/log/': 'the epoch record, and one log in front of another',
+  'bindings/recovery/repair.ts': 'the audit record of a repair, which works without an engine',
 }
 
 /** Where a stored object loses its name. */

@@ -33,28 +33,11 @@ const AWAITED: ReadonlySet<FailpointName> = new Set<FailpointName>([FP.stage.bet
 const UNWALKED: ReadonlySet<FailpointName> = new Set<FailpointName>([
   FP.seal.beforeAppend,
   FP.seal.afterAppend,
-  FP.publish.afterAdmit,
-  FP.publish.beforeAppend,
-  FP.publish.afterAppend,
   FP.stage.beforeFile,
   FP.stage.afterFile,
   FP.stage.beforeSync,
   FP.stage.afterSync,
-  FP.promote.before,
   FP.promote.betweenFiles,
-  FP.promote.after,
-  FP.intent.read,
-  FP.intent.list,
-  FP.intent.listAfter,
-  FP.sweep.beforeGates,
-  FP.sweep.beforeRollForward,
-  FP.sweep.beforeDiscard,
-  FP.sweep.beforeRollBack,
-  FP.sweep.afterRollBack,
-  FP.sweep.afterList,
-  FP.heal.afterGates,
-  FP.heal.enter,
-  FP.heal.beforeReload,
 ])
 
 /** Where the sites of a group may be; a pattern is a path or, with a slash at its end, a folder. */
