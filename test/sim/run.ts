@@ -10,7 +10,7 @@ const { values, positionals } = parseArgs({
   options: {
     seeds: { type: 'string', default: '100' },
     seed: { type: 'string', default: '1' },
-    states: { type: 'string', default: '100' },
+    states: { type: 'string', default: '150' },
     json: { type: 'boolean', default: false },
     'fail-fast': { type: 'boolean', default: false },
   },
@@ -23,7 +23,7 @@ if (what !== 'durable') {
 const total = { seeds: 0, states: 0, failures: 0 }
 const first = Number(values.seed)
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
-  const { states, failures } = await simulate({ seed, statesMax: Number(values.states) })
+  const { states, failures } = await simulate({ seed, states: Number(values.states) })
   total.seeds++
   total.states += states
   total.failures += failures.length

@@ -19,7 +19,7 @@ import * as kinds from './ops/index.ts'
 export interface SimOptions {
   readonly seed: number
   /** States looked at in one history, about. */
-  readonly statesMax: number
+  readonly states: number
 }
 
 export interface SimReport {
@@ -62,10 +62,10 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
     dice,
     life.trace,
     marks.map(({ at }) => at),
-    o.statesMax,
+    o.states,
   )
   for (const index of points) {
-    if (report.states >= o.statesMax || report.failures.length >= FAILURES_MAX) break
+    if (report.failures.length >= FAILURES_MAX) break
     const step = marks.findLast(({ at }) => at <= index)!.what
     await run.crashAt(
       index,
@@ -133,8 +133,8 @@ async function digests(life: Life): Promise<string[]> {
 function drawPoints(dice: Dice, trace: DiskTrace, steps: readonly number[], most: number): number[] {
   const points = new Set<number>([trace.length])
   const start = dice.int(trace.length)
-  for (let i = 0; i < most / 16; i++) points.add(Math.min(trace.length, start + i))
-  for (let i = 0; i < most / 6; i++) {
+  for (let i = 0; i < most / 60; i++) points.add(Math.min(trace.length, start + i))
+  for (let i = 0; i < most / 40; i++) {
     points.add(drawPoint(dice, trace, trace.length))
     const step = dice.int(steps.length)
     points.add(steps[step]! + dice.int((steps[step + 1] ?? trace.length) - steps[step]! + 1))
