@@ -56,10 +56,23 @@ export {
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './errors.ts'
 export { lsn } from './log/index.ts'
 export type { Digest, Epoch, Lsn, UnlockInfo } from './log/index.ts'
-export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairReport } from './recovery/index.ts'
+export type {
+  DoctorFacts,
+  DoctorFinding,
+  DoctorReport,
+  DoctorWho,
+  DoctorWrite,
+  LostCommit,
+  LostHistory,
+  RepairAction,
+  RepairKind,
+  QuarantineFolder,
+  RepairProblem,
+  RepairReport,
+} from './recovery/index.ts'
 export type { Root } from './root/index.ts'
 export { forceUnlock, lockInfo, newWriteId, Store } from './store/index.ts'
-export type { ReadStore, RepairStoreOptions, StoreOpener } from './store/index.ts'
+export type { DoctorOptions, ReadStore, RepairStoreOptions, StoreOpener } from './store/index.ts'
 export {
   and,
   between,

@@ -22,9 +22,11 @@ import { FOOTER_BYTES, hexText } from '../format/index.ts'
 import {
   CLEAN_NAME,
   type CleanMark,
+  type CommitLog,
   cutLog,
   type CutPoint,
   cutPointAt,
+  type Digest,
   decodeIdentity,
   digestOf,
   encodeClean,
@@ -32,13 +34,16 @@ import {
   examine,
   IDENTITY_NAME,
   type LogExtent,
+  type LogLayout,
   type LogSurvey,
   type Lsn,
   NODE_NAME,
+  openObjectLog,
   readClean,
   readNode,
   readSurveyed,
   recordsBehind,
+  SegmentList,
   storeIdBytes,
   surveyLog,
   verifiedStoreId,
@@ -58,6 +63,8 @@ export interface LogParts {
 
 export interface LogFindings {
   readonly storeId: Uint8Array
+  readonly layout: LogLayout
+  /** Of segments; of slots an empty one: no LSN of theirs can be cut off. */
   readonly survey: LogSurvey
   /** The fold up to the last LSN that holds together; undefined: it cannot be had, `problems` say why. */
   readonly state: StoreState | undefined
@@ -68,8 +75,8 @@ export interface LogFindings {
   readonly cut: CutPoint | undefined
   /** The store does not open before the cut. */
   readonly mustCut: boolean
-  /** What an open believes of the log; where it refuses the log, what holds together. */
-  readonly extent: LogExtent
+  /** What an open believes of the log; where it refuses the log, what holds together. Nothing to close. */
+  readonly log: CommitLog | undefined
   /** The highest LSN that anything states. */
   readonly stated: number
 }
@@ -81,10 +88,11 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
   const { root } = parts
   const actions: LogAction[] = []
   const problems: RepairProblem[] = []
-  const { storeId, isForeign } = await examineIdentity(root, actions, problems)
+  const { storeId, layout, isForeign } = await examineIdentity(root, actions, problems)
+  if (layout === 'slots') return await examineSlots(parts, storeId, actions, problems)
   await examineNode(root, actions)
   const survey = await surveyLog(root, storeId)
-  const nothing = { storeId, survey, state: undefined, cut: undefined, mustCut: false, extent: survey, stated: survey.lastLsn }
+  const nothing = { storeId, layout, survey, state: undefined, cut: undefined, mustCut: false, log: undefined, stated: survey.lastLsn }
   if (isForeign) return { ...nothing, actions: [], problems }
   // Damage below a checkpoint keeps no store from opening: then what an open believes counts, and the cut is the owner's choice.
   const opened = survey.damage === undefined ? undefined : await asOpened(root, storeId)
@@ -106,7 +114,8 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
       why = folded.why
     }
   }
-  if (why === undefined) return { ...nothing, extent, state, actions, problems }
+  const log = readSurveyed(root, parts.world, storeId, extent)
+  if (why === undefined) return { ...nothing, log, state, actions, problems }
   const { cut, action } = await planCut(
     root,
     survey,
@@ -120,7 +129,7 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
   const isAlone = action === undefined || !mustCut || cut!.lsn === 0
   const kept = isAlone ? actions : actions.filter(({ kind }) => kind !== 'drop-clean')
   if (action !== undefined) kept.push(action)
-  return { ...nothing, extent, state, actions: kept, problems, cut, mustCut, stated: Math.max(survey.lastLsn, claims.stated) }
+  return { ...nothing, log, state, actions: kept, problems, cut, mustCut, stated: Math.max(survey.lastLsn, claims.stated) }
 }
 
 /** What a normal open would believe of a log that is damaged somewhere; undefined: it would refuse it. */
@@ -139,8 +148,34 @@ async function asOpened(root: Root, storeId: Uint8Array): Promise<LogExtent | un
   }
 }
 
+/** Slots are whole or not there, and nobody holds a LOCK: what can be put right is what lies beside them. */
+async function examineSlots(parts: LogParts, storeId: Uint8Array, actions: LogAction[], problems: RepairProblem[]): Promise<LogFindings> {
+  const { root, world } = parts
+  const none = { names: [], segments: new SegmentList(), tail: 0, lastLsn: 0, digest: new Uint8Array(32) as Digest, sealed: true, damage: undefined }
+  const nothing = { storeId, layout: 'slots' as const, survey: none, cut: undefined, mustCut: false, actions, problems }
+  try {
+    await readClean(root)
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error
+    const detail = `${error.message}; it goes, the next clean close writes it`
+    actions.push({ kind: 'drop-clean', file: CLEAN_NAME, why: error.message, detail, safe: true, done: false })
+    return { ...nothing, log: undefined, state: undefined, stated: 0 }
+  }
+  try {
+    const checkpoint = await newestCheckpoint(root, storeId)
+    const floors = checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }]
+    const log = await openObjectLog(root, { world, storeId, floors, readOnly: true, follow: false })
+    return { ...nothing, log, state: await StoreState.load(parts.context(), log, checkpoint), stated: Number(log.head) }
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error
+    problems.push({ code: error.code, file: error.file, message: error.message, advice: 'Restore the store from a backup.' })
+    return { ...nothing, log: undefined, state: undefined, stated: 0 }
+  }
+}
+
 interface KnownIdentity {
   readonly storeId: Uint8Array
+  readonly layout: LogLayout
   readonly isForeign: boolean
 }
 
@@ -150,14 +185,14 @@ async function examineIdentity(root: Root, actions: LogAction[], problems: Repai
   try {
     const identity = decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
     const storeId = storeIdBytes(identity)
-    if (logId === undefined || hexText(logId) === hexText(storeId)) return { storeId, isForeign: false }
+    if (logId === undefined || hexText(logId) === hexText(storeId)) return { storeId, layout: identity.log, isForeign: false }
     problems.push({
       code: 'log.corrupt',
       file: IDENTITY_NAME,
       message: `${IDENTITY_NAME} names store ${identity.storeId}, the log is that of store ${hexText(logId)}`,
       advice: 'Put the right VARVE or the right log back; without VARVE, varve repair adopts the log.',
     })
-    return { storeId, isForeign: true }
+    return { storeId, layout: identity.log, isForeign: true }
   } catch (error) {
     if (error instanceof CorruptionError) garbage = error
     else if (!isNotFound(error)) throw error
@@ -175,7 +210,7 @@ async function examineIdentity(root: Root, actions: LogAction[], problems: Repai
     safe: true,
     done: false,
   })
-  return { storeId: logId, isForeign: false }
+  return { storeId: logId, layout: 'segments', isForeign: false }
 }
 
 async function examineNode(root: Root, actions: LogAction[]): Promise<void> {

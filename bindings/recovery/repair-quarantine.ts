@@ -122,6 +122,12 @@ async function openNotes(root: Root): Promise<KeptNote[]> {
   return open
 }
 
+/** What a name in quarantine is: a note, the mark that its audit record is in the log, or (undefined) an original. */
+export async function isNote(root: Root, name: string): Promise<Note | 'audited' | undefined> {
+  if (name.endsWith(AUDITED)) return 'audited'
+  return NOTE.test(name) ? parsed((await root.get(name)).bytes) : undefined
+}
+
 /** undefined: no note of ours; it is left alone. */
 function parsed(bytes: Uint8Array): Note | undefined {
   try {

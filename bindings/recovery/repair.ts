@@ -6,19 +6,20 @@
 // Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
 // A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
 import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
-import { InvalidConfigError, PendingIntentError } from '../errors.ts'
+import { InvalidConfigError, PendingIntentError, StorageError } from '../errors.ts'
 import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
 import {
   type CommitLog,
   type CutPoint,
   type Lock,
-  type LogExtent,
   type Lsn,
+  openObjectLog,
   openSegmentLog,
   type OpenRetry,
   readSurveyed,
   surveyAt,
   takeLock,
+  unlockInfo,
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidBytes, type World } from '../runtime/index.ts'
@@ -29,6 +30,10 @@ import type { LostHistory, RepairAction, RepairProblem, RepairReport } from './r
 
 export const REPAIR_ACTOR = 'varve:repair'
 const RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
+
+/** Looks at a store that somebody writes to: what two in a row agree on is believed. */
+const LOOKS_MAX = 6
+const LOOK_AGAIN_MS = 60
 
 export interface RepairParts {
   readonly root: Root
@@ -63,10 +68,11 @@ export async function lookAt(parts: RepairParts, dropAfter?: Lsn): Promise<Look>
   const isDone = log.cut === undefined && quarantine.openNote('cut-log')?.cut?.lsn === Number(dropAfter)
   const given = dropAfter === undefined || isDone ? undefined : await checkDropAfter(parts, log, Number(dropAfter))
   const cut = given ?? (log.mustCut ? log.cut : undefined)
-  if (log.state === undefined) return { log, files: undefined, quarantine, cut }
-  const extent = cut === undefined ? log.extent : surveyAt(log.survey, cut)
-  const state = cut === undefined || cut.lsn === log.state.applied ? log.state : await stateAt(parts, log.storeId, extent)
-  const files = await examineFiles({ ...parts, log: readSurveyed(parts.root, parts.world, log.storeId, extent), storeId: log.storeId, state, isShared: false })
+  if (log.state === undefined || log.log === undefined) return { log, files: undefined, quarantine, cut }
+  const { storeId } = log
+  const end = cut === undefined ? log.log : readSurveyed(parts.root, parts.world, storeId, surveyAt(log.survey, cut))
+  const state = cut === undefined || cut.lsn === log.state.applied ? log.state : await stateAt(parts, storeId, end)
+  const files = await examineFiles({ ...parts, log: end, storeId, state, isShared: log.layout === 'slots' })
   // What the log says of itself is judged above; checkpoints behind a cut go with it.
   const known = new Set(log.actions.map(({ file }) => file))
   const isAbove = (file: string): boolean => cut !== undefined && file.startsWith('checkpoints/') && Number(file.slice(12, 32)) > cut.lsn
@@ -74,9 +80,29 @@ export async function lookAt(parts: RepairParts, dropAfter?: Lsn): Promise<Look>
   return { log, files: { ...files, actions }, quarantine, cut }
 }
 
-async function stateAt(parts: RepairParts, storeId: Uint8Array, extent: LogExtent): Promise<StoreState> {
-  const log = readSurveyed(parts.root, parts.world, storeId, extent)
-  return await StoreState.load(parts.context(), log, await newestCheckpoint(parts.root, storeId, extent.lastLsn), extent.lastLsn)
+/** Beside a writer names come and go between two reads: what is found only once was never wrong. */
+export async function steadyLook(parts: RepairParts, dropAfter?: Lsn): Promise<Look> {
+  const { root, world, signal } = parts
+  let before: string | undefined
+  for (let n = 1; ; n++) {
+    const { state, alive } = await unlockInfo(root, world)
+    const isLive = state === 'held' && alive !== false
+    try {
+      const look = await lookAt(parts, dropAfter)
+      const { log, files } = look
+      const found = [...log.actions, ...log.problems, ...(files?.actions ?? []), ...(files?.problems ?? [])].map((each) => each.file).join('\n')
+      if (!isLive || found === '' || found === before || n === LOOKS_MAX) return look
+      before = found
+    } catch (error) {
+      const mayPass = error instanceof StorageError && error.class === 'notFound'
+      if (!isLive || !mayPass || n === LOOKS_MAX) throw error
+    }
+    await world.timers.sleep(LOOK_AGAIN_MS, signal, true)
+  }
+}
+
+async function stateAt(parts: RepairParts, storeId: Uint8Array, log: CommitLog): Promise<StoreState> {
+  return await StoreState.load(parts.context(), log, await newestCheckpoint(parts.root, storeId, Number(log.head)))
 }
 
 /**
@@ -85,7 +111,7 @@ async function stateAt(parts: RepairParts, storeId: Uint8Array, extent: LogExten
  * @throws PendingIntentError, LockHeldError, OpenLockTimeoutError, NotAStoreError, StoreTooNewError, InvalidConfigError (dropAfter), StorageError
  */
 export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Promise<RepairReport> {
-  const look = await lookAt(parts, o.dropAfter)
+  const look = await steadyLook(parts, o.dropAfter)
   const cut = look.cut ?? look.log.cut
   const lost = cut === undefined ? undefined : await lostBehind(parts, look.log, cut)
   if (o.confirm !== true) return reportOf(false, look, lost, [])
@@ -98,7 +124,7 @@ export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Pro
   const done: RepairAction[] = []
   if (urgent.length > 0) done.push(...(await repairLog(parts, o.dropAfter)))
   const hasFiles = look.files === undefined || look.files.actions.length > 0
-  const after = done.length > 0 || hasFiles || look.quarantine.open.length > 0 ? await repairFiles(parts, look.log.storeId) : undefined
+  const after = done.length > 0 || hasFiles || look.quarantine.open.length > 0 ? await repairFiles(parts, look.log) : undefined
   const folders = [...new Set([...look.quarantine.open, ...(after?.notes ?? [])].map(({ folder }) => folder))]
   return {
     confirmed: true,
@@ -110,7 +136,7 @@ export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Pro
   }
 }
 
-function reportOf(confirmed: boolean, look: Look, lost: LostHistory | undefined, quarantine: readonly string[]): RepairReport {
+export function reportOf(confirmed: boolean, look: Look, lost: LostHistory | undefined, quarantine: readonly string[]): RepairReport {
   const { log, files, cut } = look
   const needs = cut === undefined ? {} : { needs: `--drop-after ${cut.lsn}` }
   return {
@@ -149,6 +175,7 @@ function refusePending(writeIds: readonly string[]): void {
 async function repairLog(parts: RepairParts, dropAfter: Lsn | undefined): Promise<RepairAction[]> {
   const { root, world, signal } = parts
   const before = await examineLog(parts, await Quarantine.of(root, world))
+  if (before.layout === 'slots') return await repairLocked(parts, undefined, undefined)
   const epochs = before.survey.segments.all.map(({ epoch }) => epoch)
   const lock = await takeLock(root, world, { retry: RETRY, epochFloor: async () => Math.max(0, ...epochs), signal })
   try {
@@ -158,17 +185,17 @@ async function repairLog(parts: RepairParts, dropAfter: Lsn | undefined): Promis
   }
 }
 
-async function repairLocked(parts: RepairParts, dropAfter: Lsn | undefined, lock: Lock): Promise<RepairAction[]> {
+async function repairLocked(parts: RepairParts, dropAfter: Lsn | undefined, lock: Lock | undefined): Promise<RepairAction[]> {
   const quarantine = await Quarantine.of(parts.root, parts.world)
   const findings = await examineLog(parts, quarantine)
   // Asked for, and done by somebody meanwhile: nothing is left to cut.
   const given = dropAfter === undefined || findings.cut === undefined ? undefined : await checkDropAfter(parts, findings, Number(dropAfter))
   const cut = given ?? (findings.mustCut ? findings.cut : undefined)
   const check = (): void => {
-    if (!lock.isCurrent()) throw lock.fencedError()
+    if (lock?.isCurrent() === false) throw lock.fencedError()
   }
   const actions = findings.actions.filter(isWanted({ cut }))
-  for (const action of actions) await runLogAction({ parts, findings: { ...findings, cut }, quarantine, lock: lock.epoch, check }, action)
+  for (const action of actions) await runLogAction({ parts, findings: { ...findings, cut }, quarantine, lock: lock?.epoch ?? 0, check }, action)
   return actions
 }
 
@@ -180,15 +207,18 @@ interface FilesDone {
   readonly notes: readonly KeptNote[]
 }
 
-async function repairFiles(parts: RepairParts, storeId: Uint8Array): Promise<FilesDone> {
+async function repairFiles(parts: RepairParts, { storeId, layout }: LogFindings): Promise<FilesDone> {
   const { root, world, signal } = parts
   const checkpoint = await newestCheckpoint(root, storeId)
   const floors = checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }]
-  const log = await openSegmentLog(root, { world, storeId, floors, openRetry: RETRY, ...(signal === undefined ? {} : { signal }) })
+  const isShared = layout === 'slots'
+  const log: CommitLog = isShared
+    ? await openObjectLog(root, { world, storeId, floors })
+    : await openSegmentLog(root, { world, storeId, floors, openRetry: RETRY, ...(signal === undefined ? {} : { signal }) })
   try {
     const state = await StoreState.load(parts.context(), log, checkpoint)
     const quarantine = await Quarantine.of(root, world)
-    const fileParts: FileParts = { ...parts, log, storeId, state, isShared: false }
+    const fileParts: FileParts = { ...parts, log, storeId, state, isShared }
     const done = await runFiles(fileParts, quarantine)
     if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log'))
       await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)

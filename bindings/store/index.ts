@@ -4,8 +4,8 @@ import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
 import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
-import type { RepairReport } from '../recovery/index.ts'
-import { repairStore, type RepairStoreOptions } from './repair-door.ts'
+import type { DoctorReport, RepairReport } from '../recovery/index.ts'
+import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { ReadOnlyHandle } from './read-only-store.ts'
 import { wire } from './wiring.ts'
 import { WriteHandle } from './write-store.ts'
@@ -13,7 +13,7 @@ import { WriteHandle } from './write-store.ts'
 export type ReadStore = ReadStoreType
 export type Store = StoreType
 
-export type { RepairStoreOptions } from './repair-door.ts'
+export type { DoctorOptions, RepairStoreOptions } from './repair-door.ts'
 
 export interface StoreOpener {
   /** Open for reading beside a writer of any process: no lock, no writes. */
@@ -34,6 +34,14 @@ export interface StoreOpener {
    * @example const { actions, lost } = await Store.repair('./data')
    */
   repair(root: string | URL | Root, o?: RepairStoreOptions): Promise<RepairReport>
+  /**
+   * What is pending, damaged or drifting, and who would do what about it; also of a store that does not open. Takes no lock and changes nothing.
+   *
+   * @throws NotAStoreError, StoreTooNewError, StorageError
+   * @cost reads and verifies everything the store has
+   * @example const { ok, findings } = await Store.doctor('./data')
+   */
+  doctor(root: string | URL | Root, o?: DoctorOptions): Promise<DoctorReport>
 }
 
 function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
@@ -60,4 +68,4 @@ export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
 }
 
-export const Store: StoreOpener = { open: open as StoreOpener['open'], repair: repairStore }
+export const Store: StoreOpener = { open: open as StoreOpener['open'], repair: repairStore, doctor: doctorStore }

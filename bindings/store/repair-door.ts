@@ -1,7 +1,7 @@
-// store/repair-door.ts: repair of a store that may not open: the door that needs no handle.
+// store/repair-door.ts: doctor and repair of a store that may not open: the doors that need no handle.
 
 import type { Lsn } from '../log/index.ts'
-import { type RepairReport, repairRoot } from '../recovery/index.ts'
+import { type DoctorReport, examineStore, type RepairReport, repairRoot } from '../recovery/index.ts'
 import { openRoot, type Root } from '../root/index.ts'
 import { fillWorld, type World } from '../runtime/index.ts'
 import { ColumnCache } from '../table/index.ts'
@@ -27,8 +27,15 @@ export async function repairStore(place: string | URL | Root, o: RepairStoreOpti
   })
 }
 
+export type DoctorOptions = Pick<RepairStoreOptions, 'signal' | 'world'>
+
+/** @internal Store.doctor */
+export async function doctorStore(place: string | URL | Root, o: DoctorOptions = {}): Promise<DoctorReport> {
+  return await withParts(place, o, async (root, world, context) => await examineStore({ root, world, context, signal: o.signal }))
+}
+
 /** A root for one call, with what states are folded in. */
-export async function withParts<R>(
+async function withParts<R>(
   place: string | URL | Root,
   o: { readonly world?: object; readonly signal?: AbortSignal },
   work: (root: Root, world: World, context: () => SharedContext) => Promise<R>,
