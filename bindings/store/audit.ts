@@ -28,15 +28,6 @@ export async function* auditRows({ log, names, outcomes }: AuditSource, from: Ls
   }
 }
 
-/** Whether the log holds a commit of this id. */
-export async function isPublished(log: CommitLog, writeIdHex: string, end: Lsn): Promise<boolean> {
-  for await (const { record } of records(log, log.tail, end)) {
-    const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
-    if (commit !== undefined && hexText(commit.writeId) === writeIdHex) return true
-  }
-  return false
-}
-
 /** The write that a record decides about; a plain commit has no Intent. */
 function decidedBy(record: StateRecord): Uint8Array | undefined {
   if (record.kind === KIND_PUBLISH) return record.publish.commit.writeId

@@ -39,12 +39,13 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
-import { auditRows, isPublished } from './audit.ts'
+import { auditRows } from './audit.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
-import { observing, pendingOf } from './recovering.ts'
+import { observing, pendingOf, type PendingOptions } from './recovering.ts'
 import { Reporter, type Step } from './progress.ts'
+import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
 import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
@@ -320,8 +321,16 @@ export class ReadHandle {
     return this.pendingNow()
   }
 
-  protected pendingNow(): Promise<PendingWrite[]> {
-    return pendingOf(observing(this.o))
+  protected pendingNow(o?: PendingOptions): Promise<PendingWrite[]> {
+    return pendingOf(observing(this.o), o)
+  }
+
+  async staged(): Promise<PendingWrite[]> {
+    this.check()
+    // Nothing is sealed: nothing needs to be listed.
+    if (this.o.state.catalog.outcomes.pending.size === 0) return []
+    const pending = await this.pendingNow({ files: false })
+    return pending.filter(({ mode, state }) => mode === 'hold' && state === 'sealed')
   }
 
   async pins(): Promise<PinInfo[]> {
@@ -330,13 +339,10 @@ export class ReadHandle {
     return this.pins_.list().map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
   }
 
-  /** What became of a write: looked up in the log, newest records last. */
-  async outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'> {
+  async outcome(id: WriteId): Promise<Outcome> {
     this.check()
-    const wanted = hexText(ulidBytes(id))
-    // Asked in one step with the head: a write that is durable a moment later is in neither.
-    if (this.o.isPending(wanted)) return 'pending'
-    return (await isPublished(this.log, wanted, this.lsn)) ? 'published' : 'unknown'
+    const { root, log, state } = this.o
+    return outcomeOf({ root, log, state, isQueued: (hex) => this.o.isPending(hex) }, ulidBytes(id))
   }
 
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {

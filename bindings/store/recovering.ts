@@ -82,8 +82,8 @@ export class Recovering {
     return this.healer.heal()
   }
 
-  pending(): Promise<PendingWrite[]> {
-    return pendingOf(this.parts)
+  pending(o?: PendingOptions): Promise<PendingWrite[]> {
+    return pendingOf(this.parts, o)
   }
 
   stop(): void {
@@ -110,8 +110,13 @@ export function observing({ root, world, state }: Opened): ObserveParts {
   return { root, world, state, owners, schemaDigest: () => schemaDigest(state.catalog), overlap: async () => [] }
 }
 
-export async function pendingOf(parts: ObserveParts): Promise<PendingWrite[]> {
-  return (await pendingWrites(parts)).map((item) => described(item))
+export interface PendingOptions {
+  /** Read what was sealed, to know of damage. */
+  readonly files: boolean
+}
+
+export async function pendingOf(parts: ObserveParts, o: PendingOptions = { files: true }): Promise<PendingWrite[]> {
+  return (await pendingWrites(parts, o)).map((item) => described(item))
 }
 
 function described({ writeId, state, subject, decision, ageMs }: PendingItem): PendingWrite {

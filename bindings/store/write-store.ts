@@ -42,7 +42,7 @@ import {
 } from '../table/index.ts'
 import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
-import { Recovering } from './recovering.ts'
+import { type PendingOptions, Recovering } from './recovering.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
 import type { WriteParts } from '../write/index.ts'
@@ -153,8 +153,8 @@ export class WriteHandle extends ReadHandle {
     }
   }
 
-  protected override pendingNow(): Promise<PendingWrite[]> {
-    return this.recovering.pending()
+  protected override pendingNow(o?: PendingOptions): Promise<PendingWrite[]> {
+    return this.recovering.pending(o)
   }
 
   /** Undecided writes whose owner is gone come first, then room for rows in memory. undefined: nothing to wait for. */

@@ -1,3 +1,5 @@
+export { outcomeOf } from './outcome.ts'
+export type { Outcome, OutcomeSource } from './outcome.ts'
 export { takeGates } from './parts.ts'
 export type { WriteParts } from './parts.ts'
 export { publishSealed } from './publish.ts'

@@ -6,6 +6,7 @@ import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import { intentName } from '../staging/index.ts'
+import type { CommitResult, WriteId } from '../table/index.ts'
 
 export type Outcome = 'published' | 'rolledBack' | 'pending' | 'unknown'
 
@@ -46,8 +47,18 @@ async function outcomeInLog(log: CommitLog, writeIdHex: string, end: Lsn): Promi
   return undefined
 }
 
-/** The commit at an LSN, without its fragments: what a result is made of. */
-export async function commitAt(log: CommitLog, lsn: number): Promise<CommitRecord | undefined> {
+/** The result of a publish that this handle did not make itself: from its record; without rows where that is no longer in the log. */
+export async function publishedResult(
+  log: CommitLog,
+  writeId: string,
+  { lsn, timeMs }: { readonly lsn: number; readonly timeMs: number },
+): Promise<CommitResult> {
+  const commit = lsn > Number(log.tail) ? await commitAt(log, lsn) : undefined
+  const rows = commit?.changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0) ?? 0
+  return { lsn: BigInt(lsn) as Lsn, writeId: writeId as WriteId, time: new Date(timeMs), rows, replayed: false }
+}
+
+async function commitAt(log: CommitLog, lsn: number): Promise<CommitRecord | undefined> {
   for await (const batch of log.read(BigInt(lsn - 1) as Lsn, { end: BigInt(lsn) as Lsn })) {
     const record = decodeRecord(batch.bytes, batch.offsets[0]!, lsn)
     return record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined

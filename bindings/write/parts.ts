@@ -8,8 +8,12 @@ import type { TableState } from '../table/index.ts'
 import type { FeedSource } from './written-keys.ts'
 
 export interface WriteParts extends FeedSource {
-  /** Writes that this handle works on, as ULID text: recovery leaves them alone. */
-  readonly live: Set<string>
+  /** Staged writes that this store has handed out and that are not over. */
+  readonly handles: Set<AsyncDisposable>
+  /** Aborted when the store closes. */
+  readonly closing: AbortSignal
+  /** Resolves when something that was pending is decided. Rejects with the signal's reason. */
+  readonly nextDecision: (signal: AbortSignal | undefined) => Promise<void>
   /** Files of a decided write could not be removed: the next sweep does it. */
   readonly retireDeferred: (writeId: string, cause: Error) => void
 }
