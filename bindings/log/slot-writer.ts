@@ -110,6 +110,7 @@ export class SlotWriter implements GroupSink {
     this.#open = undefined
     let untouched = !again && !open.created
     try {
+      if (again && world.failpoints.active) await world.failpoints.hit(FP.publish.beforeResolve, { first: slot.first })
       if (!open.created) {
         const options = { world, attempt, attemptOf: attemptOfSlot, unknown: again, ...(retry === undefined ? {} : { retry }) }
         const { status, bytes: found } = await createOnce(chain.root, slot.name, bytes, options)
@@ -122,7 +123,7 @@ export class SlotWriter implements GroupSink {
       if (floor.tail >= slot.first && !(await chain.floors.tookOut(slot.first, attempt))) {
         // A void win: the name had been freed while we stood still, and nobody reads it any more.
         await this.#catchUp({ mustExist: false })
-        return this.#lost(slot.first)
+        return await this.#lostSlot(slot.first)
       }
     } catch (error) {
       if (!(error instanceof StorageError)) throw error
@@ -143,7 +144,7 @@ export class SlotWriter implements GroupSink {
     await this.#catchUp({ mustExist: true })
     const winner = chain.slotOf(slot.first)
     const ours = winner === undefined ? chain.tail >= slot.first && (await chain.floors.tookOut(slot.first, attempt)) : sameBytes(winner.attempt, attempt)
-    if (!ours) return this.#lost(slot.first)
+    if (!ours) return this.#lostSlot(slot.first)
     this.onWon()
     return { kind: 'won' }
   }
@@ -156,6 +157,13 @@ export class SlotWriter implements GroupSink {
       if (!(error instanceof StorageError)) throw error
       this.#o.world.logger.log({ level: 'warn', code: 'log.behind', error })
     }
+  }
+
+  /** Another's record stands where ours was to be, and is read; what was admitted against the head before it is to be admitted again. */
+  async #lostSlot(first: number): Promise<Placed> {
+    const { failpoints } = this.#o.world
+    if (failpoints.active) await failpoints.hit(FP.publish.lostSlot, { first })
+    return this.#lost(first)
   }
 
   #lost(first: number): Placed {
