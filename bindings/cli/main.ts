@@ -123,6 +123,38 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import('./commands/inspect.ts')).runVerify,
   },
   {
+    usage: 'doctor <store>',
+    summary: 'what is pending, damaged or drifting, and who would do what; changes nothing. Exit code 3 when something needs a person',
+    options: [],
+    load: async () => (await import('./commands/doctor.ts')).run,
+  },
+  {
+    usage: 'repair <store>',
+    summary: 'show what would be put right; with --confirm do it. Exit code 3 when something is left',
+    options: [
+      ['--confirm', 'do it; originals go to quarantine'],
+      ['--drop-after <lsn>', 'of a damaged log keep what is up to this LSN, and lose what repair lists'],
+    ],
+    examples: ['varve repair ./data', 'varve repair ./data --confirm --drop-after 1200'],
+    load: async () => (await import('./commands/repair.ts')).run,
+  },
+  {
+    usage: 'staged <what> <store> [id]',
+    summary: 'ls: list the writes that were sealed and wait; publish or rollback one of them',
+    options: [['--reason <text>', 'of a rollback; kept in the log']],
+    examples: ['varve staged ls ./data', 'varve staged publish ./data 01JD3Q0V6W2M5K8YB1ZC4E7N9T'],
+    load: async () => (await import('./commands/staged.ts')).run,
+  },
+  {
+    usage: 'audit <store>',
+    summary: 'list the records of the log: what happened, by whom, what recovery and repair did',
+    options: [
+      ['--from <lsn>', 'only what came after this position'],
+      ['--kind <kinds>', 'only these kinds, with commas between them'],
+    ],
+    load: async () => (await import('./commands/audit.ts')).run,
+  },
+  {
     usage: 'bench',
     summary: 'measure commits, load, gets and scans on a store of its own',
     options: [

@@ -23,7 +23,25 @@ describe('varve', () => {
   it('explains itself, with its exit codes', async () => {
     const help = await cli(['--help'])
     expect(help.code).toBe(0)
-    for (const command of ['demo', 'init', 'import', 'export', 'tables', 'schema', 'scan', 'get', 'log', 'stats', 'verify', 'bench', 'unlock'])
+    for (const command of [
+      'demo',
+      'init',
+      'import',
+      'export',
+      'tables',
+      'schema',
+      'scan',
+      'get',
+      'log',
+      'stats',
+      'verify',
+      'doctor',
+      'repair',
+      'staged',
+      'audit',
+      'bench',
+      'unlock',
+    ])
       expect(help.stdout).toContain(`  ${command} `)
     expect(help.stdout).toMatch(/Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}4 .*\n {2}130 /)
     const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
