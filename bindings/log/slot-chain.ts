@@ -2,9 +2,9 @@
 //
 // Found by get of the next slot until there is none; a listing only says which gets to begin early. Invariant: a slot enters `slots` only after a floor read that
 // came later than it was read shows the floor below it, its digest continues the chain, and its epoch is not below the fence; so `slots` is dense up to `head`.
-import { CorruptionError, FencedError, StorageError } from '../errors.ts'
+import { FencedError, StorageError } from '../errors.ts'
 import { SLOT_HEADER_BYTES, type SlotHeader } from '../format/index.ts'
-import { BackOff, readAgain, type RetryOptions, type Root } from '../root/index.ts'
+import { BackOff, type RetryOptions, type Root } from '../root/index.ts'
 import { Mutex, type World } from '../runtime/index.ts'
 
 import { advanceOver } from './chain.ts'
@@ -13,10 +13,10 @@ import { sameBytes } from './digest.ts'
 import { type EpochMark, type Floor, Floors, NO_FLOOR } from './floor.ts'
 import { scanKernel } from './frame-cursor.ts'
 import { Batch, corrupt, unavailable } from './segment-reader.ts'
-import { LOG_PREFIX } from './segment-list.ts'
-import { parseSlot, parseSlotHeader, type Slot, slotLsnOf, slotName } from './slot.ts'
+import { parseSlotHeader, type Slot, slotName } from './slot.ts'
+import { SlotSource } from './slot-source.ts'
 
-/** Slots asked for at once where their names are known. */
+/** Slots read again at once. */
 const READ_AHEAD = 8
 const HEADERS_AT_ONCE = 16
 /** Slots read before the floor is looked at. */
@@ -61,19 +61,22 @@ export class SlotChain {
   lineage: readonly EpochMark[] = []
   /** The epoch of this handle: a higher exclusive one fences it. */
   own: number = Infinity
+  /** The lowest LSN that a pin of this handle holds; Infinity without one. */
+  pinned: () => number = () => Infinity
   readonly #o: ChainOptions
   readonly #mutex = new Mutex()
   readonly #kept: SlotInfo[] = []
   #keptBytes = 0
-  /** Names a listing showed, and the gets begun for them. */
-  #listed: readonly number[] = []
-  #listedAt = new Map<number, number>()
-  #ahead = new Map<number, Promise<Uint8Array<ArrayBuffer> | undefined>>()
+  readonly #source: SlotSource
+  #bytes = 0
+  /** The highest floor that was held against the chain. */
+  #checkedTail = 0
   #reaching: Promise<void> | undefined
 
   constructor(root: Root, o: ChainOptions) {
     this.root = root
     this.#o = o
+    this.#source = new SlotSource(root, o.world, o.retry)
     this.floors = new Floors(root, { world: o.world, storeId: o.storeId, ...(o.retry === undefined ? {} : { retry: o.retry }) })
   }
 
@@ -81,8 +84,14 @@ export class SlotChain {
     return this.floors.current.tail
   }
 
+  /** Below it nothing is read: T, or the lowest LSN that a pin of this handle holds. */
+  get bottom(): number {
+    return Math.min(this.tail, this.pinned())
+  }
+
+  /** Of the slots known. */
   get bytes(): number {
-    return this.slots.reduce((sum, { bytes }) => sum + bytes, 0)
+    return this.#bytes
   }
 
   /** One at a time: whoever moves the head. */
@@ -93,15 +102,13 @@ export class SlotChain {
   /** Begins at T, or at the slot that holds `from` + 1 or ends at `from`, and follows the slots to the head. */
   async find(o: { readonly from: number; readonly floorHint: number | undefined }): Promise<void> {
     this.#jump(await this.floors.find(o.floorHint))
-    this.#listed = await this.#list(this.tail)
-    this.#listedAt = new Map(this.#listed.map((first, i) => [first, i]))
-    const start = this.#listed.findLast((first) => first <= o.from + 1)
+    const listed = await this.#source.list(this.tail)
+    this.#source.expect(listed)
+    const start = listed.findLast((first) => first <= o.from + 1)
     if (start !== undefined && start > this.tail + 1) await this.#beginAt(start)
     await this.extend()
-    await this.#checkListed()
-    this.#listed = []
-    this.#listedAt.clear()
-    this.#ahead.clear()
+    await this.#checkListed(listed)
+    this.#source.expect([])
   }
 
   /**
@@ -142,18 +149,24 @@ export class SlotChain {
     this.#believe(slot)
   }
 
-  /** Drops what a floor read has put out of the log. @throws CorruptionError when the floor contradicts the chain */
+  /** Drops what a floor read has put out of the log and no pin of ours holds. @throws CorruptionError when the floor contradicts the chain */
   forget(): void {
     const floor = this.floors.current
     // A floor above what we have read: the next look begins behind it.
-    if (floor.tail <= this.base || floor.tail > this.head) return
-    const at = this.slots.findIndex(({ first }) => first > floor.tail)
-    const next = at < 0 ? { first: this.head + 1, digest: this.digest } : this.slots[at]!
-    if (next.first !== floor.tail + 1 || !sameBytes(next.digest, floor.digest)) {
-      throw corrupt(`FLOOR.${floor.k}`, `it says the log begins after LSN ${floor.tail} with another digest than the slots`, 0, floor.tail)
+    if (floor.tail > this.head) return
+    if (floor.tail > this.#checkedTail && floor.tail >= this.base) {
+      const next = this.slots.find(({ first }) => first > floor.tail) ?? { first: this.head + 1, digest: this.digest }
+      if (next.first !== floor.tail + 1 || !sameBytes(next.digest, floor.digest)) {
+        throw corrupt(`FLOOR.${floor.k}`, `it says the log begins after LSN ${floor.tail} with another digest than the slots`, 0, floor.tail)
+      }
+      this.#checkedTail = floor.tail
     }
-    this.slots.splice(0, at < 0 ? this.slots.length : at)
-    this.base = floor.tail
+    const { bottom } = this
+    if (bottom <= this.base) return
+    let gone = 0
+    while (gone < this.slots.length && this.slots[gone]!.last <= bottom) this.#bytes -= this.slots[gone++]!.bytes
+    this.slots.splice(0, gone)
+    this.base = (this.slots[0]?.first ?? this.head + 1) - 1
   }
 
   /** The slot that holds `lsn`. */
@@ -171,7 +184,7 @@ export class SlotChain {
   async digestAt(lsn: number): Promise<Digest> {
     if (lsn === this.head) return this.digest
     if (lsn >= this.tail && lsn < this.base) await this.reachDown()
-    if (lsn < this.tail || lsn > this.head) throw unavailable(lsn, this.tail, this.head)
+    if (lsn < this.bottom || lsn > this.head) throw unavailable(lsn, this.tail, this.head)
     if (lsn === this.tail) return this.floors.current.digest
     const next = this.slotOf(lsn + 1)
     if (next?.first === lsn + 1) return next.digest
@@ -184,7 +197,7 @@ export class SlotChain {
   async *read(start: number, end: number, check: () => void): AsyncGenerator<LogBatch> {
     for (let at = start; at < end;) {
       check()
-      if (at < this.tail) throw unavailable(at, this.tail, this.head)
+      if (at < this.bottom) throw unavailable(at, this.tail, this.head)
       if (at < this.base) await this.reachDown()
       const from = this.#indexOf(at + 1)
       if (from < 0) throw unavailable(at, this.tail, this.head)
@@ -205,40 +218,24 @@ export class SlotChain {
     return this.#reaching
   }
 
-  /** Names of slots above `after`, ascending. */
-  async #list(after: number): Promise<number[]> {
-    return readAgain(
-      this.#o.world,
-      async () => {
-        const found: number[] = []
-        for await (const { name } of this.root.list(LOG_PREFIX, { after: slotName(after) })) {
-          const first = slotLsnOf(name)
-          if (first !== undefined) found.push(first)
-        }
-        return found
-      },
-      this.#o.retry,
-    )
-  }
-
   /** The head of the chain is put before a slot in the middle; extend() reads the floor before it believes any. */
   async #beginAt(first: number): Promise<void> {
-    const bytes = await this.#get(first)
+    const bytes = await this.#source.get(first)
     if (bytes === undefined || bytes.length === 0) return
     const header = parseSlotHeader(bytes, first)
     this.base = this.head = first - 1
     this.digest = header.digest as Uint8Array as Digest
     this.epoch = header.highestEpoch
-    this.#ahead.set(first, Promise.resolve(bytes))
+    this.#source.begun(first, bytes)
   }
 
   /** A name above the head that a listing showed: what lies between must be there, perhaps a late answer later. */
-  async #checkListed(): Promise<void> {
+  async #checkListed(listed: readonly number[]): Promise<void> {
     const backOff = new BackOff(this.#o.world, MUST_EXIST)
     for (;;) {
-      const found = this.#listed.findLast((first) => first > this.head)
+      const found = listed.findLast((first) => first > this.head)
       if (found === undefined) return
-      this.#ahead.clear()
+      this.#source.expect([])
       await this.extend()
       if (found <= this.head) continue
       if (!(await backOff.next())) throw corrupt(slotName(this.head + 1), `it is missing, and ${slotName(found)} is there`, 0, this.head + 1)
@@ -250,11 +247,11 @@ export class SlotChain {
     const slots: Slot[] = []
     let next = this.head + 1
     for (let size = 0; slots.length < LOOK_SLOTS && size < LOOK_BYTES;) {
-      const bytes = await this.#get(next)
+      const bytes = await this.#source.get(next)
       if (bytes === undefined) return { slots, stop: 'none' }
       if (bytes.length === 0) return { slots, stop: 'tombstone' }
       try {
-        const slot = await this.#parsed(bytes, next)
+        const slot = await this.#source.parsed(bytes, next)
         slots.push(slot)
         next = slot.last + 1
         size += bytes.length
@@ -264,47 +261,6 @@ export class SlotChain {
       }
     }
     return { slots, stop: 'more' }
-  }
-
-  /** What does not verify is read once more: it may have been damaged on the way. */
-  async #parsed(bytes: Uint8Array<ArrayBuffer>, first: number): Promise<Slot> {
-    try {
-      return parseSlot(bytes, first)
-    } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error
-      const again = await this.#fetch(first)
-      if (again === undefined || again.length === 0) throw error
-      return parseSlot(again, first)
-    }
-  }
-
-  /** @returns undefined when there is no such slot */
-  #get(first: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const at = this.#listedAt.get(first)
-    if (at !== undefined) {
-      for (const name of this.#listed.slice(at, at + READ_AHEAD)) {
-        if (this.#ahead.has(name)) continue
-        const begun = this.#fetch(name)
-        begun.catch(() => {})
-        this.#ahead.set(name, begun)
-      }
-    }
-    const begun = this.#ahead.get(first)
-    this.#ahead.delete(first)
-    return begun ?? this.#fetch(first)
-  }
-
-  async #fetch(first: number, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    try {
-      const o = range === undefined ? undefined : { range }
-      const { bytes } = await readAgain(this.#o.world, () => this.root.get(slotName(first), o), this.#o.retry)
-      return bytes as Uint8Array<ArrayBuffer>
-    } catch (error) {
-      // A range of a tombstone.
-      if (error instanceof RangeError) return new Uint8Array(0)
-      if (error instanceof StorageError && error.class === 'notFound') return undefined
-      throw error
-    }
   }
 
   #believe(slot: Slot): void {
@@ -317,6 +273,7 @@ export class SlotChain {
     const info: SlotInfo = { ...infoOf(header, this.digest), frames: { bytes: slot.frames, offsets: slot.offsets } }
     this.digest = advanceOver(scanKernel(), this.digest, slot.frames, slot.offsets)
     this.slots.push(info)
+    this.#bytes += info.bytes
     this.head = last
     this.epoch = header.highestEpoch
     this.#keep(info)
@@ -338,6 +295,8 @@ export class SlotChain {
   /** The log begins behind a floor that we did not reach. */
   #jump(floor: Floor): void {
     this.slots = []
+    this.#bytes = 0
+    this.#checkedTail = floor.tail
     this.base = this.head = floor.tail
     this.digest = floor.digest.slice() as Digest
     this.epoch = Math.max(this.epoch, floor.epoch)
@@ -364,8 +323,8 @@ export class SlotChain {
     const kept = run.map(({ frames }) => frames)
     if (kept.every((frames) => frames !== undefined)) return kept
     const found = await Promise.all(run.map((info, i) => kept[i] ?? this.#reread(info).catch((error: unknown) => new Failure(error))))
-    const floor = await this.floors.read()
-    if (at < floor.tail) throw unavailable(at, floor.tail, this.head)
+    await this.floors.read()
+    if (at < this.bottom) throw unavailable(at, this.tail, this.head)
     return found.map((each) => {
       if (each instanceof Failure) throw each.error
       return each
@@ -374,7 +333,7 @@ export class SlotChain {
 
   async #reread(info: SlotInfo): Promise<NonNullable<SlotInfo['frames']>> {
     const bytes = await this.#mustGet(info.first)
-    const slot = await this.#parsed(bytes, info.first)
+    const slot = await this.#source.parsed(bytes, info.first)
     if (slot.last !== info.last || !sameBytes(slot.header.attempt, info.attempt)) throw corrupt(slot.name, 'it is not the slot that was here', 0, info.first)
     const next = this.slotOf(info.last + 1)
     const after = next?.digest ?? (info.last === this.head ? this.digest : undefined)
@@ -388,7 +347,7 @@ export class SlotChain {
   async #mustGet(first: number, range?: { readonly start: number; readonly end: number }): Promise<Uint8Array<ArrayBuffer>> {
     const backOff = new BackOff(this.#o.world, MUST_EXIST)
     for (;;) {
-      const bytes = await this.#fetch(first, range)
+      const bytes = await this.#source.fetch(first, range)
       if (bytes !== undefined && bytes.length > 0) return bytes
       if ((await this.floors.read()).tail >= first) throw unavailable(first - 1, this.tail, this.head)
       if (!(await backOff.next())) throw corrupt(slotName(first), 'it is missing', 0, first)
@@ -397,7 +356,7 @@ export class SlotChain {
 
   async #reachDown(): Promise<void> {
     const { tail, base } = this
-    const listed = (await this.#list(tail)).filter((first) => first <= base)
+    const listed = (await this.#source.list(tail)).filter((first) => first <= base)
     const headers = new Map<number, SlotHeader>()
     const get = async (first: number) => headers.set(first, parseSlotHeader(await this.#mustGet(first, { start: 0, end: SLOT_HEADER_BYTES }), first))
     for (let i = 0; i < listed.length; i += HEADERS_AT_ONCE) await Promise.all(listed.slice(i, i + HEADERS_AT_ONCE).map(get))
@@ -410,7 +369,7 @@ export class SlotChain {
       const header = headers.get(next)!
       if (next === tail + 1 && !sameBytes(header.digest, floor.digest)) throw corrupt(slotName(next), 'its digest is not the one the floor states', 88, next)
       if (header.highestEpoch > epoch) {
-        const { epochRecord } = await this.#parsed(await this.#mustGet(next), next)
+        const { epochRecord } = await this.#source.parsed(await this.#mustGet(next), next)
         if (epochRecord?.mode === 'exclusive') lineage.push({ epoch: header.epoch, firstLsn: next })
       }
       epoch = header.highestEpoch
@@ -422,6 +381,7 @@ export class SlotChain {
     await this.floors.read()
     if (this.base !== base) return this.base > this.tail ? this.#reachDown() : undefined
     this.slots = [...found, ...this.slots]
+    for (const { bytes } of found) this.#bytes += bytes
     this.base = tail
     this.lineage = [...lineage, ...this.lineage.filter(({ firstLsn }) => firstLsn > base)]
     this.forget()
