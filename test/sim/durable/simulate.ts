@@ -7,7 +7,7 @@
 
 import { NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'
-import { DirRoot } from '../../../bindings/root/index.ts'
+import { type DiskOp, DirRoot } from '../../../bindings/root/index.ts'
 import type { DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../sim-world.ts'
 import { accounts, rowOf, text } from '../store-model.ts'
@@ -20,6 +20,8 @@ export interface SimOptions {
   readonly seed: number
   /** States looked at in one history, about. */
   readonly states: number
+  /** Operations that a lying file system reports as done and forgets: shows that the simulation would notice. */
+  readonly forgets?: (op: DiskOp) => boolean
 }
 
 export interface SimReport {
@@ -31,6 +33,8 @@ export interface SimReport {
 
 const KINDS = Object.values(kinds) as unknown as readonly OpKind<unknown>[]
 const IDENTITY = `${PLACE}/VARVE`
+/** A sync of a directory that is not there. */
+const NOTHING: DiskOp = { op: 'syncDir', dir: '' }
 const STEPS_MAX = 28
 const FAILURES_MAX = 3
 /** Recoveries of a recovery of ... */
@@ -58,6 +62,7 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
     return report
   }
   const run = new Run(life, dice, report, await digests(life))
+  if (o.forgets !== undefined) life.trace.ops.forEach((op, i) => void (o.forgets!(op) && (life.trace.ops[i] = NOTHING)))
   const points = drawPoints(
     dice,
     life.trace,
