@@ -56,20 +56,7 @@ export {
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './errors.ts'
 export { lsn } from './log/index.ts'
 export type { Digest, Epoch, Lsn, UnlockInfo } from './log/index.ts'
-export type {
-  DoctorFacts,
-  DoctorFinding,
-  DoctorReport,
-  DoctorWho,
-  DoctorWrite,
-  LostCommit,
-  LostHistory,
-  RepairAction,
-  RepairKind,
-  QuarantineFolder,
-  RepairProblem,
-  RepairReport,
-} from './recovery/index.ts'
+export type { DoctorFacts, DoctorFinding, DoctorReport, DoctorWho, DoctorWrite, QuarantineFolder } from './recovery/index.ts'
 export type { Root } from './root/index.ts'
 export { forceUnlock, lockInfo, newWriteId, Store } from './store/index.ts'
 export type { DoctorOptions, ReadStore, RepairStoreOptions, StoreOpener } from './store/index.ts'
@@ -120,6 +107,8 @@ export type {
   KeyArg,
   KeyedTable,
   Long,
+  LostCommit,
+  LostHistory,
   Meter,
   OpenOptions,
   PendingWrite,
@@ -129,6 +118,10 @@ export type {
   Progress,
   Reader,
   RecordBatch,
+  RepairAction,
+  RepairKind,
+  RepairProblem,
+  RepairReport,
   RowOf,
   Rows,
   Scan,

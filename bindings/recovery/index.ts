@@ -1,3 +1,5 @@
+export { decideMany } from './bulk.ts'
+export type { BulkStep } from './bulk.ts'
 export { classify, classifyParticipant } from './classify.ts'
 export type { Observed, ObservedFile, ObservedIntent, ObservedParticipant, ParticipantClass } from './classify.ts'
 export { deciderOf, overlapOf } from './decider.ts'
@@ -19,4 +21,3 @@ export type { DoctorFacts, DoctorFinding, DoctorReport, DoctorWho, DoctorWrite, 
 export { repairOpen, repairRoot, REPAIR_ACTOR } from './repair.ts'
 export type { AppendAudit, RepairOptions, RepairParts } from './repair.ts'
 export type { FileParts } from './repair-files.ts'
-export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairReport } from './repair-report.ts'

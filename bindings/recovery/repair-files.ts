@@ -36,11 +36,10 @@ import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
-import { ColumnCache, FragmentReader, missingVec } from '../table/index.ts'
+import { ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
 import { idHex, subjectOf } from './observe.ts'
 import { dropCheckpoint } from './repair-log.ts'
 import type { Quarantine } from './repair-quarantine.ts'
-import type { RepairAction, RepairProblem } from './repair-report.ts'
 import { listStaging } from './sweep.ts'
 
 const CACHE_BYTES = 64 * 1024 * 1024

@@ -50,8 +50,8 @@ import {
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidText, type World } from '../runtime/index.ts'
+import type { LostCommit, LostHistory, RepairAction, RepairProblem } from '../table/index.ts'
 import type { KeptNote, Quarantine } from './repair-quarantine.ts'
-import type { LostCommit, LostHistory, RepairAction, RepairProblem } from './repair-report.ts'
 
 export interface LogParts {
   readonly root: Root

@@ -23,10 +23,10 @@ import {
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidBytes, type World } from '../runtime/index.ts'
+import type { LostHistory, RepairAction, RepairProblem, RepairReport } from '../table/index.ts'
 import { examineFiles, type FileAction, type FileFindings, type FileParts, readableRecords, runFileAction } from './repair-files.ts'
 import { checkDropAfter, examineLog, lostBehind, type LogFindings, resumed, runLogAction } from './repair-log.ts'
 import { type KeptNote, Quarantine } from './repair-quarantine.ts'
-import type { LostHistory, RepairAction, RepairProblem, RepairReport } from './repair-report.ts'
 
 export const REPAIR_ACTOR = 'varve:repair'
 const RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
@@ -305,6 +305,9 @@ export async function repairOpen(parts: FileParts, audit: AppendAudit, o: Repair
   const quarantine = await Quarantine.of(parts.root, parts.world)
   const { findings, failed } = await runFiles(parts, quarantine)
   if (!findings.actions.some(({ done }) => done)) refusePending(findings.pending)
+  if (findings.actions.some(({ kind, done }) => done && kind === 'drop-checkpoint')) {
+    await writeCheckpoint(parts.root, parts.storeId, parts.log, parts.state.catalog, parts.world.failpoints)
+  }
   const notes = await auditAll(parts, quarantine, findings, audit)
   const folders = [...new Set(notes.map(({ folder }) => folder))]
   return { confirmed: true, actions: findings.actions.map(plain), problems: [...findings.problems, ...failed], pending: findings.pending, quarantine: folders }

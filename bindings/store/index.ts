@@ -2,9 +2,9 @@
 
 import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
-import type { OpenOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
+import type { OpenOptions, RepairReport, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
-import type { DoctorReport, RepairReport } from '../recovery/index.ts'
+import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { ReadOnlyHandle } from './read-only-store.ts'
 import { wire } from './wiring.ts'

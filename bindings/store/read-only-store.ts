@@ -28,6 +28,9 @@ export class ReadOnlyHandle extends ReadHandle {
   transact(): Promise<never> {
     return this.refuse('transact')
   }
+  repair(): Promise<never> {
+    return this.refuse('repair')
+  }
   flush(): Promise<never> {
     return this.refuse('flush')
   }

@@ -1,10 +1,10 @@
 // store/repair-door.ts: doctor and repair of a store that may not open: the doors that need no handle.
 
 import type { Lsn } from '../log/index.ts'
-import { type DoctorReport, examineStore, type RepairReport, repairRoot } from '../recovery/index.ts'
+import { type DoctorReport, examineStore, repairRoot } from '../recovery/index.ts'
 import { openRoot, type Root } from '../root/index.ts'
 import { fillWorld, type World } from '../runtime/index.ts'
-import { ColumnCache } from '../table/index.ts'
+import { ColumnCache, type RepairReport } from '../table/index.ts'
 import { SharedContext } from './context.ts'
 
 const CACHE_BYTES = 64 * 1024 * 1024

@@ -20,6 +20,7 @@ import {
 } from '../engine/index.ts'
 import { concat } from '../kernels/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
+import { repairOpen } from '../recovery/index.ts'
 import { isTraced, newUlid, traced, type TraceMessage, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
@@ -32,6 +33,7 @@ import {
   type Long,
   type PendingWrite,
   type Predicate,
+  type RepairReport,
   sameDefinition,
   schemaFromDefinition,
   TableState,
@@ -419,6 +421,15 @@ export class WriteHandle extends ReadHandle {
     this.writable(o)
     await this.committer.drained()
     await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
+  }
+
+  async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
+    this.writable()
+    await this.committer.drained()
+    const { root, world, log, storeId, state, context } = this.o
+    // Others write beside this call: what nothing names yet may be about to be named.
+    const parts = { root, world, log, storeId, state, context: () => context, isShared: true }
+    return await repairOpen(parts, async (facts) => BigInt(await this.committer.audit(facts)) as Lsn, o)
   }
 
   protected override async shut(): Promise<void> {

@@ -3,6 +3,7 @@
 // Members for branches, schema changes, optimize, vacuum, backup and repair arrive with those features.
 
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
+import type { RepairReport } from './types-repair.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 
@@ -215,6 +216,13 @@ export interface Store extends ReadStore, Writer, Disposable {
   sync(): Promise<Lsn>
   /** Memory layer to fragments. */
   flush(o?: Long): Promise<void>
+  /**
+   * Put right what can be while the store is open: indexes, checkpoints, INTENTs that cannot be read; a preview unless `confirm`. Store.repair() does the rest.
+   *
+   * @throws PendingIntentError: a write is not decided; InvalidConfigError: the log of an open store is not cut
+   * @cost reads and verifies everything the store has
+   */
+  repair(o?: { confirm?: boolean; dropAfter?: Lsn }): Promise<RepairReport>
 }
 
 /** both: also the row before (one lookup a row in the older version); none: counts only. */

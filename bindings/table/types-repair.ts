@@ -1,4 +1,4 @@
-// recovery/repair-report.ts: what repair says: each action it would take or took, what a cut loses, and what it cannot put right.
+// table/types-repair.ts: what repair says: each action it would take or took, what a cut loses, and what it cannot put right.
 
 import type { Lsn } from '../log/index.ts'
 
