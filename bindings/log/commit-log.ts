@@ -76,6 +76,8 @@ export interface Pin {
   readonly id: string
   readonly lsn: Lsn
   release(): void
+  /** Shared logs: why it can no longer be relied on (this process stood still for so long that others had to take it for gone). */
+  lost?(): Error | undefined
 }
 
 export interface CommitLog extends AsyncDisposable {

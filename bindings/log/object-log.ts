@@ -4,7 +4,7 @@
 //
 // Invariant: H is what this handle has read, floor looked at afterwards, or won and acknowledged; what it queued is framed for the LSNs behind H and is given back
 // when another writer takes them; after a fatal error nothing is acknowledged.
-import { ClosedError, CorruptionError, LsnTakenError, VarveError } from '../errors.ts'
+import { ClosedError, CorruptionError, LsnTakenError, PinRefusedError, VarveError } from '../errors.ts'
 import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
 import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -15,6 +15,7 @@ import { sameBytes, toHex } from './digest.ts'
 import { GroupBuffer } from './group-buffer.ts'
 import { GroupCommit } from './group-commit.ts'
 import { readHint, writeHint } from './head-hint.ts'
+import { Leases } from './leases.ts'
 import { ObjectReadLog } from './object-read-log.ts'
 import { trimSlots } from './object-trim.ts'
 import { Reclaim } from './reclaim.ts'
@@ -121,6 +122,8 @@ export class ObjectWriteLog implements CommitLog {
   readonly #commit: GroupCommit
   readonly #listeners: LogListener[] = []
   readonly #reclaim = new Reclaim()
+  readonly #leases: Leases
+  readonly #buried = { upTo: 0 }
   readonly #wakeups = new Wakeups()
   #slotsWon = 0
   #closing: Promise<void> | undefined
@@ -134,6 +137,8 @@ export class ObjectWriteLog implements CommitLog {
     this.epoch = BigInt(writer.epoch) as Epoch
     const groupCommitMs = Math.min(o.groupCommitMs ?? 0, GROUP_COMMIT_MS_MAX)
     this.#commit = new GroupCommit(writer, { head: chain.head, groupCommitMs, timers: o.world.timers, bytesMax: SLOT_BYTES_MAX, recordsMax: SLOT_RECORDS_MAX })
+    this.#leases = new Leases(chain.root, { world: o.world, retry: o.retry, floor: async () => (await chain.floors.read()).tail })
+    chain.pinned = () => this.#reclaim.floor
     const wake = () => this.#wakeups.wake()
     this.#commit.listen({ durable: wake, failed: wake, rejected: wake })
     writer.onWon = () => {
@@ -218,7 +223,7 @@ export class ObjectWriteLog implements CommitLog {
     return this.#reclaim.reclaim(Number(upTo), async (limit) => {
       this.#checkOpen()
       if (this.#commit.ended !== undefined) throw this.#commit.ended
-      await trimSlots(limit, { world: this.#o.world, chain: this.#chain, retry: this.#o.retry, held: async () => Infinity })
+      await trimSlots(limit, { world: this.#o.world, chain: this.#chain, retry: this.#o.retry, held: () => this.#leases.lowest(), buried: this.#buried })
       return this.tail
     })
   }
@@ -243,8 +248,26 @@ export class ObjectWriteLog implements CommitLog {
     return found
   }
 
-  pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.#chain.tail)
+  /** @throws PinRefusedError below T; StorageError when no lease could be laid, so that other processes would not know of it */
+  async pin(start: Lsn, owner: string): Promise<Pin> {
+    const granted = await this.#reclaim.pin(start, owner, () => this.#chain.tail)
+    const pin = await this.#leases.lay(granted, owner).catch((error: unknown) => {
+      granted.release()
+      throw error
+    })
+    try {
+      // Behind the lease: whoever raises the floor from here on sees it, and what was raised before is seen here.
+      await this.refresh()
+      await this.#chain.reachDown()
+      const { tail } = this.#chain
+      if (tail <= Number(start)) return pin
+      throw new PinRefusedError(`LSN ${start} cannot be held: the log begins after ${tail}`, {
+        details: { asked: start, tail: BigInt(tail), floor: BigInt(tail) },
+      })
+    } catch (error) {
+      pin.release()
+      throw error
+    }
   }
 
   async sync(): Promise<Lsn> {
@@ -266,6 +289,7 @@ export class ObjectWriteLog implements CommitLog {
       await this.#closeCleanly()
     } finally {
       this.#closed = true
+      await this.#leases.close()
       this.#commit.fail(new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } }), false)
       this.#wakeups.wake()
     }

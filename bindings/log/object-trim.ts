@@ -24,25 +24,33 @@ export interface TrimOptions {
   readonly retry?: Partial<RetryOptions> | undefined
   /** Lowest LSN that leases of others hold; Infinity when there are none. Asked again once the floor is up. */
   readonly held: () => Promise<number>
+  /** How far this handle knows that tombstones lie. */
+  readonly buried: { upTo: number }
 }
 
 /** Raises the floor to the last slot boundary at or below `limit` and lays tombstones. @returns T afterwards */
 export async function trimSlots(limit: number, o: TrimOptions): Promise<number> {
-  const { chain, world } = o
+  const { chain, world, buried } = o
   const bound = Math.min(limit, await o.held(), chain.head)
-  if (bound <= chain.tail) return chain.tail
-  const tail = await chain.boundary(bound)
-  if (tail <= chain.tail) return chain.tail
+  if (bound > chain.tail) await raiseTo(await chain.boundary(bound), o)
+  if (chain.tail === buried.upTo) return chain.tail
+  if (world.failpoints.active) await world.failpoints.hit(FP.log.afterFloor, { tail: chain.tail })
+  // A pin that was granted while the floor was on its way up has laid its lease before it looked: what it holds stays until it goes.
+  const upTo = Math.min(chain.tail, await o.held())
+  await buryUpTo(upTo, o)
+  buried.upTo = upTo
+  return chain.tail
+}
+
+async function raiseTo(tail: number, { chain, world }: TrimOptions): Promise<void> {
+  if (tail <= chain.tail) return
   if (world.failpoints.active) await world.failpoints.hit(FP.log.trim, { tail: chain.tail })
   while (chain.tail < tail) {
     const step = stepUpTo(tail, chain)
-    if (step === undefined) break
+    if (step === undefined) return
     await chain.floors.raise(step)
     chain.forget()
   }
-  if (world.failpoints.active) await world.failpoints.hit(FP.log.afterFloor, { tail })
-  await buryUpTo(Math.min(chain.tail, await o.held()), o)
-  return chain.tail
 }
 
 /** The next floor: a bounded number of slots, for it names each. Another's floor may have passed what we know of the log. */

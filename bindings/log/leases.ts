@@ -1,0 +1,160 @@
+// log/leases.ts: pins that reclaimers in other processes honour: `leases/<pin id>` (log.md section 6).
+//
+// The pinner writes its lease, then reads head and floor; the reclaimer raises the floor, then lists leases: one of the two always sees the other. A lease is
+// renewed every 20 s and has expired once an observer saw it unchanged for 60 s on its own monotonic clock. Invariant: no two clocks are compared, and a pin whose
+// own renewals were too far apart is not relied on before the floor was looked at again.
+import { PinRefusedError, StorageError } from '../errors.ts'
+import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
+import { newUlid, type TimerHandle, type World } from '../runtime/index.ts'
+
+import type { Lsn, Pin } from './commit-log.ts'
+import { decodeSealed, encodeSealed } from './sealed-json.ts'
+
+const PREFIX = 'leases/'
+const FORMAT = 1
+const RENEW_MS = 20_000
+const EXPIRE_MS = 60_000
+
+export interface LeaseOptions {
+  readonly world: World
+  readonly retry?: Partial<RetryOptions> | undefined
+  /** T, read from the store now. */
+  readonly floor: () => Promise<number>
+}
+
+interface Held {
+  readonly lsn: number
+  readonly owner: string
+  seq: number
+  renewedMs: number
+  timer: TimerHandle | undefined
+  lost: PinRefusedError | undefined
+  readonly onLost: () => void
+}
+
+/** The leases of one handle, and what it knows of those of others. */
+export class Leases {
+  readonly #root: Root
+  readonly #o: LeaseOptions
+  readonly #held = new Map<string, Held>()
+  /** Of others: what each said when it was last seen to change, and when that was on our clock. */
+  readonly #seen = new Map<string, { readonly seq: number; readonly atMs: number }>()
+
+  constructor(root: Root, o: LeaseOptions) {
+    this.#root = root
+    this.#o = o
+  }
+
+  /** Lays a lease beside a pin that is granted here; the caller looks at head and floor afterwards. @throws StorageError */
+  async lay(pin: Pin, owner: string): Promise<Pin> {
+    const id = newUlid(this.#o.world)
+    const held: Held = { lsn: Number(pin.lsn), owner, seq: 0, renewedMs: this.#o.world.clock.monoMs(), timer: undefined, lost: undefined, onLost: pin.release }
+    this.#held.set(id, held)
+    try {
+      await this.#write(id, held)
+    } catch (error) {
+      this.#drop(id)
+      throw error
+    }
+    this.#arm(id, held)
+    const release = (): void => {
+      pin.release()
+      this.#drop(id)
+    }
+    return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost }
+  }
+
+  /** The lowest LSN that a live lease of another handle holds; Infinity without one. A lease never seen before is live. */
+  async lowest(): Promise<number> {
+    const { world, retry } = this.#o
+    const names = await readAgain(world, () => this.#names(), retry)
+    for (const name of this.#seen.keys()) if (!names.includes(name)) this.#seen.delete(name)
+    let lowest = Infinity
+    for (const name of names) {
+      if (this.#held.has(name.slice(PREFIX.length))) continue
+      const lease = await readAgain(world, () => this.#read(name), retry)
+      if (lease === undefined) continue
+      const before = this.#seen.get(name)
+      const nowMs = world.clock.monoMs()
+      if (before === undefined || before.seq !== lease.seq) this.#seen.set(name, { seq: lease.seq, atMs: nowMs })
+      else if (nowMs - before.atMs >= EXPIRE_MS) {
+        // Whoever laid it lays it again when it comes back, and looks at the floor first.
+        await this.#root.delete(name).catch(() => {})
+        continue
+      }
+      lowest = Math.min(lowest, lease.lsn)
+    }
+    return lowest
+  }
+
+  /** Gives all of them back. */
+  async close(): Promise<void> {
+    const names = [...this.#held.keys()].map((id) => PREFIX + id)
+    for (const { timer } of this.#held.values()) if (timer !== undefined) this.#o.world.timers.clear(timer)
+    this.#held.clear()
+    if (names.length > 0) await this.#root.delete(names).catch(() => {})
+  }
+
+  #arm(id: string, held: Held): void {
+    held.timer = this.#o.world.timers.set(RENEW_MS, () => void this.#renew(id, held))
+  }
+
+  async #renew(id: string, held: Held): Promise<void> {
+    if (this.#held.get(id) !== held) return
+    const { world, floor } = this.#o
+    try {
+      held.seq++
+      await this.#write(id, held)
+      // Too late for an observer, perhaps: what it held may be gone.
+      const late = world.clock.monoMs() - held.renewedMs >= EXPIRE_MS
+      const tail = late ? await floor() : 0
+      if (tail > held.lsn) {
+        held.lost = refused(held, tail)
+        held.onLost()
+        this.#drop(id)
+        return
+      }
+      held.renewedMs = world.clock.monoMs()
+    } catch (error) {
+      world.logger.log({ level: 'warn', code: 'log.leaseNotRenewed', pin: id, error })
+    }
+    if (this.#held.get(id) === held) this.#arm(id, held)
+    else await this.#root.delete(PREFIX + id).catch(() => {})
+  }
+
+  #drop(id: string): void {
+    const timer = this.#held.get(id)?.timer
+    if (timer !== undefined) this.#o.world.timers.clear(timer)
+    this.#held.delete(id)
+    void this.#root.delete(PREFIX + id).catch(() => {})
+  }
+
+  async #write(id: string, { lsn, owner, seq }: Held): Promise<void> {
+    const { world, retry } = this.#o
+    const bytes = encodeSealed({ format: FORMAT, pin: id, owner, lsn, seq })
+    await readAgain(world, () => this.#root.put(PREFIX + id, bytes), retry)
+  }
+
+  async #names(): Promise<string[]> {
+    const names: string[] = []
+    for await (const { name } of this.#root.list(PREFIX)) names.push(name)
+    return names
+  }
+
+  /** @returns undefined for a lease that is gone; one that cannot be read holds everything until it expires */
+  async #read(name: string): Promise<{ readonly lsn: number; readonly seq: number } | undefined> {
+    try {
+      const { lsn, seq } = decodeSealed((await this.#root.get(name)).bytes) ?? {}
+      return { lsn: typeof lsn === 'number' ? lsn : 0, seq: typeof seq === 'number' ? seq : -1 }
+    } catch (error) {
+      if (error instanceof StorageError && error.class === 'notFound') return undefined
+      throw error
+    }
+  }
+}
+
+function refused({ lsn, owner }: Held, tail: number): PinRefusedError {
+  return new PinRefusedError(`the lease of ${owner} on LSN ${lsn} expired before it was renewed, and the log begins after ${tail} now`, {
+    details: { asked: BigInt(lsn) as Lsn, tail: BigInt(tail), floor: BigInt(tail) },
+  })
+}
