@@ -14,15 +14,21 @@ import {
   IntentMismatchError,
   IntentVersionError,
   InvariantError,
+  LsnTakenError,
   StorageError,
 } from '../errors.ts'
 import { INTENT_VERSION, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { Decision } from '../table/index.ts'
+import type { BulkStep } from './bulk.ts'
 import { classify } from './classify.ts'
 import { recoveryFacts } from './facts.ts'
 import { idHex, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
+
+/** After a lost slot, with full jitter. */
+const BACKOFF_MS = 5
+const BACKOFF_MAX_MS = 1000
 
 /** Carries out a decision in the log; write/ does it. */
 export interface Decider {
@@ -49,6 +55,8 @@ export interface RecoveryParts extends ObserveParts {
   readonly refresh: () => Promise<void>
   /** Rounds for one write before it is deferred. */
   readonly retries: number
+  /** Many at a time, where this handle is the only writer: decides the first ones in order and says how many. */
+  readonly decideMany?: ((steps: readonly BulkStep[]) => Promise<number>) | undefined
 }
 
 export interface Pass {
@@ -79,6 +87,8 @@ export async function settle(parts: RecoveryParts, writeId: string, pass: Pass, 
     } catch (error) {
       if (!isRace(error)) throw error
       failed = error
+      const most = Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** round)
+      if (error instanceof LsnTakenError) await parts.world.timers.sleep(parts.world.random.u32() % (most + 1), undefined, true)
     }
   }
   const reason = failed instanceof Error ? failed.message : 'the budget was used up'
@@ -106,14 +116,20 @@ async function again(parts: RecoveryParts, writeId: string, refresh: boolean): P
   return subjectOf(parts, writeId)
 }
 
-/** Seen and judged. What would refuse the store for a table that is too old is looked at once more: this fold may be behind. */
-async function decide(parts: RecoveryParts, subject: Subject, pass: Pass): Promise<Decision> {
+/**
+ * Seen and judged. What would refuse the store for a table that is too old is looked at once more: this fold may be behind.
+ *
+ * @param isLight  without reading its files or the keys written since: whoever acts on it does that
+ * @throws the errors of refusals; StorageError
+ */
+export async function decide(parts: RecoveryParts, subject: Subject, pass: Pass, isLight: boolean = false): Promise<Decision> {
   // A held write is not read: its files are its user's concern, who is told on use. Past its term it goes whatever they are, unless they are damaged.
-  const files = (seen: Subject): boolean => seen.seal !== undefined && (seen.intent?.mode === 'auto' || isPast(parts, seen))
-  const decision = classify(await observe(parts, subject, { files: files(subject) }), subject.intent)
+  const files = !isLight && subject.seal !== undefined && (subject.intent?.mode === 'auto' || isPast(parts, subject))
+  const look = isLight ? { ...parts, overlap: async (): Promise<readonly string[]> => [] } : parts
+  const decision = classify(await observe(look, subject, { files }), subject.intent)
   if (decision.rule === 'd3') {
     await parts.refresh()
-    const second = classify(await observe(parts, subject, { files: files(subject) }), subject.intent)
+    const second = classify(await observe(look, subject, { files }), subject.intent)
     if (second.rule === 'd3') throw refusal(subject, second)
     return second
   }
@@ -180,7 +196,7 @@ async function settledElsewhere(parts: RecoveryParts, writeId: string): Promise<
 }
 
 /** Phase D. A failure is told and left to the next pass. */
-async function retire(parts: RecoveryParts, writeId: string): Promise<void> {
+export async function retire(parts: RecoveryParts, writeId: string): Promise<void> {
   parts.owners.forget(writeId)
   const failed = await StagingArea.adopt(parts.root, parts.world, writeId).retire()
   if (failed === undefined) return
@@ -208,6 +224,7 @@ function isRace(error: unknown): boolean {
   return (
     error instanceof ConflictError ||
     error instanceof ContentionError ||
+    error instanceof LsnTakenError ||
     error instanceof AlreadyPublishedError ||
     error instanceof DamagedStagedWriteError ||
     (error instanceof CorruptionError && error.code === 'staged.corrupt')

@@ -1,7 +1,7 @@
 // recovery/sweep.ts: what a read-write open does about writes that stopped half-way, after the fold and before the store is ready (recovery.md section 7).
 //
 // One list of `staging/`, the INTENTs read, each write decided against the fold as it then is, in the order of their ids. Roll-backs change no table, so they are
-// queued one behind the other and become durable in groups; a roll forward is waited for.
+// queued one behind the other and become durable in groups; a roll forward is waited for. Where there are many they are decided in runs (bulk.ts).
 // Invariant: a store where nothing is pending costs one list and no read; a fault is loud and nothing decided is undone by it.
 
 import { STAGING_PREFIX } from '../format/index.ts'
@@ -9,11 +9,17 @@ import type { Root } from '../root/index.ts'
 import { FP, newUlid, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
 import type { Decision } from '../table/index.ts'
+import { type BulkStep, isBulk } from './bulk.ts'
+import { recoveryFacts } from './facts.ts'
 import { idHex, type Subject, subjectOf } from './observe.ts'
-import { type Pass, type RecoveryParts, settle } from './settle.ts'
+import { decide, type Pass, type RecoveryParts, retire, settle } from './settle.ts'
 
 /** INTENTs read, and roll-backs under way, at one time. */
 const AT_ONCE = 64
+
+/** Writes from which on a sweep decides them in runs, and the length of a run. */
+const MANY = 16
+const RUN = 256
 
 export interface SweepReport {
   /** Per write, in the order of their ids. */
@@ -31,40 +37,125 @@ export async function sweep(parts: RecoveryParts): Promise<SweepReport> {
   // A list may be stale: what is sealed is known without it.
   for (const { writeId } of state.catalog.outcomes.pending.values()) ids.add(ulidText(writeId))
   if (ids.size === 0) return { decisions: [], waiting: [] }
-  const sweepId = newUlid(world)
-  const decisions: Decision[] = []
-  const running = new Set<Promise<void>>()
-  let before = Promise.resolve()
-  let failed: { readonly error: unknown } | undefined
-  const start = (subject: Subject): Promise<void> => {
-    const at = decisions.length
-    decisions.push({ kind: 'defer', writeId: subject.writeId, rule: 'started', evidence: [] })
+  const isMany = parts.decideMany !== undefined && ids.size >= MANY && !world.failpoints.active
+  const decisions = await new Sweep(parts, isMany).run([...ids].sort())
+  return { decisions, waiting: decisions.filter(({ kind, rule }) => kind === 'wait' && rule === 'd5').map(({ writeId }) => writeId) }
+}
+
+interface Waiting {
+  readonly at: number
+  readonly subject: Subject
+  readonly decision: Decision
+}
+
+/** One pass over the writes, ascending. */
+class Sweep {
+  private readonly parts: RecoveryParts
+  private readonly isMany: boolean
+  private readonly sweepId: string
+  private readonly decisions: Decision[] = []
+  private readonly running = new Set<Promise<void>>()
+  /** When the decision before has entered the log. */
+  private before = Promise.resolve()
+  /** Decided and not yet carried out: by decideMany(). */
+  private run_: Waiting[] = []
+  private failed: { readonly error: unknown } | undefined
+
+  constructor(parts: RecoveryParts, isMany: boolean) {
+    this.parts = parts
+    this.isMany = isMany
+    this.sweepId = newUlid(parts.world)
+  }
+
+  async run(ids: readonly string[]): Promise<Decision[]> {
+    try {
+      for (const read of prefetched(this.parts, ids)) {
+        const subject = await read
+        if (this.failed !== undefined) break
+        const at = this.decisions.length
+        this.decisions.push({ kind: 'defer', writeId: subject.writeId, rule: 'started', evidence: [] })
+        if (!(await this.inRun(at, subject))) await this.alone(at, subject)
+      }
+      await this.finishRun()
+    } catch (error) {
+      this.failed ??= { error }
+    }
+    await Promise.all(this.running)
+    if (this.failed !== undefined) throw this.failed.error
+    return this.decisions
+  }
+
+  /** Into the run, or past it when there is nothing to do in the log. False: it must be settled alone, after the run. */
+  private async inRun(at: number, subject: Subject): Promise<boolean> {
+    if (!this.isMany || isStray(subject) || subject.file.state === 'mismatch') return false
+    const { parts } = this
+    const decision = await decide(parts, subject, { name: 'sweep', sweepId: this.sweepId }, true)
+    this.decisions[at] = decision
+    const { seal } = subject
+    if (decision.kind === 'wait' || (decision.kind === 'keep' && decision.shadowed !== true)) return true
+    if (decision.kind === 'retire') {
+      await this.begin(retire(parts, subject.writeId))
+      return true
+    }
+    const isBack = (decision.kind === 'rollback' || decision.kind === 'discard') && (seal === undefined || decision.rule !== 'd12')
+    const isForward = decision.kind === 'rollForward' && seal !== undefined && isBulk(seal)
+    if (decision.shadowed === true || (!isBack && !isForward)) return false
+    this.run_.push({ at, subject, decision })
+    if (this.run_.length >= RUN) await this.finishRun()
+    return true
+  }
+
+  private async finishRun(): Promise<void> {
+    while (this.run_.length > 0 && this.failed === undefined) {
+      const run = this.run_
+      const done = await this.parts.decideMany!(run.map(({ subject, decision }) => stepOf(subject, decision, this.sweepId)))
+      for (const { subject, decision } of run.slice(0, done)) {
+        this.parts.events.recovered(subject.writeId, recoveryFacts(decision, subject.intent, this.sweepId).kind)
+        await this.begin(retire(this.parts, subject.writeId))
+      }
+      // The first that was in the way of the others.
+      const [stopped] = (this.run_ = run.slice(done))
+      if (stopped === undefined) return
+      this.run_ = this.run_.slice(1)
+      await this.start(stopped.at, await subjectOf(this.parts, stopped.subject.writeId))
+    }
+  }
+
+  private async alone(at: number, subject: Subject): Promise<void> {
+    await this.finishRun()
+    const work = this.start(at, subject)
+    // A seal may be published, which changes tables: everything after it is decided against that.
+    if (subject.seal !== undefined) await work
+    else await this.begin(work)
+  }
+
+  private start(at: number, subject: Subject): Promise<void> {
     const turn = Promise.withResolvers<void>()
-    const pass: Pass = { name: 'sweep', sweepId, turn: { before, taken: turn.resolve } }
-    before = turn.promise
-    const isStray = subject.intent === undefined && subject.file.state === 'absent'
-    return (isStray ? strayed(parts, subject) : settle(parts, subject.writeId, pass, subject))
-      .then((decision) => void (decisions[at] = decision))
-      .catch((error: unknown) => void (failed ??= { error }))
+    const pass: Pass = { name: 'sweep', sweepId: this.sweepId, turn: { before: this.before, taken: turn.resolve } }
+    this.before = turn.promise
+    return (isStray(subject) ? strayed(this.parts, subject) : settle(this.parts, subject.writeId, pass, subject))
+      .then((decision) => void (this.decisions[at] = decision))
+      .catch((error: unknown) => void (this.failed ??= { error }))
       .finally(turn.resolve)
   }
-  try {
-    for (const read of prefetched(parts, [...ids].sort())) {
-      const subject = await read
-      if (failed !== undefined) break
-      const work = start(subject)
-      running.add(work)
-      void work.then(() => running.delete(work))
-      // A seal may be published, which changes tables: everything after it is decided against that.
-      if (subject.seal !== undefined) await work
-      else if (running.size >= AT_ONCE) await Promise.race(running)
-    }
-  } catch (error) {
-    failed ??= { error }
+
+  /** In the background, a bounded number at a time. */
+  private async begin(work: Promise<void>): Promise<void> {
+    const kept = work.finally(() => void this.running.delete(kept))
+    this.running.add(kept)
+    if (this.running.size >= AT_ONCE) await Promise.race(this.running)
   }
-  await Promise.all(running)
-  if (failed !== undefined) throw failed.error
-  return { decisions, waiting: decisions.filter(({ kind, rule }) => kind === 'wait' && rule === 'd5').map(({ writeId }) => writeId) }
+}
+
+/** INTENT goes first in and last out. */
+function isStray({ intent, file }: Subject): boolean {
+  return intent === undefined && file.state === 'absent'
+}
+
+function stepOf({ writeId, seal, intent }: Subject, decision: Decision, sweepId: string): BulkStep {
+  const recovery = recoveryFacts(decision, intent, sweepId)
+  const baseLsn = Number(intent!.baseLsn)
+  return decision.kind === 'rollForward' ? { writeId, recovery, baseLsn, seal: seal! } : { writeId, recovery, baseLsn, reason: decision.reason! }
 }
 
 /** The writes that have something in `staging/`, ascending. @throws StorageError */
@@ -96,7 +187,7 @@ function* prefetched(parts: RecoveryParts, ids: readonly string[]): Generator<Pr
   }
 }
 
-/** Files without an INTENT: of a decided write, or put by an owner that was fenced. INTENT goes first in and last out, so they are nobody's. */
+/** Files without an INTENT: of a decided write, or put by an owner that was fenced. They are nobody's. */
 async function strayed({ root, state, world }: RecoveryParts, { writeId }: Subject): Promise<Decision> {
   await root.deletePrefix(stagingPrefix(writeId))
   const outcome = state.catalog.outcomes.of(idHex(writeId))?.outcome

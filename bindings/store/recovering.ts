@@ -4,6 +4,7 @@
 
 import { schemaDigest } from '../engine/index.ts'
 import {
+  decideMany,
   deciderOf,
   Healer,
   type HealParts,
@@ -52,6 +53,7 @@ export class Recovering {
       events: this.events(),
       refresh: () => o.catchUp(),
       retries: o.options.publishRetries,
+      decideMany: o.log.shared ? undefined : (steps) => decideMany(writes, steps),
       liveStamp: () => intents.stamp,
     }
     this.healer = new Healer(this.parts)

@@ -90,11 +90,7 @@ async function publishOnce(
       parts.read.check()
       o.signal?.throwIfAborted()
       if (tables.some((table) => table.isStale(head))) continue
-      const admitted = tables.flatMap((table) => table.changes())
-      const rows = admitted.reduce((sum, { change }) => sum + change.inserted + change.updated + change.deleted, 0)
-      const request = intent.request === undefined ? undefined : hexBytes(intent.request)
-      const armed = { writeId: seal.writeId, baseLsn: Number(intent.baseLsn), seal, generations, ...(o.recovery === undefined ? {} : { recovery: o.recovery }) }
-      const result = await committer.commit(admitted, rows, notesOf(seal), request, armed)
+      const result = await queueSealed(parts, seal, tables, generations, o.recovery)
       if (failpoints.active) await failpoints.hit(FP.publish.afterAppend, context)
       return result
     }
@@ -102,6 +98,22 @@ async function publishOnce(
     tracker.end()
   }
   throw new ContentionError(`write ${intent.writeId}: its tables changed ${ROUNDS} times while it was published`, { details: { rounds: ROUNDS } })
+}
+
+/** Queue a sealed write whose tables were checked and looked at, in the step in which nothing was found stale. @throws FencedError */
+export function queueSealed(
+  { engine }: WriteParts,
+  seal: PendingSeal,
+  tables: readonly SealedTable[],
+  generations: readonly FileGeneration[],
+  recovery: RecoveryFacts | undefined,
+): Promise<CommitResult> {
+  const { intent } = seal
+  const admitted = tables.flatMap((table) => table.changes())
+  const rows = admitted.reduce((sum, { change }) => sum + change.inserted + change.updated + change.deleted, 0)
+  const request = intent.request === undefined ? undefined : hexBytes(intent.request)
+  const armed = { writeId: seal.writeId, baseLsn: Number(intent.baseLsn), seal, generations, ...(recovery === undefined ? {} : { recovery }) }
+  return engine.parts.committer.commit(admitted, rows, notesOf(seal), request, armed)
 }
 
 function notesOf({ intent }: PendingSeal): WriteOptions {

@@ -65,3 +65,13 @@ export async function writtenKeys(
   await keysWritten(parts, table.schema, range, note, signal)
   return { keys: [...lost], lsn: last }
 }
+
+/** Hash of every key that the log wrote in a range, with the last LSN that wrote it. @throws HistoryUnavailableError */
+export async function writtenHashes(parts: WriteParts, table: TableState, range: LogRange): Promise<ReadonlyMap<bigint, number>> {
+  const hashes = new Map<bigint, number>()
+  await keysWritten(parts, table.schema, range, (key, lsn) => {
+    const { lo, hi } = xxh3(key)
+    hashes.set((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), lsn)
+  })
+  return hashes
+}

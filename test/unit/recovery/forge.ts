@@ -9,7 +9,7 @@ import { xxh3 } from '../../../bindings/kernels/index.ts'
 import { DirRoot, type Root } from '../../../bindings/root/index.ts'
 import { newUlid, type World } from '../../../bindings/runtime/index.ts'
 import { StagingArea } from '../../../bindings/staging/index.ts'
-import { type AnyTable, encodeFragmentOn, KeyRun, toBatches } from '../../../bindings/table/index.ts'
+import { type AnyTable, type ColumnBatch, encodeFragmentOn, KeyRun, toBatches } from '../../../bindings/table/index.ts'
 import { FakeFiles, FaultyRoot } from '../../../bindings/testing/index.ts'
 import { simWorld, type SimWorld } from '../../sim/sim-world.ts'
 
@@ -183,9 +183,8 @@ export async function forge(engine: Engine, o: ForgeOptions = {}): Promise<Forge
   const intent = o.alter === undefined ? armed : { ...o.alter(armed), participants: o.alter(armed).participants.map((each) => ({ ...each, files: [] })) }
   if (o.orphaned !== true) intents.begin(intent.writeId)
   const area = await StagingArea.arm(root, world, intent)
-  const source = toBatches(view, rows, {})
-  const batches = []
-  for await (const batch of source as AsyncIterable<never>) batches.push(batch)
+  const batches: ColumnBatch[] = []
+  for await (const batch of toBatches(view, rows, {})) batches.push(batch)
   const fragment = await encodeFragmentOn(world.workers, { schema, batches })
   const staged = [await area.put('arrow', fragment.file, fragment.digest)]
   const files: IntentFile[] = [{ digest: fragment.digest, gen: 0, role: 'fragment', bytes: fragment.file.length, rows: rows.length }]
@@ -196,7 +195,7 @@ export async function forge(engine: Engine, o: ForgeOptions = {}): Promise<Forge
   let keys: Participant['keys']
   if (isKeyed) {
     const run = new KeyRun(tableState.keyLayout!.stride)
-    for (const batch of batches as { length: number; columns: never[] }[]) tableState.keyLayout!.push(batch.columns, 0, batch.length, run)
+    for (const batch of batches) tableState.keyLayout!.push(batch.columns, 0, batch.length, run)
     const hashes = new Uint32Array(run.rows * 2)
     for (let row = 0; row < run.rows; row++) {
       const { lo, hi } = xxh3(run.data.subarray(run.start(row), run.end(row)))

@@ -28,7 +28,7 @@ const WRITES: readonly (readonly [string, (store: Store) => Promise<unknown>])[]
   ['delete', (store) => store.delete(items, 77)],
   ['deleteWhere', (store) => store.deleteWhere(items, eq('id', 77))],
   ['replace', (store) => store.replace(extra, [{ n: 1 }])],
-  ['transact', (store) => store.transact((tx: { append: (t: unknown, rows: unknown) => void }) => tx.append(notes, [{ at: 100, text: 'x' }]))],
+  ['transact', (store) => store.transact((tx) => tx.append(notes, [{ at: 100, text: 'x' }]))],
   ['create', (store) => store.create(table('more', { n: t.int32() }))],
 ]
 
@@ -58,7 +58,7 @@ describe('given a sealed write that its handle gave up', () => {
   it('a transaction sees it in its snapshot', async () => {
     const place = await Place.open()
     await place.sealed({ table: items, rows: [1], orphaned: true })
-    const seen = await place.store.transact(async (tx: { get: (t: unknown, key: number) => Promise<unknown> }) => tx.get(items, 1))
+    const seen = await place.store.transact(async (tx) => tx.get(items, 1))
     expect(seen).toEqual({ id: 1, v: 'v1' })
   })
 
