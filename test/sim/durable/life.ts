@@ -5,7 +5,7 @@
 import { type OpenOptions, Store } from '../../../bindings/index.ts'
 import { type DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld, type SimWorld } from '../sim-world.ts'
-import { EMPTY, type State, type TableName } from '../store-model.ts'
+import { apply, type Change, EMPTY, type State, type TableName } from '../store-model.ts'
 import type { Dice } from './dice.ts'
 
 export const PLACE = '/data/store'
@@ -21,6 +21,42 @@ export interface Promised {
   readonly at: number
   readonly lsn: number
   readonly outlives: 'power' | 'process'
+}
+
+/** A staged write whose seal is in the log. */
+export class Sealed {
+  readonly id: string
+  readonly changes: readonly Change[]
+  /** It was sealed and not decided in no state below, perhaps in the states between, surely in those up to `decided`. */
+  readonly from: number
+  readonly to: number
+  /** The outcome came with one of these records. */
+  decided: { readonly outcome: 'published' | 'rolledBack'; readonly from: number; readonly to: number } | undefined
+
+  constructor(id: string, from: number, to: number, changes: readonly Change[]) {
+    this.id = id
+    this.from = from
+    this.to = to
+    this.changes = changes
+  }
+
+  decide(outcome: 'published' | 'rolledBack', from: number, to: number): void {
+    this.decided = { outcome, from, to }
+  }
+
+  /** What it makes of a state; undefined: its changes do not fit there. */
+  over(state: State): State | undefined {
+    let after: State | undefined = state
+    for (const change of this.changes) after = after === undefined ? undefined : apply(after, change)?.state
+    return after
+  }
+
+  /** Whether it waits for a decision in the log that ends at `lsn`; undefined: either. */
+  waits(lsn: number): boolean | undefined {
+    const { decided } = this
+    if (lsn < this.from || (decided !== undefined && lsn >= decided.to)) return false
+    return lsn >= this.to && (decided === undefined || lsn < decided.from) ? true : undefined
+  }
 }
 
 export interface LifeOptions {
@@ -39,6 +75,7 @@ export class Life {
   state: State = EMPTY
   readonly versions: Version[] = [{ lsn: 0, tables: [], state: EMPTY }]
   readonly promises: Promised[] = []
+  readonly sealed: Sealed[] = []
   /** Highest LSN that a caller knows of. */
   acknowledged = 0
   private processes = 0
@@ -84,6 +121,17 @@ export class Life {
   /** Call at the very moment a call resolves. */
   acknowledge(lsn: number): void {
     this.promise(lsn, this.o.durability === 'synced' ? 'power' : 'process')
+  }
+
+  seal(id: string, lsn: number, changes: readonly Change[]): void {
+    this.sealed.push(new Sealed(id, lsn, lsn, changes))
+  }
+
+  /** A write that may have been sealed, and was decided, by the records from .. to. */
+  passing(id: string, from: number, to: number): void {
+    const sealed = new Sealed(id, from, to, [])
+    sealed.decide('rolledBack', from, to)
+    this.sealed.push(sealed)
   }
 
   promise(lsn: number, outlives: Promised['outlives']): void {

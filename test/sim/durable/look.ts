@@ -5,7 +5,7 @@ import type { ReadStore } from '../../../bindings/index.ts'
 import { xxh3BigInt } from '../../../bindings/kernels/index.ts'
 import type { FakeFiles } from '../../../bindings/testing/index.ts'
 import { type AnyRow, rowText, type State, stateRows, type TableName, TABLES } from '../store-model.ts'
-import { PLACE, type Version } from './life.ts'
+import { PLACE, type Sealed, type Version } from './life.ts'
 
 const texts = new WeakMap<object, string>()
 
@@ -35,6 +35,22 @@ export async function differs(reader: ReadStore, version: Version): Promise<stri
     if (rowsText(name, rows) !== modelText(version.state, name)) return `${name} has other rows (${rows.length}, expected ${expected})`
   }
   return undefined
+}
+
+/** Staged writes that wait for a decision at the end of a log, against what the store says and what lies under staging/. */
+export async function differsInStaged(store: ReadStore, files: FakeFiles, sealed: readonly Sealed[], lsn: number): Promise<string | undefined> {
+  if (sealed.length === 0) return undefined
+  const told = new Set<string>((await store.staged()).map(({ writeId }) => writeId))
+  for (const each of sealed) {
+    const waits = each.waits(lsn)
+    if (waits !== undefined && waits !== told.delete(each.id)) return `staged write ${each.id} ${waits ? 'is gone' : 'waits'}, at LSN ${lsn}`
+    told.delete(each.id)
+  }
+  if (told.size > 0) return `staged writes that nobody sealed: ${[...told].join()}`
+  const lead = `${PLACE}/staging/`
+  const owned = new Set(sealed.filter((each) => each.waits(lsn) !== false).map(({ id }) => id))
+  const left = files.paths().find((path) => path.startsWith(lead) && !owned.has(path.slice(lead.length).split('/')[0]!))
+  return left === undefined ? undefined : `${left} has no owner after the open`
 }
 
 const SEGMENT = new RegExp(`^${PLACE}/log/(\\d{20})\\.wal$`)

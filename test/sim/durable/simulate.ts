@@ -5,15 +5,15 @@
 // promised; the chain digest there is the history's; and a recovery that was broken off and begun anew leaves byte for byte what one in one go leaves.
 // Nothing here depends on the machine: a seed that fails, fails again.
 
-import { NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
+import { ConflictError, NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'
 import { type DiskOp, DirRoot } from '../../../bindings/root/index.ts'
 import type { DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../sim-world.ts'
-import { accounts, rowOf, text } from '../store-model.ts'
+import { accounts, apply, rowOf, type TableName, text } from '../store-model.ts'
 import { Dice } from './dice.ts'
 import { Life, type OpKind, PLACE, type Version } from './life.ts'
-import { differs, foundAt, leftBy, otherwise } from './look.ts'
+import { differs, differsInStaged, foundAt, leftBy, otherwise } from './look.ts'
 import * as kinds from './ops/index.ts'
 
 export interface SimOptions {
@@ -37,6 +37,8 @@ const IDENTITY = `${PLACE}/VARVE`
 const NOTHING: DiskOp = { op: 'syncDir', dir: '' }
 const STEPS_MAX = 28
 const FAILURES_MAX = 3
+/** Of one recovery. */
+const RECORDS_MAX = 4
 /** Recoveries of a recovery of ... */
 const DEPTH_MAX = 3
 const CHANGES: ReadonlySet<string> = new Set(['write', 'truncate', 'mkdir', 'rmdir', 'link', 'rename', 'unlink', 'syncDir', 'datasync', 'sync'])
@@ -239,12 +241,14 @@ class Run {
     if (seen !== undefined && seen !== found.lsn) throw new Error(`read-only it ended at LSN ${seen}, the recovery found ${found.lsn}`)
     const wrong = await differs(store, version)
     if (wrong !== undefined) throw new Error(`LSN ${found.lsn}: ${wrong}`)
+    const strange = await differsInStaged(store, files, this.#life.sealed, Math.min(found.lsn, state.limit))
+    if (strange !== undefined) throw new Error(strange)
     if (dice.once(12)) {
       const { problems } = await store.verify({ level: 'all' })
       if (problems.length > 0) throw new Error(`verify: ${text(problems)}`)
     }
     const opened = trace?.length ?? 0
-    if (!goesDeeper && dice.once(5)) return this.#goOn(store, files, state)
+    if (!goesDeeper && dice.once(5)) return this.#goOn(store, files, version, Math.min(found.lsn, state.limit))
     if (dice.once(8)) store[Symbol.dispose]()
     else await store.close()
     if (state.once !== undefined) {
@@ -301,23 +305,41 @@ class Run {
     if (state.once !== undefined && found.lsn < state.once.lsn) throw new Error(`the recovery before found LSN ${state.once.lsn}, this one ${found.lsn}`)
     const lsn = Math.min(found.lsn, state.limit)
     if (found.lsn === lsn && this.#digests[lsn] !== found.digest) throw new Error(`the chain digest at LSN ${lsn} is not the history's`)
-    if (found.lsn > lsn + state.depth - 1) throw new Error(`${found.lsn - lsn} records of ${state.depth - 1} recoveries`)
+    // Each recovery adds its epoch record, and a few for a write that it decides.
+    if (found.lsn > lsn + (state.depth - 1) * RECORDS_MAX) throw new Error(`${found.lsn - lsn} records of ${state.depth - 1} recoveries`)
     return this.#life.versionAt(lsn)
   }
 
-  /** What is acknowledged after the recovery outlives the next power cut. */
-  async #goOn(store: Store, files: FakeFiles, state: State): Promise<void> {
+  /** What is acknowledged after the recovery outlives the next power cut: a row, and the publication of a staged write. */
+  async #goOn(store: Store, files: FakeFiles, version: Version, lsn: number): Promise<void> {
     const id = 100_000 + this.#processes
     await store.create(accounts)
-    await store.upsert(accounts, rowOf('accounts', id, 1) as never)
+    const row = rowOf('accounts', id, 1)
+    await store.upsert(accounts, row as never)
+    let after: Version = {
+      lsn,
+      tables: [...new Set<TableName>([...version.tables, 'accounts'])],
+      state: apply(version.state, { op: 'upsert', table: 'accounts', keys: [id], salt: 1, form: 'rows' })!.state,
+    }
+    const sealed = this.#life.sealed.find((each) => each.waits(lsn) === true)
+    if (sealed !== undefined) {
+      const write = await store.resume(sealed.id as never)
+      try {
+        await write.publish()
+        after = { ...after, state: sealed.over(after.state)! }
+      } catch (error) {
+        if (!(error instanceof ConflictError)) throw error
+        await write.rollback()
+      }
+    }
     await store.sync()
     const trace = files.record()
     trace.stop()
-    const after = trace.at(0).sample(this.#dice.seed())
+    const sample = trace.at(0).sample(this.#dice.seed())
     this.#report.states++
-    const next = await this.#open(after.files, {})
-    const row = await next.get(accounts, { id } as never)
-    if (row === undefined) throw new Error(`${state.what}: a row that was synced after the recovery is gone (${after.what})`)
+    const next = await this.#open(sample.files, {})
+    const wrong = await differs(next, after)
+    if (wrong !== undefined) throw new Error(`what was committed after the recovery is not there after another cut (${sample.what}): ${wrong}`)
     await next.close()
   }
 
