@@ -11,7 +11,7 @@ import type { Decision, LostHistory, RepairAction, RepairProblem } from '../tabl
 import { Owners } from './owners.ts'
 import { type PendingItem, pendingWrites } from './pending.ts'
 import { type Look, reportOf, type RepairParts, steadyLook } from './repair.ts'
-import { lostBehind } from './repair-log.ts'
+import { lostBehind } from './repair-lost.ts'
 import { isNote, QUARANTINE_PREFIX } from './repair-quarantine.ts'
 import { listStaging } from './sweep.ts'
 

@@ -38,7 +38,7 @@ import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
 import { ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
 import { idHex, subjectOf } from './observe.ts'
-import { dropCheckpoint } from './repair-log.ts'
+import { dropCheckpoint } from './repair-claims.ts'
 import type { Quarantine } from './repair-quarantine.ts'
 import { listStaging } from './sweep.ts'
 

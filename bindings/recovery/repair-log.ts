@@ -3,32 +3,16 @@
 // Found without a lock and without a write, so that a preview is free. Invariant: the log arbitrates; nothing of it is taken away unless the caller named the
 // LSN that stays, and everything taken away has its copy in quarantine first.
 import { checkpointName } from '../catalog/index.ts'
-import { CorruptionError, InvalidConfigError, NotAStoreError, StorageError, VarveError } from '../errors.ts'
-import {
-  decodeRecord,
-  KIND_COMMIT,
-  KIND_EPOCH,
-  KIND_FLUSH,
-  KIND_PUBLISH,
-  KIND_ROLLBACK,
-  KIND_SCHEMA,
-  KIND_SEAL,
-  listCheckpoints,
-  newestCheckpoint,
-  readCheckpoint,
-} from '../engine/index.ts'
-import { type StateContext, type StateRecord, StoreState } from '../engine/index.ts'
+import { listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { CorruptionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
 import { FOOTER_BYTES, hexText } from '../format/index.ts'
 import {
   CLEAN_NAME,
-  type CleanMark,
   type CommitLog,
   cutLog,
   type CutPoint,
   cutPointAt,
   type Digest,
-  decodeIdentity,
-  digestOf,
   encodeClean,
   encodeIdentity,
   examine,
@@ -37,20 +21,16 @@ import {
   type LogLayout,
   type LogSurvey,
   type Lsn,
-  NODE_NAME,
   openObjectLog,
   readClean,
-  readNode,
   readSurveyed,
-  recordsBehind,
   SegmentList,
-  storeIdBytes,
   surveyLog,
-  verifiedStoreId,
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { ulidText, type World } from '../runtime/index.ts'
-import type { LostCommit, LostHistory, RepairAction, RepairProblem } from '../table/index.ts'
+import type { World } from '../runtime/index.ts'
+import type { RepairProblem } from '../table/index.ts'
+import { type Claims, examineClaims, examineIdentity, examineNode, isNotFound, type LogAction } from './repair-claims.ts'
 import type { KeptNote, Quarantine } from './repair-quarantine.ts'
 
 export interface LogParts {
@@ -80,8 +60,6 @@ export interface LogFindings {
   /** The highest LSN that anything states. */
   readonly stated: number
 }
-
-export type LogAction = RepairAction & { readonly why: string }
 
 /** @throws NotAStoreError, StoreTooNewError, StorageError; damage is an answer */
 export async function examineLog(parts: LogParts, quarantine: Quarantine): Promise<LogFindings> {
@@ -173,154 +151,6 @@ async function examineSlots(parts: LogParts, storeId: Uint8Array, actions: LogAc
   }
 }
 
-interface KnownIdentity {
-  readonly storeId: Uint8Array
-  readonly layout: LogLayout
-  readonly isForeign: boolean
-}
-
-async function examineIdentity(root: Root, actions: LogAction[], problems: RepairProblem[]): Promise<KnownIdentity> {
-  const logId = await verifiedStoreId(root)
-  let garbage: CorruptionError | undefined
-  try {
-    const identity = decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
-    const storeId = storeIdBytes(identity)
-    if (logId === undefined || hexText(logId) === hexText(storeId)) return { storeId, layout: identity.log, isForeign: false }
-    problems.push({
-      code: 'log.corrupt',
-      file: IDENTITY_NAME,
-      message: `${IDENTITY_NAME} names store ${identity.storeId}, the log is that of store ${hexText(logId)}`,
-      advice: 'Put the right VARVE or the right log back; without VARVE, varve repair adopts the log.',
-    })
-    return { storeId, layout: identity.log, isForeign: true }
-  } catch (error) {
-    if (error instanceof CorruptionError) garbage = error
-    else if (!isNotFound(error)) throw error
-  }
-  if (logId === undefined) {
-    if (garbage !== undefined) throw garbage
-    throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
-  }
-  const why = garbage === undefined ? `${IDENTITY_NAME} is not there` : garbage.message
-  actions.push({
-    kind: 'adopt-log',
-    file: IDENTITY_NAME,
-    why,
-    detail: `${why}; the log beside it is that of store ${hexText(logId)}: ${IDENTITY_NAME} is written for it`,
-    safe: true,
-    done: false,
-  })
-  return { storeId: logId, layout: 'segments', isForeign: false }
-}
-
-async function examineNode(root: Root, actions: LogAction[]): Promise<void> {
-  try {
-    await readNode(root)
-  } catch (error) {
-    if (!(error instanceof CorruptionError)) throw error
-    actions.push({ kind: 'drop-node', file: NODE_NAME, why: error.message, detail: `${error.message}; the next open writes it anew`, safe: true, done: false })
-  }
-}
-
-interface Claims {
-  readonly actions: readonly LogAction[]
-  readonly problems: readonly RepairProblem[]
-  readonly clean: CleanMark | undefined
-  /** Checkpoints that may be folded from, newest first. */
-  readonly good: readonly number[]
-  /** Every checkpoint file. */
-  readonly all: readonly number[]
-  /** The log is shorter than something says, or says something else: why. */
-  readonly short: string | undefined
-  readonly stated: number
-}
-
-/** What CLEAN and the checkpoints say of the log, held against what it holds. */
-async function examineClaims(root: Root, storeId: Uint8Array, survey: LogSurvey, extent: LogExtent): Promise<Claims> {
-  const actions: LogAction[] = []
-  const problems: RepairProblem[] = []
-  const { tail } = survey
-  const { lastLsn } = extent
-  let short: string | undefined
-  let stated = 0
-  let clean: CleanMark | undefined
-  try {
-    clean = await readClean(root)
-    if (clean !== undefined && hexText(clean.storeId) !== hexText(storeId))
-      throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${hexText(clean.storeId)}`, { details: { file: CLEAN_NAME } })
-  } catch (error) {
-    if (!(error instanceof CorruptionError)) throw error
-    clean = undefined
-    actions.push(dropClean(error.message, survey))
-  }
-  if (clean !== undefined) {
-    stated = clean.lsn
-    const newest = survey.segments.newest
-    const isNewest = newest?.name === clean.segment && survey.names.at(-1)?.name === clean.segment
-    if (lastLsn < clean.lsn) short = `the log holds together up to LSN ${lastLsn}; CLEAN says it reached ${clean.lsn}`
-    else if (clean.lsn >= tail && (await contradicts(root, extent, clean))) short = `the digest of the log at LSN ${clean.lsn} is not the one that CLEAN states`
-    else if (isNewest && survey.damage === undefined && (!survey.sealed || clean.bytes !== newest!.used + FOOTER_BYTES)) {
-      if (clean.lsn === lastLsn) actions.push(sealAgain(newest!.name, lastLsn))
-      else short = `CLEAN says that ${clean.segment} was closed at LSN ${clean.lsn}; its records go on to ${lastLsn}`
-    }
-  }
-  const good: number[] = []
-  const all = await listCheckpoints(root)
-  const bad: { file: string; why: string; isSafe: boolean }[] = []
-  for (const lsn of all) {
-    const file = checkpointName(lsn)
-    try {
-      const checkpoint = await readCheckpoint(root, storeId, lsn)
-      stated = Math.max(stated, lsn)
-      if (lsn > lastLsn) short ??= `the log holds together up to LSN ${lastLsn}; ${file} was made at ${lsn}`
-      else if (lsn >= tail && (await contradicts(root, extent, checkpoint))) {
-        // The log is right where CLEAN, made later, says so too.
-        const isAttested = clean !== undefined && short === undefined && clean.lsn >= lsn
-        bad.push({ file, why: 'its digest is not that of the log', isSafe: isAttested })
-      } else if (lsn >= tail) good.push(lsn)
-    } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error
-      bad.push({ file, why: error.message, isSafe: true })
-    }
-  }
-  if (tail > 0 && good.length === 0) {
-    problems.push({
-      code: 'checkpoint.corrupt',
-      file: bad[0]?.file ?? 'checkpoints/',
-      message: `the log begins after LSN ${tail} and no checkpoint that can be believed reaches that far`,
-      advice: 'Restore the store from a backup.',
-    })
-  } else {
-    for (const { file, why, isSafe } of bad) actions.push(dropCheckpoint(file, why, isSafe))
-  }
-  return { actions, problems, clean, good, all, short, stated }
-}
-
-export function dropCheckpoint(file: string, why: string, isSafe: boolean): LogAction {
-  const detail = `${why}; a checkpoint is a cache of the log: it goes, and a new one is written${isSafe ? '' : '. The log decides, though nothing else attests it'}`
-  return { kind: 'drop-checkpoint', file, why, detail, safe: isSafe, done: false }
-}
-
-function dropClean(why: string, { sealed, damage, names }: LogSurvey): LogAction {
-  const isSafe = (sealed && damage === undefined) || names.length === 0
-  const detail = isSafe
-    ? `${why}; the footer of the newest segment says that nothing behind it is missing: CLEAN goes, the next clean close writes it`
-    : `${why}; the newest segment has no footer, so whether commits behind its end are missing cannot be told: CLEAN goes, the next clean close writes it`
-  return { kind: 'drop-clean', file: CLEAN_NAME, why, detail, safe: isSafe, done: false }
-}
-
-function sealAgain(file: string, lsn: number): LogAction {
-  const why = 'its footer, which CLEAN names, does not verify'
-  return {
-    kind: 'seal-log',
-    file,
-    why,
-    detail: `${why}; every record up to LSN ${lsn} is there, with the digest that CLEAN states: the footer is written again`,
-    safe: true,
-    done: false,
-  }
-}
-
 interface Folded {
   readonly state: StoreState | undefined
   readonly problem?: RepairProblem
@@ -377,53 +207,6 @@ export function resumed(quarantine: Quarantine, survey: LogSurvey): KeptNote['cu
   const cut = quarantine.openNote('cut-log')?.cut
   if (cut === undefined || cut.lsn > survey.lastLsn) return undefined
   return survey.segments.all.some((segment) => segment.epoch >= cut.lock) ? undefined : cut
-}
-
-/** What the cut takes away. Names of tables are those of the state before, and of tables made behind the cut. */
-export async function lostBehind({ root }: LogParts, { survey, storeId, state, stated }: LogFindings, cut: CutPoint): Promise<LostHistory> {
-  const names = new Map([...(state?.catalog.tables.values() ?? [])].map(({ id, name }) => [id, name]))
-  const commits: LostCommit[] = []
-  let through = Math.max(stated, cut.lsn)
-  let readable = 0
-  for await (const { lsn, bytes } of recordsBehind(root, survey, cut.lsn, storeId)) {
-    through = Math.max(through, lsn)
-    readable++
-    try {
-      const commit = lostCommit(lsn, decodeRecord(bytes, 0, lsn), names)
-      if (commit !== undefined) commits.push(commit)
-    } catch (error) {
-      if (!(error instanceof VarveError)) throw error
-      commits.push({ lsn: BigInt(lsn) as Lsn, kind: 'unreadable', tables: [] })
-    }
-  }
-  return { after: BigInt(cut.lsn) as Lsn, through: BigInt(through) as Lsn, commits, unreadable: Math.max(0, through - cut.lsn - readable) }
-}
-
-/** undefined: a record that brings nothing (epoch, flush, audit). */
-function lostCommit(lsn: number, record: StateRecord, names: Map<number, string>): LostCommit | undefined {
-  const at = { lsn: BigInt(lsn) as Lsn }
-  switch (record.kind) {
-    case KIND_SCHEMA: {
-      for (const { tableId, name } of record.schema.create) names.set(tableId, name)
-      const tables = record.schema.create.map(({ name }) => ({ table: name, inserted: 0, updated: 0, deleted: 0 }))
-      return { ...at, kind: 'schema', time: new Date(record.schema.timeMs), writeId: ulidText(record.schema.writeId), tables }
-    }
-    case KIND_COMMIT:
-    case KIND_PUBLISH: {
-      const { timeMs, writeId, author, message, changes } = record.kind === KIND_COMMIT ? record.commit : record.publish.commit
-      const tables = changes.map(({ tableId, inserted, updated, deleted }) => ({ table: names.get(tableId) ?? `#${tableId}`, inserted, updated, deleted }))
-      const notes = { ...(author === undefined ? {} : { author }), ...(message === undefined ? {} : { message }) }
-      return { ...at, kind: 'commit', time: new Date(timeMs), writeId: ulidText(writeId), ...notes, tables }
-    }
-    case KIND_SEAL:
-      return { ...at, kind: 'seal', time: new Date(record.seal.timeMs), writeId: ulidText(record.seal.writeId), tables: [] }
-    case KIND_ROLLBACK:
-      return { ...at, kind: 'rollback', time: new Date(record.rollback.timeMs), writeId: ulidText(record.rollback.writeId), tables: [] }
-    case KIND_EPOCH:
-    case KIND_FLUSH:
-    default:
-      return undefined
-  }
 }
 
 export interface LogWork {
@@ -505,22 +288,4 @@ export async function checkDropAfter({ root }: LogParts, { cut, survey }: LogFin
   const at = await cutPointAt(root, survey, dropAfter)
   if (at.lsn !== dropAfter) throw refuse(`it is inside of an append; ${at.lsn} is not`)
   return at
-}
-
-/** The log has another digest there. Where the log itself cannot be read it contradicts nobody. */
-async function contradicts(
-  root: Root,
-  { segments, lastLsn, digest }: LogExtent,
-  claim: { readonly lsn: number; readonly digest: Uint8Array },
-): Promise<boolean> {
-  try {
-    return hexText(await digestOf(root, segments, claim.lsn, { lsn: lastLsn, digest })) !== hexText(claim.digest)
-  } catch (error) {
-    if (error instanceof CorruptionError) return false
-    throw error
-  }
-}
-
-export function isNotFound(error: unknown): boolean {
-  return error instanceof StorageError && error.class === 'notFound'
 }

@@ -1,15 +1,25 @@
 // unit/recovery/repair-store.ts: a small store with every kind of file on fake files, ways to damage it, and what a repair of it is checked by.
 import { expect } from 'vitest'
 
-import { type OpenOptions, type RepairReport, Store, t, table } from '../../../bindings/index.ts'
+import { type Column, type OpenOptions, type RepairReport, Store, t, type Table, table } from '../../../bindings/index.ts'
 import { FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../../sim/sim-world.ts'
 
 export const PLACE = '/data/store'
 export const AT: string = `${PLACE}/`
 
-const accounts = table('accounts', { id: t.int64(), name: t.utf8(), sum: t.int32().nullable() }, { key: ['id'] })
+const accounts = table('accounts', { id: t.int64(), name: t.utf8(), sum: t.int32() }, { key: ['id'] })
 const events = table('events', { n: t.int32() })
+
+/** For tests that make a store of their own. */
+export const TABLES: {
+  readonly accounts: Table<
+    'accounts',
+    { id: Column<bigint, bigint | number, 'order'>; name: Column<string, string, 'order'>; sum: Column<number, number, 'number'> },
+    ['id']
+  >
+  readonly events: Table<'events', { n: Column<number, number, 'number'> }, []>
+} = { accounts, events } as never
 
 export interface Built {
   readonly files: FakeFiles

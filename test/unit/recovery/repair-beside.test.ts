@@ -1,0 +1,333 @@
+// Repair and doctor beside what they must not touch: undecided writes, open handles, live writers, logs of slots, stores that nobody can repair.
+import { beforeAll, describe, expect, it } from 'vitest'
+
+import { type DoctorReport, Store } from '../../../bindings/index.ts'
+import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
+import { FakeFiles } from '../../../bindings/testing/index.ts'
+import {
+  AT,
+  type Built,
+  build,
+  checked,
+  contents,
+  find,
+  flip,
+  names,
+  options,
+  overwrite,
+  PLACE,
+  repair,
+  segments,
+  TABLES,
+  textOf,
+  treeOf,
+  world,
+} from './repair-store.ts'
+
+const ARMED = '01JD3Q0V6W2M5K8YB1ZC4E7N9T'
+const OTHER = '01JD3Q0V6W2M5K8YB1ZC4E7N9V'
+
+/** An INTENT whose writer is gone. */
+function intent(writeId: string): Uint8Array {
+  const body: Intent = {
+    schemaVersion: 1,
+    writeId,
+    kind: 'load',
+    mode: 'auto',
+    branch: 'main',
+    branchId: '00000000000000000000000000',
+    baseLsn: '3',
+    schemaDigest: 'none',
+    owner: { writerId: OTHER, epoch: '1', host: 'fake', pid: 77, started: '77' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    participants: [],
+    registrations: [],
+    tombstones: [],
+    nonce: '00112233445566778899aabbccddeeff',
+  }
+  return encodeIntent(body)
+}
+
+async function putStaged(files: FakeFiles, writeId: string, bytes: Uint8Array | string, others: readonly string[] = []): Promise<void> {
+  for (const dir of [`${AT}staging`, `${AT}staging/${writeId}`]) {
+    try {
+      files.mkdirSync(dir)
+    } catch {
+      // There already.
+    }
+  }
+  overwrite(files, `${AT}staging/${writeId}/INTENT`, bytes)
+  for (const name of others) overwrite(files, `${AT}staging/${writeId}/${name}`, `bytes of ${name}`)
+}
+
+const doctor = async (files: FakeFiles, pid: number): Promise<DoctorReport> => await Store.doctor(PLACE, { world: world(files, pid) })
+const orphanIn = (files: FakeFiles): string => find(files, /fragments.*arrow$/)[0]!.replace(/[0-9a-f]{8}\.arrow$/, '00000000.arrow')
+
+describe('repair and doctor', () => {
+  let built: Built
+  const whole = (): string => built.states.at(-1)!.text
+  const fresh = (): FakeFiles => built.files.image(1, 'all')
+  beforeAll(async () => {
+    built = await build()
+  })
+
+  describe('beside undecided writes', () => {
+    it('a readable INTENT: preview lists it, a confirmed repair refuses and changes nothing, an open decides it, then repair does its work', async () => {
+      const files = fresh()
+      await putStaged(files, ARMED, intent(ARMED))
+      overwrite(files, orphanIn(files), 'an orphan')
+      flip(files, find(files, /idx$/)[0]!, 50)
+      const before = treeOf(files)
+      expect(await repair(files, 10)).toMatchObject({ pending: [ARMED], actions: [{ kind: 'rebuild-index' }] })
+      await expect(repair(files, 11, { confirm: true })).rejects.toMatchObject({ code: 'write.pending-intent', writeIds: [ARMED] })
+      const found = await doctor(files, 12)
+      expect(found.pending).toMatchObject([{ writeId: ARMED, state: 'armed', decision: { kind: 'rollback', rule: 'd6', reason: 'unsealed' } }])
+      expect(found.findings.find(({ area }) => area === 'pending')).toMatchObject({ what: ARMED, who: 'open', needsPerson: false })
+      expect(found.findings.find(({ area }) => area === 'damaged')!.advice).toMatch(/^After the pending writes are decided: varve repair --confirm\.$/)
+      expect(found.findings.find(({ area }) => area === 'drifting')!.advice).toBe('A pending write must be rolled back or forward first: reopen read-write.')
+      expect(treeOf(files)).toEqual(before)
+      const store = await Store.open(PLACE, options(files, 13))
+      await store.close()
+      const report = await repair(files, 14, { confirm: true })
+      expect(report.actions.map(({ kind, done }) => [kind, done])).toEqual([
+        ['rebuild-index', true],
+        ['quarantine-orphan', true],
+      ])
+      expect((await checked(files, 15)).text).toBe(whole())
+    })
+
+    it('an INTENT that cannot be read beside one that can: only the former is moved, and then the store opens', async () => {
+      const files = fresh()
+      await putStaged(files, ARMED, intent(ARMED))
+      await putStaged(files, OTHER, 'no intent', ['0123.keys'])
+      overwrite(files, orphanIn(files), 'an orphan')
+      await expect(Store.open(PLACE, options(files.image(1, 'all'), 20))).rejects.toMatchObject({ code: 'recovery.corrupt-intent' })
+      const report = await repair(files, 21, { confirm: true })
+      expect(report).toMatchObject({ pending: [ARMED], actions: [{ kind: 'quarantine-intent', file: `staging/${OTHER}/INTENT`, safe: true, done: true }] })
+      const [folder] = report.quarantine
+      expect(Buffer.from(contents(files, `${AT}${folder}/staging/${OTHER}/INTENT`)).toString()).toBe('no intent')
+      expect(Buffer.from(contents(files, `${AT}${folder}/staging/${OTHER}/0123.keys`)).toString()).toBe('bytes of 0123.keys')
+      expect(names(files).filter((name) => name.startsWith('staging/'))).toEqual([`staging/${ARMED}/INTENT`])
+      const found = await checked(files, 22)
+      expect([found.text, found.audits.map(({ kind }) => kind)]).toEqual([whole(), ['quarantine-intent']])
+    })
+
+    it('an INTENT of a newer engine: said to be no safe action, moved only when confirmed', async () => {
+      const files = fresh()
+      await putStaged(files, ARMED, Buffer.from(intent(ARMED)).toString().replace('"schemaVersion":1', '"schemaVersion":9'))
+      expect((await repair(files, 30)).actions).toMatchObject([{ kind: 'quarantine-intent', safe: false, done: false }])
+      expect((await doctor(files, 31)).findings).toMatchObject([{ area: 'pending', who: 'repair', needsPerson: true }])
+      await repair(files, 32, { confirm: true })
+      expect((await checked(files, 33)).text).toBe(whole())
+    })
+
+    it('a damaged log beside an undecided write: the log is cut, the write is left to the next open', async () => {
+      const files = fresh()
+      await putStaged(files, ARMED, intent(ARMED))
+      files.unlinkSync(segments(files).at(-1)!)
+      const { lost } = await repair(files, 40)
+      const report = await repair(files, 41, { confirm: true, dropAfter: lost!.after })
+      expect(report).toMatchObject({ pending: [ARMED], actions: [{ kind: 'cut-log', done: true }] })
+      const found = await checked(files, 42)
+      expect(found.text).toBe(built.states.findLast(({ lsn }) => lsn <= Number(lost!.after))!.text)
+      expect(names(files).some((name) => name.startsWith('staging/'))).toBe(false)
+    })
+
+    it('moving an INTENT is cut short at any call: the next one ends it', { timeout: 60_000 }, async () => {
+      const damaged = async (): Promise<FakeFiles> => {
+        const files = fresh()
+        await putStaged(files, OTHER, 'no intent', ['0123.keys', '4567.arrow'])
+        return files.image(1, 'all')
+      }
+      let ends = 0
+      for (let k = 1; ; k += 7) {
+        const files = await damaged()
+        files.stopAt(k)
+        if (
+          await repair(files, 50, { confirm: true }).then(
+            () => !files.stopped,
+            () => false,
+          )
+        )
+          break
+        const left = files.image(k, (['all', 'none', 'some'] as const)[k % 3]!)
+        await repair(left, 51, { confirm: true })
+        const found = await checked(left, 52)
+        // Once INTENT is gone, files beside it are nobody's: the sweep of an open may take what repair had not copied yet.
+        expect(
+          found.audits.map(({ kind }) => kind),
+          `stopped at ${k}`,
+        ).toEqual(['quarantine-intent'])
+        expect(
+          names(left).filter((name) => name.startsWith('staging/')),
+          `stopped at ${k}`,
+        ).toEqual([])
+        expect(names(left).filter((name) => /^quarantine\/.*\/staging\//.test(name)).length, `stopped at ${k}`).toBe(3)
+        ends++
+      }
+      expect(ends).toBeGreaterThan(10)
+    })
+  })
+
+  describe('of an open store', () => {
+    it('puts an index right, tells it once, leaves what nothing names, and refuses to cut', async () => {
+      const files = fresh()
+      flip(files, find(files, /idx$/)[0]!, 50)
+      overwrite(files, orphanIn(files), 'an orphan')
+      const store = await Store.open(PLACE, options(files, 60))
+      const before = treeOf(files)
+      expect(await store.repair()).toMatchObject({ confirmed: false, actions: [{ kind: 'rebuild-index', done: false }] })
+      expect(treeOf(files)).toEqual(before)
+      await expect(store.repair({ confirm: true, dropAfter: 3n as never })).rejects.toMatchObject({ code: 'options.invalid' })
+      expect(await store.repair({ confirm: true })).toMatchObject({ confirmed: true, actions: [{ kind: 'rebuild-index', done: true }], problems: [] })
+      expect((await store.repair({ confirm: true })).actions).toEqual([])
+      expect((await store.verify({ level: 'all' })).problems).toEqual([])
+      expect(names(files)).toContain(orphanIn(files).slice(AT.length))
+      await store.close()
+      expect((await checked(files, 61)).audits.map(({ kind }) => kind)).toEqual(['rebuild-index'])
+    })
+
+    it('a checkpoint that goes bad under it is dropped and written anew', async () => {
+      const files = fresh()
+      const store = await Store.open(PLACE, options(files, 62))
+      const bad = find(files, /ckpt$/)
+      for (const path of bad) overwrite(files, path, 'nothing')
+      const report = await store.repair({ confirm: true })
+      expect(report.actions.map(({ kind, done }) => [kind, done])).toEqual(bad.map(() => ['drop-checkpoint', true]))
+      expect(find(files, /checkpoints\/.*ckpt$/).filter((path) => !path.includes('quarantine'))).toHaveLength(1)
+      expect((await store.verify({ level: 'all' })).problems).toEqual([])
+      await store.close()
+      expect((await checked(files, 63)).text).toBe(whole())
+    })
+
+    it('a reader refuses', async () => {
+      await using reader = await Store.open(PLACE, { ...options(fresh(), 64), readOnly: true, follow: false })
+      await expect((reader as Store).repair()).rejects.toMatchObject({ code: 'store.read-only' })
+    })
+
+    it('beside a writer that commits, rolls and flushes all the time: no false alarm', { timeout: 60_000 }, async () => {
+      const files = fresh()
+      const store = await Store.open(PLACE, { ...options(files, 65), upkeep: 'auto', segmentBytes: 65_536, memory: { writeBytes: 200_000 } })
+      const events = await store.table('events')
+      let stop = false
+      const writing = (async () => {
+        for (let n = 100; !stop; n++) await store.append(events, Array.from({ length: 200 }, () => ({ n })) as never)
+      })()
+      for (let i = 0; i < 15; i++) {
+        const report = await doctor(files, 66)
+        expect(report.findings.filter(({ area, needsPerson }) => needsPerson || area === 'damaged')).toEqual([])
+        expect(report.facts.lock).toMatchObject({ state: 'held', holder: { pid: 65 } })
+        expect((await repair(files, 67)).problems).toEqual([])
+      }
+      stop = true
+      await writing
+      await store.close()
+      expect((await doctor(files, 68)).ok).toBe(true)
+    })
+  })
+
+  describe('of a log of slots', () => {
+    const slots = async (): Promise<{ files: FakeFiles; text: string }> => {
+      const files = new FakeFiles()
+      const store = await Store.open(PLACE, { ...options(files, 70), writers: 'shared', inlineLimitBytes: 4096 })
+      const { accounts, events } = TABLES
+      await store.create(accounts, events)
+      await store.append(
+        accounts,
+        Array.from({ length: 900 }, (_, i) => ({ id: BigInt((i * 7919) % 10_007), name: `name ${i}`, sum: i })),
+      )
+      for (let n = 0; n < 5; n++) await store.append(events, { n })
+      const text = await textOf(store)
+      await store.flush()
+      await store.close()
+      return { files, text }
+    }
+
+    it('whole: nothing to know and nothing to do', async () => {
+      const { files } = await slots()
+      expect(names(files).some((name) => /^log\/\d{20}$/.test(name))).toBe(true)
+      const before = treeOf(files)
+      expect(await repair(files, 71, { confirm: true })).toMatchObject({ actions: [], problems: [] })
+      expect(await doctor(files, 72)).toMatchObject({ ok: true, findings: [], facts: { log: { layout: 'slots' } } })
+      expect(treeOf(files)).toEqual(before)
+    })
+
+    it('an index, CLEAN, a checkpoint: put right without a lock; orphans stay; nothing is cut', async () => {
+      const { files, text } = await slots()
+      flip(files, find(files, /idx$/)[0]!, 50)
+      if (files.contents(`${AT}CLEAN`) !== undefined) flip(files, `${AT}CLEAN`, 30)
+      for (const path of find(files, /ckpt$/)) overwrite(files, path, 'nothing')
+      overwrite(files, orphanIn(files), 'an orphan')
+      await repair(files, 73, { confirm: true })
+      const found = await checked(files, 74)
+      expect(found.text).toBe(text)
+      expect(found.audits.map(({ kind }) => kind)).toContain('rebuild-index')
+      expect(names(files)).toContain(orphanIn(files).slice(AT.length))
+      await expect(repair(files, 75, { confirm: true, dropAfter: 2n })).rejects.toMatchObject({ code: 'options.invalid' })
+    })
+
+    it('a slot that is gone: said, and left as it is', async () => {
+      const { files } = await slots()
+      for (const path of find(files, /ckpt$/)) files.unlinkSync(path)
+      const [slot] = find(files, /log\/\d{20}$/).slice(2)
+      files.unlinkSync(slot!)
+      const before = treeOf(files)
+      const report = await repair(files, 76, { confirm: true })
+      expect(report.actions).toEqual([])
+      expect(report.problems).toMatchObject([{ code: 'log.corrupt', advice: 'Restore the store from a backup.' }])
+      expect((await doctor(files, 77)).ok).toBe(false)
+      expect(treeOf(files)).toEqual(before)
+    })
+  })
+
+  describe('of what nobody can repair', () => {
+    it('a fragment that is lost: named, with what to do; the rest is put right', async () => {
+      const files = fresh()
+      const [fragment] = find(files, /arrow$/)
+      files.unlinkSync(fragment!)
+      overwrite(files, orphanIn(built.files), 'an orphan')
+      const report = await repair(files, 80, { confirm: true })
+      expect(report.problems).toMatchObject([{ file: fragment!.slice(AT.length), advice: expect.stringContaining('backup') }])
+      expect(report.actions).toMatchObject([{ kind: 'quarantine-orphan', done: true }])
+    })
+
+    it('a deletion vector that is lost: the store does not open, and repair says why', async () => {
+      const files = fresh()
+      const [vector] = find(files, /\.dv$/)
+      files.unlinkSync(vector!)
+      const before = treeOf(files)
+      await expect(Store.open(PLACE, options(files.image(1, 'all'), 81))).rejects.toThrow()
+      const report = await repair(files, 82, { confirm: true })
+      expect(report.problems.map(({ file }) => file)).toContain(vector!.slice(AT.length))
+      expect(report.actions.every(({ done }) => !done)).toBe(true)
+      expect(treeOf(files)).toEqual(before)
+    })
+
+    it('the VARVE of another store: nothing is offered to be cut', async () => {
+      const files = fresh()
+      overwrite(files, `${AT}VARVE`, contents(await otherStore(), `${AT}VARVE`))
+      const before = treeOf(files)
+      const report = await repair(files, 83, { confirm: true })
+      expect(report).toMatchObject({ actions: [], problems: [{ file: 'VARVE', message: expect.stringContaining('names store') }] })
+      expect(report.lost).toBeUndefined()
+      expect(treeOf(files)).toEqual(before)
+    })
+
+    it('a trimmed log without a checkpoint that reaches it', async () => {
+      const files = fresh()
+      for (const path of find(files, /ckpt$/)) overwrite(files, path, 'nothing')
+      files.unlinkSync(segments(files)[0]!)
+      const before = treeOf(files)
+      const report = await repair(files, 84, { confirm: true })
+      expect(report.problems).toMatchObject([{ code: 'checkpoint.corrupt', advice: 'Restore the store from a backup.' }])
+      expect(report.actions.every(({ done }) => !done)).toBe(true)
+      expect(treeOf(files)).toEqual(before)
+    })
+  })
+})
+
+async function otherStore(): Promise<FakeFiles> {
+  const files = new FakeFiles()
+  await (await Store.open(PLACE, options(files, 90))).close()
+  return files
+}
