@@ -139,8 +139,9 @@ async function digests(life: Life): Promise<string[]> {
 /** Operations to crash at, ascending: a stretch of neighbours, some of each step of the history however short it is, and others from anywhere. */
 function drawPoints(dice: Dice, trace: DiskTrace, steps: readonly number[], most: number): number[] {
   const points = new Set<number>([trace.length])
-  const start = dice.int(trace.length)
-  for (let i = 0; i < most / 60; i++) points.add(Math.min(trace.length, start + i))
+  // A store that is being made goes through everything once.
+  const start = dice.once(5) ? 0 : dice.int(trace.length)
+  for (let i = 0; i < most / 60; i++) points.add(Math.min(trace.length, start + (start === 0 ? dice.int(60) : i)))
   for (let i = 0; i < most / 40; i++) {
     points.add(drawPoint(dice, trace, trace.length))
     const step = dice.int(steps.length)
@@ -248,7 +249,7 @@ class Run {
       if (problems.length > 0) throw new Error(`verify: ${text(problems)}`)
     }
     const opened = trace?.length ?? 0
-    if (!goesDeeper && dice.once(5)) return this.#goOn(store, files, version, Math.min(found.lsn, state.limit))
+    if (!goesDeeper && dice.once(state.isDurable ? 6 : 3)) return this.#goOn(store, files, version, Math.min(found.lsn, state.limit))
     if (dice.once(8)) store[Symbol.dispose]()
     else await store.close()
     if (state.once !== undefined) {
