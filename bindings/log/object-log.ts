@@ -285,7 +285,10 @@ export class ObjectWriteLog implements CommitLog {
     try {
       if (this.#commit.ended !== undefined) return
       await this.resolveUnknown()
-      await this.sync()
+      // What was lost was given back: there is nothing left to wait for.
+      await this.sync().catch((error: unknown) => {
+        if (!(error instanceof LsnTakenError)) throw error
+      })
       await this.#closeCleanly()
     } finally {
       this.#closed = true

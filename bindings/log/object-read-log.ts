@@ -1,7 +1,7 @@
 // log/object-read-log.ts: a handle on an object log that only reads (log.md section 4, "Read-only handles").
 //
 // No epoch, no writes. Invariant: what it shows was read as whole slots, with the floor looked at afterwards.
-import { ClosedError, ReadOnlyError } from '../errors.ts'
+import { ClosedError, ReadOnlyError, StorageError } from '../errors.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
 import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
@@ -164,7 +164,13 @@ export class ObjectReadLog implements CommitLog {
           this.#pollMs = this.#chain.head > before ? POLL_MS_MIN : Math.min(this.#o.tailPollMs, this.#pollMs * 2)
           this.#arm()
         },
-        (error: unknown) => this.#fail(error),
+        (error: unknown) => {
+          // The store is out of reach: it is looked for as long as somebody follows.
+          if (!(error instanceof StorageError && error.retryable)) return this.#fail(error)
+          this.#o.world.logger.log({ level: 'warn', code: 'log.behind', error })
+          this.#pollMs = this.#o.tailPollMs
+          this.#arm()
+        },
       )
     })
   }

@@ -301,6 +301,16 @@ describe('trim', () => {
     expect(await a.log.digestAt(lsn(41))).toEqual(await (await bench.reader()).digestAt(lsn(41)))
   })
 
+  it('of more slots than one floor names takes as many floors', async () => {
+    const { log } = await bench.writer()
+    for (let i = 2; i <= 5000; i++) await log.append([recordOf(i)])
+    expect(await log.trim(lsn(4990))).toBe(4990n)
+    expect([await bench.memory.exists('FLOOR.2'), await bench.memory.exists('FLOOR.3')]).toEqual([true, false])
+    const cold = await bench.reader()
+    expect([cold.tail, cold.head]).toEqual([4990n, 5000n])
+    expect(await cold.digestAt(lsn(4995))).toEqual(await log.digestAt(lsn(4995)))
+  })
+
   it('an epoch that is trimmed still counts', async () => {
     const a = await bench.writer({ writers: 'exclusive' })
     for (let i = 0; i < 4; i++) await bench.writer()
@@ -347,5 +357,30 @@ describe('following', () => {
     await bench.clock.advance(2000)
     expect([told, reader.head]).toEqual([[2n], 2n])
     await reader.close()
+  })
+
+  it('... and goes on when the store was out of reach for an hour', async () => {
+    const [a, root] = [await bench.writer(), new FaultyRoot(bench.memory)]
+    const reader = await bench.reader({ follow: true }, root)
+    const told: string[] = []
+    reader.listen({ durable: (last) => void told.push(`durable ${last}`), failed: () => void told.push('failed') })
+    root.plan(() => ({ error: 'unavailable' }))
+    await a.commit(1)
+    await bench.clock.advance(3_600_000)
+    root.plan(undefined)
+    await bench.clock.advance(20_000)
+    expect(told).toEqual(['durable 2'])
+    await reader.close()
+  })
+
+  it('close() while another wins: the append is given back, the log is closed cleanly at the winner', async () => {
+    const [a, b] = [await bench.writer(), await bench.writer()]
+    await a.log.refresh()
+    await b.commit(1)
+    const losing = a.log.append([recordOf(2)], { expect: lsn(2) })
+    losing.catch(() => undefined)
+    await a.log.close()
+    await expect(losing).rejects.toMatchObject({ head: 3n })
+    expect(JSON.parse(new TextDecoder().decode((await bench.memory.get('CLEAN')).bytes))).toMatchObject({ lsn: 3, segment: name(3) })
   })
 })
