@@ -82,6 +82,7 @@ const TEETH: readonly [keyof StagedRules, StagedBounds][] = [
   ['sealProtects', WORLDS.writers],
   ['outcomeFloor', WORLDS.fusedTerm],
   ['namesSeal', WORLDS.rebase],
+  ['rollbackNamesSeal', WORLDS.separate],
   ['syncsExisting', WORLDS.separate],
   ['verifies', WORLDS.damaged],
   ['avoidsDead', WORLDS.fusedTerm],

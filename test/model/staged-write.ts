@@ -17,6 +17,8 @@ export interface StagedRules {
   readonly outcomeFloor: boolean
   /** A publish names the seal it publishes, and is refused when that is not the pending one. */
   readonly namesSeal: boolean
+  /** A roll-back names the seal it was decided about, or none: a write that was sealed meanwhile is decided about again. */
+  readonly rollbackNamesSeal: boolean
   /** The directories of targets that were there already are synced too. */
   readonly syncsExisting: boolean
   /** A target that is there is verified before it is relied on. */
@@ -51,6 +53,7 @@ export const STAGED_RULES: StagedRules = {
   vacuumRecords: true,
   outcomeFloor: true,
   namesSeal: true,
+  rollbackNamesSeal: true,
   syncsExisting: true,
   verifies: true,
   avoidsDead: true,
@@ -372,7 +375,8 @@ function putIntent(s: StagedState, w: number): void {
 
 function rollBack(s: StagedState, me: Actor, rules: StagedRules): void {
   const verdict = admit(s, { k: 'rollback', w: me.w, names: [], seal: me.base }, rules)
-  tell(s, me, verdict === undefined ? 'rolledBack' : notDead(verdict))
+  if (verdict === 'stale') me.base = fold(s.log, s.outcomeFloor).pending[me.w]!.lsn
+  else tell(s, me, verdict === undefined ? 'rolledBack' : notDead(verdict))
 }
 
 function notDead(verdict: Verdict): Outcome | 'fenced' | 'unknown' {
@@ -561,6 +565,16 @@ function* sweeperMoves(state: StagedState, a: Actor, bounds: StagedBounds, rules
         },
       ]
       return
+    case 'rollBack':
+      yield [
+        `rolls write ${a.w} back: unsealed`,
+        (s, me) => {
+          const verdict = admit(s, { k: 'rollback', w: me.w, names: [], seal: me.base }, rules)
+          if (verdict === undefined) startRetire(s, me)
+          else me.phase = 'decide'
+        },
+      ]
+      return
     case 'damaged':
       yield [
         `rolls write ${a.w} back: damaged`,
@@ -602,8 +616,8 @@ function decide(s: StagedState, me: Actor, rules: StagedRules, takesForDead: boo
     return
   }
   if (!rules.decidesFirst) return startRetire(s, me)
-  const verdict = admit(s, { k: 'rollback', w: me.w, names: [] }, rules) // d6
-  if (verdict === undefined) startRetire(s, me)
+  me.base = 0
+  me.phase = 'rollBack' // d6
 }
 
 function startRetire(s: StagedState, me: Actor): void {
@@ -752,10 +766,11 @@ function admit(s: StagedState, record: LogRecord, rules: StagedRules): Verdict |
     // A record that speaks of a seal: it was decided, and that is forgotten. Whoever may still give an outcome has an LSN that the fold remembers.
     if (record.k === 'publish' || (record.seal ?? 0) > 0) return 'unknown'
     if (rules.outcomeFloor && s.bases[record.w]! < s.outcomeFloor) return 'fenced'
-  } else if (record.k !== 'rollback' && rules.namesSeal && sealed.lsn !== record.seal) {
+  } else if ((record.k === 'rollback' ? rules.rollbackNamesSeal : rules.namesSeal) && sealed.lsn !== (record.seal ?? 0)) {
     return 'stale'
   }
   if (rules.refusesDead && record.names.some((name) => dead.has(name))) return 'dead'
+  if (record.k === 'rollback' && sealed !== undefined && record.seal === 0) s.wrong = `write ${record.w} is sealed, and rolled back as unsealed`
   s.log.push(record)
   return undefined
 }
