@@ -97,7 +97,8 @@ class Sweep {
       await this.begin(retire(parts, subject.writeId))
       return true
     }
-    const isBack = (decision.kind === 'rollback' || decision.kind === 'discard') && (seal === undefined || decision.rule !== 'd12')
+    // Of a sealed write its files may be damaged, which is told first.
+    const isBack = decision.kind === 'discard' || (decision.kind === 'rollback' && seal === undefined)
     const isForward = decision.kind === 'rollForward' && seal !== undefined && isBulk(seal)
     if (decision.shadowed === true || (!isBack && !isForward)) return false
     this.run_.push({ at, subject, decision })
