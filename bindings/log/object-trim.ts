@@ -55,10 +55,10 @@ async function raiseTo(tail: number, { chain, world }: TrimOptions): Promise<voi
 
 /** The next floor: a bounded number of slots, for it names each. Another's floor may have passed what we know of the log. */
 function stepUpTo(tail: number, chain: SlotChain): RaisedFloor | undefined {
-  const gone = chain.slots.filter(({ last }) => last <= tail).slice(0, FLOOR_SLOTS_MAX)
+  const gone = chain.slots.filter(({ first, last }) => first > chain.tail && last <= tail).slice(0, FLOOR_SLOTS_MAX)
   const end = gone.at(-1)
   if (end === undefined) return undefined
-  const next = chain.slots[gone.length]
+  const next = chain.slotOf(end.last + 1)
   return {
     tail: end.last,
     digest: next?.digest ?? chain.digest,

@@ -104,6 +104,20 @@ describe('a lease', () => {
     await expect(readAll(pinner.log, lsn(10))).rejects.toBeInstanceOf(HistoryUnavailableError)
   })
 
+  it('of our own holds what others took out of the log; a trim of ours goes on behind it', async () => {
+    using rising = trimmer.failpoints.arm(FP.log.trim, { park: true })
+    const trimming = trimmer.log.trim(lsn(20))
+    await bench.elapse(rising.reached())
+    const pin = await pinner.log.pin(lsn(10), 'hold')
+    rising.release()
+    await bench.elapse(trimming)
+    await pinner.log.refresh()
+    expect(await pinner.log.trim(lsn(30))).toBe(20n)
+    pin.release()
+    expect(await pinner.log.trim(lsn(30))).toBe(30n)
+    expect((await bench.reader()).tail).toBe(30n)
+  })
+
   it('that cannot be laid is no pin', async () => {
     pinner.root.plan(({ name }) => (name.startsWith('leases/') ? { error: 'permission' } : undefined))
     await expect(pinner.log.pin(lsn(10), 'hold')).rejects.toBeInstanceOf(StorageError)

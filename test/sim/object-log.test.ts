@@ -39,6 +39,11 @@ describe('writers of one object log over a faulty network', () => {
     expect(lost).toBeGreaterThan(RUNS / 2)
   }, 1_200_000)
 
+  it('a seed runs the same way twice', async () => {
+    const scenario = { seed: FIRST, writers: 3, appends: 30, faults: 0.1, deaths: 0.05, trims: true, freezes: 0.05 }
+    expect(await runWriters(scenario)).toEqual(await runWriters(scenario))
+  })
+
   it('with every fifth request hit', async () => {
     const { unknowns } = await runs(Math.ceil(RUNS / 10), { writers: 3, appends: 20, faults: 0.2, deaths: 0.03, trims: true })
     expect(unknowns).toBeGreaterThan(RUNS / 10)
