@@ -14,7 +14,7 @@ beforeEach(() => {
 
 const logged = async (): Promise<number[]> => idsOf(await readAll(await bench.reader(), lsn(0)))
 
-describe('publish.lostSlot', () => {
+describe('a lost slot', () => {
   it('Given a writer parked where it learns that its slot is lost, then others go on, and it is behind all of them', async () => {
     const [a, b] = [await bench.writer(), await bench.writer()]
     await a.log.refresh()
@@ -55,7 +55,7 @@ describe('publish.lostSlot', () => {
   })
 })
 
-describe('publish.beforeResolve', () => {
+describe('an outcome that is looked for', () => {
   it.each(['before', 'after'] as const)(
     'Given an answer that is lost %s the effect, and an error where it is looked for, then it stays unknown until it can be told',
     async (when) => {

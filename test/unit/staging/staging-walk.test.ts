@@ -61,7 +61,7 @@ async function look(root: Root, kit: Kit, isOrdered: boolean): Promise<void> {
 }
 
 for (const [kind, make] of Object.entries(KINDS)) {
-  describe(kind, () => {
+  describe(`${kind}`, () => {
     for (const point of POINTS) {
       const actions: Record<string, FailpointAction> = {
         error: { error: 'io' },
