@@ -72,7 +72,7 @@ export function leftBy(files: FakeFiles, lsn: number): Map<string, string> {
   const left = new Map<string, string>()
   for (const path of files.paths()) {
     const name = path.slice(PLACE.length + 1)
-    if (/^(LOCK\.\d+|NODE|CLEAN)$/.test(name) || /\.tmp$/.test(name)) continue
+    if (/^(LOCK\.\d+|NODE|CLEAN)$/.test(name) || name.endsWith('.tmp')) continue
     const at = Number((SEGMENT.exec(path) ?? CHECKPOINT.exec(path))?.[1] ?? 0)
     if (at > lsn) continue
     left.set(name, textOf(files.contents(path)!))
