@@ -220,7 +220,8 @@ async function quarantine({ root, world }: RecoveryParts, { writeId, evidence }:
 /** Somebody else was quicker, or something changed since it was looked at: look again. */
 function isRace(error: unknown): boolean {
   if (error instanceof FencedError) return error.scope === 'write'
-  if (error instanceof StorageError) return false
+  // Whoever finished it has retired its files meanwhile; if nobody did, the next look says that they are missing.
+  if (error instanceof StorageError) return error.class === 'notFound'
   return (
     error instanceof ConflictError ||
     error instanceof ContentionError ||

@@ -1,0 +1,156 @@
+// Two recover at once, on a log that several write: one outcome and one audit row for each write (recovery.md sections 6 and 18).
+import { describe, expect, it } from 'vitest'
+
+import { Store } from '../../../bindings/index.ts'
+import { DirRoot } from '../../../bindings/root/index.ts'
+import { failpoints, FakeFiles, FP } from '../../../bindings/testing/index.ts'
+import { simWorld, type SimWorld } from '../../sim/sim-world.ts'
+import { auditAll, contents, forge, items, notes } from './forge.ts'
+
+const SHARED = { writers: 'shared', upkeep: 'manual', threads: 0 } as const
+
+interface Process {
+  readonly sim: SimWorld
+  open(): Promise<Store>
+}
+
+/** Processes of one host over one directory; `dead` ones do not answer. */
+class Machine {
+  readonly files = new FakeFiles()
+  readonly dead = new Set<number>()
+  private pid = 0
+
+  process(): Process {
+    const pid = ++this.pid
+    const sim = simWorld({
+      seed: pid,
+      files: this.files,
+      host: { pid, processStartTime: String(pid), isAlive: (other) => !this.dead.has(other) },
+      startMs: 1_700_000_000_000 + pid * 1000,
+    })
+    return { sim, open: () => Store.open(new DirRoot('/data/store', sim.world), { ...SHARED, world: sim.world }) }
+  }
+
+  /** A store with writes that its process left: even ones armed, odd ones sealed. */
+  async abandoned(count: number): Promise<string[]> {
+    const owner = this.process()
+    const store = await owner.open()
+    await store.create(items, notes)
+    const { engine } = store as unknown as { engine: Parameters<typeof forge>[0] }
+    const ids: string[] = []
+    for (let i = 0; i < count; i++) {
+      const forged = await forge(engine, i % 3 === 2 ? { table: items, rows: [i] } : { rows: [i] })
+      if (i % 2 === 1) await forged.seal()
+      ids.push(forged.id)
+    }
+    this.dead.add(this.pid)
+    failpoints(owner.sim.world).crash()
+    return ids
+  }
+}
+
+async function recovered(store: Store): Promise<string[]> {
+  await store.refresh()
+  return (await auditAll(store)).filter(({ by }) => by === 'varve:recovery').map(({ writeId, kind }) => `${writeId} ${kind}`)
+}
+
+describe('two processes sweep one store at once', () => {
+  it.each([1, 6, 24])('both open, each of %i writes has one outcome and one audit row', async (count) => {
+    const machine = new Machine()
+    const ids = await machine.abandoned(count)
+    const stores = await Promise.all([machine.process().open(), machine.process().open(), machine.process().open()])
+    const rows = await recovered(stores[0]!)
+    expect(rows.toSorted()).toEqual(ids.map((id, i) => `${id} ${i % 2 === 1 ? 'rolledForward' : 'rolledBack'}`).toSorted())
+    for (const store of stores) {
+      expect((await recovered(store)).toSorted()).toEqual(rows.toSorted())
+      const { notes: unkeyed, items: keyed } = await contents(store)
+      const odd = ids.map((_, i) => i).filter((i) => i % 2 === 1)
+      expect(unkeyed).toEqual(odd.filter((i) => i % 3 !== 2))
+      expect(keyed).toEqual(
+        odd
+          .filter((i) => i % 3 === 2)
+          .map((i) => `${i}:v${i}`)
+          .toSorted(),
+      )
+      await store.close()
+    }
+  })
+
+  it.each([FP.sweep.beforeGates, FP.sweep.beforeRollForward, FP.promote.before, FP.publish.beforeAppend])(
+    'one parked at %s while another finishes: it converges, no error, no second row',
+    async (point) => {
+      const machine = new Machine()
+      const ids = await machine.abandoned(2)
+      const slow = machine.process()
+      const parked = failpoints(slow.sim.world).arm(point, { park: true, times: 1, when: ({ writeId }) => writeId === ids[1] })
+      const opening = slow.open()
+      await parked.reached()
+      const quick = await machine.process().open()
+      expect((await contents(quick)).notes).toEqual([1])
+      parked.release()
+      const late = await opening
+      parked[Symbol.dispose]()
+      expect(await recovered(late)).toEqual([`${ids[0]} rolledBack`, `${ids[1]} rolledForward`])
+      expect((await contents(late)).notes).toEqual([1])
+      await late.append(notes, { at: 5, text: 'x' })
+      await quick.refresh()
+      expect((await contents(quick)).notes).toEqual([1, 5])
+      await Promise.all([late.close(), quick.close()])
+    },
+  )
+
+  it('a sweeper parked before its rollback while another rolls back: one row, both open', async () => {
+    const machine = new Machine()
+    const ids = await machine.abandoned(1)
+    const slow = machine.process()
+    const parked = failpoints(slow.sim.world).arm(FP.sweep.beforeRollBack, { park: true, times: 1 })
+    const opening = slow.open()
+    await parked.reached()
+    const quick = await machine.process().open()
+    parked.release()
+    const late = await opening
+    parked[Symbol.dispose]()
+    expect(await recovered(late)).toEqual([`${ids[0]} rolledBack`])
+    await Promise.all([late.close(), quick.close()])
+  })
+})
+
+describe('given a writer of another process', () => {
+  it('that lives, an open leaves its armed and sealed writes alone', async () => {
+    const machine = new Machine()
+    const owner = await machine.process().open()
+    await owner.create(items, notes)
+    const { engine } = owner as unknown as { engine: Parameters<typeof forge>[0] }
+    const armed = await forge(engine, { rows: [1] })
+    const sealed = await forge(engine, { rows: [2] })
+    await sealed.seal()
+    const other = await machine.process().open()
+    expect((await other.pending()).map(({ writeId, state, decision }) => [writeId, state, decision.kind])).toEqual([
+      [armed.id, 'armed', 'wait'],
+      [sealed.id, 'sealed', 'rollForward'],
+    ])
+    await other.append(notes, { at: 7, text: 'x' })
+    expect((await contents(other)).notes).toEqual([7])
+    expect(await recovered(other)).toEqual([])
+    await Promise.all([owner.close(), other.close()])
+  })
+
+  it('that died, the next write of a store that was open all the while heals what it sealed', async () => {
+    const machine = new Machine()
+    const witness = await machine.process().open()
+    await witness.create(items, notes)
+    const dying = machine.process()
+    const owner = await dying.open()
+    const { engine } = owner as unknown as { engine: Parameters<typeof forge>[0] }
+    const sealed = await forge(engine, { rows: [2] })
+    await sealed.seal()
+    await witness.append(notes, { at: 7, text: 'x' })
+    await witness.refresh()
+    machine.dead.add(dying.sim.world.host.pid)
+    failpoints(dying.sim.world).crash()
+    await witness.append(notes, { at: 8, text: 'x' })
+    expect((await contents(witness)).notes).toEqual([2, 7, 8])
+    expect(await recovered(witness)).toEqual([`${sealed.id} rolledForward`])
+    await witness.close()
+  })
+})
