@@ -60,7 +60,7 @@ interface Armed {
   fired: number
 }
 
-export const PARK_MS = 30_000
+const PARK_MS = 30_000
 const REACH_MS = 10_000
 const NO_CONTEXT: Context = Object.freeze({})
 const NAMES: ReadonlySet<string> = /* #__PURE__ */ new Set(FAILPOINTS)
