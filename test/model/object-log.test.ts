@@ -9,6 +9,10 @@ const TWO = [
   { count: 2, commits: 1 },
   { count: 1, commits: 2 },
 ]
+const FEW = [
+  { count: 2, commits: 1 },
+  { count: 1, commits: 1 },
+]
 const MORE = [
   { count: 2, commits: 1 },
   { count: 1, commits: 3 },
@@ -18,10 +22,11 @@ const WORLDS = {
   lost: { ...NOBODY, title: 'two writers, lost answers, late requests, a kill', writers: TWO, lost: 2, kills: 1 },
   trim: { ...NOBODY, title: 'two writers, a trim, a lost answer', writers: TWO, trimmers: 1, trims: 1, lost: 1 },
   reader: { ...NOBODY, title: 'two writers, a trim, a reader', writers: TWO, trimmers: 1, trims: 1, readers: 1 },
-  trimmers: { ...NOBODY, title: 'two writers, two trimmers at once', writers: TWO, trimmers: 2, trims: 1 },
+  trimmers: { ...NOBODY, title: 'two writers, two trimmers at once', writers: FEW, trimmers: 2, trims: 1 },
 } as const satisfies Record<string, SlotBounds>
 
 const LARGER: readonly SlotBounds[] = [
+  { ...NOBODY, title: 'two writers, two trimmers at once, more commits', writers: TWO, trimmers: 2, trims: 1 },
   { ...NOBODY, title: 'two writers, two trims', writers: MORE, trimmers: 1, trims: 2 },
   { ...NOBODY, title: 'two writers, a trim, a reader, more commits', writers: MORE, trimmers: 1, trims: 1, readers: 1 },
   { ...NOBODY, title: 'two writers, a trim, lost answers, more commits', writers: MORE, trimmers: 1, trims: 1, lost: 2 },

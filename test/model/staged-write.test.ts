@@ -23,7 +23,24 @@ const WORLDS = {
   fused: { ...BASE, title: 'fused: two files, sweeper, power cut', writes: [['x', 'y']], modes: ['fused'], powerCuts: 1 },
   sweepers: { ...BASE, title: 'separate seal: two sweepers at once, power cut', modes: ['separate'], sweepers: 2, powerCuts: 1 },
   rebase: { ...BASE, title: 'separate seal: sealed again, sweeper', modes: ['separate'], rebases: 1 },
-  damaged: { ...BASE, title: 'separate seal: damaged target, sweeper, vacuum', modes: ['separate'], vacuums: 1, orphan: 'damaged', aborts: false },
+  damagedPublish: {
+    ...BASE,
+    title: 'separate seal: damaged target, generations in the publish record',
+    modes: ['separate'],
+    vacuums: 1,
+    orphan: 'damaged',
+    aborts: false,
+    wrongGuesses: 0,
+  },
+  damaged: {
+    ...BASE,
+    title: 'separate seal: damaged target, generations in a second seal',
+    generations: 'seal',
+    modes: ['separate'],
+    vacuums: 1,
+    orphan: 'damaged',
+    aborts: false,
+  },
   term: {
     ...BASE,
     title: 'separate seal: sweeper, vacuum, the term passes',
@@ -77,6 +94,7 @@ test.each([...Object.values(WORLDS), ...(LARGE ? LARGER : [])])('$title: one out
 
 const TEETH: readonly [keyof StagedRules, StagedBounds][] = [
   ['refusesDead', WORLDS.writers],
+  ['refusesDead', WORLDS.damagedPublish],
   ['vacuumLooksAgain', WORLDS.writers],
   ['vacuumRecords', WORLDS.writers],
   ['sealProtects', WORLDS.writers],
@@ -97,8 +115,8 @@ const TEETH: readonly [keyof StagedRules, StagedBounds][] = [
   ['plansLive', WORLDS.vacuums],
 ]
 
-test('every rule is left out once', () => {
-  expect(TEETH.map(([rule]) => rule).sort()).toEqual(Object.keys(STAGED_RULES).sort())
+test('every rule is left out at least once', () => {
+  expect([...new Set(TEETH.map(([rule]) => rule))].sort()).toEqual(Object.keys(STAGED_RULES).sort())
 })
 
 test.each(TEETH)('without the rule "%s" a schedule breaks it', (rule, bounds) => {

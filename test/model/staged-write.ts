@@ -87,6 +87,8 @@ export interface StagedBounds {
   readonly aborts: boolean
   /** How often the term of outcomes and dead names passes. */
   readonly terms: number
+  /** Where a generation that promotion chose is stated: in a second seal, or in the publish record (default: as the code does). */
+  readonly generations?: 'seal' | 'publish'
   /** How often an owner computes the deletions of its sealed write again and seals them. */
   readonly rebases?: number
   /** What an earlier write left at x0. */
@@ -345,8 +347,10 @@ function* ownerMoves(a: Actor, bounds: StagedBounds, rules: StagedRules): Genera
       yield [
         `publishes write ${a.w}`,
         (s, me) => {
-          const verdict = admit(s, { k: 'publish', w: me.w, names: [], seal: me.base }, rules)
+          const named = bounds.generations === 'seal' ? [] : chosen(s, me)
+          const verdict = admit(s, { k: 'publish', w: me.w, names: named, seal: me.base }, rules)
           if (verdict === 'stale') adopt(s, me)
+          else if (verdict === 'dead') nextGens(s, me, files, local, 'promote')
           else tell(s, me, verdict === undefined ? 'published' : notDead(verdict))
         },
       ]
@@ -435,7 +439,7 @@ function promote(s: StagedState, me: Actor, files: readonly string[], bounds: St
     me.phase = next
     // Generations that a seal does not know need a new one.
     const sealed = fold(s.log, s.outcomeFloor).pending[me.w]
-    if (next === 'publish' && sealed !== undefined && `${sealed.names}` !== `${names(files, me.gens)}`) me.phase = 'seal'
+    if (bounds.generations === 'seal' && next === 'publish' && sealed !== undefined && `${sealed.names}` !== `${names(files, me.gens)}`) me.phase = 'seal'
     return
   }
   const content = files[me.at]!
@@ -559,8 +563,10 @@ function* sweeperMoves(state: StagedState, a: Actor, bounds: StagedBounds, rules
       yield [
         `publishes write ${a.w}`,
         (s, me) => {
-          const verdict = admit(s, { k: 'publish', w: me.w, names: [], seal: me.base }, rules)
+          const named = bounds.generations === 'seal' ? [] : chosen(s, me)
+          const verdict = admit(s, { k: 'publish', w: me.w, names: named, seal: me.base }, rules)
           if (verdict === undefined) startRetire(s, me)
+          else if (verdict === 'dead') nextGens(s, me, files, bounds.root === 'local', 'promote')
           else me.phase = 'decide'
         },
       ]
@@ -748,7 +754,7 @@ function fold(log: readonly LogRecord[], floor: number): Fold {
     given[w] = (given[w] ?? 0) + 1
     if (lsn > floor) outcomes[w] ??= k === 'rollback' ? 'rolledBack' : 'published'
     if (k === 'commit') for (const name of list) live.add(name)
-    if (k === 'publish') for (const name of pending[w]?.names ?? []) live.add(name)
+    if (k === 'publish') for (const name of pending[w]?.names ?? []) live.add(list.find((other) => other[0] === name[0]) ?? name)
     delete pending[w]
   })
   return { outcomes, pending, dead, live, given }
@@ -773,6 +779,12 @@ function admit(s: StagedState, record: LogRecord, rules: StagedRules): Verdict |
   if (record.k === 'rollback' && sealed !== undefined && record.seal === 0) s.wrong = `write ${record.w} is sealed, and rolled back as unsealed`
   s.log.push(record)
   return undefined
+}
+
+/** Names that promotion chose and the pending seal does not know: a publish record states them. */
+function chosen(s: StagedState, me: Actor): string[] {
+  const sealed = fold(s.log, s.outcomeFloor).pending[me.w]?.names ?? []
+  return names(me.files, me.gens).filter((name) => !sealed.includes(name))
 }
 
 function names(files: readonly string[], gens: readonly number[]): string[] {
