@@ -130,7 +130,7 @@ function pendingFinding(item: PendingItem): DoctorFinding {
   return { area: 'pending', what: writeId, detail, ...whoDecides(item) }
 }
 
-function whoDecides({ writeId, decision }: PendingItem): Pick<DoctorFinding, 'who' | 'advice' | 'needsPerson'> {
+function whoDecides({ writeId, state, decision }: PendingItem): Pick<DoctorFinding, 'who' | 'advice' | 'needsPerson'> {
   switch (decision.kind) {
     case 'keep':
       return { who: 'you', advice: `Sealed and kept for its user: varve staged publish or rollback ${writeId}.`, needsPerson: false }
@@ -139,7 +139,7 @@ function whoDecides({ writeId, decision }: PendingItem): Pick<DoctorFinding, 'wh
     case 'refuse':
       if (decision.reason === 'DamagedStagedWriteError')
         return { who: 'you', advice: `It cannot be published as it is: varve staged rollback ${writeId}, or put its files back.`, needsPerson: true }
-      if (decision.reason === 'InvariantError')
+      if (decision.reason === 'InvariantError' && state === 'sealed')
         return { who: 'backup', advice: 'A table is older than this write expects: restore the store from a backup.', needsPerson: true }
       return { who: 'repair', advice: 'varve repair --confirm moves what cannot be believed to quarantine.', needsPerson: true }
     default:

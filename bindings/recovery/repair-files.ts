@@ -127,16 +127,30 @@ async function examineIntents({ root, world, state }: FileParts): Promise<{ acti
       // The seal decides, whatever became of INTENT.
       if (seal === undefined) actions.push(intentAction(file.path, file.cause, await namesBelow(root, stagingPrefix(writeId)), file.state === 'corrupt'))
     } else if (file.state === 'mismatch') actions.push(intentAction(file.path, file.cause, [file.path], true))
-    else if (seal === undefined && intent !== undefined && Number(intent.baseLsn) >= outcomes.floor) pending.add(writeId)
+    else if (seal === undefined && intent !== undefined && Number(intent.baseLsn) >= outcomes.floor) {
+      const ahead = intent.participants.find(({ tableId, expectedVersion }) => (state.catalog.table(tableId)?.lastLsn ?? Infinity) < Number(expectedVersion))
+      if (ahead === undefined) pending.add(writeId)
+      else {
+        // A sweep would refuse the store for it, and nothing would ever decide it.
+        const why = `${file.path}: prepared when table ${ahead.name} was at LSN ${ahead.expectedVersion}, which the log does not have`
+        actions.push(intentAction(file.path, why, await namesBelow(root, stagingPrefix(writeId)), false, ''))
+      }
+    }
   }
   return { actions, pending: [...pending].sort() }
 }
 
 /** INTENT goes last, as when a write retires: what is left without it is nobody's. */
-function intentAction(path: string, why: string, names: readonly string[], isSafe: boolean): FileAction {
+function intentAction(
+  path: string,
+  why: string,
+  names: readonly string[],
+  isSafe: boolean,
+  unsafe: string = '. A newer varve may still finish this write',
+): FileAction {
   const originals = [...names.filter((name) => name !== path), path]
   const others = originals.length === 1 ? '' : ` with ${originals.length - 1} files of that write, which was not sealed`
-  const detail = `${why}; it goes to quarantine${others}${isSafe ? '' : '. A newer varve may still finish this write'}`
+  const detail = `${why}; it goes to quarantine${others}${isSafe ? '' : unsafe}`
   return { kind: 'quarantine-intent', file: path, why, detail, safe: isSafe, done: false, originals, tables: [] }
 }
 

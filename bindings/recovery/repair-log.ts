@@ -4,8 +4,8 @@
 // LSN that stays, and everything taken away has its copy in quarantine first.
 import { checkpointName } from '../catalog/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
-import { CorruptionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
-import { FOOTER_BYTES, hexText } from '../format/index.ts'
+import { CorruptIntentError, CorruptionError, IntentVersionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
+import { decodeIntent, FOOTER_BYTES, hexText, type Intent } from '../format/index.ts'
 import {
   CLEAN_NAME,
   type CommitLog,
@@ -29,9 +29,11 @@ import {
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
+import { intentName, stagingPrefix } from '../staging/index.ts'
 import type { RepairProblem } from '../table/index.ts'
 import { type Claims, examineClaims, examineIdentity, examineNode, isNotFound, type LogAction } from './repair-claims.ts'
 import type { KeptNote, Quarantine } from './repair-quarantine.ts'
+import { listStaging } from './sweep.ts'
 
 export interface LogParts {
   readonly root: Root
@@ -253,18 +255,22 @@ export async function runLogAction(work: LogWork, action: LogAction): Promise<vo
   action.done = true
 }
 
-/** CLEAN first: it must never state more than the log will hold. Then the checkpoints above, then the log, from its end. */
-async function runCut({ parts: { root }, findings: { survey, storeId, cut }, quarantine, lock, check }: LogWork, action: LogAction): Promise<void> {
+/** Writes that build on what goes; CLEAN, which must never state more than the log will hold; the checkpoints above; then the log, from its end. */
+async function runCut({ parts: { root, world }, findings: { survey, storeId, cut }, quarantine, lock, check }: LogWork, action: LogAction): Promise<void> {
   const at = cut!
   const above = (await listCheckpoints(root)).filter((lsn) => lsn > at.lsn).map(checkpointName)
   const later = survey.names.filter(({ firstLsn }) => firstLsn > at.lsn).map(({ name }) => name)
   const inPlace = at.info === undefined ? [] : [at.info.name]
-  const originals = [...((await root.head(CLEAN_NAME)) === undefined ? [] : [CLEAN_NAME]), ...above, ...inPlace, ...later]
+  const staged = await stagedAbove(root, world, at.lsn)
+  const originals = [...((await root.head(CLEAN_NAME)) === undefined ? [] : [CLEAN_NAME]), ...above, ...staged, ...inPlace, ...later]
   const digest = hexText(at.digest)
   const isResumed = resumed(quarantine, survey)?.lsn === at.lsn
   const given = { kind: action.kind, what: action.detail, why: action.why, from: `log/ after LSN ${at.lsn}`, originals, cut: { lsn: at.lsn, digest, lock } }
   const note = await quarantine.note(given, { isResumed })
   await quarantine.keep(note, { inPlace })
+  check()
+  // While the log still is refused: nobody may meet these writes with the shorter log.
+  for (const name of staged) await root.delete(name)
   check()
   if (at.info === undefined) await root.delete(CLEAN_NAME)
   else {
@@ -275,6 +281,28 @@ async function runCut({ parts: { root }, findings: { survey, storeId, cut }, qua
   check()
   if (above.length > 0) await root.delete(above)
   await cutLog(root, at, check)
+}
+
+/** Files of unsealed writes that were prepared against what the cut takes away: no open could decide them. INTENT last. */
+async function stagedAbove(root: Root, world: World, lsn: number): Promise<string[]> {
+  const staged: string[] = []
+  for (const writeId of await listStaging(root, world)) {
+    const path = intentName(writeId)
+    let intent: Intent
+    try {
+      intent = decodeIntent((await root.get(path)).bytes, path)
+    } catch (error) {
+      // What cannot be read is another action's.
+      if (error instanceof CorruptIntentError || error instanceof IntentVersionError || isNotFound(error)) continue
+      throw error
+    }
+    const versions = intent.participants.map(({ expectedVersion }) => Number(expectedVersion))
+    if (Math.max(Number(intent.baseLsn), ...versions) <= lsn) continue
+    const names: string[] = []
+    for await (const { name } of root.list(stagingPrefix(writeId))) if (name !== path) names.push(name)
+    staged.push(...names, path)
+  }
+  return staged
 }
 
 /** @throws InvalidConfigError: the log cannot be cut there */

@@ -28,7 +28,7 @@ const ARMED = '01JD3Q0V6W2M5K8YB1ZC4E7N9T'
 const OTHER = '01JD3Q0V6W2M5K8YB1ZC4E7N9V'
 
 /** An INTENT whose writer is gone. */
-function intent(writeId: string): Uint8Array {
+function intent(writeId: string, given: Partial<Intent> = {}): Uint8Array {
   const body: Intent = {
     schemaVersion: 1,
     writeId,
@@ -45,7 +45,7 @@ function intent(writeId: string): Uint8Array {
     tombstones: [],
     nonce: '00112233445566778899aabbccddeeff',
   }
-  return encodeIntent(body)
+  return encodeIntent({ ...body, ...given })
 }
 
 async function putStaged(files: FakeFiles, writeId: string, bytes: Uint8Array | string, others: readonly string[] = []): Promise<void> {
@@ -131,6 +131,46 @@ describe('repair and doctor', () => {
       const found = await checked(files, 42)
       expect(found.text).toBe(built.states.findLast(({ lsn }) => lsn <= Number(lost!.after))!.text)
       expect(names(files).some((name) => name.startsWith('staging/'))).toBe(false)
+    })
+
+    it(
+      'a damaged log beside a write that was prepared against what is cut off: it goes to quarantine, for no open could decide it',
+      { timeout: 60_000 },
+      async () => {
+        const participant = { tableId: 1, incarnation: 2, name: 'accounts', op: 'append', rule: 'keys', files: [], removes: [], addresses: [] } as const
+        const damaged = async (): Promise<FakeFiles> => {
+          const files = fresh()
+          const base = String(built.states.at(-1)!.lsn)
+          await putStaged(files, ARMED, intent(ARMED, { baseLsn: base, participants: [{ ...participant, expectedVersion: base }] }), ['0123.arrow'])
+          files.unlinkSync(segments(files).at(-1)!)
+          return files.image(1, 'all')
+        }
+        const { lost } = await repair(await damaged(), 43)
+        for (let k = 1; ; k += 9) {
+          const files = await damaged()
+          files.stopAt(k)
+          await repair(files, 44, { confirm: true, dropAfter: lost!.after }).catch(() => undefined)
+          const isWhole = !files.stopped
+          const left = files.image(k, (['all', 'none', 'some'] as const)[k % 3]!)
+          const first = await repair(left, 45, { confirm: true })
+          if (first.actions.some(({ kind, done }) => kind === 'cut-log' && !done)) await repair(left, 46, { confirm: true, dropAfter: lost!.after })
+          const found = await checked(left, 47)
+          expect(found.text, `stopped at ${k}`).toBe(built.states.findLast(({ lsn }) => lsn <= Number(lost!.after))!.text)
+          expect(names(left).filter((name) => /^quarantine\/.*\/staging\//.test(name)).length, `stopped at ${k}`).toBe(2)
+          if (isWhole) break
+        }
+      },
+    )
+
+    it('a write that expects more of a table than the log has, unsealed: an open refuses for it, repair moves it away', async () => {
+      const files = fresh()
+      const participant = { tableId: 1, incarnation: 2, name: 'accounts', op: 'append', rule: 'keys', files: [], removes: [], addresses: [] } as const
+      await putStaged(files, ARMED, intent(ARMED, { baseLsn: '9000', participants: [{ ...participant, expectedVersion: '9000' }] }))
+      await expect(Store.open(PLACE, options(files.image(1, 'all'), 53))).rejects.toMatchObject({ code: 'store.invariant' })
+      expect((await doctor(files, 54)).findings).toMatchObject([{ area: 'pending', who: 'repair', needsPerson: true }])
+      const report = await repair(files, 55, { confirm: true })
+      expect(report).toMatchObject({ pending: [], actions: [{ kind: 'quarantine-intent', safe: false, done: true }] })
+      expect((await checked(files, 56)).text).toBe(whole())
     })
 
     it('moving an INTENT is cut short at any call: the next one ends it', { timeout: 60_000 }, async () => {
