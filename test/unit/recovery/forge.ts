@@ -94,6 +94,13 @@ export class Place {
     this.prepared = true
   }
 
+  /** A power cut: what was not synced is dropped or kept by the seed. */
+  crashed(seed: number): void {
+    this.files = this.files.crash(seed)
+    this.next()
+    this.prepared = true
+  }
+
   async killed(o: OpenOptions = {}): Promise<Store> {
     this.kill()
     return this.start(o)
