@@ -66,6 +66,15 @@ export class HideSet {
     return { ...(hideRows === undefined ? {} : { hideRows }), ...(hides.length === 0 ? {} : { hides }) }
   }
 
+  /** Each row, while its fragment is one of the table's. */
+  *places(table: TableState): Generator<Place, undefined> {
+    for (const row of this.rows) yield { fragment: undefined, row }
+    for (const { lsn, ordinal, rows } of this.fragments.values()) {
+      const fragment = table.now.fragments.find((each) => each.lsn === lsn && each.ordinal === ordinal)
+      if (fragment !== undefined) for (const row of rows.sorted()) yield { fragment, row }
+    }
+  }
+
   rowsOf({ lsn, ordinal, ref }: LiveFragment): RowSet {
     const id = `${lsn}.${ordinal}`
     let held = this.fragments.get(id)

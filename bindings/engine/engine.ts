@@ -2,12 +2,13 @@
 //
 // Invariant: admission and queueing happen in one synchronous step; what must read first waits and starts that step again.
 
-import type { ColumnDef } from '../format/index.ts'
+import type { ColumnDef, FragmentRef } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { CommitLog } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import type { GetOptions, Root } from '../root/index.ts'
 import { Mutex, type World } from '../runtime/index.ts'
-import type { ColumnCache, TableState } from '../table/index.ts'
+import { type StagingArea, stagingPrefix } from '../staging/index.ts'
+import { type ColumnCache, FragmentReader, type TableState } from '../table/index.ts'
 import { Binder, type Scratch, scratch } from './bound.ts'
 import type { Committer } from './committer.ts'
 import type { Intents } from './intents.ts'
@@ -56,6 +57,20 @@ export class Engine {
     let lock = this.layoutLocks.get(table.id)
     if (lock === undefined) this.layoutLocks.set(table.id, (lock = new Mutex()))
     return lock
+  }
+
+  /** A fragment that is staged and not promoted. */
+  stagedReader(table: TableState, area: StagingArea, ref: FragmentRef): FragmentReader {
+    const { root, cache, world, missingColumn } = this.parts
+    const staged = (name: string): string => (root.caps.hardLink ? `${stagingPrefix(area.writeId)}${name.slice(name.lastIndexOf('/') + 1)}` : name)
+    // A reader asks nothing else of its root.
+    const view = {
+      caps: root.caps,
+      get: (name: string, o?: GetOptions) => root.get(staged(name), o),
+      getSync: (name: string, o?: GetOptions) => root.getSync(staged(name), o),
+    } as unknown as Root
+    const missing = (column: ColumnDef, rows: number): Vec => missingColumn(column, rows)
+    return new FragmentReader({ root: view, ref, schema: table.schema, cache, missing, log: (event) => world.logger.log(event) })
   }
 
   /** Bytes of rows not yet flushed. */

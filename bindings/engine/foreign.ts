@@ -86,7 +86,8 @@ function keysBrought(table: TableState, change: TableChange, firstRow: number): 
   return keys
 }
 
-async function keyAt(table: TableState, layout: KeyLayout, place: Place): Promise<string> {
+/** Canonical key of a stored row, as keyText. */
+export async function keyAt(table: TableState, layout: KeyLayout, place: Place): Promise<string> {
   const stored = table.schema.columns
   const { vecs, row } = await table.readPlace(
     place,

@@ -1,7 +1,7 @@
-// engine/load-keys.ts: the keys of a bulk load: which of its own rows repeat a key, and where a key is in it.
+// engine/load-keys.ts: the keys of the rows that one write stages for a table: which of its own rows repeat a key, and where a key is among them.
 //
 // As long as rows arrive in strictly ascending key order nothing is kept but the key columns; the first step back builds a hash index over all of them.
-// Invariant: of equal keys the last row stays; earlier ones are marked in `dropped` of their part.
+// Invariant: of equal keys the last row stays; earlier ones, and deleted ones, are marked in `dropped` of their part.
 
 import { compareRows, isStrictlyAscending, keyParts, type KeyPart } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
@@ -51,16 +51,14 @@ export class LoadKeys {
     this.parts.push(part)
     this.rows += batch.length
     if (this.index === undefined && this.follows(before, part)) return { part, duplicate: undefined }
-    let from = part
     if (this.index === undefined) {
-      this.index = new MemoryIndex((ref, bytes, start, end) => {
-        const held = this.partOf(ref)
-        return held.keys.equals(ref - held.base, bytes, start, end)
-      })
-      from = this.parts[0]!
+      // The parts before ascend strictly: nothing in them repeats.
+      this.parts.pop()
+      this.look()
+      this.parts.push(part)
     }
-    let duplicate: LoadDuplicate | undefined
-    for (let i = this.parts.indexOf(from); i < this.parts.length; i++) duplicate ??= this.put(this.parts[i]!, refuse)
+    const duplicate = this.put(part, refuse)
+    if (duplicate !== undefined) this.giveUp(part, duplicate)
     return { part, duplicate }
   }
 
@@ -70,12 +68,51 @@ export class LoadKeys {
       const start = keys.start(row)
       const end = keys.end(row)
       const earlier = this.index!.put(hashKey(keys.data, start, end, this.seed), keys.data, start, end, part.base + row)
-      if (earlier < 0) continue
+      if (earlier < 0 || this.isDropped(earlier)) continue
       if (refuse) return { first: earlier, second: part.base + row, part, row }
-      const held = this.partOf(earlier)
-      ;(held.dropped ??= new Set()).add(earlier - held.base)
+      this.drop(earlier)
     }
     return undefined
+  }
+
+  /** A part with a repeated key counts for nothing. */
+  private giveUp(part: LoadPart, { first, row }: LoadDuplicate): void {
+    const { keys } = part
+    const start = keys.start(row)
+    const end = keys.end(row)
+    this.index!.put(hashKey(keys.data, start, end, this.seed), keys.data, start, end, first)
+    part.dropped = new Set(Array.from({ length: part.rows }, (_, i) => i))
+  }
+
+  /** The row with this key goes. @returns whether there was one */
+  remove(bytes: Uint8Array): boolean {
+    const row = this.find(bytes)
+    if (row < 0) return false
+    this.drop(row)
+    return true
+  }
+
+  /** The row with this number goes. */
+  drop(row: number): void {
+    const held = this.partOf(row)
+    ;(held.dropped ??= new Set()).add(row - held.base)
+    // From here on keys have to be looked up: the order alone no longer tells them apart.
+    this.look()
+  }
+
+  private isDropped(row: number): boolean {
+    const held = this.partOf(row)
+    return held.dropped?.has(row - held.base) === true
+  }
+
+  private look(): MemoryIndex {
+    if (this.index !== undefined) return this.index
+    this.index = new MemoryIndex((ref, bytes, start, end) => {
+      const held = this.partOf(ref)
+      return held.keys.equals(ref - held.base, bytes, start, end)
+    })
+    for (const part of this.parts) this.put(part, false)
+    return this.index
   }
 
   private follows(before: LoadPart | undefined, part: LoadPart): boolean {
@@ -85,7 +122,10 @@ export class LoadKeys {
 
   /** Number in the load of the row with this key, or -1. */
   find(bytes: Uint8Array): number {
-    if (this.index !== undefined) return this.index.find(hashKey(bytes, 0, bytes.length, this.seed), bytes, 0, bytes.length)
+    if (this.index !== undefined) {
+      const row = this.index.find(hashKey(bytes, 0, bytes.length, this.seed), bytes, 0, bytes.length)
+      return row < 0 || this.isDropped(row) ? -1 : row
+    }
     for (const part of this.parts) for (let row = 0; row < part.rows; row++) if (part.keys.equals(row, bytes, 0, bytes.length)) return part.base + row
     return -1
   }

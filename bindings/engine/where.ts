@@ -56,6 +56,18 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
   }
 }
 
+/** The live rows that match, of the table as it is when it resolves. */
+export async function findMatches(engine: Engine, bound: Bound, compiled: CompiledPredicate): Promise<HideSet> {
+  const { world, check } = engine.parts
+  const found = new Map<string, Matches>()
+  for (;;) {
+    const unseen = bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
+    if (unseen.length === 0) return matchedNow(bound, compiled, found)
+    const pace = new Pace({ world, check, table: bound.state.name, phase: 'find', total: undefined })
+    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
+  }
+}
+
 async function matchesOf(fragment: LiveFragment, compiled: CompiledPredicate, pace: Pace): Promise<Matches> {
   const { ref, reader } = fragment
   const batches = Math.ceil(ref.rows / ref.batchRows)

@@ -1,0 +1,385 @@
+// engine/table-stage.ts: the rows of one staged write for one table: several appends, upserts, deletes and a replace, one after the other, as files of the write.
+//
+// What they mean together is kept, not their history: of each key the last row, the keys to delete, and whether everything older goes. Which older rows that
+// hides is found when the write is published. Holds no lock; nothing is in the log yet.
+// Invariant: equal keys never meet in the rows that stay; after a call that failed when rows had been taken the write can only be rolled back.
+
+import { ClosedError, ConflictError } from '../errors.ts'
+import { encodeKeysFile, type FragmentHides, type IntentFile, type Participant, type ParticipantOp, type TableChange } from '../format/index.ts'
+import { bitmapToIndices, type Vec, xxh3 } from '../kernels/index.ts'
+import type { StagedFile, StagingArea } from '../staging/index.ts'
+import {
+  type ColumnBatch,
+  type CompiledPredicate,
+  compilePredicate,
+  findKey,
+  findKeySync,
+  KeyRun,
+  type Long,
+  Pace,
+  type Place,
+  type Predicate,
+} from '../table/index.ts'
+import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admission.ts'
+import type { Bound } from './bound.ts'
+import { Cutter } from './cutter.ts'
+import type { Engine } from './engine.ts'
+import { flushTable } from './flush.ts'
+import { keyAt } from './foreign.ts'
+import { keyBytesOf, keyText } from './key-text.ts'
+import { LoadKeys, type LoadPart } from './load-keys.ts'
+import { findMatches } from './where.ts'
+import { keysOfArgs } from './write-rows.ts'
+
+/** What a seal needs of one table. */
+export interface FinishedTable {
+  readonly participant: Participant
+  readonly changes: readonly TableChange[]
+}
+
+type Batches = AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>
+
+export class TableStage {
+  readonly tableId: number
+  private readonly engine: Engine
+  private readonly bound: Bound
+  private readonly area: () => Promise<StagingArea>
+  private readonly expectedVersion: number
+  private cutter: Cutter
+  private keys: LoadKeys | undefined
+  /** Keys to delete from older rows, as keyText. */
+  private deleted = new Set<string>()
+  /** Unkeyed tables: older rows to hide. */
+  private hidden = new HideSet()
+  /** Unkeyed tables: own rows that were deleted, by number. */
+  private dropped = new Set<number>()
+  private addressed = new Map<string, string>()
+  private replaced = false
+  private hasUpsert = false
+  private hasAppend = false
+  /** What waits to be cut was appended: its keys must not be in the table. */
+  private isFresh = false
+  private rows = 0
+  private failure: { readonly error: unknown } | undefined
+
+  /** @param area  arms the write when it is first asked */
+  constructor(engine: Engine, bound: Bound, area: () => Promise<StagingArea>) {
+    this.engine = engine
+    this.bound = bound
+    this.area = area
+    this.tableId = bound.state.id
+    this.expectedVersion = engine.parts.state.catalog.table(this.tableId)?.lastLsn ?? bound.state.lastLsn
+    this.cutter = this.newCutter()
+    this.keys = this.newKeys()
+  }
+
+  private newCutter(): Cutter {
+    return new Cutter({ world: this.engine.parts.world, table: this.bound.state, area: this.area, signal: undefined })
+  }
+
+  private newKeys(): LoadKeys | undefined {
+    const { keyLayout, schema } = this.bound.state
+    return keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, this.engine.parts.world.random.u32())
+  }
+
+  /** @throws DuplicateKeyError for a key that is in the table or in this write; what the data throws. Resolves with the rows taken. */
+  append(batches: Batches, o?: Long): Promise<number> {
+    return this.take('append', batches, o)
+  }
+
+  upsert(batches: Batches, o?: Long): Promise<number> {
+    return this.take('upsert', batches, o)
+  }
+
+  /** Everything older goes, what this write brought before included. */
+  async replace(batches: Batches, o?: Long): Promise<number> {
+    this.refuseFailed()
+    let cleared = false
+    const clear = async (): Promise<void> => {
+      if (cleared) return
+      cleared = true
+      await this.cutter.reset()
+      this.keys = this.newKeys()
+      this.deleted.clear()
+      this.hidden = new HideSet()
+      this.dropped.clear()
+      this.addressed.clear()
+      this.replaced = true
+      this.rows = 0
+    }
+    // Only once its data has begun well: an error before that changes nothing.
+    const rows = await this.take('append', onFirst(batches, clear), o)
+    await clear()
+    return rows
+  }
+
+  private async take(op: 'append' | 'upsert', batches: Batches, o: Long | undefined): Promise<number> {
+    this.refuseFailed()
+    const { world, check } = this.engine.parts
+    const { state, view } = this.bound
+    const pace = new Pace({ ...o, world, check, table: state.name, phase: op, total: undefined })
+    let taken = 0
+    try {
+      for await (const batch of batches) {
+        await pace.step(taken)
+        if (batch.length === 0) continue
+        const fresh = op === 'append' && this.keys !== undefined && !this.replaced
+        if (this.cutter.rowsWaiting > 0 && this.isFresh !== fresh) await this.cutter.cut(this.isFresh)
+        this.isFresh = fresh
+        const firstRow = taken
+        if (fresh) await this.refuseOlder(batch, firstRow)
+        let part: LoadPart | undefined
+        if (this.keys !== undefined) {
+          const added = this.keys.add(batch, op === 'append')
+          if (added.duplicate !== undefined) {
+            const { first, second, part: where, row } = added.duplicate
+            throw duplicateKeyError(view, where.keys.data.slice(where.keys.start(row), where.keys.end(row)), first, second, op)
+          }
+          part = added.part
+          if (op === 'upsert' && this.deleted.size > 0) for (let row = 0; row < part.rows; row++) this.deleted.delete(keyTextOf(part.keys, row))
+        }
+        // From here on its rows count.
+        taken += batch.length
+        this.rows += batch.length
+        if (op === 'upsert') this.hasUpsert = true
+        else this.hasAppend = true
+        await this.cutter.push(batch, part, fresh)
+      }
+      pace.finish(taken)
+      return taken
+    } catch (error) {
+      if (taken > 0) this.failure = { error }
+      throw error
+    }
+  }
+
+  /** @throws DuplicateKeyError for a key of an older row that this write does not delete */
+  private async refuseOlder(batch: ColumnBatch, firstRow: number): Promise<void> {
+    const { state, view } = this.bound
+    const keys = new KeyRun(state.keyLayout!.stride)
+    state.keyLayout!.push(batch.columns, 0, batch.length, keys)
+    if (state.now.layer.liveRows === 0 && state.now.fragments.length === 0) return
+    for (let row = 0; row < keys.rows; row++) {
+      const key = keys.data.subarray(keys.start(row), keys.end(row))
+      if (this.deleted.size > 0 && this.deleted.has(keyText(key))) continue
+      const place = await placeOf(this.bound, key)
+      if (place !== undefined) throw refuseKey(state, view, key, place, firstRow + row)
+    }
+  }
+
+  /** Delete by key, whether or not it is there. @returns the canonical keys, one after the other */
+  async deleteKeys(keyArgs: readonly unknown[]): Promise<Uint8Array> {
+    this.refuseFailed()
+    const keys = keysOfArgs(this.bound, keyArgs)
+    for (let row = 0; row < keys.rows; row++) this.remove(keys.data.slice(keys.start(row), keys.end(row)))
+    return keys.data.slice(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1))
+  }
+
+  private remove(key: Uint8Array): void {
+    this.keys!.remove(key)
+    if (!this.replaced) this.deleted.add(keyText(key))
+  }
+
+  /** Delete what matches in the table as it is now and in the rows of this write. */
+  async deleteWhere(predicate: Predicate<any>): Promise<void> {
+    this.refuseFailed()
+    const { state, view } = this.bound
+    const compiled = compilePredicate(predicate, view)
+    await this.dropOwn(compiled)
+    if (this.replaced) return
+    const layout = state.keyLayout
+    if (layout === undefined) return this.hideOlder(compiled)
+    const matches = await findMatches(this.engine, this.bound, compiled)
+    for (const place of matches.places(state)) {
+      const key = await keyAt(state, layout, place)
+      // A row that this write has replaced is not there any more for it.
+      if (this.keys!.find(keyBytesOf(key)) < 0) this.deleted.add(key)
+    }
+  }
+
+  /** Rows of this write that match: read back from their fragments. */
+  private async dropOwn(compiled: CompiledPredicate): Promise<void> {
+    if (this.rows === 0) return
+    if (this.cutter.rowsWaiting > 0) await this.cutter.cut(this.isFresh)
+    await this.cutter.drain()
+    const { state } = this.bound
+    const { check } = this.engine.parts
+    const area = await this.area()
+    const hidden = new Map(this.cutter.ownHides().map((hide) => [hide.ordinal, new Set(hide.rows)]))
+    let base = 0
+    for (const [ordinal, ref] of this.cutter.refs.entries()) {
+      const reader = this.engine.stagedReader(state, area, ref)
+      const layout = state.keyLayout
+      const keyColumns = layout === undefined ? [] : layout.parts.map((part) => state.schema.columns[part.index]!)
+      for (let batch = 0; batch < reader.batchCount; batch++) {
+        check()
+        const rows = reader.rowsOf(batch)
+        const first = batch * ref.batchRows
+        const bitmap = compiled.eval(await reader.load(batch, compiled.columns), rows)
+        if (bitmap === undefined) continue
+        const columns: (Vec | undefined)[] = Array.from(state.schema.columns, () => undefined)
+        const keyVecs = await reader.load(batch, keyColumns)
+        layout?.parts.forEach((part, i) => (columns[part.index] = keyVecs[i]))
+        for (const row of bitmapToIndices(bitmap, rows)) {
+          if (hidden.get(ordinal)?.has(first + row) === true) continue
+          if (layout === undefined) {
+            this.dropped.add(base + first + row)
+            continue
+          }
+          const key = new KeyRun(layout.stride)
+          layout.push(columns, row, row + 1, key)
+          this.remove(key.data.slice(key.start(0), key.end(0)))
+        }
+      }
+      base += ref.rows
+    }
+  }
+
+  /** Unkeyed: rows of fragments are named by position, so the table's rows in memory move into fragments first. */
+  private async hideOlder(compiled: CompiledPredicate): Promise<void> {
+    const { state } = this.bound
+    await flushTable(this.engine, state)
+    const matches = await findMatches(this.engine, this.bound, compiled)
+    for (const place of matches.places(state)) {
+      const { fragment } = place
+      if (fragment === undefined) {
+        throw new ConflictError(`${state.name}: rows were added while a delete of a staged write looked for them`, {
+          details: { table: state.name, keys: [], total: 0, lsn: BigInt(state.lastLsn) },
+          hint: 'Delete again.',
+        })
+      }
+      this.hidden.add(place)
+      this.addressed.set(`${fragment.lsn}.${fragment.ordinal}`, String(fragment.hides.count))
+    }
+  }
+
+  /** What the INTENT says before there are files. */
+  prepared(): Participant {
+    const { state } = this.bound
+    return {
+      tableId: state.id,
+      incarnation: this.engine.parts.state.catalog.table(state.id)?.createdLsn ?? state.lastLsn,
+      name: state.name,
+      op: this.op,
+      expectedVersion: String(this.expectedVersion),
+      rule: this.replaced ? 'exact' : state.keyLayout === undefined ? 'commute' : 'keys',
+      files: [],
+      removes: [],
+      addresses: [],
+    }
+  }
+
+  private get op(): ParticipantOp {
+    if (this.replaced) return 'replace'
+    if (this.hasUpsert) return 'upsert'
+    return this.hasAppend ? 'append' : 'delete'
+  }
+
+  /** Every file of the table is stored when it resolves. @throws what a fragment failed with */
+  async finish(): Promise<FinishedTable> {
+    this.refuseFailed()
+    if (this.cutter.rowsWaiting > 0) await this.cutter.cut(this.isFresh)
+    await this.cutter.drain()
+    const { state } = this.bound
+    const prepared = this.prepared()
+    const { refs, marks } = this.cutter
+    const files: IntentFile[] = []
+    refs.forEach((ref, i) => {
+      files.push({
+        digest: ref.digest,
+        gen: ref.gen ?? 0,
+        role: 'fragment',
+        bytes: ref.bytes,
+        rows: ref.rows,
+        ...(marks[i] === true ? { fresh: true as const } : {}),
+      })
+      if (ref.index !== undefined) files.push({ digest: ref.index.digest, gen: ref.index.gen ?? 0, role: 'index', bytes: ref.index.bytes, rows: ref.rows })
+    })
+    const keys = prepared.rule === 'keys' ? await this.storeKeys() : undefined
+    const participant: Participant = {
+      ...prepared,
+      ...(keys === undefined ? {} : { keys: { exact: keys.digest, bytes: keys.bytes } }),
+      files,
+      addresses: [...this.addressed].map(([fragment, deletions]) => ({ fragment, deletions })),
+    }
+    const older = this.hidden.parts().hides ?? []
+    const own = this.keys === undefined ? this.unkeyedHides() : this.cutter.ownHides()
+    const hides: FragmentHides[] = [...older, ...own]
+    if (refs.length === 0 && hides.length === 0 && !this.replaced) return { participant, changes: [] }
+    const inserted = refs.reduce((sum, ref) => sum + ref.rows, 0) - own.reduce((sum, hide) => sum + hide.rows.length, 0)
+    const change: TableChange = {
+      tableId: state.id,
+      schemaVersion: state.schema.version,
+      op: this.replaced ? 'replace' : this.hasUpsert ? 'upsert' : this.hasAppend ? 'append' : 'delete',
+      inserted,
+      updated: 0,
+      deleted: this.hidden.size,
+      ...(hides.length === 0 ? {} : { hides }),
+      ...(refs.length === 0 ? {} : { fragments: refs }),
+    }
+    return { participant, changes: [change] }
+  }
+
+  /** Rows of an unkeyed table are cut in the order they came, none left out. */
+  private unkeyedHides(): FragmentHides[] {
+    if (this.dropped.size === 0) return []
+    const lists: FragmentHides[] = []
+    const rows = [...this.dropped].sort((a, b) => a - b)
+    let base = 0
+    this.cutter.refs.forEach((ref, ordinal) => {
+      const inside = rows.filter((row) => row >= base && row < base + ref.rows).map((row) => row - base)
+      if (inside.length > 0) lists.push({ lsn: 0, ordinal, rows: Uint32Array.from(inside) })
+      base += ref.rows
+    })
+    return lists
+  }
+
+  private async storeKeys(): Promise<StagedFile> {
+    const parts = this.keys!.parts
+    const count = parts.reduce((sum, part) => sum + part.rows, 0) + this.deleted.size
+    const hashes = new Uint32Array(count * 2)
+    let at = 0
+    const note = (key: Uint8Array): void => {
+      const { lo, hi } = xxh3(key)
+      hashes[at++] = lo
+      hashes[at++] = hi
+    }
+    const { world, check } = this.engine.parts
+    const pace = new Pace({ world, check, table: this.bound.state.name, phase: 'keys', total: count })
+    for (const { keys, rows } of parts) {
+      for (let row = 0; row < rows; row++) note(keys.data.subarray(keys.start(row), keys.end(row)))
+      await pace.step(at / 2)
+    }
+    const deleted = [...this.deleted].map(keyBytesOf)
+    for (const key of deleted) note(key)
+    return (await this.area()).put('keys', encodeKeysFile(hashes, deleted))
+  }
+
+  private refuseFailed(): void {
+    if (this.failure === undefined) return
+    throw new ClosedError('write.closed', `a call of this write failed after rows of ${this.bound.state.name} had been taken: it can only be rolled back`, {
+      details: { what: 'staged write' },
+      cause: this.failure.error,
+    })
+  }
+}
+
+function keyTextOf(keys: KeyRun, row: number): string {
+  return keyText(keys.data, keys.start(row), keys.end(row))
+}
+
+async function placeOf({ state }: Bound, key: Uint8Array): Promise<Place | undefined> {
+  for (let round = 0; ; round++) {
+    const found = round < READ_ROUNDS ? findKey(state.now, NOW, key) : findKeySync(state.now, NOW, key)
+    if (!(found instanceof Promise)) return found
+    await found
+  }
+}
+
+/** Calls `first` before the first batch is handed on. */
+async function* onFirst(batches: Batches, first: () => Promise<void>): AsyncGenerator<ColumnBatch, undefined> {
+  for await (const batch of batches) {
+    await first()
+    yield batch
+  }
+}
