@@ -31,6 +31,12 @@ export class ReadOnlyHandle extends ReadHandle {
   repair(): Promise<never> {
     return this.refuse('repair')
   }
+  stage(): Promise<never> {
+    return this.refuse('stage')
+  }
+  resume(): Promise<never> {
+    return this.refuse('resume')
+  }
   flush(): Promise<never> {
     return this.refuse('flush')
   }

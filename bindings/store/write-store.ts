@@ -1,10 +1,9 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
-import { ClosedError, ConflictError, FencedError, InvalidConfigError, ResourceLimitError, TableExistsError, UnsupportedTypeError } from '../errors.ts'
+import { ClosedError, ConflictError, FencedError, TableExistsError, UnsupportedTypeError } from '../errors.ts'
 import {
   Committer,
   deleteKeys,
-  type AdmitOptions,
   deleteWhere,
   Engine,
   inTurn,
@@ -36,6 +35,7 @@ import {
   type RepairReport,
   sameDefinition,
   schemaFromDefinition,
+  type StageOptions,
   TableState,
   toBatches,
   type TransactOptions,
@@ -47,14 +47,12 @@ import { ReadHandle } from './read-store.ts'
 import { type PendingOptions, Recovering } from './recovering.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
-import type { WriteParts } from '../write/index.ts'
+import { checkNotes, retriesOf, stageOptionsOf, withAgain } from './write-options.ts'
+import { type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
 const INLINE_BATCH_ROWS_MAX = 16_384
-const NOTES_BYTES_MAX = 4096
-const IDEMPOTENCY_KEY_BYTES_MAX = 128
-const RETRIES = 5
 /** Between two looks of a writer for records of others. */
 const FOLLOW_MS = 1000
 const JITTER_MS_MAX = 50
@@ -64,6 +62,7 @@ export class WriteHandle extends ReadHandle {
   private readonly committer: Committer
   private readonly upkeep: Upkeep
   private readonly recovering: Recovering
+  private readonly writes: Writes
   /** Of the transactions whose function runs. */
   private readonly running = new Set<AbortController>()
 
@@ -80,6 +79,7 @@ export class WriteHandle extends ReadHandle {
         metering.settle(cache, o.kernelBytes())
         durableAt = head
         this.upkeep.look()
+        this.writes.look()
       },
       committed: ({ lsn, writeId, changes, durationMs }) => {
         metering.add('varve.commits', 1)
@@ -121,7 +121,13 @@ export class WriteHandle extends ReadHandle {
       check: () => this.check(),
     })
     this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
-    this.recovering = new Recovering(o, { engine: this.engine, read: this.context, stateAt: (lsn) => o.history.load(lsn) } as WriteParts)
+    this.writes = new Writes({
+      engine: this.engine,
+      read: this.context,
+      stateAt: (lsn) => o.history.load(lsn),
+      retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
+    })
+    this.recovering = new Recovering(o, this.writes)
     o.isPending = (id) => this.committer.isPending(id)
     if (log.shared) {
       o.catchUp = async () => {
@@ -159,9 +165,10 @@ export class WriteHandle extends ReadHandle {
     return this.recovering.pending(o)
   }
 
-  /** Undecided writes whose owner is gone come first, then room for rows in memory. undefined: nothing to wait for. */
-  private ready(signal: AbortSignal | undefined): Promise<void> | undefined {
-    return this.recovering.heal() ?? this.upkeep.room(signal)
+  /** Undecided writes whose owner is gone come first, and a sealed one under the same idempotency key; then room for rows in memory. undefined: nothing to wait for. */
+  private ready(o: WriteOptions | undefined): Promise<void> | undefined {
+    const key = o?.idempotencyKey
+    return this.recovering.heal() ?? (key === undefined ? undefined : this.writes.keyFree(key, o?.signal)) ?? this.upkeep.room(o?.signal)
   }
 
   protected override bytesSinceCheckpoint(): number {
@@ -224,7 +231,7 @@ export class WriteHandle extends ReadHandle {
     try {
       this.writable(o)
       if (op === 'upsert' && table.key.length === 0) throw keyless(this.engine.binder.bind(table).view)
-      const room = this.ready(o?.signal)
+      const room = this.ready(o)
       if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
@@ -306,7 +313,7 @@ export class WriteHandle extends ReadHandle {
   private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
     try {
       this.writable(o)
-      const room = this.ready(o?.signal)
+      const room = this.ready(o)
       return room === undefined ? fn() : room.then(() => this.attemptNow(o, fn))
     } catch (error) {
       return Promise.reject(error as Error)
@@ -319,15 +326,7 @@ export class WriteHandle extends ReadHandle {
     if (o === undefined) return
     o.signal?.throwIfAborted()
     if (o.writeId !== undefined) ulidBytes(o.writeId)
-    const notes = utf8Bytes(o.message) + utf8Bytes(o.author)
-    if (notes > NOTES_BYTES_MAX)
-      throw new ResourceLimitError(`message and author of ${notes} bytes; at most ${NOTES_BYTES_MAX}`, { details: { limit: 'message', asked: notes } })
-    const keyBytes = utf8Bytes(o.idempotencyKey)
-    if (keyBytes > IDEMPOTENCY_KEY_BYTES_MAX) {
-      throw new ResourceLimitError(`an idempotency key of ${keyBytes} bytes; at most ${IDEMPOTENCY_KEY_BYTES_MAX}`, {
-        details: { limit: 'idempotencyKey', asked: keyBytes },
-      })
-    }
+    checkNotes(o)
   }
 
   // transactions
@@ -409,6 +408,21 @@ export class WriteHandle extends ReadHandle {
     }
   }
 
+  // staged writes
+
+  async stage(given?: string | StageOptions): Promise<StagedWriteHandle> {
+    const o = stageOptionsOf(given)
+    this.writable(o)
+    await this.recovering.heal()
+    return this.writes.stage(o)
+  }
+
+  async resume(id: WriteId): Promise<StagedWriteHandle> {
+    this.writable()
+    await this.o.catchUp()
+    return this.writes.resume(id)
+  }
+
   // durability and upkeep
 
   async sync(): Promise<Lsn> {
@@ -435,6 +449,7 @@ export class WriteHandle extends ReadHandle {
   protected override async shut(): Promise<void> {
     for (const abort of this.running) abort.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
+      await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
       await this.committer.drained().catch(() => undefined)
       if (this.committer.failure === undefined) {
         await this.upkeep.settle().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.settleFailed', cause }))
@@ -455,22 +470,6 @@ export class WriteHandle extends ReadHandle {
     // What needs no waiting was done; the rest (threads, descriptors) ends in the background.
     this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.failed', cause }))
   }
-}
-
-/** @throws InvalidConfigError */
-function retriesOf({ retries, isolation }: TransactOptions): number {
-  if (isolation !== undefined && isolation !== 'serializable' && isolation !== 'snapshot') {
-    throw new InvalidConfigError(`no isolation ${JSON.stringify(isolation)}`, { details: { key: 'isolation', value: isolation } })
-  }
-  if (retries === undefined) return RETRIES
-  if (!Number.isSafeInteger(retries) || retries < 0) {
-    throw new InvalidConfigError(`retries must be a whole number from 0, got ${String(retries)}`, { details: { key: 'retries', value: retries } })
-  }
-  return retries
-}
-
-function withAgain(o: WriteOptions | undefined, again: AdmitOptions | undefined): (WriteOptions & AdmitOptions) | undefined {
-  return again === undefined ? o : { ...o, ...again }
 }
 
 /** The batches read already, then the rest. */
@@ -509,10 +508,4 @@ function refuseUnenforced(table: AnyTable): void {
 
 function tableExists(name: string): TableExistsError {
   return new TableExistsError(`table ${JSON.stringify(name)} has another definition`, { details: { table: name } })
-}
-
-const encoder = new TextEncoder()
-
-function utf8Bytes(text: string | undefined): number {
-  return text === undefined ? 0 : encoder.encode(text).length
 }

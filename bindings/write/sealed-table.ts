@@ -46,14 +46,19 @@ export class SealedTable {
     const { state } = parts.engine.parts
     const { lastLsn } = state.catalog.table(table.id)!
     if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw conflict(table, [], lastLsn)
-    for (const { fragment, deletions } of participant.addresses) {
-      const found = table.now.fragments.find((each) => `${each.lsn}.${each.ordinal}` === fragment)
-      if (found === undefined || String(found.hides.count) !== deletions) throw conflict(table, [], lastLsn)
-    }
+    if (!this.isAsRead()) throw conflict(table, [], lastLsn)
     if (participant.rule !== 'keys' || lastLsn <= this.checkedTo) return
     const lost = await writtenKeys(parts, this.table, this.keys!, { from: this.checkedTo, to: head }, signal)
     if (lost.keys.length > 0) throw conflict(table, lost.keys, lost.lsn)
     this.checkedTo = head
+  }
+
+  /** The fragments whose rows it names by position are there, with the rows hidden that were hidden then. */
+  private isAsRead(): boolean {
+    return this.participant.addresses.every(({ fragment, deletions }) => {
+      const found = this.table.now.fragments.find((each) => `${each.lsn}.${each.ordinal}` === fragment)
+      return found !== undefined && String(found.hides.count) === deletions
+    })
   }
 
   /** Where the older rows with its keys are. Its table's gates are held, so that no flush of this handle moves them. */
@@ -85,7 +90,7 @@ export class SealedTable {
     const { participant, table, keys } = this
     if (this.lookedAt >= 0 && this.lookedAt !== table.now.lsn) return true
     if (tracker.changedSince(table, head) === 0) return false
-    if (participant.rule === 'commute') return participant.addresses.length > 0
+    if (participant.rule === 'commute') return !this.isAsRead()
     if (participant.rule === 'exact' || tracker.writtenSince(table, NO_KEY, head) > 0) return true
     for (const [text] of tracker.keysSince(table, head)) {
       const { lo, hi } = xxh3(keyBytesOf(text))
@@ -109,7 +114,7 @@ export class SealedTable {
         touched,
       })
     }
-    if (change === undefined) return admitted
+    if (change === undefined || (change.op !== 'replace' && change.fragments === undefined && change.hides === undefined)) return admitted
     const older = over.parts()
     const hides = [...(older.hides ?? []), ...(change.hides ?? [])]
     const byPosition = (change.hides ?? []).reduce((sum, hide) => sum + (hide.lsn === 0 ? 0 : hide.rows.length), 0)

@@ -1,5 +1,5 @@
 // The documentation snippets of the public API, run as they stand: if one of these needs a change, the documentation does too.
-// Staged writes, branches, schema changes, upkeep calls and backup join with their features.
+// Branches, schema changes, upkeep calls and backup join with their features.
 import { createReadStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -177,6 +177,18 @@ describe.each([
     const then = await store.scan(flights, { at: snap.lsn, where: gte('delay', 0) }).count()
     expect(then).toBe(2)
     expect(await store.scan(flights, { at: new Date() }).count()).toBe(16)
+  })
+
+  it('stages a write that outlives its process', async () => {
+    const count = await store.scan(events).count()
+    const write = await store.stage('nightly load')
+    await write.append(events, { at: new Date(), kind: 'seat-freed' })
+    await write.seal()
+    expect(await store.scan(events).count()).toBe(count)
+    const resumed = await store.resume(write.id)
+    await resumed.publish()
+    expect(await store.outcome(write.id)).toBe('published')
+    expect(await store.scan(events).count()).toBe(count + 1)
   })
 
   it('feeds changes, typed by table', async () => {

@@ -153,6 +153,8 @@ export class History {
   readonly versions: Version[] = []
   private snapshots: { readonly snapshot: Snapshot; readonly state: State; readonly lsn: bigint }[] = []
   private readonly follows: boolean
+  /** Records that the next open or close adds beside the epoch. */
+  protected extraRecords = 0
   private readonly checks: boolean
   /** Highest LSN acknowledged so far, also inside a step. */
   acknowledged = 0
@@ -232,7 +234,7 @@ export class History {
     this.committed(result, right.state)
   }
 
-  private committed(result: { lsn: bigint; time: Date }, state: State): void {
+  protected committed(result: { lsn: bigint; time: Date }, state: State): void {
     this.state = state
     this.acknowledged = Math.max(this.acknowledged, Number(result.lsn))
     this.versions.push({ lsn: Number(result.lsn), timeMs: result.time.getTime(), state })
@@ -348,7 +350,8 @@ export class History {
     await this.open()
     const report = await this.store.verify({ level: 'log' })
     expect(report.problems).toEqual([])
-    expect(Number(report.lsn), 'an open adds its epoch record').toBe(Number(lsn) + 1)
+    expect(Number(report.lsn), 'an open adds its epoch record').toBe(Number(lsn) + 1 + this.extraRecords)
+    this.extraRecords = 0
     expect(digest.length).toBe(32)
   }
 

@@ -153,7 +153,7 @@ function isBelow(name: TableName, row: AnyRow, below: number | null): boolean {
   return below === null ? value === null : value !== null && value < below
 }
 
-function whereOf(name: TableName, below: number | null): never {
+export function whereOf(name: TableName, below: number | null): never {
   return (below === null ? isNull(valueColumn(name) as never) : lt(valueColumn(name) as never, below as never)) as never
 }
 
@@ -193,7 +193,7 @@ export async function performIn(tx: Transaction, change: Change): Promise<number
   }
 }
 
-function dataOf(change: Change): unknown {
+export function dataOf(change: Change): unknown {
   const rows = rowsOf(change)
   const form = (change as { form: Form }).form
   if (form === 'rows') return rows

@@ -1,0 +1,60 @@
+// store/write-options.ts: the options of single writes, checked before anything is done: notes, idempotency keys, retries, what stage() takes.
+
+import { InvalidConfigError, ResourceLimitError } from '../errors.ts'
+import type { AdmitOptions } from '../engine/index.ts'
+import type { StageOptions, TransactOptions, WriteOptions } from '../table/index.ts'
+
+const NOTES_BYTES_MAX = 4096
+const IDEMPOTENCY_KEY_BYTES_MAX = 128
+const RETRIES = 5
+const STAGE_OPTIONS = ['message', 'author', 'idempotencyKey', 'writeId', 'holdUntil', 'signal', 'onProgress']
+
+/** @throws ResourceLimitError */
+export function checkNotes(o: WriteOptions): void {
+  const notes = utf8Bytes(o.message) + utf8Bytes(o.author)
+  if (notes > NOTES_BYTES_MAX)
+    throw new ResourceLimitError(`message and author of ${notes} bytes; at most ${NOTES_BYTES_MAX}`, { details: { limit: 'message', asked: notes } })
+  const keyBytes = utf8Bytes(o.idempotencyKey)
+  if (keyBytes > IDEMPOTENCY_KEY_BYTES_MAX) {
+    throw new ResourceLimitError(`an idempotency key of ${keyBytes} bytes; at most ${IDEMPOTENCY_KEY_BYTES_MAX}`, {
+      details: { limit: 'idempotencyKey', asked: keyBytes },
+    })
+  }
+}
+
+/** What stage() was given, as options. @throws InvalidConfigError */
+export function stageOptionsOf(given: string | StageOptions = {}): StageOptions {
+  if (typeof given === 'string') return { message: given }
+  for (const key of Object.keys(given)) {
+    if (!STAGE_OPTIONS.includes(key))
+      throw new InvalidConfigError(`stage takes no option ${key}`, { details: { key, value: (given as Record<string, unknown>)[key] } })
+  }
+  const { holdUntil } = given
+  if (holdUntil !== undefined && (!(holdUntil instanceof Date) || Number.isNaN(holdUntil.getTime()))) {
+    throw new InvalidConfigError('holdUntil is no Date', { details: { key: 'holdUntil', value: holdUntil } })
+  }
+  return given
+}
+
+/** @throws InvalidConfigError */
+export function retriesOf({ retries, isolation }: TransactOptions): number {
+  if (isolation !== undefined && isolation !== 'serializable' && isolation !== 'snapshot') {
+    throw new InvalidConfigError(`no isolation ${JSON.stringify(isolation)}`, { details: { key: 'isolation', value: isolation } })
+  }
+  if (retries === undefined) return RETRIES
+  if (!Number.isSafeInteger(retries) || retries < 0) {
+    throw new InvalidConfigError(`retries must be a whole number from 0, got ${String(retries)}`, { details: { key: 'retries', value: retries } })
+  }
+  return retries
+}
+
+/** The options of a write that is tried again. */
+export function withAgain(o: WriteOptions | undefined, again: AdmitOptions | undefined): (WriteOptions & AdmitOptions) | undefined {
+  return again === undefined ? o : { ...o, ...again }
+}
+
+const encoder = new TextEncoder()
+
+function utf8Bytes(text: string | undefined): number {
+  return text === undefined ? 0 : encoder.encode(text).length
+}

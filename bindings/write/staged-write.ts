@@ -1,0 +1,306 @@
+// write/staged-write.ts: the handle of store.stage() and store.resume(): rows of several tables that become one commit when their user says so
+// (recovery.md section 2, api.md section 5).
+//
+// Calls of one write run one after the other, in the order they were made. Before the seal everything is this process's alone: INTENT, files, rows in memory.
+// Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
+
+import { FencedError, ResourceLimitError, VarveError } from '../errors.ts'
+import { DataDigest, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
+import type { Intent } from '../format/index.ts'
+import type { Lsn } from '../log/index.ts'
+import { StagingArea } from '../staging/index.ts'
+import {
+  type AnyTable,
+  type ColumnBatch,
+  type CommitResult,
+  keyless,
+  type Long,
+  type Predicate,
+  type StageOptions,
+  toBatches,
+  type WriteId,
+} from '../table/index.ts'
+import { alreadyPublished, assertMove, closedWrite, isDecided, type WriteState } from './lifecycle.ts'
+import { idHex, retireWrite, type WriteParts } from './parts.ts'
+import { publishedResult } from './outcome.ts'
+import { publishSealed } from './publish.ts'
+import { rollbackWrite } from './rollback.ts'
+import { sealWrite } from './seal.ts'
+
+export interface StagedWriteOptions extends Pick<StageOptions, 'author' | 'message' | 'holdUntil' | 'idempotencyKey' | 'signal'> {}
+
+type StageOp = 'append' | 'upsert' | 'replace'
+
+export class StagedWriteHandle {
+  readonly id: WriteId
+  private readonly parts: WriteParts
+  private readonly o: StagedWriteOptions
+  private known: WriteState
+  /** The call that runs, or ran last. */
+  private turn: Promise<unknown> = Promise.resolve()
+  private arming: Promise<StagingArea> | undefined
+  private intent: Intent | undefined
+  private readonly stages = new Map<number, TableStage>()
+  /** What was asked, call by call, under an idempotency key. */
+  private readonly asked: Uint8Array[] = []
+  private sealLsn = 0
+  /** The staged files were read and found good by this handle. */
+  private isVerified = false
+  private result: CommitResult | undefined
+
+  /** @param sealLsn  of one that resume() found; 0: a new one */
+  constructor(parts: WriteParts, id: WriteId, o: StagedWriteOptions, state: WriteState = 'open', sealLsn: number = 0) {
+    this.parts = parts
+    this.id = id
+    this.o = o
+    this.known = state
+    this.sealLsn = sealLsn
+    // A write that is sealed and idle is kept: a signal is about calls that run.
+    const onAbort = (): void => {
+      if (this.sealLsn === 0) this.run(() => this.undo('aborted'), true).catch(() => undefined)
+    }
+    o.signal?.addEventListener('abort', onAbort, { once: true })
+    this.forgetSignal = () => o.signal?.removeEventListener('abort', onAbort)
+    parts.handles.add(this)
+  }
+
+  private readonly forgetSignal: () => void
+
+  /** As the log has it, where somebody else decided. */
+  get state(): WriteState {
+    if (isDecided(this.known)) return this.known
+    return this.parts.engine.parts.state.catalog.outcomes.of(idHex(this.id))?.outcome ?? this.known
+  }
+
+  append(table: AnyTable, data: unknown, o?: Long): Promise<void> {
+    return this.write('append', table, data, o)
+  }
+
+  upsert(table: AnyTable, data: unknown, o?: Long): Promise<void> {
+    return this.write('upsert', table, data, o)
+  }
+
+  replace(table: AnyTable, data: unknown, o?: Long): Promise<void> {
+    return this.write('replace', table, data, o)
+  }
+
+  delete(table: AnyTable, key: unknown): Promise<void> {
+    const keys = Array.isArray(key) ? (key as readonly unknown[]) : [key]
+    return this.staging(async () => {
+      const stage = this.stageOf(table)
+      const bytes = await stage.deleteKeys(keys)
+      this.ask(() => requestDigest('delete', stage.tableId, bytes))
+    })
+  }
+
+  deleteWhere(table: AnyTable, where: Predicate<any>): Promise<void> {
+    return this.staging(async () => {
+      const stage = this.stageOf(table)
+      await stage.deleteWhere(where)
+      this.ask(() => requestDigest('deleteWhere', stage.tableId, new TextEncoder().encode(JSON.stringify(where))))
+    })
+  }
+
+  private write(op: StageOp, table: AnyTable, data: unknown, o: Long | undefined): Promise<void> {
+    return this.staging(async () => {
+      o?.signal?.throwIfAborted()
+      const { view, state } = this.parts.engine.binder.bind(table)
+      if (op === 'upsert' && table.key.length === 0) throw keyless(view)
+      const stage = this.stageOf(table)
+      const digest = this.o.idempotencyKey === undefined ? undefined : new DataDigest(op, state.id)
+      const signals = [this.o.signal, o?.signal].filter((signal) => signal !== undefined)
+      const batches = toBatches(view, data, { signal: AbortSignal.any([this.parts.closing, ...signals]) })
+      await stage[op](digest === undefined ? batches : noted(batches, digest), o)
+      if (digest !== undefined) this.asked.push(digest.digest())
+    })
+  }
+
+  private ask(digest: () => Uint8Array): void {
+    if (this.o.idempotencyKey !== undefined) this.asked.push(digest())
+  }
+
+  /** A call that brings or deletes rows: once it has been taken in, the write is armed. */
+  private staging(work: () => Promise<void>): Promise<void> {
+    return this.run(async () => {
+      this.refuseAborted()
+      assertMove(this.state, 'stage', this.id)
+      await work()
+      await this.arm()
+      this.known = 'staged'
+    })
+  }
+
+  /** @throws TableNotFoundError, SchemaMismatchError, ResourceLimitError */
+  private stageOf(table: AnyTable): TableStage {
+    const bound = this.parts.engine.binder.bind(table)
+    let stage = this.stages.get(bound.state.id)
+    if (stage === undefined) {
+      if (this.stages.size === PARTICIPANTS_MAX) {
+        throw new ResourceLimitError(`a staged write of more than ${PARTICIPANTS_MAX} tables`, {
+          details: { limit: 'participants of a write', asked: PARTICIPANTS_MAX + 1 },
+          hint: 'Write it in several parts.',
+        })
+      }
+      stage = new TableStage(this.parts.engine, bound, () => this.arm())
+      this.stages.set(bound.state.id, stage)
+    }
+    return stage
+  }
+
+  /** Phase A, once. After a failure the next call tries again. */
+  private arm(): Promise<StagingArea> {
+    this.arming ??= this.armNow().catch((error: unknown) => {
+      this.arming = undefined
+      throw error
+    })
+    return this.arming
+  }
+
+  private async armNow(): Promise<StagingArea> {
+    const { root, world, intents } = this.parts.engine.parts
+    const { author, message, holdUntil, idempotencyKey } = this.o
+    const intent = intents.arm({
+      kind: 'staged',
+      mode: 'hold',
+      writeId: this.id,
+      participants: [...this.stages.values()].map((stage) => stage.prepared()),
+      author,
+      message,
+      holdUntil,
+      idempotencyKey,
+    })
+    intents.begin(this.id)
+    const area = await StagingArea.arm(root, world, intent)
+    this.intent = intent
+    return area
+  }
+
+  private refuseAborted(): void {
+    if (this.known !== 'published') this.o.signal?.throwIfAborted()
+  }
+
+  seal(): Promise<Lsn> {
+    return this.run(async () => {
+      this.refuseAborted()
+      await this.sealNow()
+      return BigInt(this.result?.replayed === true ? this.result.lsn : this.sealLsn) as Lsn
+    })
+  }
+
+  private async sealNow(): Promise<void> {
+    if (this.sealLsn > 0 || this.result !== undefined) return
+    assertMove(this.state, 'seal', this.id)
+    const area = await this.arm()
+    const request = this.o.idempotencyKey === undefined ? undefined : requestDigest('staged', 0, ...this.asked)
+    try {
+      const sealed = await sealWrite(this.parts, area, this.intent!, [...this.stages.values()], { request, signal: this.o.signal })
+      if (typeof sealed === 'number') {
+        this.sealLsn = sealed
+        this.isVerified = true
+        this.known = 'sealed'
+      } else {
+        await this.undo('replayed')
+        this.result = sealed
+      }
+      this.stages.clear()
+    } catch (error) {
+      // Certainly not in the log: nobody will ever publish it.
+      if (error instanceof VarveError && error.code !== 'write.outcome-unknown' && error.kind !== 'closed')
+        await this.undo('seal failed').catch(() => undefined)
+      throw error
+    }
+  }
+
+  publish(): Promise<CommitResult> {
+    return this.run(async () => {
+      if (this.result !== undefined) return this.result
+      this.refuseAborted()
+      if (this.known === 'rolledBack') throw closedWrite('rolledBack', this.id)
+      const early = await this.publishedMeanwhile()
+      if (early !== undefined) return early
+      await this.sealNow()
+      if (this.result !== undefined) return this.result
+      try {
+        this.result = await publishSealed(this.parts, this.id, { isVerified: this.isVerified, signal: this.o.signal })
+      } catch (error) {
+        if (error instanceof FencedError && error.scope === 'write') {
+          const meanwhile = await this.publishedMeanwhile()
+          if (meanwhile !== undefined) return meanwhile
+          this.known = this.state
+        }
+        if (this.o.signal?.aborted === true && error === this.o.signal.reason) await this.undo('aborted')
+        throw error
+      }
+      await this.finish('published')
+      return this.result
+    })
+  }
+
+  /** The result of a publish that another handle or a recovery made. */
+  private async publishedMeanwhile(): Promise<CommitResult | undefined> {
+    const decided = this.parts.engine.parts.state.catalog.outcomes.of(idHex(this.id))
+    if (decided?.outcome !== 'published') return undefined
+    this.result = await publishedResult(this.parts.engine.parts.log, this.id, decided)
+    await this.finish('published')
+    return this.result
+  }
+
+  rollback(reason: string = 'rolled back'): Promise<void> {
+    return this.run(() => this.undo(reason))
+  }
+
+  /** @throws AlreadyPublishedError */
+  private async undo(reason: string): Promise<void> {
+    const decided = this.parts.engine.parts.state.catalog.outcomes.of(idHex(this.id))
+    if (decided?.outcome === 'published') throw alreadyPublished(this.id, decided.lsn)
+    if (this.known === 'rolledBack') return
+    const area = await this.arming?.catch(() => undefined)
+    if (area !== undefined || this.sealLsn > 0) {
+      await rollbackWrite(this.parts, this.id, reason, this.intent === undefined ? {} : { baseLsn: Number(this.intent.baseLsn) })
+    }
+    await this.finish('rolledBack')
+  }
+
+  /** The outcome is durable, or nothing was ever anywhere: the directory goes. */
+  private async finish(state: 'published' | 'rolledBack'): Promise<void> {
+    const area = await this.arming?.catch(() => undefined)
+    this.known = state
+    this.stages.clear()
+    this.leave()
+    if (area !== undefined || this.sealLsn > 0) await retireWrite(this.parts, this.id, area)
+  }
+
+  private leave(): void {
+    this.forgetSignal()
+    this.parts.handles.delete(this)
+    this.parts.engine.parts.intents.end(this.id)
+  }
+
+  /** Unsealed: rolled back; sealed: it stays, for resume(). */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.run(() => this.giveUp('scope left'), true)
+  }
+
+  private async giveUp(reason: string): Promise<void> {
+    if (isDecided(this.state)) return
+    if (this.sealLsn > 0) this.leave()
+    else await this.undo(reason)
+  }
+
+  /** One call at a time, in the order they came. */
+  private run<T>(work: () => Promise<T>, always: boolean = false): Promise<T> {
+    const turn = this.turn.then(async () => {
+      if (!always) this.parts.read.check()
+      return work()
+    })
+    this.turn = turn.catch(() => undefined)
+    return turn
+  }
+}
+
+async function* noted(batches: Iterable<ColumnBatch> | AsyncIterable<ColumnBatch>, digest: DataDigest): AsyncGenerator<ColumnBatch, undefined> {
+  for await (const batch of batches) {
+    if (batch.length > 0) digest.add(batch)
+    yield batch
+  }
+}

@@ -1,0 +1,103 @@
+// write/writes.ts: the staged writes of one open store: made, found again, listed, waited for, and let go when it closes.
+
+import { InvalidConfigError } from '../errors.ts'
+import { newUlid, ulidBytes, ulidText } from '../runtime/index.ts'
+import type { WriteId } from '../table/index.ts'
+import { idHex, type WriteParts } from './parts.ts'
+import { pendingUnder } from './seal.ts'
+import { StagedWriteHandle, type StagedWriteOptions } from './staged-write.ts'
+
+export class Writes implements WriteParts {
+  readonly engine: WriteParts['engine']
+  readonly read: WriteParts['read']
+  readonly stateAt: WriteParts['stateAt']
+  readonly retireDeferred: WriteParts['retireDeferred']
+  readonly handles: Set<AsyncDisposable> = new Set()
+  private readonly closer = new AbortController()
+  private waiting: (() => void)[] = []
+  private seen: number
+
+  constructor(o: Pick<WriteParts, 'engine' | 'read' | 'stateAt' | 'retireDeferred'>) {
+    this.engine = o.engine
+    this.read = o.read
+    this.stateAt = o.stateAt
+    this.retireDeferred = o.retireDeferred
+    this.seen = o.engine.parts.state.catalog.outcomes.stamp
+  }
+
+  get closing(): AbortSignal {
+    return this.closer.signal
+  }
+
+  /** A new staged write; nothing is written before its first rows. @throws InvalidConfigError when the id is another write's */
+  stage(o: StagedWriteOptions & { readonly writeId?: WriteId | undefined }): StagedWriteHandle {
+    const { world, intents, state } = this.engine.parts
+    const id = o.writeId ?? (newUlid(world) as WriteId)
+    const { outcomes } = state.catalog
+    if (o.writeId !== undefined && (intents.isLive(id) || outcomes.pending.has(idHex(id)) || outcomes.of(idHex(id)) !== undefined)) {
+      throw new InvalidConfigError(`another write has the id ${id}`, {
+        details: { key: 'writeId', value: id },
+        hint: 'Leave writeId out, or make one with newWriteId().',
+      })
+    }
+    intents.begin(id)
+    return new StagedWriteHandle(this, id, o)
+  }
+
+  /** A handle to a write that is sealed or decided. @throws InvalidConfigError */
+  resume(id: WriteId): StagedWriteHandle {
+    const { outcomes } = this.engine.parts.state.catalog
+    const hex = idHex(id)
+    const seal = outcomes.pending.get(hex)
+    if (seal !== undefined) return new StagedWriteHandle(this, id, {}, 'sealed', seal.lsn)
+    const decided = outcomes.of(hex)
+    if (decided !== undefined) return new StagedWriteHandle(this, id, {}, decided.outcome)
+    throw new InvalidConfigError(`no staged write ${ulidText(ulidBytes(id))} is sealed here`, {
+      details: { key: 'writeId', value: id },
+      hint: 'store.staged() lists those that are; one that was never sealed ends with its process.',
+    })
+  }
+
+  /** While a sealed write holds the key: what becomes of it decides what the key stands for. undefined: nothing to wait for. */
+  keyFree(key: string, signal: AbortSignal | undefined): Promise<void> | undefined {
+    return pendingUnder(this, key) === undefined ? undefined : this.untilFree(key, signal)
+  }
+
+  private async untilFree(key: string, signal: AbortSignal | undefined): Promise<void> {
+    while (pendingUnder(this, key) !== undefined) {
+      await this.nextDecision(signal)
+      this.read.check()
+    }
+  }
+
+  nextDecision(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const any = signal === undefined ? this.closing : AbortSignal.any([signal, this.closing])
+      if (any.aborted) return reject(any.reason as Error)
+      const stop = (): void => {
+        this.waiting = this.waiting.filter((each) => each !== wake)
+        reject(any.reason as Error)
+      }
+      const wake = (): void => {
+        any.removeEventListener('abort', stop)
+        resolve()
+      }
+      any.addEventListener('abort', stop, { once: true })
+      this.waiting.push(wake)
+    })
+  }
+
+  /** After each group: wakes who waits for a decision. */
+  look(): void {
+    const { stamp } = this.engine.parts.state.catalog.outcomes
+    if (stamp === this.seen) return
+    this.seen = stamp
+    for (const wake of this.waiting.splice(0)) wake()
+  }
+
+  /** The store closes: unsealed writes are rolled back, sealed ones stay. What cannot be is left to the next sweep. */
+  async close(reason: Error): Promise<void> {
+    this.closer.abort(reason)
+    await Promise.allSettled([...this.handles].map(async (handle) => handle[Symbol.asyncDispose]()))
+  }
+}
