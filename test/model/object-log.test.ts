@@ -50,7 +50,7 @@ const TEETH: readonly [keyof SlotRules, SlotBounds][] = [
   ['settles', WORLDS.lost],
   ['floorNames', WORLDS.trim],
   ['raisesFirst', WORLDS.trim],
-  ['floorsIfAbsent', WORLDS.trimmers],
+  ['floorsIfAbsent', { ...WORLDS.trimmers, writers: TWO }],
 ]
 
 test.each(TEETH)('without the rule "%s" a schedule breaks it', (rule, bounds) => {
