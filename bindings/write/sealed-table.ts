@@ -106,15 +106,17 @@ export class SealedTable {
     const over = this.replaced.stillLive(table)
     const admitted: AdmittedChange[] = []
     const { schemaVersion = table.schema.version } = change ?? {}
-    if (gone.size > 0) {
-      const touched = this.keys!.deleted.map((key) => keyText(key))
+    const brings = change !== undefined && (change.op === 'replace' || change.fragments !== undefined || change.hides !== undefined)
+    // A table that nothing happens to is told of all the same, as a delete of absent keys is.
+    if (gone.size > 0 || !brings) {
+      const touched = (this.keys?.deleted ?? []).map((key) => keyText(key))
       admitted.push({
         table,
         change: { tableId: table.id, schemaVersion, op: 'delete', inserted: 0, updated: 0, deleted: gone.size, ...gone.parts() },
         touched,
       })
     }
-    if (change === undefined || (change.op !== 'replace' && change.fragments === undefined && change.hides === undefined)) return admitted
+    if (!brings) return admitted
     const older = over.parts()
     const hides = [...(older.hides ?? []), ...(change.hides ?? [])]
     const byPosition = (change.hides ?? []).reduce((sum, hide) => sum + (hide.lsn === 0 ? 0 : hide.rows.length), 0)
