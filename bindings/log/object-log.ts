@@ -56,6 +56,8 @@ export class ObjectWriteLog implements CommitLog {
     chain.pinned = () => this.#reclaim.floor
     const wake = () => this.#wakeups.wake()
     this.#commit.listen({ durable: wake, failed: wake, rejected: wake })
+    // A slot that turned out to be ours only after the chain had passed it: what is queued behind it is queued in vain.
+    writer.onTold = () => this.#tellForeign()
     writer.onWon = () => {
       if (++this.#slotsWon % HINT_EVERY === 0) void this.#hint()
     }

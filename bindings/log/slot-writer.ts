@@ -47,6 +47,8 @@ export class SlotWriter implements GroupSink {
   readonly room: number = Infinity
   /** Called when a slot was won. */
   onWon: () => void = () => {}
+  /** Called when a group was told its fate: the chain may have gone on behind it. */
+  onTold: () => void = () => {}
   readonly #o: SlotWriterOptions
   #open: Attempt | undefined
 
@@ -63,7 +65,10 @@ export class SlotWriter implements GroupSink {
 
   commit(group: GroupBuffer, done: (error: Error | null, nothingWritten?: boolean) => void): void {
     // What is told is told before anybody else gets a turn.
-    const run = async () => tell(await this.place(group, done), done)
+    const run = async () => {
+      tell(await this.place(group, done), done)
+      this.onTold()
+    }
     this.#o.chain.exclusively(() => run().catch(done)).catch(done)
   }
 

@@ -265,8 +265,12 @@ describe('trim', () => {
     await b.log.trim(lsn(15))
     expect((await bench.memory.get(name(3))).bytes).toHaveLength(0)
     a.root.plan(undefined)
+    const told = listen(a.log)
     release()
     expect(await bench.elapse(appending)).toEqual({ first: 3n, last: 3n })
+    // The log went on meanwhile.
+    expect(told).toEqual(['durable 3', 'foreign 20'])
+    expect(await a.commit(501)).toBe(21n)
   })
 
   it('Given a floor write delayed past a higher one, then the floor stays up', async () => {
