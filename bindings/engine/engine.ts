@@ -2,15 +2,16 @@
 //
 // Invariant: admission and queueing happen in one synchronous step; what must read first waits and starts that step again.
 
-import type { ColumnDef, FragmentRef } from '../format/index.ts'
+import { type ColumnDef, type FragmentRef, MAIN_BRANCH_ID } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { CommitLog } from '../log/index.ts'
 import type { GetOptions, Root } from '../root/index.ts'
-import { Mutex, type World } from '../runtime/index.ts'
+import type { World } from '../runtime/index.ts'
 import { type StagingArea, stagingPrefix } from '../staging/index.ts'
 import { type ColumnCache, FragmentReader, type TableState } from '../table/index.ts'
 import { Binder, type Scratch, scratch } from './bound.ts'
 import type { Committer } from './committer.ts'
+import { type GateOptions, type GateRequest, Gates } from './gates.ts'
 import type { Intents } from './intents.ts'
 import type { StoreState } from './state.ts'
 import type { WriteTracker } from './tracker.ts'
@@ -39,24 +40,44 @@ export interface EngineParts {
   readonly check: () => void
 }
 
+/** The gates of one table, and those before it in the order. */
+export interface LayoutLock {
+  /** @returns what gives it back */
+  acquire(o?: GateOptions): Promise<() => void>
+  run<T>(fn: () => Promise<T> | T, o?: GateOptions): Promise<T>
+}
+
+/** What a write of rows holds: definitions and its branch stay, its tables are its own. */
+export function rowGates(tables: Iterable<TableState>): GateRequest {
+  return { schema: 'shared', branches: { mode: 'shared', ids: [MAIN_BRANCH_ID] }, tables: Array.from(tables, (table) => table.id) }
+}
+
 export class Engine {
   readonly parts: EngineParts
   readonly binder: Binder
   readonly scratch: Scratch = scratch()
-  /** Held by whoever moves or bulk-loads rows of a table: one at a time per table. */
-  private readonly layoutLocks = new Map<number, Mutex>()
+  readonly gates: Gates
   /** Set by upkeep: resolves when memory is below its limit again. */
   roomWanted: (() => Promise<void>) | undefined
 
   constructor(parts: EngineParts) {
     this.parts = parts
     this.binder = new Binder(parts.state)
+    this.gates = new Gates(parts.world)
   }
 
-  layoutLock(table: TableState): Mutex {
-    let lock = this.layoutLocks.get(table.id)
-    if (lock === undefined) this.layoutLocks.set(table.id, (lock = new Mutex()))
-    return lock
+  /** Held by whoever moves or bulk-loads rows of a table: one at a time per table, and no definition changes meanwhile. */
+  layoutLock(table: TableState): LayoutLock {
+    return {
+      acquire: async (o) => {
+        const held = await this.gates.take(rowGates([table]), o)
+        return () => held[Symbol.dispose]()
+      },
+      run: async (fn, o) => {
+        using _held = await this.gates.take(rowGates([table]), o)
+        return await fn()
+      },
+    }
   }
 
   /** A fragment that is staged and not promoted. */

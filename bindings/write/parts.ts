@@ -1,6 +1,6 @@
 // write/parts.ts: what the life of a write with an Intent needs beside the engine, and what it tells whoever opened the store.
 
-import type { Engine } from '../engine/index.ts'
+import { type Engine, type GateOptions, rowGates } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
@@ -32,17 +32,7 @@ export async function retireWrite(parts: WriteParts, writeId: string, area?: Sta
   parts.retireDeferred(writeId, failed)
 }
 
-/** The table gates (recovery.md section 8), in the order of their ids: no flush and no load moves rows of these tables until it is disposed. */
-export async function takeGates(engine: Engine, tables: Iterable<TableState>): Promise<Disposable> {
-  const releases: (() => void)[] = []
-  const release = (): void => {
-    for (const each of releases.splice(0).toReversed()) each()
-  }
-  try {
-    for (const table of [...new Set(tables)].toSorted((a, b) => a.id - b.id)) releases.push(await engine.layoutLock(table).acquire())
-  } catch (error) {
-    release()
-    throw error
-  }
-  return { [Symbol.dispose]: release }
+/** The gates of a write of these tables (recovery.md section 8): no flush and no load moves their rows, and no definition changes, until it is disposed. */
+export function takeGates(engine: Engine, tables: Iterable<TableState>, o?: GateOptions): Promise<Disposable> {
+  return engine.gates.take(rowGates(tables), o)
 }
