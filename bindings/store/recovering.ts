@@ -6,6 +6,7 @@ import { schemaDigest } from '../engine/index.ts'
 import {
   decideMany,
   deciderOf,
+  DriftGuard,
   Healer,
   type HealParts,
   type ObserveParts,
@@ -29,6 +30,7 @@ export class Recovering {
   private readonly o: Opened
   private readonly parts: HealParts
   private readonly healer: Healer
+  private readonly guard: DriftGuard
   private isReady = false
   private timer: TimerHandle | undefined
 
@@ -57,11 +59,13 @@ export class Recovering {
       liveStamp: () => intents.stamp,
     }
     this.healer = new Healer(this.parts)
+    this.guard = new DriftGuard(this.parts)
   }
 
   /** Before the store is ready. @throws StorageError; CorruptIntentError, IntentVersionError, IntentMismatchError, InvariantError */
   async open(): Promise<void> {
     await this.sweep()
+    this.guard.look()
     this.isReady = true
   }
 
@@ -79,9 +83,14 @@ export class Recovering {
     }
   }
 
-  /** At the entry of a write: undefined when nothing is in its way. */
+  /** A table contradicts its records: nothing is written on top of that. */
+  get hasDrifted(): boolean {
+    return this.guard.hasDrifted
+  }
+
+  /** At the entry of a write: undefined when nothing is in its way. @throws (the promise) DriftError; StorageError and what a failed append throws */
   heal(): Promise<void> | undefined {
-    return this.healer.heal()
+    return this.guard.hasDrifted ? this.guard.refuse() : this.healer.heal()
   }
 
   pending(o?: PendingOptions): Promise<PendingWrite[]> {

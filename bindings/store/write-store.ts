@@ -119,6 +119,7 @@ export class WriteHandle extends ReadHandle {
       },
       missingColumn: (column, rows) => context.missingColumn(column, rows),
       check: () => this.check(),
+      retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
     this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
     this.writes = new Writes({
@@ -155,6 +156,8 @@ export class WriteHandle extends ReadHandle {
   async recover(): Promise<void> {
     try {
       await this.recovering.open()
+      // Nothing is flushed and no checkpoint made of what contradicts itself.
+      if (this.recovering.hasDrifted) await this.upkeep.stop()
     } catch (error) {
       await this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
       throw error
@@ -433,6 +436,7 @@ export class WriteHandle extends ReadHandle {
 
   async flush(o: Long = {}): Promise<void> {
     this.writable(o)
+    await this.recovering.heal()
     await this.committer.drained()
     await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
   }
