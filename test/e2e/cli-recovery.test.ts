@@ -154,6 +154,100 @@ describe('varve doctor and varve repair', () => {
   })
 })
 
+describe('varve staged', () => {
+  const sealed = async (path: string, ids: readonly bigint[], message: string): Promise<string> => {
+    await using opened = await Store.open(path)
+    const write = await opened.stage({ message })
+    await write.append(
+      rows,
+      ids.map((id) => ({ id, text: 'staged' })),
+    )
+    await write.seal()
+    return write.id
+  }
+  const count = async (path: string): Promise<number> => (await ok(['tables', path, '--json'])).json()[0].rows
+
+  it('lists what waits, publishes one, rolls another back; each is told in the audit', async () => {
+    const path = await store()
+    expect((await ok(['staged', 'ls', path])).stdout).toBe('no staged writes\n')
+    const first = await sealed(path, [900_001n, 900_002n], 'nightly')
+    const second = await sealed(path, [900_003n], 'a mistake')
+    expect(await count(path)).toBe(2005)
+    const listed = (await ok(['staged', 'ls', path, '--json'])).json()
+    expect(listed).toMatchObject([
+      { writeId: first, mode: 'hold', state: 'sealed', message: 'nightly', decision: { kind: 'keep', rule: 'd12' } },
+      { writeId: second, message: 'a mistake' },
+    ])
+    expect((await ok(['staged', 'ls', path])).stdout).toMatch(new RegExp(`^write .*\\n─+.*\\n${first} +staged +main .* keep +nightly\\n`))
+    // Waiting for their user needs no doctor; repair leaves files alone beside them.
+    const doctor = await ok(['doctor', path])
+    expect(doctor.stdout).toMatch(/^ok: 2 things to know, none of which needs you\n\npending\n/)
+    expect(doctor.stdout).toContain(`varve staged publish or rollback ${first}`)
+    const published = await ok(['staged', 'publish', path, first, '--json'])
+    expect(published.json()).toMatchObject({ writeId: first, state: 'published', rows: 2, replayed: false, lsn: expect.stringMatching(/^\d+$/) })
+    expect(await count(path)).toBe(2007)
+    expect((await ok(['staged', 'rollback', path, second, '--reason', 'wrong file'])).stdout).toBe(`${second} is rolled back: wrong file\n`)
+    expect(await count(path)).toBe(2007)
+    expect((await ok(['staged', 'ls', path])).stdout).toBe('no staged writes\n')
+    const kinds = (await ok(['audit', path, '--kind', 'seal,rollback', '--json'])).lines()
+    expect(kinds.map(({ kind, writeId, reason }) => [kind, writeId, reason])).toEqual([
+      ['seal', first, undefined],
+      ['seal', second, undefined],
+      ['rollback', second, 'wrong file'],
+    ])
+    expect(await tree(join(path, 'staging')).catch(() => new Map())).toEqual(new Map())
+  })
+
+  it('a second time: publishing says so, rolling back what is published is refused', async () => {
+    const path = await store()
+    const id = await sealed(path, [900_001n], 'nightly')
+    await ok(['staged', 'publish', path, id])
+    expect((await ok(['staged', 'publish', path, id])).stdout).toContain('is published')
+    const refused = await cli(['staged', 'rollback', path, id])
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('[write.already-published]')])
+    expect(await count(path)).toBe(2006)
+  })
+
+  it('ends with 2 when the arguments are wrong, 1 when nothing of that id is known, 4 beside a writer', async () => {
+    const path = await store()
+    for (const args of [
+      ['staged', 'frob', path],
+      ['staged', 'publish', path],
+      ['staged', 'publish', path, 'not-an-id'],
+    ]) {
+      const wrong = await cli(args)
+      expect([args.join(' '), wrong.code, wrong.stderr]).toEqual([args.join(' '), 2, expect.stringMatching(/^error: .*\nhint: /)])
+    }
+    const unknown = await cli(['staged', 'publish', path, '01JD3Q0V6W2M5K8YB1ZC4E7N9T'])
+    expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining('01JD3Q0V6W2M5K8YB1ZC4E7N9T')])
+    const id = await sealed(path, [900_001n], 'nightly')
+    await using _writer = await Store.open(path)
+    expect((await cli(['staged', 'publish', path, id])).code).toBe(4)
+    expect((await ok(['staged', 'ls', path, '--json'])).json()).toHaveLength(1)
+  })
+
+  it('a held write whose file is damaged: doctor wants a person, publish refuses, rollback ends it', async () => {
+    const path = await store()
+    const id = await sealed(
+      path,
+      Array.from({ length: 100 }, (_, i) => 900_000n + BigInt(i)),
+      'nightly',
+    )
+    const [file] = [...(await tree(join(path, 'staging', id))).keys()].filter((name) => name.endsWith('.arrow'))
+    await flip(file!, 30)
+    const doctor = await cli(['doctor', path, '--json'])
+    expect([doctor.code, doctor.json().findings]).toMatchObject([
+      3,
+      [{ area: 'pending', what: id, who: 'you', needsPerson: true, advice: expect.stringContaining(`varve staged rollback ${id}`) }],
+    ])
+    const refused = await cli(['staged', 'publish', path, id])
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('[write.damaged]')])
+    await ok(['staged', 'rollback', path, id])
+    expect((await ok(['doctor', path, '--json'])).json().findings).toEqual([])
+    expect((await ok(['verify', path])).stdout).toMatch(/^ok: /)
+  })
+})
+
 describe('varve audit', () => {
   it('lists records, by position and by kind', async () => {
     const path = await store()
