@@ -13,8 +13,8 @@ export function deciderOf(parts: WriteParts): Decider {
   const { state } = parts.engine.parts
   return {
     publish: async (writeId, recovery) => void (await publishSealed(parts, writeId, { recovery, isGated: true })),
-    rollBack: async ({ writeId, intent }, reason, recovery) => {
-      await rollbackWrite(parts, writeId, reason, { recovery, ...(intent === undefined ? {} : { baseLsn: Number(intent.baseLsn) }) })
+    rollBack: async ({ writeId, intent, seal }, reason, recovery) => {
+      await rollbackWrite(parts, writeId, reason, { recovery, sealLsn: seal?.lsn ?? 0, ...(intent === undefined ? {} : { baseLsn: Number(intent.baseLsn) }) })
     },
     gates: ({ seal, intent }: Subject) => {
       // Nothing holds a gate for a write that was never sealed: its rows are nowhere.

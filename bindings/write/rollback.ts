@@ -2,7 +2,7 @@
 //
 // Invariant: nothing of a write is deleted before its outcome is durable (recovery.md section 1).
 
-import { FencedError } from '../errors.ts'
+import { FencedError, LsnTakenError } from '../errors.ts'
 import type { RecoveryFacts } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { alreadyPublished } from './lifecycle.ts'
@@ -11,6 +11,8 @@ import { idHex, type WriteParts } from './parts.ts'
 export interface RollbackOptions {
   /** Of an armed write: the LSN it was prepared against. A sealed one has it in its seal. */
   readonly baseLsn?: number
+  /** The seal that the decision was made about, 0 = none: of a write that was sealed since, nothing has been decided. Unsaid: whatever is there. */
+  readonly sealLsn?: number
   readonly recovery?: RecoveryFacts
 }
 
@@ -19,7 +21,7 @@ export interface RollbackOptions {
  *
  * @param writeId  ULID text
  * @returns the LSN of the outcome: of an earlier roll-back, when there is one
- * @throws AlreadyPublishedError; FencedError (scope write) when its outcome may be forgotten
+ * @throws AlreadyPublishedError; FencedError (scope write) when its outcome may be forgotten; LsnTakenError when it was sealed, or sealed again, behind `sealLsn`
  */
 export async function rollbackWrite(parts: WriteParts, writeId: string, reason: string, o: RollbackOptions = {}): Promise<number> {
   const { committer, state } = parts.engine.parts
@@ -36,6 +38,9 @@ export async function rollbackWrite(parts: WriteParts, writeId: string, reason: 
       return decided.lsn
     }
     const seal = state.catalog.outcomes.pending.get(id)
+    if (o.sealLsn !== undefined && (seal?.lsn ?? 0) !== o.sealLsn) {
+      throw new LsnTakenError(`write ${writeId} was sealed after its roll-back was decided`, { details: { head: BigInt(state.applied) } })
+    }
     const baseLsn = seal === undefined ? (o.baseLsn ?? state.applied) : Number(seal.intent.baseLsn)
     const record = { writeId: ulidBytes(writeId), sealLsn: seal?.lsn ?? 0, reason, ...(o.recovery === undefined ? {} : { recovery: o.recovery }) }
     try {
