@@ -108,8 +108,13 @@ export class Cutter {
 
   /** Every file is stored when it resolves, or the first failure is thrown. */
   async drain(): Promise<void> {
-    await Promise.all(this.running)
+    await this.settled()
     this.check()
+  }
+
+  /** Nothing is under way when it resolves. */
+  async settled(): Promise<void> {
+    await Promise.all(this.running)
   }
 
   /** Forget what was taken: a replace came. Files stay until the write is over. */

@@ -38,6 +38,8 @@ export interface EngineParts {
   readonly missingColumn: (column: ColumnDef, rows: number) => Vec
   /** Throws when the store takes no more calls. */
   readonly check: () => void
+  /** Files of a decided write could not be removed: the next sweep does it. */
+  readonly retireDeferred: (writeId: string, cause: Error) => void
 }
 
 /** The gates of one table, and those before it in the order. */

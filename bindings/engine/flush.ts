@@ -1,17 +1,19 @@
 // engine/flush.ts: moves the rows of a table's memory layer into fragments, while writers and readers go on.
 //
-//   seal the chunks -> wait until their commits are durable -> gather live rows, by key -> encode on a worker -> write and sync the files
+//   seal the chunks -> wait until their commits are durable -> gather live rows, by key -> encode on a worker -> stage and promote the files
 //   -> one synchronous step: hide what was hidden meanwhile, queue the `flush` record, swap the layer
 //
 // Invariant: the record names only files that are durable, and its rows are exactly the rows that were live in the sealed chunks at that step.
 
-import { deletionVectorName, encodeRowBitmap, type FragmentHides as HideList, fragmentName, type FragmentRef, hexText, indexName } from '../format/index.ts'
-import type { DeletionVectorRef } from '../format/index.ts'
-import { filter, sha256 } from '../kernels/index.ts'
+import { type DeletionVectorRef, encodeRowBitmap, type FragmentHides as HideList } from '../format/index.ts'
+import { filter } from '../kernels/index.ts'
 import { FP, soon } from '../runtime/index.ts'
-import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type LiveFragment, type MemoryChunk, type TableState } from '../table/index.ts'
-import type { Engine } from './engine.ts'
+import { fileKey, type StagedFile } from '../staging/index.ts'
+import { type ColumnBatch, encodeFragmentOn, type MemoryChunk, type TableState } from '../table/index.ts'
 import { NOW } from './admission.ts'
+import { promotedRef, storeFragment } from './cutter.ts'
+import type { Engine } from './engine.ts'
+import { FusedWrite } from './fused.ts'
 
 /** A fragment with more rows hidden inline than this gets them into a deletion vector file. */
 const VECTOR_ROWS_MIN = 1024
@@ -40,23 +42,37 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     const { workers, failpoints } = engine.parts.world
     const sortByKey = table.keyLayout !== undefined
     const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: chunks[0]!.schema, batches: gathered.batches, sortByKey }, signal)]
-    if (failpoints.active) await failpoints.hit(FP.flush.beforeFragment, { table: table.name })
-    for (const fragment of encoded) await writeFragment(engine, fragment)
-    const vectors = await writeVectors(engine, table)
-    signal?.throwIfAborted()
-    if (failpoints.active) await failpoints.hit(FP.flush.beforePublish, { table: table.name })
-    // A replace meanwhile took the rows away: they are not to come back.
-    if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) return { rows: 0, bytes: 0, lsn: undefined }
-    const last = chunks.at(-1)!
-    const lsn = await committer.flush(table, {
-      tableId: table.id,
-      uptoLsn,
-      uptoRow: last.base + last.rows,
-      fragments: encoded.map((fragment) => fragment.ref),
-      hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
-      // Rows hidden since the vector was written are not in it: then it waits for the next flush.
-      deletionVectors: vectors.filter(({ ref, hidden }) => isStill(table, ref, hidden)).map(({ ref }) => ref),
-    })
+    const fused = new FusedWrite(engine, { kind: 'flush', table, op: 'compact' })
+    let lsn: number
+    try {
+      if (failpoints.active) await failpoints.hit(FP.flush.beforeFragment, { table: table.name })
+      const files: StagedFile[] = []
+      for (const fragment of encoded) files.push(...(await storeFragment(await fused.area(), fragment)).files)
+      const vectors = await stageVectors(engine, table, fused)
+      const gens = await fused.promote([...files, ...vectors.map(({ file }) => file)])
+      signal?.throwIfAborted()
+      if (failpoints.active) await failpoints.hit(FP.flush.beforePublish, { table: table.name })
+      // A replace meanwhile took the rows away: they are not to come back.
+      if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) {
+        await fused.retire()
+        return { rows: 0, bytes: 0, lsn: undefined }
+      }
+      const last = chunks.at(-1)!
+      lsn = await committer.flush(table, {
+        ...(fused.armed === undefined ? {} : { writeId: fused.armed.writeId }),
+        tableId: table.id,
+        uptoLsn,
+        uptoRow: last.base + last.rows,
+        fragments: encoded.map((fragment) => promotedRef(fragment.ref, gens)),
+        hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
+        // Rows hidden since the vector was written are not in it: then it waits for the next flush.
+        deletionVectors: vectors.filter(({ ref, hidden }) => isStill(table, ref, hidden)).map(({ ref, file }) => withGen(ref, gens.get(fileKey(file)) ?? 0)),
+      })
+    } catch (error) {
+      await fused.giveUp(error)
+      throw error
+    }
+    await fused.retire()
     if (failpoints.active) await failpoints.hit(FP.flush.afterPublish, { table: table.name, lsn })
     return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
   })
@@ -113,27 +129,31 @@ function inverse(order: Uint32Array): Uint32Array {
   return places
 }
 
-/** The fragment's files, durable under their content addresses. */
-export async function writeFragment(engine: Engine, fragment: EncodedFragment): Promise<FragmentRef> {
-  const { root } = engine.parts
-  await Promise.all([
-    root.put(fragmentName(fragment.ref.digest), fragment.file),
-    ...(fragment.index === undefined ? [] : [root.put(indexName(fragment.index.digest), fragment.index.file)]),
-  ])
-  return fragment.ref
+interface StagedVector {
+  readonly ref: DeletionVectorRef
+  readonly hidden: Uint8Array
+  readonly file: StagedFile
 }
 
-async function writeVectors(engine: Engine, table: TableState): Promise<{ ref: DeletionVectorRef; hidden: Uint8Array }[]> {
+/** Deletion vectors for the fragments with many rows hidden one by one. */
+async function stageVectors(engine: Engine, table: TableState, fused: FusedWrite): Promise<StagedVector[]> {
   const catalog = engine.parts.state.catalog.table(table.id)
-  const written: { ref: DeletionVectorRef; hidden: Uint8Array }[] = []
+  const staged: StagedVector[] = []
   for (const { lsn, ordinal } of table.now.fragments) {
     const inline = catalog?.fragments.find((each) => each.lsn === lsn && each.ordinal === ordinal)?.hiddenCount ?? 0
     if (inline < VECTOR_ROWS_MIN) continue
     const fragment = table.fragment(lsn, ordinal)
     const hidden = fragment.hides.hiddenAt(NOW)!.slice()
-    written.push({ ref: await writeVector(engine, fragment, hidden, fragment.hides.count), hidden })
+    const count = fragment.hides.count
+    const bytes = encodeRowBitmap(hidden, fragment.ref.rows)
+    const file = await (await fused.area()).put('dv', bytes)
+    staged.push({ ref: { lsn, ordinal, digest: file.digest, bytes: bytes.length, hidden: count }, hidden, file })
   }
-  return written
+  return staged
+}
+
+function withGen(ref: DeletionVectorRef, gen: number): DeletionVectorRef {
+  return gen === 0 ? ref : { ...ref, gen }
 }
 
 /** The vector holds exactly the rows that are hidden now: not fewer, and none whose record was taken back. */
@@ -142,12 +162,4 @@ function isStill(table: TableState, ref: DeletionVectorRef, hidden: Uint8Array):
   if (hides.count !== ref.hidden) return false
   const now = hides.hiddenAt(NOW)
   return now !== undefined && now.length === hidden.length && now.every((byte, i) => byte === hidden[i])
-}
-
-/** A deletion vector file with exactly these rows. */
-export async function writeVector(engine: Engine, fragment: LiveFragment, hidden: Uint8Array, count: number): Promise<DeletionVectorRef> {
-  const file = encodeRowBitmap(hidden, fragment.ref.rows)
-  const digest = hexText(sha256(file))
-  await engine.parts.root.put(deletionVectorName(digest), file)
-  return { lsn: fragment.lsn, ordinal: fragment.ordinal, digest, bytes: file.length, hidden: count }
 }

@@ -25,6 +25,7 @@ import type { Bound } from './bound.ts'
 import { Cutter } from './cutter.ts'
 import type { Engine } from './engine.ts'
 import { flushTable } from './flush.ts'
+import { participantOf } from './fused.ts'
 import { keyAt } from './foreign.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
@@ -255,18 +256,7 @@ export class TableStage {
 
   /** What the INTENT says before there are files. */
   prepared(): Participant {
-    const { state } = this.bound
-    return {
-      tableId: state.id,
-      incarnation: this.engine.parts.state.catalog.table(state.id)?.createdLsn ?? state.lastLsn,
-      name: state.name,
-      op: this.op,
-      expectedVersion: String(this.expectedVersion),
-      rule: this.replaced ? 'exact' : state.keyLayout === undefined ? 'commute' : 'keys',
-      files: [],
-      removes: [],
-      addresses: [],
-    }
+    return { ...participantOf(this.engine, this.bound.state, this.op), expectedVersion: String(this.expectedVersion) }
   }
 
   private get op(): ParticipantOp {

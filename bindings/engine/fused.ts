@@ -1,0 +1,112 @@
+// engine/fused.ts: the Intent of a write that this handle finishes in one go: armed before its first file, decided by the very record that brings its rows
+// (recovery.md section 2, "Fused seal").
+//
+//   INTENT -> files in staging -> their final names -> the record, with isArmed -> the directory goes
+//
+// Invariant: the record names only files that are durable under their final names; the directory goes only when the outcome is known.
+
+import { ClosedError, CommitOutcomeUnknownError, FencedError, PoisonedError } from '../errors.ts'
+import type { Intent, IntentKind, Participant, ParticipantOp } from '../format/index.ts'
+import { newUlid, ulidBytes } from '../runtime/index.ts'
+import { type StagedFile, StagingArea } from '../staging/index.ts'
+import type { TableState, WriteOptions } from '../table/index.ts'
+import type { ArmedWrite } from './committer.ts'
+import type { Engine } from './engine.ts'
+
+const NO_GENERATIONS: ReadonlyMap<string, number> = new Map()
+
+export interface FusedOptions {
+  readonly kind: IntentKind
+  readonly table: TableState
+  readonly op: ParticipantOp
+  readonly notes?: WriteOptions | undefined
+}
+
+export class FusedWrite {
+  readonly writeId: string
+  private readonly engine: Engine
+  private readonly o: FusedOptions
+  private arming: Promise<StagingArea> | undefined
+  private baseLsn = 0
+
+  constructor(engine: Engine, o: FusedOptions) {
+    this.engine = engine
+    this.o = o
+    this.writeId = o.notes?.writeId ?? newUlid(engine.parts.world)
+  }
+
+  /** Phase A, once: whoever has a file asks first. */
+  readonly area = (): Promise<StagingArea> => (this.arming ??= this.arm())
+
+  private async arm(): Promise<StagingArea> {
+    const { intents } = this.engine.parts
+    const { kind, table, op, notes } = this.o
+    const intent = intents.arm({
+      kind,
+      mode: 'auto',
+      writeId: this.writeId,
+      participants: [participantOf(this.engine, table, op)],
+      author: notes?.author,
+      message: notes?.message,
+      idempotencyKey: notes?.idempotencyKey,
+    })
+    this.baseLsn = Number(intent.baseLsn)
+    intents.begin(this.writeId)
+    return armArea(this.engine, intent)
+  }
+
+  /** The files get their final names. @returns the generation of each by `<digest>.<ext>` */
+  async promote(files: readonly StagedFile[]): Promise<ReadonlyMap<string, number>> {
+    return this.arming === undefined ? NO_GENERATIONS : (await this.arming).promote(files)
+  }
+
+  /** What the committer is told; undefined: there was no file, so nothing was armed. */
+  get armed(): ArmedWrite | undefined {
+    return this.arming === undefined ? undefined : { writeId: ulidBytes(this.writeId), baseLsn: this.baseLsn }
+  }
+
+  /** Phase D. Never fails: what stays is for the next sweep. */
+  async retire(): Promise<void> {
+    const { intents, world, retireDeferred } = this.engine.parts
+    const area = await this.arming?.catch(() => undefined)
+    const failed = await area?.retire()
+    intents.end(this.writeId)
+    if (failed === undefined) return
+    world.logger.log({ level: 'warn', code: 'retire.deferred', writeId: this.writeId, cause: failed })
+    retireDeferred(this.writeId, failed)
+  }
+
+  /** The write failed. Where its record may be in the log, or this handle is over, the directory stays for whoever finds out. */
+  async giveUp(error: unknown): Promise<void> {
+    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof FencedError || error instanceof ClosedError
+    if (!isOver) return this.retire()
+    const area = await this.arming?.catch(() => undefined)
+    await area?.settle()
+    this.engine.parts.intents.end(this.writeId)
+  }
+}
+
+/**
+ * Phase A: the INTENT becomes durable, and before it the log up to the versions that it states: what was only buffered may be lost in a power cut,
+ * and a write that outlives the commits it was prepared against could be neither published nor explained.
+ */
+export async function armArea({ parts: { root, world, log } }: Engine, intent: Intent): Promise<StagingArea> {
+  if (log.durableHead < BigInt(intent.baseLsn)) await log.sync()
+  return StagingArea.arm(root, world, intent)
+}
+
+/** A table of a write, before its files are known. */
+export function participantOf(engine: Engine, table: TableState, op: ParticipantOp): Participant {
+  const known = engine.parts.state.catalog.table(table.id)
+  return {
+    tableId: table.id,
+    incarnation: known?.createdLsn ?? table.lastLsn,
+    name: table.name,
+    op,
+    expectedVersion: String(known?.lastLsn ?? table.lastLsn),
+    rule: op === 'replace' ? 'exact' : op === 'compact' || table.keyLayout === undefined ? 'commute' : 'keys',
+    files: [],
+    removes: [],
+    addresses: [],
+  }
+}
