@@ -5,10 +5,10 @@
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
 import { FencedError, ResourceLimitError, VarveError } from '../errors.ts'
-import { DataDigest, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
+import { armArea, DataDigest, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
 import type { Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
-import { StagingArea } from '../staging/index.ts'
+import type { StagingArea } from '../staging/index.ts'
 import {
   type AnyTable,
   type ColumnBatch,
@@ -157,7 +157,7 @@ export class StagedWriteHandle {
   }
 
   private async armNow(): Promise<StagingArea> {
-    const { root, world, intents } = this.parts.engine.parts
+    const { intents } = this.parts.engine.parts
     const { author, message, holdUntil, idempotencyKey } = this.o
     const intent = intents.arm({
       kind: 'staged',
@@ -170,7 +170,7 @@ export class StagedWriteHandle {
       idempotencyKey,
     })
     intents.begin(this.id)
-    const area = await StagingArea.arm(root, world, intent)
+    const area = await armArea(this.parts.engine, intent)
     this.intent = intent
     return area
   }
