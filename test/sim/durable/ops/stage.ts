@@ -70,7 +70,6 @@ export const stage: OpKind<Step> = {
     between: dice.once(3) ? drawChange(dice) : null,
   }),
   async run(life, { changes: asked, end, between }) {
-    if (typeof (life.store as { stage?: unknown }).stage !== 'function') return
     const changes = asked.filter(({ table }) => life.tables.includes(table))
     if (changes.length === 0 || replayed(life.state, changes) === undefined) return
     const write = await life.store.stage()
