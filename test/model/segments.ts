@@ -462,7 +462,7 @@ function powerCuts(state: SegmentState, step: (label: string, effect: Effect) =>
       ...cells.map(({ f, cell }) => state.files[f]!.now[cell]!),
       ...state.entries.map(({ name, file }) => `${file === NONE ? '-' : '+'}${name}`),
     ].filter((_, i) => (mask & (1 << i)) !== 0)
-    step(`power cut (before ${state.phase}); of what was unsynced [${kept}] is there`, (s) => {
+    step(`power cut (before ${state.phase}); of what was unsynced [${kept.join()}] is there`, (s) => {
       s.cutsLeft--
       cells.forEach(({ f, cell }, i) => {
         if ((mask & (1 << i)) !== 0) s.files[f]!.disk[cell] = s.files[f]!.now[cell]!

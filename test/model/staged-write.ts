@@ -314,7 +314,7 @@ function* ownerMoves(a: Actor, bounds: StagedBounds, rules: StagedRules): Genera
       return
     case 'seal': // B'
       yield [
-        `seals write ${a.w} as ${names(files, a.gens)}`,
+        `seals write ${a.w} as ${names(files, a.gens).join()}`,
         (s, me) => {
           const verdict = admit(s, { k: 'seal', w: me.w, names: names(files, me.gens), seal: me.base }, rules)
           if (verdict === 'dead') return nextGens(s, me, files, local, 'seal')
@@ -331,7 +331,7 @@ function* ownerMoves(a: Actor, bounds: StagedBounds, rules: StagedRules): Genera
       return
     case 'record': // C, fused
       yield [
-        `records write ${a.w} as ${names(files, a.gens)}`,
+        `records write ${a.w} as ${names(files, a.gens).join()}`,
         (s, me) => {
           const verdict = admit(s, { k: 'commit', w: me.w, names: names(files, me.gens) }, rules)
           if (verdict === 'dead') return nextGens(s, me, files, local, 'promote')
@@ -439,7 +439,7 @@ function promote(s: StagedState, me: Actor, files: readonly string[], bounds: St
     me.phase = next
     // Generations that a seal does not know need a new one.
     const sealed = fold(s.log, s.outcomeFloor).pending[me.w]
-    if (bounds.generations === 'seal' && next === 'publish' && sealed !== undefined && `${sealed.names}` !== `${names(files, me.gens)}`) me.phase = 'seal'
+    if (bounds.generations === 'seal' && next === 'publish' && sealed !== undefined && sealed.names.join() !== names(files, me.gens).join()) me.phase = 'seal'
     return
   }
   const content = files[me.at]!
@@ -549,7 +549,7 @@ function* sweeperMoves(state: StagedState, a: Actor, bounds: StagedBounds, rules
       return
     case 'seal':
       yield [
-        `seals write ${a.w} again as ${names(files, a.gens)}`,
+        `seals write ${a.w} again as ${names(files, a.gens).join()}`,
         (s, me) => {
           const verdict = admit(s, { k: 'seal', w: me.w, names: names(files, me.gens), seal: me.base }, rules)
           if (verdict === 'dead') return nextGens(s, me, files, bounds.root === 'local', 'promote')
@@ -677,7 +677,7 @@ function* vacuumMoves(a: Actor, bounds: StagedBounds, rules: StagedRules): Gener
       return
     case 'record':
       yield [
-        `records ${a.list} as dead`,
+        `records ${a.list.join()} as dead`,
         (s, me) => {
           if (rules.vacuumReplans && s.log.slice(me.at).some(({ k }) => k === 'vacuum')) return plan(s, me, object, rules)
           if (rules.vacuumLooksAgain) me.list = unnamed(s, me.list, rules)
@@ -807,7 +807,7 @@ function powerCuts(state: StagedState, step: (label: string, effect: (draft: Sta
   })
   for (let mask = 0; mask < 1 << doubtful.length; mask++) {
     const kept = doubtful.filter((_, i) => (mask & (1 << i)) !== 0).map(({ what }) => what)
-    step(`power cut; of what was unsynced [${kept}] is there`, (draft) => {
+    step(`power cut; of what was unsynced [${kept.join()}] is there`, (draft) => {
       draft.cutsLeft--
       doubtful.forEach(({ take, keep }, i) => ((mask & (1 << i)) === 0 ? take(draft) : keep(draft)))
       draft.actors.forEach(stop)
@@ -861,7 +861,7 @@ function quietEnd(state: StagedState, bounds: StagedBounds, rules: StagedRules):
   }
   const { pending, given } = fold(s.log, 0)
   for (let w = 0; w < bounds.writes.length; w++) {
-    if (listed(s, w).length > 0) return `a last sweep leaves ${listed(s, w)} of write ${w}`
+    if (listed(s, w).length > 0) return `a last sweep leaves ${listed(s, w).join()} of write ${w}`
     if (pending[w] !== undefined) return `a last sweep leaves write ${w} pending`
     const decidable = isThere(state.staging[w]![INTENT]) && state.bases[w]! >= state.outcomeFloor
     if (decidable && given[w] !== 1) return `write ${w} has ${given[w] ?? 0} outcomes after a last sweep`

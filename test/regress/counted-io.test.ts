@@ -100,7 +100,11 @@ async function operations(): Promise<Record<string, Counts>> {
   await counted.count('upsert of a row that is in a fragment', () => store.upsert(kv, { k: 5, v: 'five' }))
   await counted.count('load, keyed, 1 fragment', () => store.append(kv, columns(keyed(1000, 100_000))))
   await counted.count('load over old keys, 1 fragment', () => store.upsert(kv, columns(keyed(50, 100_000))))
-  await counted.count('load, 3 fragments', () => store.append(wide, columns({ a: new Int32Array(600_000) })))
+  await counted.count('load, 3 fragments', () => store.append(wide, columns({ a: Int32Array.from({ length: 600_000 }, (_, i) => i) })))
+  const staged = await store.stage()
+  await counted.count('staged write: append, 1 fragment', () => staged.append(wide, columns({ a: new Int32Array(1000) })))
+  await counted.count('staged write: seal', () => staged.seal())
+  await counted.count('staged write: publish', () => staged.publish())
   await counted.count('get, cold', () => store.get(kv, 2000))
   await counted.count('get, warm', () => store.get(kv, 2000))
   await counted.count('get of an absent key', () => store.get(kv, -1))
@@ -176,9 +180,24 @@ it('every operation makes the calls that it made before', async () => {
   const files = { 'file datasync log/': 1, 'file stat LOCK': 1, 'file write log/': 1 }
   for (const name of ['inline commit', '100 inline commits at once', 'transaction over two tables'])
     expect(found.operations[name], name).toEqual({ ...commit, ...files })
+  // 1 + k + i files, k + i links, one append; directories: the new one, its files, its end.
+  for (const [name, files] of [
+    ['load, keyed, 1 fragment', 2],
+    ['load, 3 fragments', 3],
+  ] as const) {
+    const counts = found.operations[name]!
+    expect(sum(counts, /^root put(IfAbsent)? staging/), name).toBe(1 + files)
+    expect(sum(counts, /^root link (fragments|indexes)/), name).toBe(files)
+    expect(sum(counts, /^root segment\.(write|datasync) log/), name).toBe(2)
+    expect(sum(counts, /^file syncDir staging/), name).toBeLessThanOrEqual(3)
+  }
   expect(found.operations['get, warm']).toEqual({})
   expect(found.operations['get of an absent key']).toEqual({})
 })
+
+function sum(counts: Counts, which: RegExp): number {
+  return Object.entries(counts).reduce((total, [call, n]) => total + (which.test(call) ? n : 0), 0)
+}
 
 it.each(DEPTHS)('behind %i commits: the calls that were made before', async (depth) => {
   found.depths[depth] = await behind(depth)
