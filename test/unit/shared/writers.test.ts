@@ -1,7 +1,7 @@
 // Several writers of one store whose log is kept as slots: nothing lost, nothing doubled, one linear history, first committer wins.
 import { afterEach, describe, expect, it } from 'vitest'
 
-import { ConflictError, Store, t, table } from '../../../bindings/index.ts'
+import { columns, ConflictError, eq, Store, t, table } from '../../../bindings/index.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
 
 const seats = table('seats', { id: t.int64(), taken: t.int32() }, { key: ['id'] })
@@ -165,5 +165,81 @@ describe('a writer of a shared log', () => {
     for (const { reason } of lost) expect(reason).toMatchObject({ code: 'write.contention', retryable: true })
     await a.refresh()
     expect(await a.scan(events).count()).toBe(2 - lost.length)
+  })
+})
+
+describe('loads into a shared store', () => {
+  const columnsOf = (from: number, rows: number, taken: number) =>
+    columns({
+      id: BigInt64Array.from({ length: rows }, (_, i) => BigInt(from + i)),
+      taken: new Int32Array(rows).fill(taken),
+    })
+
+  it('that race with commits and each other keep every row, each key once', async () => {
+    const root = new MemoryRoot()
+    const open: Store[] = []
+    for (let i = 0; i < 3; i++) {
+      const store = await Store.open(root, { writers: 'shared', publishRetries: 100, inlineLimitBytes: 1024, follow: false })
+      open.push(store)
+      stores.push(store)
+    }
+    const [a, b, c] = open as [Store, Store, Store]
+    await a.create(seats, events)
+    await b.refresh()
+    await c.refresh()
+    await Promise.all([
+      a.append(seats, columnsOf(0, 500, 1)),
+      b.append(seats, columnsOf(1000, 500, 2)),
+      (async () => {
+        for (let n = 0; n < 10; n++) await c.append(events, { who: 'c', n })
+      })(),
+    ])
+    // The same keys, by load and one by one.
+    await Promise.all([
+      a.upsert(seats, columnsOf(250, 1000, 3)),
+      (async () => {
+        for (let n = 0; n < 10; n++) await c.append(events, { who: 'd', n })
+      })(),
+      b.flush(),
+    ])
+    for (const store of open) {
+      await store.refresh()
+      expect(await store.scan(seats).count()).toBe(1500)
+      expect(await store.scan(seats, { where: eq('taken', 3) }).count()).toBe(1000)
+      expect(await store.scan(events).count()).toBe(20)
+    }
+    const names: string[] = []
+    for await (const { name } of root.list('staging/')) names.push(name)
+    expect(names).toEqual([])
+    expect((await b.verify({ level: 'all' })).problems).toEqual([])
+  })
+
+  it('staged by one writer and published after others have written: other keys commute, the same key is a conflict', async () => {
+    const root = new MemoryRoot()
+    const a = await Store.open(root, { writers: 'shared' })
+    const b = await Store.open(root)
+    stores.push(a, b)
+    await a.create(seats)
+    await b.refresh()
+    const write = await a.stage('nightly')
+    await write.upsert(seats, [
+      { id: 1n, taken: 1 },
+      { id: 2n, taken: 1 },
+    ])
+    await write.seal()
+    await b.refresh()
+    await b.upsert(seats, { id: 3n, taken: 9 })
+    await write.publish()
+    await b.refresh()
+    expect(await b.scan(seats).count()).toBe(3)
+    const second = await a.stage('again')
+    await second.upsert(seats, [{ id: 1n, taken: 2 }])
+    await second.seal()
+    await b.refresh()
+    await b.upsert(seats, { id: 1n, taken: 5 })
+    await expect(second.publish()).rejects.toBeInstanceOf(ConflictError)
+    await second.rollback()
+    await a.refresh()
+    expect((await a.get(seats, { id: 1n }))?.taken).toBe(5)
   })
 })
