@@ -150,6 +150,8 @@ export class SlotWriter implements GroupSink {
     const winner = chain.slotOf(slot.first)
     const ours = winner === undefined ? chain.tail >= slot.first && (await chain.floors.tookOut(slot.first, attempt)) : sameBytes(winner.attempt, attempt)
     if (!ours) return this.#lostSlot(slot.first)
+    // The chain may not have got past it: then it goes on behind it.
+    if (chain.head === slot.first - 1) chain.push(slot)
     this.onWon()
     return { kind: 'won' }
   }

@@ -273,6 +273,28 @@ describe('trim', () => {
     expect(await a.commit(501)).toBe(21n)
   })
 
+  it('... also when nothing but the floor can be read at that moment', async () => {
+    const [a, b] = [await bench.writer(), await bench.writer()]
+    await a.log.refresh()
+    let [puts, gets] = [0, 0]
+    let release!: () => void
+    const parked = new Promise<void>((resolve) => (release = resolve))
+    a.root.plan(({ method, name: asked }) => {
+      if (method === 'putIfAbsent') return ++puts === 1 ? { error: 'timeout', when: 'after' } : { wait: () => parked }
+      // The read that shows the tombstone is answered, those that look for the winner are not.
+      return method === 'get' && asked === name(3) && gets++ > 0 ? { error: 'unavailable' } : undefined
+    })
+    const appending = a.log.append([recordOf(500)], { expect: lsn(2) })
+    await bench.clock.advance(1000)
+    await fill(b, 4, 20)
+    await b.log.trim(lsn(15))
+    release()
+    expect(await bench.elapse(appending)).toEqual({ first: 3n, last: 3n })
+    expect(a.log.head).toBe(3n)
+    a.root.plan(undefined)
+    expect(await a.commit(501)).toBe(21n)
+  })
+
   it('Given a floor write delayed past a higher one, then the floor stays up', async () => {
     const [a, b] = [await bench.writer(), await bench.writer()]
     await fill(a, 3, 40)
