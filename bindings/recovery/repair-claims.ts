@@ -129,7 +129,7 @@ export async function examineClaims(root: Root, storeId: Uint8Array, survey: Log
         // The log is right where CLEAN, made later, says so too.
         const isAttested = clean !== undefined && short === undefined && clean.lsn >= lsn
         bad.push({ file, why: 'its digest is not that of the log', isSafe: isAttested })
-      } else if (lsn >= tail) good.push(lsn)
+      } else if (lsn >= tail && (tail === 0 || checkpoint.catalog.replayFrom >= tail)) good.push(lsn)
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
       bad.push({ file, why: error.message, isSafe: true })

@@ -2,7 +2,7 @@
 //
 // Invariant: no byte that a record names is taken away: a damaged index is replaced by one that has the digest of the record, or left; everything else that
 // goes is named by no record, no checkpoint and no intent, and goes to quarantine.
-import type { Catalog } from '../catalog/index.ts'
+import { type Catalog, checkpointName } from '../catalog/index.ts'
 import {
   decodeRecord,
   KIND_COMMIT,
@@ -15,7 +15,7 @@ import {
   type StateContext,
   type StateRecord,
 } from '../engine/index.ts'
-import { type StoreState, verifyStore } from '../engine/index.ts'
+import { StoreState, verifyStore } from '../engine/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
 import {
   deletionVectorName,
@@ -37,6 +37,7 @@ import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
 import { ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
+import { driftOf } from './drift.ts'
 import { idHex, subjectOf } from './observe.ts'
 import { dropCheckpoint } from './repair-claims.ts'
 import type { Quarantine } from './repair-quarantine.ts'
@@ -93,10 +94,36 @@ export async function examineFiles(parts: FileParts): Promise<FileFindings> {
     else problems.push({ code, file, message, advice: adviceOf(file) })
   }
   // A record that cannot be read may name anything.
+  const drifting = await examineDrift(parts)
+  for (const action of drifting) if (!actions.some(({ file }) => file === action.file)) actions.push(action)
+  // The rows that the records count are there once these checkpoints are gone.
+  const left = drifting.length === 0 ? problems : problems.filter(({ code }) => code !== 'store.invariant')
   const orphans = named.isComplete ? await orphansOf(root, named.files) : []
   if (intents.pending.length === 0 && !parts.isShared) for (const file of orphans) actions.push(orphanAction(file))
   actions.push(...intents.actions)
-  return { actions, problems, pending: intents.pending, orphans }
+  return { actions, problems: left, pending: intents.pending, orphans }
+}
+
+/** Rows that the records do not count, where an older checkpoint, or none, gives those that they do: the newer ones go. */
+async function examineDrift({ root, log, storeId, state, context }: FileParts): Promise<FileAction[]> {
+  const found = driftOf(state)
+  if (found.length === 0) return []
+  const why = found.map(({ table, what }) => `table ${table}: ${what}`).join('; ')
+  const dropped: FileAction[] = []
+  for (const lsn of (await listCheckpoints(root)).filter((each) => each <= Number(log.head))) {
+    const file = checkpointName(lsn)
+    dropped.push({ ...dropCheckpoint(file, why, true), originals: [file], tables: found.map(({ table }) => table) })
+    const older = await newestCheckpoint(root, storeId, lsn - 1)
+    if (older === undefined && log.tail > 0n) return []
+    // Rows that were in no fragment then stood in records that are trimmed.
+    if (older !== undefined && older.catalog.replayFrom < Number(log.tail)) return []
+    try {
+      if (driftOf(await StoreState.load(context(), log, older)).length === 0) return dropped
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+    }
+  }
+  return []
 }
 
 function adviceOf(file: string): string {

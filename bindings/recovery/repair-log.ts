@@ -2,6 +2,7 @@
 //
 // Found without a lock and without a write, so that a preview is free. Invariant: the log arbitrates; nothing of it is taken away unless the caller named the
 // LSN that stays, and everything taken away has its copy in quarantine first.
+import { assert } from '../assert.ts'
 import { checkpointName } from '../catalog/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { CorruptIntentError, CorruptionError, IntentVersionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
@@ -250,7 +251,7 @@ export async function runLogAction(work: LogWork, action: LogAction): Promise<vo
       await runCut(work, action)
       break
     default:
-      throw new Error(`no action of the log: ${action.kind}`)
+      assert(false, 'an action of the log', action.kind)
   }
   action.done = true
 }

@@ -221,8 +221,7 @@ async function repairFiles(parts: RepairParts, { storeId, layout }: LogFindings)
     const quarantine = await Quarantine.of(root, world)
     const fileParts: FileParts = { ...parts, log, storeId, state, isShared }
     const done = await runFiles(fileParts, quarantine)
-    if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log'))
-      await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
+    if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log')) await checkpointAgain(fileParts)
     const notes = await auditAll(fileParts, quarantine, done.findings, async (facts, id) => {
       const w = new ByteWriter()
       encodeAudit(w, { timeMs: Math.max(Math.floor(world.clock.nowMs()), state.catalog.timeMs), id, facts })
@@ -232,6 +231,12 @@ async function repairFiles(parts: RepairParts, { storeId, layout }: LogFindings)
   } finally {
     await log.close()
   }
+}
+
+/** Folded anew: what was in memory may come from the checkpoint that went. */
+async function checkpointAgain({ root, storeId, log, context, world }: FileParts): Promise<void> {
+  const state = await StoreState.load(context(), log, await newestCheckpoint(root, storeId))
+  await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
 }
 
 async function runFiles(parts: FileParts, quarantine: Quarantine): Promise<{ findings: FileFindings; failed: RepairProblem[] }> {
@@ -307,7 +312,7 @@ export async function repairOpen(parts: FileParts, audit: AppendAudit, o: Repair
   const { findings, failed } = await runFiles(parts, quarantine)
   if (!findings.actions.some(({ done }) => done)) refusePending(findings.pending)
   if (findings.actions.some(({ kind, done }) => done && kind === 'drop-checkpoint')) {
-    await writeCheckpoint(parts.root, parts.storeId, parts.log, parts.state.catalog, parts.world.failpoints)
+    await checkpointAgain(parts)
   }
   const notes = await auditAll(parts, quarantine, findings, audit)
   const folders = [...new Set(notes.map(({ folder }) => folder))]

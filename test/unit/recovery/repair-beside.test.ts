@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 
 import { type DoctorReport, Store } from '../../../bindings/index.ts'
+import { checkpointBody, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
 import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
 import { FakeFiles } from '../../../bindings/testing/index.ts'
 import {
@@ -317,6 +318,72 @@ describe('repair and doctor', () => {
       expect(report.problems).toMatchObject([{ code: 'log.corrupt', advice: 'Restore the store from a backup.' }])
       expect((await doctor(files, 77)).ok).toBe(false)
       expect(treeOf(files)).toEqual(before)
+    })
+  })
+
+  describe('of drift', () => {
+    /** The newest checkpoint counts three rows more than there are; its check holds. */
+    const drift = (files: FakeFiles): void => {
+      const [newest] = find(files, /ckpt$/).toReversed()
+      const { storeId, lsn, digest, catalog } = decodeCheckpoint(contents(files, newest!))
+      const events = catalog.byName('events')!
+      catalog.tables.set(events.id, { ...events, rows: events.rows + 3 })
+      overwrite(files, newest!, encodeCheckpoint(storeId, lsn, digest, checkpointBody(catalog)))
+    }
+    const drifted = (): FakeFiles => {
+      const files = fresh()
+      drift(files)
+      return files.image(1, 'all')
+    }
+
+    it('writers are told to run repair, and repair makes the advice true', async () => {
+      const files = drifted()
+      const store = await Store.open(PLACE, options(files.image(1, 'all'), 91))
+      const events = await store.table('events')
+      await expect(store.append(events, { n: 1 } as never)).rejects.toMatchObject({
+        code: 'recovery.drift',
+        state: 'uncovered',
+        message: expect.stringContaining('run varve repair'),
+      })
+      await store.close()
+      const found = await doctor(files, 92)
+      expect(found.findings).toMatchObject([{ area: 'damaged', who: 'repair', needsPerson: true, detail: expect.stringContaining('drop-checkpoint') }])
+      const before = treeOf(files)
+      expect((await repair(files, 93)).actions.map(({ kind }) => kind)).toEqual(['drop-checkpoint'])
+      expect(treeOf(files)).toEqual(before)
+      expect(await repair(files, 94, { confirm: true })).toMatchObject({ problems: [], actions: [{ kind: 'drop-checkpoint', done: true }] })
+      const after = await checked(files, 95)
+      expect([after.text, after.audits.map(({ kind }) => kind)]).toEqual([whole(), ['drop-checkpoint']])
+      await using again = await Store.open(PLACE, options(files, 96))
+      await again.append(await again.table('events'), { n: 1 } as never)
+    })
+
+    it('of an open store: the checkpoint goes, and a reopen is whole', async () => {
+      const files = drifted()
+      const store = await Store.open(PLACE, options(files, 97))
+      expect(await store.repair({ confirm: true })).toMatchObject({ problems: [], actions: [{ kind: 'drop-checkpoint', done: true }] })
+      await store.close()
+      expect((await checked(files, 98)).text).toBe(whole())
+    })
+
+    it('a trimmed log: an older checkpoint that is right is enough', async () => {
+      const files = fresh()
+      for (const pid of [99, 100]) {
+        const store = await Store.open(PLACE, { ...options(files, pid), upkeep: 'auto' })
+        await store.append(await store.table('events'), { n: pid } as never)
+        await store.flush()
+        await store.close()
+      }
+      const text = (await checked(files.image(1, 'all'), 101)).text
+      const first = (path: string): number => Number(/(\d+)\.(wal|ckpt)$/.exec(path)![1])
+      const older = find(files, /ckpt$/).at(-2)!
+      const kept = segments(files).findLast((path) => first(path) <= first(older))!
+      for (const path of segments(files)) if (path < kept) files.unlinkSync(path)
+      for (const path of find(files, /ckpt$/)) if (path < older) files.unlinkSync(path)
+      drift(files)
+      expect((await checked(files.image(1, 'all'), 102).catch((error: unknown) => error)) instanceof Error).toBe(true)
+      expect(await repair(files, 103, { confirm: true })).toMatchObject({ problems: [], actions: [{ kind: 'drop-checkpoint', done: true }] })
+      expect((await checked(files, 104)).text).toBe(text)
     })
   })
 
