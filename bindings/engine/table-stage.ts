@@ -96,8 +96,9 @@ export class TableStage {
   async replace(batches: Batches, o?: Long): Promise<number> {
     this.refuseFailed()
     let cleared = false
-    const clear = async (): Promise<void> => {
+    const clear = async (first?: ColumnBatch): Promise<void> => {
       if (cleared) return
+      if (first !== undefined) this.refuseRepeated(first)
       cleared = true
       await this.cutter.reset()
       this.keys = this.newKeys()
@@ -112,6 +113,14 @@ export class TableStage {
     const rows = await this.take('append', onFirst(batches, clear), o)
     await clear()
     return rows
+  }
+
+  /** @throws DuplicateKeyError */
+  private refuseRepeated(batch: ColumnBatch): void {
+    const found = this.newKeys()?.add(batch, true).duplicate
+    if (found === undefined) return
+    const { first, second, part, row } = found
+    throw duplicateKeyError(this.bound.view, part.keys.data.slice(part.keys.start(row), part.keys.end(row)), first, second, 'replace')
   }
 
   private async take(op: 'append' | 'upsert', batches: Batches, o: Long | undefined): Promise<number> {
@@ -367,9 +376,9 @@ async function placeOf({ state }: Bound, key: Uint8Array): Promise<Place | undef
 }
 
 /** Calls `first` before the first batch is handed on. */
-async function* onFirst(batches: Batches, first: () => Promise<void>): AsyncGenerator<ColumnBatch, undefined> {
+async function* onFirst(batches: Batches, first: (batch: ColumnBatch) => Promise<void>): AsyncGenerator<ColumnBatch, undefined> {
   for await (const batch of batches) {
-    await first()
+    await first(batch)
     yield batch
   }
 }

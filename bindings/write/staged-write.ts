@@ -125,7 +125,13 @@ export class StagedWriteHandle {
       this.refuseAborted()
       assertMove(this.state, 'stage', this.id)
       await work()
-      await this.arm()
+      try {
+        await this.arm()
+      } catch (error) {
+        // Its rows were taken already: a call that is made again would bring them twice.
+        await this.undo('not armed')
+        throw error
+      }
       this.known = 'staged'
     })
   }
