@@ -5,8 +5,8 @@
 //
 // Invariant: the record names only files that are durable under their final names; the directory goes only when the outcome is known.
 
-import { ClosedError, CommitOutcomeUnknownError, FencedError, PoisonedError } from '../errors.ts'
-import type { Intent, IntentKind, Participant, ParticipantOp } from '../format/index.ts'
+import { ClosedError, CommitOutcomeUnknownError, FencedError, InvalidConfigError, PoisonedError } from '../errors.ts'
+import { hexText, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
 import type { TableState, WriteOptions } from '../table/index.ts'
@@ -28,6 +28,8 @@ export class FusedWrite {
   private readonly o: FusedOptions
   private arming: Promise<StagingArea> | undefined
   private baseLsn = 0
+  /** The id is this write's: whoever else has it is not ended with it. */
+  private isOurs = false
 
   constructor(engine: Engine, o: FusedOptions) {
     this.engine = engine
@@ -38,9 +40,17 @@ export class FusedWrite {
   /** Phase A, once: whoever has a file asks first. */
   readonly area = (): Promise<StagingArea> => (this.arming ??= this.arm())
 
+  /** @throws InvalidConfigError, and nothing done: the caller gave the id of another write */
   private async arm(): Promise<StagingArea> {
-    const { intents } = this.engine.parts
+    const { intents, committer, state } = this.engine.parts
     const { kind, table, op, notes } = this.o
+    const idHex = hexText(ulidBytes(this.writeId))
+    if (intents.isLive(this.writeId) || committer.decisionOf(idHex) !== undefined || state.catalog.outcomes.pending.has(idHex)) {
+      throw new InvalidConfigError(`another write has the id ${this.writeId}`, {
+        details: { key: 'writeId', value: this.writeId },
+        hint: 'Leave writeId out, or make one with newWriteId().',
+      })
+    }
     const intent = intents.arm({
       kind,
       mode: 'auto',
@@ -51,6 +61,7 @@ export class FusedWrite {
       idempotencyKey: notes?.idempotencyKey,
     })
     this.baseLsn = Number(intent.baseLsn)
+    this.isOurs = true
     intents.begin(this.writeId)
     return armArea(this.engine, intent)
   }
@@ -70,7 +81,7 @@ export class FusedWrite {
     const { intents, world, retireDeferred } = this.engine.parts
     const area = await this.arming?.catch(() => undefined)
     const failed = await area?.retire()
-    intents.end(this.writeId)
+    if (this.isOurs) intents.end(this.writeId)
     if (failed === undefined) return
     world.logger.log({ level: 'warn', code: 'retire.deferred', writeId: this.writeId, cause: failed })
     retireDeferred(this.writeId, failed)
@@ -78,11 +89,13 @@ export class FusedWrite {
 
   /** The write failed. Where its record may be in the log, or this handle is over, the directory stays for whoever finds out. */
   async giveUp(error: unknown): Promise<void> {
-    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof FencedError || error instanceof ClosedError
+    // Fenced as a write: its outcome is recorded, by somebody else.
+    const isFenced = error instanceof FencedError && error.scope !== 'write'
+    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced
     if (!isOver) return this.retire()
     const area = await this.arming?.catch(() => undefined)
     await area?.settle()
-    this.engine.parts.intents.end(this.writeId)
+    if (this.isOurs) this.engine.parts.intents.end(this.writeId)
   }
 }
 
