@@ -6,7 +6,7 @@
 // Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
 // A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
 import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
-import { InvalidConfigError, PendingIntentError, StorageError } from '../errors.ts'
+import { CorruptionError, HistoryUnavailableError, InvalidConfigError, PendingIntentError, StorageError } from '../errors.ts'
 import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
 import {
   type CommitLog,
@@ -95,7 +95,9 @@ export async function steadyLook(parts: RepairParts, dropAfter?: Lsn): Promise<L
       if (!isLive || found === '' || found === before || n === LOOKS_MAX) return look
       before = found
     } catch (error) {
-      const mayPass = error instanceof StorageError && error.class === 'notFound'
+      // A segment that was trimmed, or recycled, under the look.
+      const isGone = error instanceof StorageError && error.class === 'notFound'
+      const mayPass = isGone || error instanceof HistoryUnavailableError || error instanceof CorruptionError
       if (!isLive || !mayPass || n === LOOKS_MAX) throw error
     }
     await world.timers.sleep(LOOK_AGAIN_MS, signal, true)
