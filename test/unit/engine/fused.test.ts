@@ -218,11 +218,11 @@ describe('a load', () => {
   it('a commit that comes while it is promoted is seen: a conflict for an append, replaced by an upsert', async () => {
     const place = await Place.open({ inlineLimitBytes: 1000 })
     const park = pointsOf(place).arm(FP.promote.after, { park: true })
-    const appending = expect(place.store.append(items, many(0, 1000))).rejects.toBeInstanceOf(ConflictError)
+    const appending = place.store.append(items, many(0, 1000)).catch((error: unknown) => error)
     await park.reached()
     await place.store.append(items, [item(3, 'first')])
     park.release()
-    await appending
+    expect(await appending).toBeInstanceOf(ConflictError)
     park[Symbol.dispose]()
     expect(await place.staging()).toEqual([])
     const again = pointsOf(place).arm(FP.promote.after, { park: true })
@@ -320,7 +320,9 @@ describe('a flush', () => {
     await place.store.append(items, [item(9000)])
     const from = place.files.calls.length
     await place.store.flush()
-    expect(count(since(place, from), /^link staging\/<id>\/<digest>\.dv -> fragments\//)).toBe(1)
+    // Twice where the folder had to be made first.
+    expect(count(since(place, from), /^link staging\/<id>\/<digest>\.dv -> fragments\//)).toBeGreaterThan(0)
+    expect((await listed(place, '/data/store/fragments')).filter((name) => name.endsWith('.dv'))).toHaveLength(1)
     expect(await place.staging()).toEqual([])
     for (let round = 0; round < 2; round++) {
       expect((await contents(place.store)).items).toHaveLength(3001)
