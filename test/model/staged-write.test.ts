@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest'
 
 import { describe as text, explore, LARGE, summary } from './explore.ts'
-import { STAGED_RULES, type StagedBounds, stagedModel, type StagedRules } from './staged-write.ts'
+import { STAGED_RULES, type StagedBounds, type StagedRules } from './staged-state.ts'
+import { stagedModel } from './staged-write.ts'
 
 const BASE: Omit<StagedBounds, 'title' | 'modes'> = {
   root: 'local',
