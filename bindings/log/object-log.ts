@@ -150,19 +150,24 @@ export class ObjectWriteLog implements CommitLog {
     this.#checkOpen()
     if (this.#commit.ended !== undefined) throw this.#commit.ended
     await this.resolveUnknown()
-    const moved = await this.#chain.exclusively(() => this.#orFail(() => this.#chain.extend()))
-    // A group that waits for its turn is framed for the LSNs that were taken: its turn, before ours, gives it back.
-    if (moved && this.#commit.busy) await this.#chain.exclusively(async () => {})
-    this.#tellForeign()
+    try {
+      await this.#chain.exclusively(() => this.#orFail(() => this.#chain.extend()))
+    } finally {
+      // A look that failed half way has moved the head too. A group that waits for its turn is framed for LSNs that were taken: its turn, before ours, gives it back.
+      if (this.#commit.busy) await this.#chain.exclusively(async () => {})
+      this.#tellForeign()
+    }
     return this.head
   }
 
   /** Finds out whether the records of unknown outcome are in the log, and tells the listeners. @throws CommitOutcomeUnknownError when that still cannot be told */
   async resolveUnknown(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined> {
     if (this.#writer.unresolved === undefined) return undefined
-    const found = await this.#chain.exclusively(() => this.#orFail(() => this.#writer.resolve()))
-    this.#tellForeign()
-    return found
+    try {
+      return await this.#chain.exclusively(() => this.#orFail(() => this.#writer.resolve()))
+    } finally {
+      this.#tellForeign()
+    }
   }
 
   /** @throws PinRefusedError below T; StorageError when no lease could be laid, so that other processes would not know of it */

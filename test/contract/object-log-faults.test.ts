@@ -223,6 +223,21 @@ describe('stale answers', () => {
     expect(await logged()).toEqual([1, 2])
   })
 
+  it('Given a look that fails half way, then what it has read counts, and an append goes on from there', async () => {
+    const [a, b] = [await bench.writer(), await bench.writer()]
+    await a.log.refresh()
+    const foreign: bigint[] = []
+    a.log.listen({ durable: () => {}, failed: () => {}, rejected: () => {}, foreign: (last) => void foreign.push(last) })
+    for (let i = 3; i <= 100; i++) await b.commit(i)
+    a.root.plan(({ method, name: asked }) => (method === 'get' && asked === name(90) ? { error: 'unavailable' } : undefined))
+    await expect(bench.elapse(a.log.refresh())).rejects.toMatchObject({ class: 'unavailable' })
+    expect(foreign).toEqual([a.log.head])
+    expect(a.log.head).toBeGreaterThan(2n)
+    expect(a.log.head).toBeLessThan(90n)
+    a.root.plan(undefined)
+    expect(await a.commit(101)).toBe(101n)
+  })
+
   it('Given a listing without its newest 50 names, then an open finds the head all the same', async () => {
     const a = await bench.writer()
     for (let i = 0; i < 80; i++) await a.commit(i)

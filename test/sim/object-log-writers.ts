@@ -131,6 +131,8 @@ export async function runWriters(o: Scenario): Promise<Outcome> {
           clock.step(WEEK_MS * 1.1)
         })
       }
+      // Somebody reads at the same time.
+      if (random.u32() % 8 === 0) at.log.refresh().catch(ignoreStorage)
       const first = await commitOne(at.log, records, at.world, seen)
       for (const [k, record] of records.entries()) acknowledged.set(idOf(record.payload), lsn(first + BigInt(k)))
       const behind = BigInt(random.u32() % 20)
@@ -209,5 +211,5 @@ export function recordOf(id: number): LogRecord {
 }
 
 function ignoreStorage(error: unknown): void {
-  if (!(error instanceof StorageError)) throw error
+  if (!(error instanceof StorageError || error instanceof CommitOutcomeUnknownError)) throw error
 }
