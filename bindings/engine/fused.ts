@@ -7,6 +7,7 @@
 
 import { ClosedError, CommitOutcomeUnknownError, FencedError, InvalidConfigError, PoisonedError } from '../errors.ts'
 import { hexText, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
+import type { CommitLog } from '../log/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
 import type { TableState, WriteOptions } from '../table/index.ts'
@@ -28,6 +29,8 @@ export class FusedWrite {
   private readonly o: FusedOptions
   private arming: Promise<StagingArea> | undefined
   private baseLsn = 0
+  /** As armed. */
+  intent: Intent | undefined
   /** The id is this write's: whoever else has it is not ended with it. */
   private isOurs = false
 
@@ -62,6 +65,7 @@ export class FusedWrite {
     })
     this.baseLsn = Number(intent.baseLsn)
     this.isOurs = true
+    this.intent = intent
     intents.begin(this.writeId)
     return armArea(this.engine, intent)
   }
@@ -80,7 +84,7 @@ export class FusedWrite {
   async retire(): Promise<void> {
     const { intents, world, retireDeferred } = this.engine.parts
     const area = await this.arming?.catch(() => undefined)
-    const failed = await area?.retire()
+    const failed = area === undefined ? undefined : await retireArea(this.engine.parts.log, area)
     if (this.isOurs) intents.end(this.writeId)
     if (failed === undefined) return
     world.logger.log({ level: 'warn', code: 'retire.deferred', writeId: this.writeId, cause: failed })
@@ -106,6 +110,20 @@ export class FusedWrite {
 export async function armArea({ parts: { root, world, log } }: Engine, intent: Intent): Promise<StagingArea> {
   if (log.durableHead < BigInt(intent.baseLsn)) await log.sync()
   return StagingArea.arm(root, world, intent)
+}
+
+/**
+ * Phase D. The outcome is made durable first: a record that is only buffered may be lost in a power cut, and what it decided would be pending again without files.
+ *
+ * @returns why something is left; never throws
+ */
+export async function retireArea(log: Pick<CommitLog, 'head' | 'durableHead' | 'sync'>, area: StagingArea): Promise<Error | undefined> {
+  try {
+    if (log.durableHead < log.head) await log.sync()
+  } catch (error) {
+    return error as Error
+  }
+  return area.retire()
 }
 
 /** A table of a write, before its files are known. */

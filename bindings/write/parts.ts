@@ -1,6 +1,6 @@
 // write/parts.ts: what the life of a write with an Intent needs beside the engine, and what it tells whoever opened the store.
 
-import { type Engine, type GateOptions, rowGates } from '../engine/index.ts'
+import { type Engine, type GateOptions, retireArea, rowGates } from '../engine/index.ts'
 import { hexText } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
@@ -23,10 +23,10 @@ export function idHex(writeId: string): string {
   return hexText(ulidBytes(writeId))
 }
 
-/** Phase D: the staging directory goes, INTENT last. Never fails: the outcome is durable. */
+/** Phase D: the staging directory goes, INTENT last, behind a durable outcome. Never fails. */
 export async function retireWrite(parts: WriteParts, writeId: string, area?: StagingArea): Promise<void> {
-  const { root, world } = parts.engine.parts
-  const failed = await (area ?? StagingArea.adopt(root, world, writeId)).retire()
+  const { log, root, world } = parts.engine.parts
+  const failed = await retireArea(log, area ?? StagingArea.adopt(root, world, writeId))
   if (failed === undefined) return
   world.logger.log({ level: 'warn', code: 'retire.deferred', writeId, cause: failed })
   parts.retireDeferred(writeId, failed)
