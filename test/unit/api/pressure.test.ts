@@ -87,7 +87,7 @@ it('a write that waits is aborted with the reason of its signal, and is not writ
       if (typeof value !== 'function') return value
       if (name !== 'put') return value.bind(target) as unknown
       return async (file: string, ...rest: unknown[]) => {
-        if (file.startsWith('fragments/')) await gate
+        if (file.endsWith('.arrow')) await gate
         return (value as (...all: unknown[]) => unknown).call(target, file, ...rest)
       }
     },
