@@ -288,6 +288,13 @@ describe('damage', () => {
     await expect(bench.reader()).rejects.toMatchObject({ code: 'log.corrupt', file: name(first) })
   })
 
+  it('... also when nobody closed the log: the listing shows what is behind it', async () => {
+    const a = await bench.writer()
+    for (let i = 0; i < 10; i++) await a.commit(i)
+    await bench.memory.delete(name(5))
+    await expect(bench.reader()).rejects.toMatchObject({ code: 'log.corrupt', file: name(5) })
+  })
+
   it('the newest slot gone after a clean close: CorruptionError', async () => {
     await filled()
     await bench.memory.delete(name(11))
