@@ -93,6 +93,7 @@ export async function examineStore(parts: RepairParts): Promise<DoctorReport> {
   const { log } = look
   const pending = log.state === undefined ? [] : await pendingIn(root, world, log.state)
   const findings: DoctorFinding[] = [
+    ...(lock.state === 'unreadable' ? [lockFinding(lock)] : []),
     ...pending.map((item) => pendingFinding(item)),
     ...actions.filter(({ kind }) => kind !== 'quarantine-orphan' && kind !== 'quarantine-intent').map((action) => damageFinding(action, pending)),
     ...problems.map(problemFinding),
@@ -156,6 +157,12 @@ function damageFinding(action: RepairAction, pending: readonly PendingItem[]): D
   const command = `varve repair --confirm${needs === undefined ? '' : ` ${needs}`}`
   const advice = isBlocked ? `After the pending writes are decided: ${command}.` : `${command}${safe ? '' : ', after a look at what it loses'}.`
   return { area: 'damaged', what: file, detail: `${kind}: ${detail}`, who: 'repair', advice, needsPerson: true }
+}
+
+/** No writer gets past it, repair neither. */
+function lockFinding({ number }: UnlockInfo): DoctorFinding {
+  const advice = 'If no process has the store open: varve unlock --force.'
+  return { area: 'damaged', what: `LOCK.${number}`, detail: 'it cannot be read: its check does not match', who: 'you', advice, needsPerson: true }
 }
 
 function problemFinding({ file, message, advice }: RepairProblem): DoctorFinding {

@@ -1,10 +1,10 @@
 // recovery/repair-claims.ts: what VARVE, NODE, CLEAN and the checkpoints say of a store, held against what its log holds: what contradicts it, and what to do then.
 //
 // Invariant: reads only. The log decides; that it is shorter than something says is damage of the log, not of who says it.
-import { checkpointName } from '../catalog/index.ts'
+import { checkpointName, decodeCheckpoint } from '../catalog/index.ts'
 import { listCheckpoints, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError, NotAStoreError, StorageError } from '../errors.ts'
-import { FOOTER_BYTES, hexText } from '../format/index.ts'
+import { DecodeError, FOOTER_BYTES, hexText } from '../format/index.ts'
 import {
   CLEAN_NAME,
   type CleanMark,
@@ -33,23 +33,29 @@ export interface KnownIdentity {
 
 export async function examineIdentity(root: Root, actions: LogAction[], problems: RepairProblem[]): Promise<KnownIdentity> {
   const logId = await verifiedStoreId(root)
+  let storeId = logId
+  let layout: LogLayout = 'segments'
   let garbage: CorruptionError | undefined
   try {
     const identity = decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
-    const storeId = storeIdBytes(identity)
-    if (logId === undefined || hexText(logId) === hexText(storeId)) return { storeId, layout: identity.log, isForeign: false }
+    const known = storeIdBytes(identity)
+    if (logId === undefined || hexText(logId) === hexText(known)) return { storeId: known, layout: identity.log, isForeign: false }
     problems.push({
       code: 'log.corrupt',
       file: IDENTITY_NAME,
       message: `${IDENTITY_NAME} names store ${identity.storeId}, the log is that of store ${hexText(logId)}`,
       advice: 'Put the right VARVE or the right log back; without VARVE, varve repair adopts the log.',
     })
-    return { storeId, layout: identity.log, isForeign: true }
+    return { storeId: known, layout: identity.log, isForeign: true }
   } catch (error) {
     if (error instanceof CorruptionError) garbage = error
     else if (!isNotFound(error)) throw error
   }
-  if (logId === undefined) {
+  if (storeId === undefined) {
+    storeId = await slotStoreId(root)
+    layout = 'slots'
+  }
+  if (storeId === undefined) {
     if (garbage !== undefined) throw garbage
     throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
   }
@@ -58,11 +64,31 @@ export async function examineIdentity(root: Root, actions: LogAction[], problems
     kind: 'adopt-log',
     file: IDENTITY_NAME,
     why,
-    detail: `${why}; the log beside it is that of store ${hexText(logId)}: ${IDENTITY_NAME} is written for it`,
+    detail: `${why}; the log beside it is that of store ${hexText(storeId)}: ${IDENTITY_NAME} is written for it`,
     safe: true,
     done: false,
   })
-  return { storeId: logId, layout: 'segments', isForeign: false }
+  return { storeId, layout, isForeign: false }
+}
+
+/** Whose a log of slots is, which do not say it: what the last clean close or the newest checkpoint says. */
+async function slotStoreId(root: Root): Promise<Uint8Array | undefined> {
+  let hasSlots = false
+  for await (const { name } of root.list('log/')) hasSlots ||= /^log\/\d{20}$/.test(name)
+  if (!hasSlots) return undefined
+  const found = await readClean(root).catch((error: unknown) => {
+    if (error instanceof CorruptionError) return undefined
+    throw error
+  })
+  if (found !== undefined) return found.storeId
+  for (const lsn of await listCheckpoints(root)) {
+    try {
+      return decodeCheckpoint((await root.get(checkpointName(lsn))).bytes).storeId
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error
+    }
+  }
+  return undefined
 }
 
 export async function examineNode(root: Root, actions: LogAction[]): Promise<void> {

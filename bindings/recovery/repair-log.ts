@@ -232,7 +232,7 @@ export async function runLogAction(work: LogWork, action: LogAction): Promise<vo
     case 'adopt-log': {
       await quarantine.keep(await quarantine.note(note))
       check()
-      await root.put(IDENTITY_NAME, encodeIdentity(findings.storeId, Math.floor(world.clock.nowMs()), world.random.bytes(16)))
+      await root.put(IDENTITY_NAME, encodeIdentity(findings.storeId, Math.floor(world.clock.nowMs()), world.random.bytes(16), findings.layout))
       break
     }
     case 'drop-node':

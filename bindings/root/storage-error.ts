@@ -61,7 +61,7 @@ const HINTS: Readonly<Record<StorageErrorClass, string>> = {
   space: 'Free space on the device, then try again.',
   timeout: 'Try again later.',
   unavailable: 'Try again later.',
-  corrupt: 'Run varve verify; restore from a backup or replica.',
+  corrupt: 'Run varve doctor: it tells what varve repair can put right from what needs a backup.',
   unsupported: 'Use a root that supports this.',
   io: 'Check the device; reopen the store.',
   unknown: 'Read the name back before writing again.',

@@ -307,6 +307,20 @@ describe('repair and doctor', () => {
       await expect(repair(files, 75, { confirm: true, dropAfter: 2n })).rejects.toMatchObject({ code: 'options.invalid' })
     })
 
+    it('VARVE is lost or garbage: adopted, as slots', async () => {
+      for (const damage of [(files: FakeFiles) => files.unlinkSync(`${AT}VARVE`), (files: FakeFiles) => flip(files, `${AT}VARVE`, 30)]) {
+        const { files, text } = await slots()
+        const store = await Store.open(PLACE, { ...options(files.image(1, 'all'), 78), readOnly: true, follow: false })
+        damage(files)
+        expect(await repair(files, 79, { confirm: true })).toMatchObject({ problems: [], actions: [{ kind: 'adopt-log', done: true }] })
+        const again = await Store.open(PLACE, { ...options(files, 79), readOnly: true, follow: false })
+        expect(again.id).toBe(store.id)
+        await again.close()
+        await store.close()
+        expect(await checked(files, 80)).toMatchObject({ text, audits: [{ kind: 'adopt-log' }] })
+      }
+    })
+
     it('a slot that is gone: said, and left as it is', async () => {
       const { files } = await slots()
       for (const path of find(files, /ckpt$/)) files.unlinkSync(path)
@@ -408,6 +422,16 @@ describe('repair and doctor', () => {
       expect(report.problems.map(({ file }) => file)).toContain(vector!.slice(AT.length))
       expect(report.actions.every(({ done }) => !done)).toBe(true)
       expect(treeOf(files)).toEqual(before)
+    })
+
+    it('a LOCK that cannot be read: doctor names the way out', async () => {
+      const files = fresh()
+      flip(files, find(files, /LOCK\./)[0]!, 10)
+      expect((await doctor(files, 85)).findings).toMatchObject([
+        { what: expect.stringMatching(/^LOCK\.\d+$/), who: 'you', needsPerson: true, advice: expect.stringContaining('varve unlock --force') },
+      ])
+      overwrite(files, `${AT}NODE`, 'no node')
+      await expect(repair(files, 86, { confirm: true })).rejects.toMatchObject({ code: 'log.corrupt', hint: expect.stringContaining('varve unlock --force') })
     })
 
     it('the VARVE of another store: nothing is offered to be cut', async () => {
