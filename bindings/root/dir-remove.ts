@@ -46,14 +46,20 @@ export async function clearFolder(o: {
   if (o.keep || !(await removeFolder(o.files, o.folders, o.dir))) await o.folders.syncNearest(o.dir)
 }
 
-/** Removes temporary files not touched since `beforeMs` (wall clock, as the file system keeps it): what crashed writers left. Returns how many. */
-export async function sweepFolder(files: FileSystem, dir: string, beforeMs: number, signal: AbortSignal | undefined): Promise<number> {
+/** Folders that a killed process may leave empty, and that nobody but their owner ever writes to. */
+const OWNED = /\/staging\/[^/]+$/
+
+/** Removes temporary files, and empty folders of staged writes, not touched since `beforeMs` (wall clock, as the file system keeps it): what crashed writers left. Returns how many. */
+export async function sweepFolder(files: FileSystem, folders: DirFolders, dir: string, beforeMs: number, signal: AbortSignal | undefined): Promise<number> {
   let removed = 0
   for (const entry of await readFolder(files, dir)) {
     signal?.throwIfAborted()
     const path = `${dir}/${entry.name}`
-    if (entry.isDirectory) removed += await sweepFolder(files, path, beforeMs, signal)
-    else if (TEMP_NAME.test(entry.name)) {
+    if (entry.isDirectory) {
+      const isOld = OWNED.test(path) && ((await statOrNothing(files, path))?.mtimeMs ?? beforeMs) < beforeMs
+      removed += await sweepFolder(files, folders, path, beforeMs, signal)
+      if (isOld && (await removeFolder(files, folders, path))) removed++
+    } else if (TEMP_NAME.test(entry.name)) {
       const stat = await statOrNothing(files, path)
       if (stat !== undefined && stat.mtimeMs < beforeMs && (await unlinkObject(files, path))) removed++
     }

@@ -332,7 +332,7 @@ export class DirRoot implements Root {
 
   async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
     try {
-      return { deleted: await sweepFolder(this.#files, this.#base, beforeMs, o?.signal) }
+      return { deleted: await sweepFolder(this.#files, this.#folders, this.#base, beforeMs, o?.signal) }
     } catch (error) {
       throw toStorageError('sweepTemporary', '', error)
     }

@@ -48,13 +48,16 @@ import { type PendingOptions, Recovering } from './recovering.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
 import { checkNotes, retriesOf, stageOptionsOf, withAgain } from './write-options.ts'
-import { type StagedWriteHandle, Writes } from '../write/index.ts'
+import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
 const INLINE_BATCH_ROWS_MAX = 16_384
 /** Between two looks of a writer for records of others. */
 const FOLLOW_MS = 1000
+const SWEEP_AFTER_MS = 60_000
+/** No writer leaves a temporary file alone for so long. */
+const TEMPORARY_MS = 3_600_000
 const JITTER_MS_MAX = 50
 
 export class WriteHandle extends ReadHandle {
@@ -128,8 +131,10 @@ export class WriteHandle extends ReadHandle {
       stateAt: (lsn) => o.history.load(lsn),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
+    this.engine.sealer = { always: options.sealMode === 'separate', publish: (large) => sealLoad(this.writes, large) }
     this.recovering = new Recovering(o, this.writes)
     o.isPending = (id) => this.committer.isPending(id)
+    void this.sweepTemporary()
     if (log.shared) {
       o.catchUp = async () => {
         await log.refresh()
@@ -137,6 +142,17 @@ export class WriteHandle extends ReadHandle {
       }
       if (options.follow) void this.followOthers()
     }
+  }
+
+  /** Temporary files of processes that were killed: not before this handle has been open for a while, since it walks the whole root. */
+  private async sweepTemporary(): Promise<void> {
+    const { root, world } = this.o
+    const { signal } = this.closing
+    await world.timers.sleep(SWEEP_AFTER_MS, signal).catch(() => undefined)
+    if (signal.aborted || root.sweepTemporary === undefined) return
+    await root.sweepTemporary(world.clock.nowMs() - TEMPORARY_MS, { signal }).catch((cause: unknown) => {
+      if (!signal.aborted) world.logger.log({ level: 'warn', code: 'sweep.temporaryFailed', cause })
+    })
   }
 
   /** Shared logs: what others commit shows here without being asked for. */

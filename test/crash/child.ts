@@ -45,6 +45,12 @@ const store = await Store.open(directory!, {
   inlineLimitBytes: 4096,
 })
 await store.create(...TABLES)
+// What an earlier life sealed is for its user to decide.
+for (const { writeId, message } of await store.staged()) {
+  const write = await store.resume(writeId)
+  if (Number(message) % 2 === 0) await write.publish()
+  else await write.rollback()
+}
 tell('ready')
 
 const acknowledged = new Set<number>()
@@ -79,6 +85,18 @@ async function commit(n: number): Promise<void> {
         { onCommitted: (result) => (lsn = result.lsn) },
       )
       break
+    case 'staged': {
+      await using write = await store.stage(String(n))
+      await write.upsert(left, leftRow(n))
+      await write.append(
+        right,
+        Array.from({ length: PARTS }, (_, part) => rightRow(n, part)),
+      )
+      await write.append(notes, noteRow(n))
+      await write.seal()
+      lsn = (await write.publish()).lsn
+      break
+    }
     case 'count':
       await store.transact(
         async (tx) => {

@@ -8,7 +8,7 @@ type Loose = KeyedTable & { readonly columns: Readonly<Record<string, unknown>> 
 
 /** One row per commit. */
 export const singles: Loose = table('singles', { n: t.int32(), text: t.utf8(), twice: t.int64() }, { key: ['n'] }) as never
-/** Of one transaction with `right` and `notes`. */
+/** Of one transaction, or one staged write, with `right` and `notes`. */
 export const left: Loose = table('left', { n: t.int32(), sum: t.int32() }, { key: ['n'] }) as never
 export const right: Loose = table('right', { n: t.int32(), part: t.int16(), value: t.int32() }, { key: ['n', 'part'] }) as never
 export const notes: Loose = table('notes', { n: t.int32(), note: t.utf8() }) as never
@@ -24,7 +24,7 @@ export const PARTS = 3
 export const LOAD_ROWS = 400
 export const SLOTS = 24
 
-export type Kind = 'single' | 'multi' | 'hot' | 'load' | 'count' | 'delete'
+export type Kind = 'single' | 'multi' | 'hot' | 'load' | 'count' | 'delete' | 'staged'
 
 export function kindOf(n: number): Kind {
   const place = (n * 7919) % 64
@@ -32,7 +32,8 @@ export function kindOf(n: number): Kind {
   if (place < 6) return 'multi'
   if (place < 16) return 'hot'
   if (place < 18) return 'count'
-  return place < 22 ? 'delete' : 'single'
+  if (place < 22) return 'delete'
+  return place === 22 ? 'staged' : 'single'
 }
 
 /** The commit whose row a delete takes away, if that one is a single row. */

@@ -4,7 +4,7 @@
 // goes through several rounds, so that a recovery works on what an earlier recovery left; between them it is opened read-only, or recovered, or left to the child.
 
 import { spawn } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -223,11 +223,25 @@ async function look(
       return
     }
     await check(store, known, counts, problems)
+    if (!readOnly) problems.push(...(await unowned(directory, store)))
   } catch (error) {
     problems.push(`reading: ${(error as Error).stack}`)
   } finally {
     await store.close()
   }
+}
+
+/** After a sweep nothing is staged but what a held write owns. */
+async function unowned(directory: string, store: ReadStore): Promise<string[]> {
+  const owners = new Set((await store.staged()).map(({ writeId }) => String(writeId)))
+  const there = await readdir(join(directory, 'staging')).catch(() => [])
+  const left: string[] = []
+  for (const name of there.filter((each) => !owners.has(each))) {
+    // Temporary files and empty folders go after an hour.
+    const files = (await readdir(join(directory, 'staging', name))).filter((file) => !file.endsWith('.tmp'))
+    if (files.length > 0) left.push(`staging/${name} belongs to no write that is pending: ${files.join()}`)
+  }
+  return left
 }
 
 async function check(store: ReadStore, known: Known, counts: { lost: number; wrong: number; kept: number; cut: number }, problems: string[]): Promise<void> {
@@ -265,7 +279,7 @@ async function check(store: ReadStore, known: Known, counts: { lost: number; wro
         counts.lost++
         problems.push(`delete ${by} was acknowledged, its row ${n} is there`)
       }
-    } else if (kind === 'multi') {
+    } else if (kind === 'multi' || kind === 'staged') {
       const here = [lefts.has(n) ? 1 : 0, rights.get(n)?.length ?? 0, noted.get(n)?.length ?? 0]
       const isWhole = here.join() === `1,${PARTS},1`
       if (!isWhole && here.join() !== '0,0,0') wrong(n, `in part: ${here.join()}`)

@@ -164,6 +164,18 @@ describe('what a failed call says and does not do', () => {
     expect((await root.get('a/old')).bytes).toEqual(OLD)
   })
 
+  it('takes the empty folder of a staged write that a killed process left, when it is old, and no other', async () => {
+    const { files } = await start()
+    for (const dir of ['staging', 'staging/one', 'staging/two', 'other', 'other/three']) await files.mkdir(`/data/store/${dir}`)
+    const root = new DirRoot('/data/store', fakeWorld({ files }))
+    await root.put('staging/two/INTENT', NEW)
+    expect(await root.sweepTemporary(1)).toEqual({ deleted: 0 })
+    expect(await root.sweepTemporary(1e12)).toEqual({ deleted: 1 })
+    await expect(files.stat('/data/store/staging/one')).rejects.toMatchObject({ code: 'ENOENT' })
+    expect((await files.stat('/data/store/other/three')).isDirectory).toBe(true)
+    expect((await root.get('staging/two/INTENT')).bytes).toEqual(NEW)
+  })
+
   it('lists go on while files and folders vanish', async () => {
     const { files, root } = await start()
     for (let i = 0; i < 100; i++) await root.put(`v/${i % 5}/${i}`, new Uint8Array(1), { sync: false })
