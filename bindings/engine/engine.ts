@@ -12,6 +12,7 @@ import { type ColumnCache, FragmentReader, type TableState } from '../table/inde
 import { Binder, type Scratch, scratch } from './bound.ts'
 import type { Committer } from './committer.ts'
 import { type GateOptions, type GateRequest, Gates } from './gates.ts'
+import type { LoadSealer } from './finish.ts'
 import type { Intents } from './intents.ts'
 import type { StoreState } from './state.ts'
 import type { WriteTracker } from './tracker.ts'
@@ -59,6 +60,8 @@ export class Engine {
   readonly binder: Binder
   readonly scratch: Scratch = scratch()
   readonly gates: Gates
+  /** Set by whoever can seal: loads that are not fused with their record. */
+  sealer: LoadSealer | undefined
   /** Set by upkeep: resolves when memory is below its limit again. */
   roomWanted: (() => Promise<void>) | undefined
 

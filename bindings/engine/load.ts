@@ -7,7 +7,7 @@
 
 import { assert } from '../assert.ts'
 import { ConflictError } from '../errors.ts'
-import { type FragmentRef, type TableChange, valueKindOf } from '../format/index.ts'
+import { type FragmentRef, type Participant, type TableChange, valueKindOf } from '../format/index.ts'
 import {
   type AnyTable,
   type ColumnBatch,
@@ -29,7 +29,8 @@ import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admis
 import type { Bound } from './bound.ts'
 import { Cutter, promotedRef } from './cutter.ts'
 import type { Engine } from './engine.ts'
-import { FusedWrite } from './fused.ts'
+import { filesOf, FUSED_BYTES_MAX, FUSED_FILES_MAX, type LargeLoad, type LoadSealer, storeKeys } from './finish.ts'
+import { FusedWrite, participantOf } from './fused.ts'
 import { inTurn } from './in-turn.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
 import { DataDigest } from './request.ts'
@@ -91,6 +92,8 @@ class Loader {
   private readonly op: LoadOp
   private readonly o: WriteOptions | undefined
   private readonly since: number
+  /** The version of the table that it is prepared against. */
+  private readonly expectedVersion: number
   private readonly keys: LoadKeys | undefined
   private readonly fused: FusedWrite
   private readonly cutter: Cutter
@@ -112,6 +115,7 @@ class Loader {
     this.since = engine.parts.state.applied
     const { keyLayout, schema } = bound.state
     this.structure = bound.state.now
+    this.expectedVersion = engine.parts.state.catalog.table(bound.state.id)?.lastLsn ?? bound.state.lastLsn
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
     const { world, check } = engine.parts
     this.fused = new FusedWrite(engine, { kind: op === 'append' ? 'load' : op, table: bound.state, op, notes: o })
@@ -124,6 +128,13 @@ class Loader {
     let result: CommitResult
     try {
       await this.read(batches)
+      const sealer = this.sealer()
+      if (sealer !== undefined) {
+        result = await sealer.publish(await this.large())
+        this.pace.finish(this.rows)
+        await this.fused.retire()
+        return result
+      }
       const generations = await this.fused.promote(this.cutter.files)
       const refs = this.cutter.refs.map((ref) => promotedRef(ref, generations))
       result = await inTurn(this.engine, this.o, (again) => this.publish(refs, again !== undefined))
@@ -133,6 +144,41 @@ class Loader {
     }
     await this.fused.retire()
     return result
+  }
+
+  /** Who seals it, when it is not to be one record. */
+  private sealer(): LoadSealer | undefined {
+    const { sealer } = this.engine
+    const { files } = this.cutter
+    if (sealer === undefined || files.length === 0) return undefined
+    return sealer.always || files.length > FUSED_FILES_MAX || files.reduce((sum, file) => sum + file.bytes, 0) > FUSED_BYTES_MAX ? sealer : undefined
+  }
+
+  private async large(): Promise<LargeLoad> {
+    const { engine, bound, op, cutter, keys } = this
+    const { state } = bound
+    const { refs } = cutter
+    const area = await this.fused.area()
+    const hides = cutter.ownHides()
+    const written = keys === undefined || op === 'replace' ? undefined : await storeKeys(engine, state, area, keys, new Set())
+    const participant: Participant = {
+      ...participantOf(engine, state, op),
+      expectedVersion: String(this.expectedVersion),
+      // What it appends was not there when it was read; what came since, rule `keys` finds.
+      files: filesOf(refs, () => op === 'append' && keys !== undefined),
+      ...(written === undefined ? {} : { keys: written }),
+    }
+    const change: TableChange = {
+      tableId: state.id,
+      schemaVersion: state.schema.version,
+      op,
+      inserted: this.rows - this.droppedRows(),
+      updated: 0,
+      deleted: 0,
+      ...(hides.length === 0 ? {} : { hides }),
+      fragments: refs,
+    }
+    return { area, intent: this.fused.intent!, finished: { participant, changes: [change] }, request: this.data?.digest(), signal: this.o?.signal }
   }
 
   private async read(batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>): Promise<void> {

@@ -5,9 +5,9 @@
 // Invariant: equal keys never meet in the rows that stay; after a call that failed when rows had been taken the write can only be rolled back.
 
 import { ClosedError, ConflictError } from '../errors.ts'
-import { encodeKeysFile, type FragmentHides, type IntentFile, type Participant, type ParticipantOp, type TableChange } from '../format/index.ts'
-import { bitmapToIndices, type Vec, xxh3 } from '../kernels/index.ts'
-import type { StagedFile, StagingArea } from '../staging/index.ts'
+import type { FragmentHides, Participant, ParticipantOp, TableChange } from '../format/index.ts'
+import { bitmapToIndices, type Vec } from '../kernels/index.ts'
+import type { StagingArea } from '../staging/index.ts'
 import {
   type ColumnBatch,
   type CompiledPredicate,
@@ -24,6 +24,7 @@ import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admis
 import type { Bound } from './bound.ts'
 import { Cutter } from './cutter.ts'
 import type { Engine } from './engine.ts'
+import { filesOf, type FinishedTable, storeKeys } from './finish.ts'
 import { flushTable } from './flush.ts'
 import { participantOf } from './fused.ts'
 import { keyAt } from './foreign.ts'
@@ -31,12 +32,6 @@ import { keyBytesOf, keyText } from './key-text.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
 import { findMatches } from './where.ts'
 import { keysOfArgs } from './write-rows.ts'
-
-/** What a seal needs of one table. */
-export interface FinishedTable {
-  readonly participant: Participant
-  readonly changes: readonly TableChange[]
-}
 
 type Batches = AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>
 
@@ -282,22 +277,11 @@ export class TableStage {
     const { state } = this.bound
     const prepared = this.prepared()
     const { refs, marks } = this.cutter
-    const files: IntentFile[] = []
-    refs.forEach((ref, i) => {
-      files.push({
-        digest: ref.digest,
-        gen: ref.gen ?? 0,
-        role: 'fragment',
-        bytes: ref.bytes,
-        rows: ref.rows,
-        ...(marks[i] === true ? { fresh: true as const } : {}),
-      })
-      if (ref.index !== undefined) files.push({ digest: ref.index.digest, gen: ref.index.gen ?? 0, role: 'index', bytes: ref.index.bytes, rows: ref.rows })
-    })
-    const keys = prepared.rule === 'keys' ? await this.storeKeys() : undefined
+    const files = filesOf(refs, (ordinal) => marks[ordinal] === true)
+    const keys = prepared.rule === 'keys' ? await storeKeys(this.engine, state, await this.area(), this.keys!, this.deleted) : undefined
     const participant: Participant = {
       ...prepared,
-      ...(keys === undefined ? {} : { keys: { exact: keys.digest, bytes: keys.bytes } }),
+      ...(keys === undefined ? {} : { keys }),
       files,
       addresses: [...this.addressed].map(([fragment, deletions]) => ({ fragment, deletions })),
     }
@@ -331,27 +315,6 @@ export class TableStage {
       base += ref.rows
     })
     return lists
-  }
-
-  private async storeKeys(): Promise<StagedFile> {
-    const parts = this.keys!.parts
-    const count = parts.reduce((sum, part) => sum + part.rows, 0) + this.deleted.size
-    const hashes = new Uint32Array(count * 2)
-    let at = 0
-    const note = (key: Uint8Array): void => {
-      const { lo, hi } = xxh3(key)
-      hashes[at++] = lo
-      hashes[at++] = hi
-    }
-    const { world, check } = this.engine.parts
-    const pace = new Pace({ world, check, table: this.bound.state.name, phase: 'keys', total: count })
-    for (const { keys, rows } of parts) {
-      for (let row = 0; row < rows; row++) note(keys.data.subarray(keys.start(row), keys.end(row)))
-      await pace.step(at / 2)
-    }
-    const deleted = [...this.deleted].map(keyBytesOf)
-    for (const key of deleted) note(key)
-    return (await this.area()).put('keys', encodeKeysFile(hashes, deleted))
   }
 
   private refuseFailed(): void {

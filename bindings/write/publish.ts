@@ -13,6 +13,7 @@ import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { CommitResult, WriteOptions } from '../table/index.ts'
 import { takeGates, idHex, type WriteParts } from './parts.ts'
+import { rollbackWrite } from './rollback.ts'
 import { keysOf, promoteSealed } from './sealed-files.ts'
 import { SealedTable } from './sealed-table.ts'
 
@@ -23,6 +24,11 @@ export interface PublishOptions {
   readonly isGated?: boolean
   /** The staged files were read and found good a moment ago. */
   readonly isVerified?: boolean
+  /**
+   * Its caller lives and asked for an upsert or a replace: it comes after what was written since it was prepared, as a small one would. Not on a log of several
+   * writers, where two upserts of one key at a time are a conflict.
+   */
+  readonly comesAfter?: boolean
   readonly signal?: AbortSignal | undefined
 }
 
@@ -75,7 +81,9 @@ async function publishOnce(
   const { intent } = seal
   const context = { writeId: intent.writeId, branch: intent.branch }
   const tables: SealedTable[] = []
-  for (const participant of intent.participants) tables.push(new SealedTable(parts, seal, participant, generations, await keysOf(area, participant)))
+  for (const participant of intent.participants) {
+    tables.push(new SealedTable(parts, seal, participant, generations, await keysOf(area, participant), o.comesAfter))
+  }
   tracker.begin()
   try {
     for (let round = 0; round < ROUNDS; round++) {
@@ -90,6 +98,9 @@ async function publishOnce(
       parts.read.check()
       o.signal?.throwIfAborted()
       if (tables.some((table) => table.isStale(head))) continue
+      for (const table of tables) table.takeLate(head)
+      const known = replayOf(parts, seal)
+      if (known !== undefined) return await giveWay(parts, seal, known)
       const result = await queueSealed(parts, seal, tables, generations, o.recovery)
       if (failpoints.active) await failpoints.hit(FP.publish.afterAppend, context)
       return result
@@ -98,6 +109,19 @@ async function publishOnce(
     tracker.end()
   }
   throw new ContentionError(`write ${intent.writeId}: its tables changed ${ROUNDS} times while it was published`, { details: { rounds: ROUNDS } })
+}
+
+/** What the idempotency key of the write stands for by now: another write under it was quicker. @throws IdempotencyMismatchError */
+function replayOf({ engine }: WriteParts, { intent }: PendingSeal): CommitResult | Promise<CommitResult> | undefined {
+  const { idempotencyKey, request } = intent
+  return idempotencyKey === undefined || request === undefined ? undefined : engine.parts.committer.replay(idempotencyKey, hexBytes(request))
+}
+
+/** The rows are in the store already: this write ends without them. */
+async function giveWay(parts: WriteParts, { intent }: PendingSeal, known: CommitResult | Promise<CommitResult>): Promise<CommitResult> {
+  const result = await known
+  await rollbackWrite(parts, intent.writeId, 'replayed')
+  return result
 }
 
 /** Queue a sealed write whose tables were checked and looked at, in the step in which nothing was found stale. @throws FencedError */

@@ -2,9 +2,9 @@
 //
 // Invariant: a seal names only files that were read back and found good; from its record on recovery knows the write.
 
-import { inTurn, type TableStage } from '../engine/index.ts'
+import { type FinishedTable, inTurn } from '../engine/index.ts'
 import { IdempotencyMismatchError } from '../errors.ts'
-import type { Intent, Participant, TableChange } from '../format/index.ts'
+import type { Intent } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import type { CommitResult } from '../table/index.ts'
@@ -18,29 +18,24 @@ export interface SealWriteOptions {
 }
 
 /**
- * Finish the tables and seal the write; durable when it resolves.
+ * Seal a write whose tables are finished; durable when it resolves.
  *
+ * @param armed  its INTENT
  * @returns the LSN of the seal; or the result of the same request, when its idempotency key was published before: then nothing was sealed
- * @throws CorruptionError staged.corrupt; ResourceLimitError; ConflictError; FencedError (scope write); IdempotencyMismatchError; StorageError
+ * @throws CorruptionError staged.corrupt; ResourceLimitError; FencedError (scope write); IdempotencyMismatchError; StorageError
  */
 export async function sealWrite(
   parts: WriteParts,
   area: StagingArea,
   armed: Intent,
-  stages: readonly TableStage[],
+  finished: readonly FinishedTable[],
   o: SealWriteOptions,
 ): Promise<number | CommitResult> {
   const { committer, intents, world } = parts.engine.parts
   const { failpoints } = world
   const context = { writeId: armed.writeId, branch: armed.branch }
-  const participants: Participant[] = []
-  const changes: TableChange[] = []
-  for (const stage of stages.toSorted((a, b) => a.tableId - b.tableId)) {
-    const finished = await stage.finish()
-    participants.push(finished.participant)
-    changes.push(...finished.changes)
-  }
-  const intent = intents.seal(armed, { participants, request: o.request })
+  const intent = intents.seal(armed, { participants: finished.map(({ participant }) => participant), request: o.request })
+  const changes = finished.flatMap((table) => table.changes)
   await verifyStaged(area, stagedFiles(intent))
   await area.sync()
   const replayed = await replayOf(parts, intent, o)

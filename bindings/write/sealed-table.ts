@@ -1,14 +1,14 @@
 // write/sealed-table.ts: one table of a sealed write on its way to being published: may it follow what is there now, and which older rows it replaces
 // (recovery.md sections 3 and 4). Everything is read from the seal and its files, so it is the same for the handle that staged it and for one after a crash.
 //
-// Invariant: check() and look() read; isStale() and changes() are synchronous and belong into one step with the queueing of the record.
+// Invariant: check() and look() read; isStale(), takeLate() and changes() are synchronous and belong into one step with the queueing of the record.
 
-import { type AdmittedChange, conflict, HideSet, keyBytesOf, keyText, placesOf, READ_ROUNDS } from '../engine/index.ts'
+import { type AdmittedChange, conflict, HideSet, keyBytesOf, keyText, NOW, placesOf, READ_ROUNDS } from '../engine/index.ts'
 import { ConflictError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { KeyRun, type RowKeys, type TableState } from '../table/index.ts'
+import { findKeySync, KeyRun, type RowKeys, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
 
@@ -22,6 +22,8 @@ export class SealedTable {
   private readonly change: TableChange | undefined
   private readonly generations: readonly FileGeneration[]
   private readonly keys: KeysFile | undefined
+  /** What was written since it was prepared is older than it. */
+  private readonly isFree: boolean
   /** Keys written up to here are known not to be this write's. */
   private checkedTo: number
   /** Older rows that its rows replace, and those that it deletes. */
@@ -29,10 +31,18 @@ export class SealedTable {
   private deleted = new HideSet()
   private lookedAt = -1
 
-  /** @param keys  of a participant that has them @throws ConflictError when the table is gone, or another one has its name */
-  constructor(parts: WriteParts, seal: PendingSeal, participant: Participant, generations: readonly FileGeneration[], keys: KeysFile | undefined) {
+  /** @param keys  of a participant that has them @param comesAfter  PublishOptions.comesAfter @throws ConflictError when the table is gone, or another one has its name */
+  constructor(
+    parts: WriteParts,
+    seal: PendingSeal,
+    participant: Participant,
+    generations: readonly FileGeneration[],
+    keys: KeysFile | undefined,
+    comesAfter: boolean = false,
+  ) {
     this.parts = parts
     this.participant = participant
+    this.isFree = comesAfter && (participant.op === 'upsert' || participant.op === 'replace')
     this.change = seal.changes.find((change) => change.tableId === participant.tableId)
     this.generations = generations
     this.keys = keys
@@ -45,6 +55,7 @@ export class SealedTable {
     const { parts, participant, table } = this
     const { state } = parts.engine.parts
     const { lastLsn } = state.catalog.table(table.id)!
+    if (this.isFree) return
     if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw conflict(table, [], lastLsn)
     if (!this.isAsRead()) throw conflict(table, [], lastLsn)
     if (participant.rule !== 'keys' || lastLsn <= this.checkedTo) return
@@ -89,7 +100,7 @@ export class SealedTable {
     const { tracker } = this.parts.engine.parts
     const { participant, table, keys } = this
     if (this.lookedAt >= 0 && this.lookedAt !== table.now.lsn) return true
-    if (tracker.changedSince(table, head) === 0) return false
+    if (this.isFree || tracker.changedSince(table, head) === 0) return false
     if (participant.rule === 'commute') return !this.isAsRead()
     if (participant.rule === 'exact' || tracker.writtenSince(table, NO_KEY, head) > 0) return true
     for (const [text] of tracker.keysSince(table, head)) {
@@ -97,6 +108,26 @@ export class SealedTable {
       if (hasKeyHash(keys!, lo, hi)) return true
     }
     return false
+  }
+
+  /** Rows with its keys that were queued since `head`, when it comes after them: one look per key, in the step that queues the record. */
+  takeLate(head: number): void {
+    const { participant, table } = this
+    if (!this.isFree || participant.op === 'replace' || table.keyLayout === undefined) return
+    for (const [text] of this.parts.engine.parts.tracker.keysSince(table, head)) {
+      const key = keyBytesOf(text)
+      if (!this.holds(key)) continue
+      const place = findKeySync(table.now, NOW, key)
+      if (place !== undefined) this.replaced.add(place)
+    }
+  }
+
+  /** Whether one of its rows has the key: asked of its own fragments, since hashes alone may be another key's. */
+  private holds(key: Uint8Array): boolean {
+    const { lo, hi } = xxh3(key)
+    if (!hasKeyHash(this.keys!, lo, hi)) return false
+    const { context } = this.parts.engine.parts.state
+    return (this.change?.fragments ?? []).some((ref) => context.readerOf(promotedRef(ref, this.generations), this.table).lookupSync(lo, hi, key) >= 0)
   }
 
   /** Its part of the record. */

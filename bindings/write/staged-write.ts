@@ -5,7 +5,7 @@
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
 import { FencedError, ResourceLimitError, VarveError } from '../errors.ts'
-import { armArea, DataDigest, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
+import { armArea, DataDigest, type FinishedTable, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
 import type { Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
@@ -199,7 +199,7 @@ export class StagedWriteHandle {
     const area = await this.arm()
     const request = this.o.idempotencyKey === undefined ? undefined : requestDigest('staged', 0, ...this.asked)
     try {
-      const sealed = await sealWrite(this.parts, area, this.intent!, [...this.stages.values()], { request, signal: this.o.signal })
+      const sealed = await sealWrite(this.parts, area, this.intent!, await this.finished(), { request, signal: this.o.signal })
       if (typeof sealed === 'number') {
         this.sealLsn = sealed
         this.isVerified = true
@@ -215,6 +215,12 @@ export class StagedWriteHandle {
         await this.undo('seal failed').catch(() => undefined)
       throw error
     }
+  }
+
+  private async finished(): Promise<FinishedTable[]> {
+    const finished: FinishedTable[] = []
+    for (const stage of [...this.stages.values()].toSorted((a, b) => a.tableId - b.tableId)) finished.push(await stage.finish())
+    return finished
   }
 
   publish(): Promise<CommitResult> {
@@ -237,7 +243,7 @@ export class StagedWriteHandle {
         if (this.o.signal?.aborted === true && error === this.o.signal.reason) await this.undo('aborted')
         throw error
       }
-      await this.finish('published')
+      await this.finish(this.result.replayed ? 'rolledBack' : 'published')
       return this.result
     })
   }

@@ -15,6 +15,7 @@ const options: fc.Arbitrary<OpenOptions> = fc.record({
   durability: fc.constantFrom('synced' as const, 'buffered' as const),
   segmentBytes: fc.constantFrom(64 * 1024, 16 * 1024 * 1024),
   inlineLimitBytes: fc.constantFrom(600, 600, 256 * 1024, 256 * 1024, 0),
+  sealMode: fc.constantFrom('fused' as const, 'separate' as const),
   memory: fc.constantFrom({}, { cacheBytes: 0 }, { cacheBytes: 3000 }),
 })
 const script: fc.Arbitrary<Step[]> = fc.array(steps, { minLength: 1, maxLength: 30, size: 'max' })

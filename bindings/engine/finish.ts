@@ -1,0 +1,75 @@
+// engine/finish.ts: one table of a write in the form that its seal states: files, the keys it wrote, its change (recovery.md section 3).
+
+import { encodeKeysFile, type FragmentRef, type Intent, type IntentFile, type Participant, type TableChange } from '../format/index.ts'
+import { xxh3 } from '../kernels/index.ts'
+import type { StagingArea } from '../staging/index.ts'
+import { type CommitResult, Pace, type TableState } from '../table/index.ts'
+import type { Engine } from './engine.ts'
+import { keyBytesOf } from './key-text.ts'
+import type { LoadKeys } from './load-keys.ts'
+
+/** What a seal needs of one table. */
+export interface FinishedTable {
+  readonly participant: Participant
+  readonly changes: readonly TableChange[]
+}
+
+/** A load whose files are staged, to be sealed before they get their final names. Its table's gates are held. */
+export interface LargeLoad {
+  readonly area: StagingArea
+  /** As armed. */
+  readonly intent: Intent
+  readonly finished: FinishedTable
+  /** Digest of its rows, under an idempotency key. */
+  readonly request: Uint8Array | undefined
+  readonly signal: AbortSignal | undefined
+}
+
+/** Above either a load is sealed first, whatever `sealMode` says: promoting it takes long enough for a crash to cost work. */
+export const FUSED_FILES_MAX = 64
+export const FUSED_BYTES_MAX: number = 1024 ** 3
+
+/** How loads are sealed; write/ does it. */
+export interface LoadSealer {
+  readonly always: boolean
+  /** Seal and publish. @throws ConflictError, rolled back; CommitOutcomeUnknownError, FencedError: it may be published by somebody else */
+  readonly publish: (large: LargeLoad) => Promise<CommitResult>
+}
+
+/** @param fresh  of each fragment: its keys are not in the table before */
+export function filesOf(refs: readonly FragmentRef[], fresh: (ordinal: number) => boolean): IntentFile[] {
+  const files: IntentFile[] = []
+  refs.forEach((ref, ordinal) => {
+    const { digest, bytes, rows, index } = ref
+    files.push({ digest, gen: ref.gen ?? 0, role: 'fragment', bytes, rows, ...(fresh(ordinal) ? { fresh: true as const } : {}) })
+    if (index !== undefined) files.push({ digest: index.digest, gen: index.gen ?? 0, role: 'index', bytes: index.bytes, rows })
+  })
+  return files
+}
+
+/** The `.keys` file of a participant with rule `keys`. @param deleted  as keyText */
+export async function storeKeys(
+  { parts: { world, check } }: Engine,
+  table: TableState,
+  area: StagingArea,
+  keys: LoadKeys,
+  deleted: ReadonlySet<string>,
+): Promise<NonNullable<Participant['keys']>> {
+  const count = keys.parts.reduce((sum, part) => sum + part.rows, 0) + deleted.size
+  const hashes = new Uint32Array(count * 2)
+  let at = 0
+  const note = (key: Uint8Array): void => {
+    const { lo, hi } = xxh3(key)
+    hashes[at++] = lo
+    hashes[at++] = hi
+  }
+  const pace = new Pace({ world, check, table: table.name, phase: 'keys', total: count })
+  for (const { keys: run, rows } of keys.parts) {
+    for (let row = 0; row < rows; row++) note(run.data.subarray(run.start(row), run.end(row)))
+    await pace.step(at / 2)
+  }
+  const gone = [...deleted].map(keyBytesOf)
+  for (const key of gone) note(key)
+  const file = await area.put('keys', encodeKeysFile(hashes, gone))
+  return { exact: file.digest, bytes: file.bytes }
+}

@@ -1,0 +1,55 @@
+// write/seal-load.ts: a load that is sealed before its files get their final names (`sealMode: "separate"`, or above 64 files or 1 GiB): a crash from then on
+// loses no work, recovery publishes it (recovery.md section 2).
+//
+// Invariant: from the seal on a failure that is no definite conflict leaves the write to recovery and says so; a conflict is recorded before it is told.
+
+import type { LargeLoad } from '../engine/index.ts'
+import { ClosedError, CommitOutcomeUnknownError, ConflictError, FencedError, PoisonedError, StorageError } from '../errors.ts'
+import type { CommitResult } from '../table/index.ts'
+import type { WriteParts } from './parts.ts'
+import { publishSealed } from './publish.ts'
+import { rollbackWrite } from './rollback.ts'
+import { sealWrite } from './seal.ts'
+
+const BACKOFF_MS = 5
+const BACKOFF_MAX_MS = 1000
+
+/**
+ * Seal and publish a load; durable when it resolves. Its table's gates are held by the caller, who removes the staging directory.
+ *
+ * @throws ConflictError, rolled back; CommitOutcomeUnknownError: it is sealed, and recovery decides; FencedError; before the seal what the seal throws
+ */
+export async function sealLoad(parts: WriteParts, large: LargeLoad): Promise<CommitResult> {
+  const { area, intent, finished, request, signal } = large
+  const sealed = await sealWrite(parts, area, intent, [finished], { request, signal })
+  if (typeof sealed !== 'number') return sealed
+  try {
+    return await published(parts, large)
+  } catch (error) {
+    if (error instanceof FencedError || error instanceof ClosedError || error instanceof PoisonedError) throw error
+    const reason = error instanceof ConflictError ? 'conflict' : signal?.aborted === true && error === signal.reason ? 'aborted' : undefined
+    if (reason === undefined) throw unknownOutcome(intent.writeId, error)
+    // Nobody else would: no user holds it, and what follows on its tables should not have to look at it.
+    await rollbackWrite(parts, intent.writeId, reason)
+    throw error
+  }
+}
+
+/** Faults that pass are tried again, as often as a lost slot is. */
+async function published(parts: WriteParts, { intent, signal }: LargeLoad): Promise<CommitResult> {
+  const { log, world, limits } = parts.engine.parts
+  for (let round = 0; ; round++) {
+    try {
+      return await publishSealed(parts, intent.writeId, { isGated: true, isVerified: true, comesAfter: !log.shared, signal })
+    } catch (error) {
+      if (!(error instanceof StorageError && error.retryable) || round >= limits.publishRetries) throw error
+      await world.timers.sleep(world.random.u32() % (Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** round) + 1), signal, true)
+    }
+  }
+}
+
+function unknownOutcome(writeId: string, cause: unknown): CommitOutcomeUnknownError {
+  if (cause instanceof CommitOutcomeUnknownError) return cause
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new CommitOutcomeUnknownError(`write ${writeId} is sealed and could not be published: ${why}`, { details: { writeId, intentKept: true }, cause })
+}
