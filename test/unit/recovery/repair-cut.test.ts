@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 
 import { type RepairReport, Store } from '../../../bindings/index.ts'
+import { ByteWriter, encodeAudit } from '../../../bindings/format/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'
 import { DirRoot } from '../../../bindings/root/index.ts'
 import { seededRandom, type World } from '../../../bindings/runtime/index.ts'
@@ -49,10 +50,13 @@ const CASES: readonly Case[] = [
 ]
 
 /** A whole frame with a payload that is none. */
-async function bogusRecord(files: FakeFiles): Promise<void> {
+async function bogusRecord(files: FakeFiles, before = 0): Promise<void> {
   const process = world(files, 15) as World
   const storeId = Buffer.from((JSON.parse(Buffer.from(contents(files, `${AT}VARVE`)).toString()) as { storeId: string }).storeId, 'hex')
   const log = await openSegmentLog(new DirRoot(PLACE, process), { world: process, storeId })
+  const w = new ByteWriter()
+  encodeAudit(w, { timeMs: 1_800_000_000_000, id: new Uint8Array(16), facts: { kind: 'nothing', by: 'a test', tables: [] } })
+  if (before > 0) await log.append(Array.from({ length: before }, () => ({ kind: 11 as const, payload: w.bytes.slice(0, w.at) })))
   await log.append([{ kind: 2, payload: new TextEncoder().encode('no commit at all') }])
   await log.close()
 }
@@ -176,11 +180,24 @@ describe('repair of a damaged log', () => {
     await store.close()
   })
 
-  it('an LSN inside of an append, below the log or on a whole log is refused', async () => {
+  it('an LSN on a whole log, or inside of an append, is refused; one before what must go is taken', async () => {
     await expect(repair(built.files.image(1, 'all'), 30, { dropAfter: 5n })).rejects.toMatchObject({
       code: 'options.invalid',
       message: expect.stringContaining('the log is not damaged'),
     })
+    const files = built.files.image(1, 'all')
+    await bogusRecord(files, 3)
+    const { after } = (await repair(files, 31)).lost!
+    for (const inside of [after - 1n, after - 2n]) {
+      await expect(repair(files, 32, { confirm: true, dropAfter: inside })).rejects.toMatchObject({
+        code: 'options.invalid',
+        message: expect.stringContaining(`it is inside of an append; ${after - 3n} is not`),
+      })
+    }
+    const report = await repair(files, 33, { dropAfter: after - 3n })
+    expect(report.lost).toMatchObject({ after: after - 3n })
+    await repair(files, 34, { confirm: true, dropAfter: after - 3n })
+    expect((await checked(files, 35)).text).toBe(built.states.at(-1)!.text)
   })
 
   it('whoever writes after a repair that was cut short is not cut off by the next one', async () => {
