@@ -25,6 +25,7 @@ import {
 } from '../table/index.ts'
 import { HideSet, NOW, placesOf, READ_ROUNDS } from './admission.ts'
 import { bindTo, type Bound } from './bound.ts'
+import { deleteStaged, isLargeDelete } from './delete-staged.ts'
 import type { Engine } from './engine.ts'
 import { requestDigest } from './request.ts'
 import { keyText } from './tracker.ts'
@@ -41,18 +42,23 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
     const compiled = compilePredicate(predicate, bound.view)
     const request =
       o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
-    if (request !== undefined) {
-      const replayed = committer.replay(o!.idempotencyKey!, request)
-      if (replayed !== undefined) return replayed
+    const replay = (): ReturnType<typeof committer.replay> => (request === undefined ? undefined : committer.replay(o!.idempotencyKey!, request))
+    const replayed = replay()
+    if (replayed !== undefined) return replayed
+    const unseen = (): readonly LiveFragment[] => bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
+    const look = async (): Promise<void> => {
+      const pace = new Pace({ ...o, world, check, table: table.name, phase: 'find', total: undefined })
+      for (const fragment of unseen()) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
     }
-    const unseen = bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
-    if (unseen.length === 0) {
-      check()
-      const hides = matchedNow(bound, compiled, found)
-      return committer.commit([deleteChange(bound, hides, undefined)], hides.size, o, request)
+    if (unseen().length > 0) {
+      await look()
+      continue
     }
-    const pace = new Pace({ ...o, world, check, table: table.name, phase: 'find', total: undefined })
-    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
+    check()
+    const hides = matchedNow(bound, compiled, found)
+    if (!isLargeDelete(hides)) return committer.commit([deleteChange(bound, hides, undefined)], hides.size, o, request)
+    const matches = (): HideSet | undefined => (unseen().length > 0 ? undefined : matchedNow(bound, compiled, found))
+    return deleteStaged(engine, { bound, look, matches, replay, request }, o)
   }
 }
 

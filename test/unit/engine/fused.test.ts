@@ -349,6 +349,119 @@ describe('a flush', () => {
   })
 })
 
+describe('a delete of many rows', () => {
+  const ROWS = 40_000
+  const GONE = 20_000
+  async function filled(): Promise<Place> {
+    const place = await Place.open()
+    await place.store.append(items, many(0, ROWS))
+    await place.store.flush()
+    return place
+  }
+  const vectorsOf = async (place: Place): Promise<string[]> => (await listed(place, '/data/store/fragments')).filter((name) => name.endsWith('.dv'))
+
+  it('is one record of a few bytes that names a vector; feed, snapshots and the next open see the same rows', async () => {
+    const place = await filled()
+    await place.store.delete(items, [5, 6, 7])
+    const before = await place.store.snapshot()
+    const bytes = (await place.store.stats()).log.bytes
+    const { lsn, rows } = await place.store.deleteWhere(items, lt('id', GONE))
+    expect(rows).toBe(GONE - 3)
+    expect((await place.store.stats()).log.bytes - bytes).toBeLessThan(1000)
+    expect(await vectorsOf(place)).toHaveLength(1)
+    expect(await place.staging()).toEqual([])
+    expect(await before.scan(items).count()).toBe(ROWS - 3)
+    await before[Symbol.asyncDispose]()
+    for (let round = 0; round < 2; round++) {
+      expect(await place.store.scan(items).count()).toBe(ROWS - GONE)
+      expect(await place.store.get(items, 19_999)).toBeUndefined()
+      expect(await place.store.get(items, 20_000)).toEqual(item(20_000))
+      expect((await place.store.verify({ level: 'all' })).problems).toEqual([])
+      await place.reopen()
+    }
+    let deleted = 0
+    for await (const commit of place.store.changes({ from: Number(lsn) - 1, follow: false, tables: [items] })) {
+      for await (const change of commit) if (commit.lsn === lsn && change.kind === 'delete') deleted++
+    }
+    expect(deleted).toBe(GONE - 3)
+    await place.store.upsert(items, [item(5, 'again')])
+    await place.store.deleteWhere(items, lt('id', ROWS))
+    expect(await place.store.scan(items).count()).toBe(0)
+    await place.kill()
+    expect(await place.store.scan(items).count()).toBe(0)
+  })
+
+  it('given rows hidden while the vector was on its way, then those are told row by row, and nothing is lost or hidden twice', async () => {
+    const place = await filled()
+    const park = pointsOf(place).arm(FP.promote.after, { park: true })
+    const deleting = place.store.deleteWhere(items, lt('id', GONE))
+    await park.reached()
+    await place.store.delete(items, [1, 30_000])
+    await place.store.append(items, [item(-1)])
+    park.release()
+    expect((await deleting).rows).toBe(GONE)
+    park[Symbol.dispose]()
+    for (let round = 0; round < 2; round++) {
+      expect(await place.store.scan(items).count()).toBe(ROWS - GONE - 1)
+      expect((await place.store.verify({ level: 'all' })).problems).toEqual([])
+      await place.reopen()
+    }
+    expect(await place.staging()).toEqual([])
+  })
+
+  it('given a matching row hidden meanwhile, then the vector still says what is hidden', async () => {
+    const place = await filled()
+    const park = pointsOf(place).arm(FP.promote.after, { park: true })
+    const deleting = place.store.deleteWhere(items, lt('id', GONE))
+    await park.reached()
+    await place.store.delete(items, 1)
+    const bytes = (await place.store.stats()).log.bytes
+    park.release()
+    expect((await deleting).rows).toBe(GONE - 1)
+    park[Symbol.dispose]()
+    expect((await place.store.stats()).log.bytes - bytes).toBeLessThan(1000)
+    await place.reopen()
+    expect(await place.store.scan(items).count()).toBe(ROWS - GONE)
+  })
+
+  it('given an error or a kill at any step, then it is all there or nothing, and staging is empty', async () => {
+    const points = [FP.intent.write, FP.intent.writeAfter, FP.stage.beforeFile, FP.stage.afterFile, FP.promote.before, FP.promote.after]
+    for (const point of points) {
+      const place = await filled()
+      {
+        using _armed = pointsOf(place).arm(point, { error: 'permission' })
+        await expect(place.store.deleteWhere(items, lt('id', GONE))).rejects.toMatchObject({ class: 'permission' })
+      }
+      expect(await place.staging(), point).toEqual([])
+      expect(await place.store.scan(items).count()).toBe(ROWS)
+      const dead = Promise.withResolvers<void>()
+      pointsOf(place).onCrash(() => dead.resolve())
+      pointsOf(place).arm(point, { crash: true, mayMiss: true })
+      void place.store.deleteWhere(items, lt('id', GONE)).catch(() => undefined)
+      await dead.promise
+      await place.kill()
+      expect(await place.staging(), point).toEqual([])
+      expect(await place.store.scan(items).count()).toBe(ROWS)
+      await place.store.deleteWhere(items, lt('id', GONE))
+      expect(await place.store.scan(items).count()).toBe(ROWS - GONE)
+    }
+  })
+
+  it('under an idempotency key it happens once; an abort before its record leaves nothing', async () => {
+    const place = await filled()
+    const abort = new AbortController()
+    const reason = new Error('enough')
+    {
+      using _armed = pointsOf(place).arm(FP.promote.before, { run: () => abort.abort(reason) })
+      await expect(place.store.deleteWhere(items, lt('id', GONE), { signal: abort.signal })).rejects.toBe(reason)
+    }
+    expect(await place.staging()).toEqual([])
+    const first = await place.store.deleteWhere(items, lt('id', GONE), { idempotencyKey: 'd' })
+    const second = await place.store.deleteWhere(items, lt('id', GONE), { idempotencyKey: 'd' })
+    expect([second.lsn, second.replayed, second.rows]).toEqual([first.lsn, true, GONE])
+  })
+})
+
 async function collect<T>(rows: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
   for await (const row of rows) all.push(row)
