@@ -253,6 +253,12 @@ export class DirRoot implements Root {
     try {
       const { identity } = await this.#mustBeObject('rename', from, source)
       if (source === target) return
+      // Between folders a power cut may keep the end of the old name and lose the new one: the new one is made durable first, where it replaces nothing.
+      if (parentPath(source) !== parentPath(target) && this.caps.hardLink && (await this.link(from, to)).status === 'created') {
+        await this.#files.unlink(source)
+        this.#kept.drop()
+        return await this.#folders.sync(parentPath(source))
+      }
       await this.#stage.withFolder(target, () => this.#files.rename(source, target))
       // Where both were names of one file (a crash amid an earlier rename leaves that), POSIX does nothing and keeps both.
       if ((await statOrNothing(this.#files, source))?.identity === identity) await this.#files.unlink(source)
