@@ -58,7 +58,8 @@ export class MemoryDisk {
   #durable = new Map<string, MemoryFile>()
   #pending: NameChange[] = []
   #nextId = 1
-  #ticks = 0
+  /** Later than any clock of a simulation shows: nothing is old there unless a test says so. */
+  #ticks = 2 ** 42
   #seq = 0
   /** Counts changes of names, so that a sorted copy can tell its age. */
   generation = 0
