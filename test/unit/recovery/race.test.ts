@@ -10,6 +10,7 @@ import { auditAll, contents, forge, items, notes } from './forge.ts'
 const SHARED = { writers: 'shared', upkeep: 'manual', threads: 0 } as const
 
 interface Process {
+  readonly pid: number
   readonly sim: SimWorld
   open(): Promise<Store>
 }
@@ -20,15 +21,15 @@ class Machine {
   readonly dead = new Set<number>()
   private pid = 0
 
-  process(): Process {
+  process(host = 'here'): Process {
     const pid = ++this.pid
     const sim = simWorld({
       seed: pid,
       files: this.files,
-      host: { pid, processStartTime: String(pid), isAlive: (other) => !this.dead.has(other) },
+      host: { name: host, pid, processStartTime: String(pid), isAlive: (other) => !this.dead.has(other) },
       startMs: 1_700_000_000_000 + pid * 1000,
     })
-    return { sim, open: () => Store.open(new DirRoot('/data/store', sim.world), { ...SHARED, world: sim.world }) }
+    return { pid, sim, open: () => Store.open(new DirRoot('/data/store', sim.world), { ...SHARED, world: sim.world }) }
   }
 
   /** A store with writes that its process left: even ones armed, odd ones sealed. */
@@ -152,5 +153,50 @@ describe('given a writer of another process', () => {
     expect((await contents(witness)).notes).toEqual([2, 7, 8])
     expect(await recovered(witness)).toEqual([`${sealed.id} rolledForward`])
     await witness.close()
+  })
+
+  it('on another host, an armed write is waited for; a LEASE that stands still for its term under watch says that it is gone', async () => {
+    const machine = new Machine()
+    const far = machine.process('far away')
+    const owner = await far.open()
+    await owner.create(items, notes)
+    const { engine } = owner as unknown as { engine: Parameters<typeof forge>[0] }
+    const { id } = await forge(engine, { rows: [1] })
+    const here = machine.process()
+    const store = await here.open()
+    expect((await store.pending()).map(({ decision }) => decision.kind)).toEqual(['wait'])
+    failpoints(far.sim.world).crash()
+    await here.sim.time.advance(20_000)
+    expect(await recovered(store)).toEqual([])
+    await here.sim.time.advance(11_500)
+    for (let i = 0; i < 50 && (await recovered(store)).length === 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(await recovered(store)).toEqual([`${id} rolledBack`])
+    expect(await store.pending()).toEqual([])
+    await store.close()
+  })
+
+  it('that is thought dead and is not: its fused record comes too late, FencedError, no row, one outcome', async () => {
+    const machine = new Machine()
+    const slow = machine.process()
+    const owner = await slow.open()
+    await owner.create(items, notes)
+    const parked = failpoints(slow.sim.world).arm(FP.promote.after, { park: true, times: 1 })
+    const rows = Array.from({ length: 20_000 }, (_, at) => ({ at, text: 'some text' }))
+    const load = owner.append(notes, rows).then(
+      () => 'published',
+      (error: Error & { scope?: string }) => `${error.name} ${error.scope}`,
+    )
+    await parked.reached()
+    machine.dead.add(slow.pid)
+    const other = await machine.process().open()
+    expect(await recovered(other)).toHaveLength(1)
+    parked.release()
+    expect(await load).toBe('FencedError write')
+    parked[Symbol.dispose]()
+    await owner.refresh()
+    expect([await owner.scan(notes).count(), await other.scan(notes).count()]).toEqual([0, 0])
+    expect(await recovered(other)).toHaveLength(1)
+    await owner.append(notes, { at: 1, text: 'x' })
+    await Promise.all([owner.close(), other.close()])
   })
 })

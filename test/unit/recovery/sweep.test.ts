@@ -172,6 +172,31 @@ describe('an open', () => {
   })
 })
 
+describe('given an armed write older than the outcomes that are kept', () => {
+  it('it is retired without a record (d2\u2032): a rollback could contradict a publish', async () => {
+    const place = await Place.open()
+    const { id } = await place.armed()
+    // Stands for 7 days and 100,000 records.
+    place.engine.parts.state.catalog.outcomes.floor = 1000
+    await place.store.upsert(items, { id: 1, v: 'x' })
+    await place.store.flush()
+    const store = await place.killed()
+    expect(await place.staging()).toEqual([])
+    expect(await auditOf(store, id)).toEqual([])
+    expect(await store.outcome(id as never)).toBe('unknown')
+  })
+
+  it('its owner is refused (FencedError, scope write), and so is a roll-back', async () => {
+    const place = await Place.open()
+    const { seal, id } = await place.armed()
+    place.engine.parts.state.catalog.outcomes.floor = 1000
+    expect(await failure(seal)).toMatchObject({ name: 'FencedError', scope: 'write' })
+    const { ulidBytes } = await import('../../../bindings/runtime/index.ts')
+    const back = async (): Promise<unknown> => place.engine.parts.committer.rollback({ writeId: ulidBytes(id), sealLsn: 0, reason: 'r' }, 1)
+    expect(await failure(back)).toMatchObject({ name: 'FencedError', scope: 'write' })
+  })
+})
+
 describe('given an INTENT that cannot be read', () => {
   const bodies: readonly (readonly [string, (bytes: Uint8Array) => Uint8Array, string])[] = [
     ['truncated', (bytes) => bytes.slice(0, bytes.length - 9), 'CorruptIntentError'],
