@@ -58,8 +58,7 @@ export class MemoryDisk {
   #durable = new Map<string, MemoryFile>()
   #pending: NameChange[] = []
   #nextId = 1
-  /** Later than any clock of a simulation shows: nothing is old there unless a test says so. */
-  #ticks = 2 ** 42
+  #ticks = 0
   #seq = 0
   /** Counts changes of names, so that a sorted copy can tell its age. */
   generation = 0
