@@ -42,7 +42,7 @@ async function published(parts: WriteParts, { intent, signal }: LargeLoad): Prom
     try {
       return await publishSealed(parts, intent.writeId, { isGated: true, isVerified: true, comesAfter: !log.shared, signal })
     } catch (error) {
-      if (!(error instanceof StorageError && error.retryable) || round >= limits.publishRetries) throw error
+      if (!(error instanceof StorageError && error.retryable && error.class !== 'space') || round >= limits.publishRetries) throw error
       await world.timers.sleep(world.random.u32() % (Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** round) + 1), signal, true)
     }
   }
