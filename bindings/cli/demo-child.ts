@@ -1,19 +1,35 @@
-// cli/demo-child.ts: the process that `varve demo` kills: many commits at once, each acknowledged on stdout once it is durable.
+// cli/demo-child.ts: the process that `varve demo` kills: many commits at once, each acknowledged on stdout once it is durable; or one staged write.
 //
-//   demo-child <store> <commits>      prints "ready", then one id a line, in the order of their acknowledgement
+//   demo-child <store> <commits>                 prints "ready", then one id a line, in the order of their acknowledgement
+//   demo-child <store> stage <first id> <rows>   prints "ready", then the id of a staged write once it is sealed, and waits
 //
 // Invariant: an id is printed only after its commit resolved, by a synchronous write: what the parent has read was acknowledged.
 import { writeSync } from 'node:fs'
 import { Store } from '../index.ts'
 import { bookingOf, bookings } from './demo/tables.ts'
 
-const [, , path = '', commits = '0'] = process.argv
+const [, , path = '', what = '0', first = '0', rows = '0'] = process.argv
 const store = await Store.open(path, { create: 'never' })
 writeSync(1, 'ready\n')
-const pending: Promise<void>[] = []
-for (let id = 0n; id < BigInt(commits); id++) pending.push(book(id))
-await Promise.all(pending)
-await store.close()
+if (what === 'stage') await stage(BigInt(first), Number(rows))
+else {
+  const pending: Promise<void>[] = []
+  for (let id = 0n; id < BigInt(what); id++) pending.push(book(id))
+  await Promise.all(pending)
+  await store.close()
+}
+
+async function stage(from: bigint, count: number): Promise<void> {
+  const write = await store.stage('the night shift')
+  await write.append(
+    bookings,
+    Array.from({ length: count }, (_, i) => bookingOf(from + BigInt(i))),
+  )
+  await write.seal()
+  writeSync(1, `${write.id}\n`)
+  // Until it is killed.
+  setInterval(() => undefined, 1000)
+}
 
 async function book(id: bigint): Promise<void> {
   await store.append(bookings, bookingOf(id))

@@ -8,7 +8,7 @@ import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { columns, type Lsn, Store } from '../../index.ts'
 import { type Context, type Run, textOption, wholeOption } from '../command.ts'
-import { commitAndKill } from '../demo/crash.ts'
+import { commitAndKill, stageAndKill } from '../demo/crash.ts'
 import { readForeign } from '../demo/fragment.ts'
 import { flightsFile, importFlights } from '../demo/import.ts'
 import { Report } from '../demo/report.ts'
@@ -22,6 +22,8 @@ const KILL_ROUNDS = 5
 const WORST_ROUTES = 5
 const LATER_MINUTES = 15
 const SAMPLE_ROWS = 500
+const STAGED_FROM = 1_000_000n
+const STAGED_ROWS = 1_000
 
 interface LogEvent {
   readonly code: string
@@ -36,6 +38,7 @@ export const run: Run = async (context, _args, options) => {
   const startMs = performance.now()
   const before = await loadAndChange(context, report, path, file, rowsMax)
   await crash(context, report, path)
+  await stagedWrite(context, report, path)
   await lookBack(context, report, path, before)
   report.figure('whole demo', performance.now() - startMs, 'ms', durationText(performance.now() - startMs))
   await close(context, report, path)
@@ -233,6 +236,32 @@ function cutLines(events: readonly LogEvent[]): string[] {
     (event) =>
       `cut: ${countText(Number(event['bytes']))} bytes of an append torn at offset ${String(event['offset'])} of ${String(event['segment'])}, kept in ${String(event['copy'])}`,
   )
+}
+
+/** A write that outlives the process that staged it. */
+async function stagedWrite(context: Context, report: Report, path: string): Promise<void> {
+  await report.step(`Another process stages ${countText(STAGED_ROWS)} bookings, seals them, and is killed before it publishes`)
+  const id = await stageAndKill(path, STAGED_FROM, STAGED_ROWS)
+  const store = await Store.open(path, { create: 'never', signal: context.signal })
+  try {
+    const before = await store.scan(bookings).count()
+    const first = await store.get(bookings, STAGED_FROM)
+    const pending = await store.staged()
+    await report.say([
+      ...pending.map(
+        (write) => `${write.writeId}: ${write.state}, "${write.message}", ${write.mode === 'hold' ? 'kept until somebody decides' : 'decided at open'}`,
+      ),
+    ])
+    await report.check('its rows are not there, the write is', [undefined, [id]], [first, pending.map(({ writeId }) => String(writeId))])
+    const startMs = performance.now()
+    await using write = await store.resume(pending[0]!.writeId)
+    const commit = await write.publish()
+    report.figure('publish a staged write', performance.now() - startMs, 'ms', durationText(performance.now() - startMs))
+    await report.say([`published here, at LSN ${commit.lsn}: ${await store.outcome(commit.writeId)}`])
+    await report.check('all of its rows are there at once', before + STAGED_ROWS, await store.scan(bookings).count())
+  } finally {
+    await store.close()
+  }
 }
 
 async function clearBookings(path: string): Promise<void> {
