@@ -174,6 +174,50 @@ describe('repair and doctor', () => {
       expect((await checked(files, 56)).text).toBe(whole())
     })
 
+    it('a cut between seal and publish: the write waits again, or cannot be published any more, and never keeps the store from opening', async () => {
+      for (const op of ['append', 'upsert', 'delete'] as const) {
+        const files = fresh()
+        const first = await Store.open(PLACE, options(files, 110))
+        const { accounts } = TABLES
+        const write = await first.stage({ message: op })
+        const rows = Array.from({ length: 50 }, (_, i) => ({ id: BigInt(500_000 + i), name: `staged ${i}`, sum: i }))
+        if (op === 'append') await write.append(accounts, rows)
+        else if (op === 'upsert') await write.upsert(accounts, rows)
+        else await write.delete(accounts, { id: 7919n })
+        await write.seal()
+        const before = await textOf(first)
+        await first.close()
+        const second = await Store.open(PLACE, options(files, 111))
+        await (await second.resume(write.id)).publish()
+        expect(await textOf(second)).not.toBe(before)
+        await second.close()
+        // The session that published it.
+        files.unlinkSync(segments(files).at(-1)!)
+        const { lost } = await repair(files, 112)
+        const report = await repair(files, 113, { confirm: true, dropAfter: lost!.after })
+        expect(
+          report.actions.find(({ kind }) => kind === 'cut-log'),
+          op,
+        ).toMatchObject({ done: true })
+        expect(report.pending, op).toEqual([write.id])
+        expect((await checked(files, 114)).text, op).toBe(before)
+        const third = await Store.open(PLACE, options(files, 115))
+        const again = await third.resume(write.id)
+        const published = await again.publish().then(
+          () => true,
+          (error: unknown) => {
+            expect(error, op).toMatchObject({ code: 'write.damaged' })
+            return false
+          },
+        )
+        if (!published) await again.rollback('its files went with its publication')
+        await third.close()
+        const found = await checked(files, 116)
+        expect(found.text === before, op).toBe(!published)
+        expect((await doctor(files, 117)).ok, op).toBe(true)
+      }
+    })
+
     it('moving an INTENT is cut short at any call: the next one ends it', { timeout: 60_000 }, async () => {
       const damaged = async (): Promise<FakeFiles> => {
         const files = fresh()
