@@ -4,7 +4,9 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { type DoctorReport, Store } from '../../../bindings/index.ts'
 import { checkpointBody, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
 import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
+import { MemoryRoot } from '../../../bindings/root/index.ts'
 import { FakeFiles } from '../../../bindings/testing/index.ts'
+import { ObjectRoot } from '../staging/kit.ts'
 import {
   AT,
   type Built,
@@ -376,6 +378,73 @@ describe('repair and doctor', () => {
       expect(report.problems).toMatchObject([{ code: 'log.corrupt', advice: 'Restore the store from a backup.' }])
       expect((await doctor(files, 77)).ok).toBe(false)
       expect(treeOf(files)).toEqual(before)
+    })
+  })
+
+  describe('on other roots', () => {
+    for (const [name, make] of [
+      ['memory', () => new MemoryRoot()],
+      ['objects: no links, no segments', () => new ObjectRoot()],
+    ] as const) {
+      it(`${name}: an index and CLEAN are put right, originals kept`, async () => {
+        const root = make()
+        const o = { threads: 0, upkeep: 'manual', inlineLimitBytes: 4096 } as const
+        const { accounts, events } = TABLES
+        const store = await Store.open(root, o)
+        await store.create(accounts, events)
+        await store.append(
+          accounts,
+          Array.from({ length: 900 }, (_, i) => ({ id: BigInt((i * 7919) % 10_007), name: `name ${i}`, sum: i })),
+        )
+        await store.append(events, { n: 1 })
+        const text = await textOf(store)
+        await store.close()
+        const broken: string[] = []
+        for await (const { name: file } of root.list('')) if (/idx$|^CLEAN$/.test(file)) broken.push(file)
+        const originals = new Map<string, Uint8Array>()
+        for (const file of broken) {
+          const { bytes } = await root.get(file)
+          bytes[20]! ^= 1
+          await root.put(file, bytes)
+          originals.set(file, bytes)
+        }
+        expect(broken.length).toBeGreaterThan(1)
+        expect((await Store.doctor(root)).findings.map(({ area, who }) => [area, who])).toContainEqual(['damaged', 'repair'])
+        const report = await Store.repair(root, { confirm: true })
+        expect(report.actions.map(({ done }) => done)).toEqual(broken.map(() => true))
+        for (const [file, bytes] of originals) {
+          const kept = await Promise.all(report.quarantine.map((folder) => root.get(`${folder}/${file}`).catch(() => undefined)))
+          expect(
+            kept.some((found) => found !== undefined && Buffer.from(found.bytes).equals(Buffer.from(bytes))),
+            file,
+          ).toBe(true)
+        }
+        const again = await Store.open(root, o)
+        expect(await textOf(again)).toBe(text)
+        expect((await again.verify({ level: 'all' })).problems).toEqual([])
+        await again.close()
+        expect(await Store.repair(root, { confirm: true })).toMatchObject({ actions: [], problems: [] })
+      })
+    }
+
+    it('memory: a damaged log is cut', async () => {
+      const root = new MemoryRoot()
+      const { events } = TABLES
+      const store = await Store.open(root, { threads: 0 })
+      await store.create(events)
+      for (let n = 0; n < 10; n++) await store.append(events, { n })
+      await store.close()
+      for await (const { name } of root.list('log/')) {
+        const { bytes } = await root.get(name)
+        bytes[bytes.length - 300]! ^= 1
+        await root.put(name, bytes)
+      }
+      const { lost } = await Store.repair(root)
+      expect(lost!.commits.length + lost!.unreadable).toBeGreaterThan(0)
+      await Store.repair(root, { confirm: true, dropAfter: lost!.after })
+      await using again = await Store.open(root, { threads: 0 })
+      expect((await again.verify({ level: 'all' })).problems).toEqual([])
+      expect((await again.scan(events).toArray()).length).toBeLessThan(10)
     })
   })
 
