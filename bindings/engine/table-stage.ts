@@ -6,7 +6,7 @@
 
 import { ClosedError, ConflictError } from '../errors.ts'
 import type { FragmentHides, Participant, ParticipantOp, TableChange } from '../format/index.ts'
-import { bitmapToIndices, type Vec } from '../kernels/index.ts'
+import { bitmapToIndices, take, type Vec } from '../kernels/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
   type ColumnBatch,
@@ -125,9 +125,11 @@ export class TableStage {
     const pace = new Pace({ ...o, world, check, table: state.name, phase: op, total: undefined })
     let taken = 0
     try {
-      for await (const batch of batches) {
+      for await (const given of batches) {
         await pace.step(taken)
-        if (batch.length === 0) continue
+        if (given.length === 0) continue
+        // It outlives the call, and may be a view on what is the caller's.
+        const batch = copied(given)
         const fresh = op === 'append' && this.keys !== undefined && !this.replaced
         if (this.cutter.rowsWaiting > 0 && this.isFresh !== fresh) await this.cutter.cut(this.isFresh)
         this.isFresh = fresh
@@ -324,6 +326,11 @@ export class TableStage {
       cause: this.failure.error,
     })
   }
+}
+
+function copied({ length, columns }: ColumnBatch): ColumnBatch {
+  const every = Uint32Array.from({ length }, (_, row) => row)
+  return { length, columns: columns.map((column) => take(column, every)) }
 }
 
 function keyTextOf(keys: KeyRun, row: number): string {
