@@ -1,11 +1,11 @@
 // recovery/decider.ts: recovery's hands: the steps of write/ that publish and roll back, under the gates that the owner of the write would hold.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import { keyBytesOf } from '../engine/index.ts'
+import { keyBytesOf, rowGates } from '../engine/index.ts'
 import type { Participant } from '../format/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import { formatKey, keyObjectFromBytes, resolveView, type TableState, tableFromSchema } from '../table/index.ts'
-import { keysOf, publishSealed, rollbackWrite, takeGates, type WriteParts, writtenKeys } from '../write/index.ts'
+import { keysOf, publishSealed, rollbackWrite, type WriteParts, writtenKeys } from '../write/index.ts'
 import type { Subject } from './observe.ts'
 import type { Decider } from './settle.ts'
 
@@ -17,9 +17,10 @@ export function deciderOf(parts: WriteParts): Decider {
       await rollbackWrite(parts, writeId, reason, { recovery, sealLsn: seal?.lsn ?? 0, ...(intent === undefined ? {} : { baseLsn: Number(intent.baseLsn) }) })
     },
     gates: ({ seal, intent }: Subject) => {
-      // Nothing holds a gate for a write that was never sealed: its rows are nowhere.
+      // Nothing holds a table's gate for a write that was never sealed: its rows are nowhere.
       const tables = seal === undefined ? [] : (intent?.participants ?? []).flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
-      return takeGates(parts.engine, tables)
+      const isSchema = intent !== undefined && (intent.kind === 'schema' || intent.registrations.length > 0 || intent.tombstones.length > 0)
+      return parts.engine.gates.take({ ...rowGates(tables), ...(isSchema ? { schema: 'exclusive' as const } : {}) })
     },
   }
 }

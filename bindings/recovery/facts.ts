@@ -3,7 +3,7 @@
 import type { Intent, RecoveryFacts } from '../format/index.ts'
 import type { Decision } from '../table/index.ts'
 
-export const RECOVERY_ACTOR = 'varve:recovery'
+const RECOVERY_ACTOR = 'varve:recovery'
 
 const OUTCOMES = { rolledForward: 'published', rolledBack: 'rolledBack', orphanDiscarded: 'discarded' } as const
 

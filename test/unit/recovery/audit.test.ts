@@ -19,8 +19,9 @@ async function schedule(seed: number): Promise<void> {
   const count = 1 + pick(4)
   for (let i = 0; i < count; i++) {
     const author = `author ${i}`
-    if (pick(2) === 0) wanted.set((await place.armed({ rows: [i], author })).id, `rolledBack unsealed ${author} notes:rolledBack`)
-    else if (pick(2) === 0) {
+    const kind = pick(4)
+    if (kind < 2) wanted.set((await place.armed({ rows: [i], author })).id, `rolledBack unsealed ${author} notes:rolledBack`)
+    else if (kind === 2) {
       wanted.set((await place.sealed({ rows: [i], author })).id, `rolledForward undefined ${author} notes:published`)
       rows.push(i)
     } else {

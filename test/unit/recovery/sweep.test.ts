@@ -173,7 +173,7 @@ describe('an open', () => {
 })
 
 describe('given an armed write older than the outcomes that are kept', () => {
-  it('it is retired without a record (d2\u2032): a rollback could contradict a publish', async () => {
+  it('is retired without a record (d2\u2032): a rollback could contradict a publish', async () => {
     const place = await Place.open()
     const { id } = await place.armed()
     // Stands for 7 days and 100,000 records.
