@@ -29,7 +29,7 @@ import { checkDropAfter, examineLog, type LogFindings, resumed, runLogAction } f
 import { lostBehind } from './repair-lost.ts'
 import { type KeptNote, Quarantine } from './repair-quarantine.ts'
 
-export const REPAIR_ACTOR = 'varve:repair'
+const REPAIR_ACTOR = 'varve:repair'
 const RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
 
 /** Looks at a store that somebody writes to: what two in a row agree on is believed. */
