@@ -17,7 +17,9 @@ import {
   LsnTakenError,
   StorageError,
 } from '../errors.ts'
+import { retireArea } from '../engine/index.ts'
 import { INTENT_VERSION, type RecoveryFacts } from '../format/index.ts'
+import type { CommitLog } from '../log/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { Decision } from '../table/index.ts'
@@ -49,6 +51,7 @@ export interface RecoveryEvents {
 }
 
 export interface RecoveryParts extends ObserveParts {
+  readonly log: Pick<CommitLog, 'head' | 'durableHead' | 'sync'>
   readonly decider: Decider
   readonly events: RecoveryEvents
   /** Fold what other writers added; nothing to do where there is one writer. */
@@ -195,10 +198,10 @@ async function settledElsewhere(parts: RecoveryParts, writeId: string): Promise<
   return { kind: 'retire', writeId, rule: 'd2', evidence: [{ rule: 'd2', what: `the log says ${outcome.outcome}` }] }
 }
 
-/** Phase D. A failure is told and left to the next pass. */
+/** Phase D, behind a durable outcome. A failure is told and left to the next pass. */
 export async function retire(parts: RecoveryParts, writeId: string): Promise<void> {
   parts.owners.forget(writeId)
-  const failed = await StagingArea.adopt(parts.root, parts.world, writeId).retire()
+  const failed = await retireArea(parts.log, StagingArea.adopt(parts.root, parts.world, writeId))
   if (failed === undefined) return
   parts.world.logger.log({ level: 'warn', code: 'retire.deferred', writeId, cause: failed })
   parts.events.retireDeferred(writeId, failed)

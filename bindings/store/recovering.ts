@@ -41,13 +41,15 @@ export class Recovering {
       root: o.root,
       world: o.world,
       writerId: intents.owner.writerId,
-      isExclusive: !o.log.shared,
+      // A LOCK, or an epoch record that fences every older one.
+      isExclusive: !o.log.shared || o.options.writers === 'exclusive',
       isLive: (writeId) => intents.isLive(writeId),
     })
     this.parts = {
       root: o.root,
       world: o.world,
       state: o.state,
+      log: o.log,
       owners,
       schemaDigest: () => schemaDigest(o.state.catalog),
       overlap: (seal, participant, limit) => overlapOf(writes, seal, participant, limit),

@@ -455,4 +455,20 @@ describe('a crash inside the sweep', () => {
   )
 })
 
+describe('a power cut after a sweep under durability buffered', () => {
+  it.each([1, 2, 3, 4, 5, 6])('leaves no pending write without its files, seed %i', async (seed) => {
+    const place = await Place.open({ durability: 'buffered', bufferedSyncMs: 60_000 })
+    const sealed = await place.sealed({ table: items, rows: [1] })
+    const armed = await place.armed()
+    await place.store.sync()
+    await place.killed({ durability: 'buffered', bufferedSyncMs: 60_000 })
+    expect(await place.staging()).toEqual([])
+    place.crashed(seed)
+    const store = await place.start()
+    expect((await contents(store)).items).toEqual(['1:v1'])
+    expect(await auditOf(store, sealed.id)).toMatchObject([{ kind: 'rolledForward' }])
+    expect(await auditOf(store, armed.id)).toMatchObject([{ kind: 'rolledBack' }])
+  })
+})
+
 async function* empty(): AsyncGenerator<never, undefined> {}
