@@ -7,7 +7,7 @@
 
 import type { PendingSeal } from '../catalog/index.ts'
 import { inTurn } from '../engine/index.ts'
-import { ContentionError, FencedError } from '../errors.ts'
+import { ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
 import { type FileGeneration, hexBytes, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
@@ -42,6 +42,23 @@ const ROUNDS = 32
  * @throws ConflictError, the write stays sealed; FencedError (scope write) when it is not pending; DamagedStagedWriteError; ContentionError; StorageError
  */
 export async function publishSealed(parts: WriteParts, writeId: string, o: PublishOptions = {}): Promise<CommitResult> {
+  try {
+    return await promoteAndPublish(parts, writeId, o)
+  } catch (error) {
+    // Files that are gone or half removed are what a decided write looks like to a fold that has not heard of it.
+    const isGone = error instanceof DamagedStagedWriteError || error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
+    if (!isGone) throw error
+    const { log, committer } = parts.engine.parts
+    if (log.shared) {
+      await log.refresh()
+      await committer.caughtUp()
+    }
+    sealOf(parts, writeId)
+    throw error
+  }
+}
+
+async function promoteAndPublish(parts: WriteParts, writeId: string, o: PublishOptions): Promise<CommitResult> {
   const { engine } = parts
   const { root, world, state } = engine.parts
   const seal = sealOf(parts, writeId)
