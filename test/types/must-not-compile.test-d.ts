@@ -201,6 +201,10 @@ export async function writesOnReadStore(): Promise<void> {
   await reader.transact(() => {})
   // @ts-expect-error
   await reader.create(flights)
+  // @ts-expect-error
+  await reader.stage()
+  // @ts-expect-error
+  await reader.resume((await reader.staged())[0]!.writeId)
 }
 
 export async function feed(): Promise<void> {
@@ -211,6 +215,21 @@ export async function feed(): Promise<void> {
       if (change.table === 'events') return
     }
   }
+}
+
+export async function stagedWrites(): Promise<void> {
+  const write = await store.stage()
+  // case: a staged upsert or delete on an unkeyed table
+  // @ts-expect-error
+  await write.upsert(events, { at: 0, kind: 'seat-taken' })
+  // @ts-expect-error
+  await write.delete(events, 1n)
+  // @ts-expect-error
+  await write.append(flights, { ...flight, nope: 1 })
+  // @ts-expect-error
+  await write.deleteWhere(flights, lt('at', new Date(0)))
+  // @ts-expect-error
+  await store.resume('01HF7Z9AJ0AY0YR3FW14AXWQDP')
 }
 
 export async function transactions(): Promise<void> {

@@ -45,6 +45,7 @@ const CASES = [
   'an Epoch as a position',
   'any write on a ReadStore',
   "a table outside the feed's list",
+  'a staged upsert or delete on an unkeyed table',
   'a stream inside a transaction',
 ]
 

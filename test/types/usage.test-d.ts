@@ -197,6 +197,20 @@ export async function transaction(): Promise<void> {
   same<typeof taken, boolean>()
 }
 
+export async function staged(): Promise<void> {
+  await using write = await store.stage({ message: 'nightly', holdUntil: new Date(0) })
+  await write.append(events, { at: new Date(), kind: 'seat-freed' })
+  await write.upsert(seats, (async function* () {})() as AsyncIterable<typeof seats.Insert>)
+  await write.delete(flights, [1n, 2n])
+  await write.deleteWhere(flights, gt('delay', 60))
+  await write.replace(events, [])
+  same<typeof write.state, 'open' | 'staged' | 'sealed' | 'published' | 'rolledBack'>()
+  const sealed = await write.seal()
+  same<typeof sealed, typeof store.lsn>()
+  const [first] = await store.staged()
+  if (first !== undefined) same<Awaited<ReturnType<Awaited<ReturnType<typeof store.resume>>['publish']>>['rows'], number>()
+}
+
 export async function feed(): Promise<void> {
   for await (const commit of store.changes({ from: 0, tables: [flights, seats], images: 'both', follow: false })) {
     for await (const change of commit) {
