@@ -29,8 +29,10 @@ export function decodeLz4Frame(frame: Uint8Array): Uint8Array {
   const flags = frame[4]!
   const hasContentSize = (flags & 8) !== 0
   const blockChecksumBytes = (flags & 16) !== 0 ? 4 : 0
-  const out = new Growing(hasContentSize ? Number(view.getBigUint64(6, true)) : frame.length * 4)
   let at = 6 + (hasContentSize ? 8 : 0) + ((flags & 1) !== 0 ? 4 : 0) + 1
+  if (at > frame.length) throw damaged('an LZ4 frame header beyond its end')
+  // A stated size is only a hint of how much room to make: no block grows more than 255 times.
+  const out = new Growing(hasContentSize ? Math.min(Number(view.getBigUint64(6, true)), frame.length * 255) : frame.length * 4)
   for (;;) {
     if (at + 4 > frame.length) throw damaged('an LZ4 frame without its end')
     const size = view.getUint32(at, true)
