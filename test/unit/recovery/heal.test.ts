@@ -196,6 +196,54 @@ describe('faults of a heal', () => {
   })
 })
 
+describe('given a budget that is used up', () => {
+  it('a heal defers: the write goes on, it is told once, later writes are not slowed, and it is tried again after a while', async () => {
+    const place = await Place.open({ publishRetries: 2 })
+    const { id } = await place.sealed({ rows: [1], orphaned: true })
+    const told: unknown[] = []
+    place.store.on('deferred', ({ writeId, reason }) => told.push([writeId, typeof reason]))
+    {
+      using armed = failpoints(place.world).arm(FP.publish.afterAdmit, { error: 'write.contention' })
+      await place.store.append(notes, { at: 2, text: 'x' })
+      expect(armed.fired).toBe(3)
+      for (let i = 0; i < 5; i++) await place.store.append(notes, { at: 3, text: 'x' })
+      expect(armed.fired, 'not tried at every write').toBe(3)
+    }
+    expect(told).toEqual([[id, 'string']])
+    expect((await contents(place.store)).notes).not.toContain(1)
+    place.sim.tick(31_000)
+    await place.store.append(notes, { at: 4, text: 'x' })
+    expect((await contents(place.store)).notes).toContain(1)
+    expect(await auditOf(place.store, id)).toHaveLength(1)
+  })
+
+  it('a sweep defers: the store opens, pending() shows it, the next open does it', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ rows: [1] })
+    place.kill()
+    const told: unknown[] = []
+    {
+      using armed = failpoints(place.world).arm(FP.publish.afterAdmit, { error: 'write.contention' })
+      const store = await place.start({ publishRetries: 1 })
+      store.on('deferred', ({ writeId }) => told.push(writeId))
+      await Promise.resolve()
+      expect(armed.fired).toBe(2)
+    }
+    expect(told).toEqual([id])
+    expect(await place.store.pending()).toMatchObject([{ writeId: id, state: 'sealed', decision: { kind: 'rollForward' } }])
+    expect((await contents(await place.killed())).notes).toEqual([1])
+  })
+
+  it('a conflict that only the publish finds rolls it back: no loop', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ rows: [1], orphaned: true })
+    using armed = failpoints(place.world).arm(FP.publish.afterAdmit, { error: 'write.conflict', times: 1 })
+    await place.store.append(notes, { at: 2, text: 'x' })
+    expect(armed.fired).toBe(1)
+    expect(await auditOf(place.store, id)).toMatchObject([{ kind: 'rolledBack', reason: 'conflict' }])
+  })
+})
+
 function sealLsnOf(place: Place, id: string): number {
   return [...place.engine.parts.state.catalog.outcomes.pending.values()].find(({ intent }) => intent.writeId === id)!.lsn
 }
