@@ -3,7 +3,7 @@
 //
 // Invariant: from the seal on a failure that is no definite conflict leaves the write to recovery and says so; a conflict is recorded before it is told.
 
-import type { LargeLoad } from '../engine/index.ts'
+import { inTurn, type LargeLoad } from '../engine/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, ConflictError, FencedError, PoisonedError, StorageError } from '../errors.ts'
 import type { CommitResult } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
@@ -30,7 +30,7 @@ export async function sealLoad(parts: WriteParts, large: LargeLoad): Promise<Com
     const reason = error instanceof ConflictError ? 'conflict' : signal?.aborted === true && error === signal.reason ? 'aborted' : undefined
     if (reason === undefined) throw unknownOutcome(intent.writeId, error)
     // Nobody else would: no user holds it, and what follows on its tables should not have to look at it.
-    await rollbackWrite(parts, intent.writeId, reason)
+    await inTurn(parts.engine, undefined, () => rollbackWrite(parts, intent.writeId, reason))
     throw error
   }
 }

@@ -5,7 +5,7 @@
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
 import { FencedError, ResourceLimitError, VarveError } from '../errors.ts'
-import { armArea, DataDigest, type FinishedTable, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
+import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
 import type { Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
@@ -268,7 +268,13 @@ export class StagedWriteHandle {
     if (this.known === 'rolledBack') return
     const area = await this.arming?.catch(() => undefined)
     if (area !== undefined || this.sealLsn > 0) {
-      await rollbackWrite(this.parts, this.id, reason, this.intent === undefined ? {} : { baseLsn: Number(this.intent.baseLsn) })
+      const o = this.intent === undefined ? {} : { baseLsn: Number(this.intent.baseLsn) }
+      try {
+        await inTurn(this.parts.engine, undefined, () => rollbackWrite(this.parts, this.id, reason, o))
+      } catch (error) {
+        // Older than any outcome that is kept, and never sealed: none can be given any more, and without one there is nothing to protect.
+        if (!(error instanceof FencedError && error.scope === 'write' && this.sealLsn === 0)) throw error
+      }
     }
     await this.finish('rolledBack')
   }
