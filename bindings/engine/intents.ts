@@ -21,8 +21,8 @@ import { sha256 } from '../kernels/index.ts'
 import { newUlid, type World } from '../runtime/index.ts'
 
 export const PARTICIPANTS_MAX = 1024
-export const INTENT_FILES_MAX = 65_536
-export const INTENT_BYTES_MAX: number = 4 * 1024 * 1024
+const INTENT_FILES_MAX = 65_536
+const INTENT_BYTES_MAX = 4 * 1024 * 1024
 
 const NONCE_BYTES = 16
 
