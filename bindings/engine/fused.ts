@@ -109,7 +109,7 @@ export class FusedWrite {
  */
 export async function armArea({ parts: { root, world, log } }: Engine, intent: Intent): Promise<StagingArea> {
   if (log.durableHead < BigInt(intent.baseLsn)) await log.sync()
-  return StagingArea.arm(root, world, intent)
+  return StagingArea.arm(root, world, intent, { isLeased: log.shared })
 }
 
 /**

@@ -51,11 +51,11 @@ export class StagingArea {
    *
    * @throws StorageError; `exists` when another write has this id
    */
-  static async arm(root: Root, world: StagingWorld, intent: Intent): Promise<StagingArea> {
+  static async arm(root: Root, world: StagingWorld, intent: Intent, o: { readonly isLeased?: boolean } = {}): Promise<StagingArea> {
     await writeIntent(root, world, intent)
     const area = new StagingArea(root, world, intent.writeId, false)
-    // The lock of a local store tells whether its writer lives; elsewhere only a changing object does.
-    if (!root.caps.segments) area.lease = new Lease(root, world, intent.writeId)
+    // The lock of a local store tells whether its writer lives; where several write, only a changing object does.
+    if (o.isLeased ?? !root.caps.segments) area.lease = new Lease(root, world, intent.writeId)
     return area
   }
 

@@ -3,12 +3,12 @@
 import { onTestFinished } from 'vitest'
 
 import { type Column, type OpenOptions, Store, type Table, t, table } from '../../../bindings/index.ts'
-import type { Engine } from '../../../bindings/engine/index.ts'
+import { armArea, type Engine } from '../../../bindings/engine/index.ts'
 import { encodeKeysFile, type Intent, type IntentFile, type IntentKind, type Participant, type TableChange } from '../../../bindings/format/index.ts'
 import { xxh3 } from '../../../bindings/kernels/index.ts'
 import { DirRoot, type Root } from '../../../bindings/root/index.ts'
 import { newUlid, type World } from '../../../bindings/runtime/index.ts'
-import { StagingArea } from '../../../bindings/staging/index.ts'
+import type { StagingArea } from '../../../bindings/staging/index.ts'
 import { type AnyTable, type ColumnBatch, encodeFragmentOn, KeyRun, toBatches } from '../../../bindings/table/index.ts'
 import { FakeFiles, FaultyRoot } from '../../../bindings/testing/index.ts'
 import { simWorld, type SimWorld } from '../../sim/sim-world.ts'
@@ -160,7 +160,7 @@ export interface Forged {
 }
 
 export async function forge(engine: Engine, o: ForgeOptions = {}): Promise<Forged> {
-  const { root, world, state, intents, committer } = engine.parts
+  const { world, state, intents, committer } = engine.parts
   const given = o.table ?? notes
   const { view, state: tableState } = engine.binder.bind(given)
   const { schema } = tableState
@@ -189,7 +189,7 @@ export async function forge(engine: Engine, o: ForgeOptions = {}): Promise<Forge
   })
   const intent = o.alter === undefined ? armed : { ...o.alter(armed), participants: o.alter(armed).participants.map((each) => ({ ...each, files: [] })) }
   if (o.orphaned !== true) intents.begin(intent.writeId)
-  const area = await StagingArea.arm(root, world, intent)
+  const area = await armArea(engine, intent)
   const batches: ColumnBatch[] = []
   for await (const batch of toBatches(view, rows, {})) batches.push(batch)
   const fragment = await encodeFragmentOn(world.workers, { schema, batches })
