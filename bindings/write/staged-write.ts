@@ -44,8 +44,6 @@ export class StagedWriteHandle {
   /** What was asked, call by call, under an idempotency key. */
   private readonly asked: Uint8Array[] = []
   private sealLsn = 0
-  /** The staged files were read and found good by this handle. */
-  private isVerified = false
   private result: CommitResult | undefined
 
   /** @param sealLsn  of one that resume() found; 0: a new one */
@@ -202,7 +200,6 @@ export class StagedWriteHandle {
       const sealed = await sealWrite(this.parts, area, this.intent!, await this.finished(), { request, signal: this.o.signal })
       if (typeof sealed === 'number') {
         this.sealLsn = sealed
-        this.isVerified = true
         this.known = 'sealed'
       } else {
         await this.undo('replayed')
@@ -230,10 +227,12 @@ export class StagedWriteHandle {
       if (this.known === 'rolledBack') throw closedWrite('rolledBack', this.id)
       const early = await this.publishedMeanwhile()
       if (early !== undefined) return early
+      // What was sealed a moment ago was read a moment ago; what has been lying there is read again.
+      const isVerified = this.sealLsn === 0
       await this.sealNow()
       if (this.result !== undefined) return this.result
       try {
-        this.result = await publishSealed(this.parts, this.id, { isVerified: this.isVerified, signal: this.o.signal })
+        this.result = await publishSealed(this.parts, this.id, { isVerified, signal: this.o.signal })
       } catch (error) {
         if (error instanceof FencedError && error.scope === 'write') {
           const meanwhile = await this.publishedMeanwhile()

@@ -132,6 +132,8 @@ describe('damage of staged files', () => {
     const write = await staged(at.store)
     await write.seal()
     await damage(at)
+    await expect(write.publish()).rejects.toMatchObject({ code: 'write.damaged', writeId: write.id })
+    expect(await contents(at.store)).toEqual(BEFORE)
     const store = await at.kill()
     const resumed = await store.resume(write.id)
     await expect(resumed.publish()).rejects.toMatchObject({ code: 'write.damaged', writeId: write.id })
