@@ -6,7 +6,7 @@ import type { FragmentHides as HideList, FragmentRef } from '../format/index.ts'
 import { filter, type Vec } from '../kernels/index.ts'
 import { fileKey, type StagedFile, type StagingArea } from '../staging/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type TableState } from '../table/index.ts'
-import type { World } from '../runtime/index.ts'
+import { FP, type World } from '../runtime/index.ts'
 import type { LoadPart } from './load-keys.ts'
 
 /** Rows of one fragment. */
@@ -88,6 +88,8 @@ export class Cutter {
     this.refs.push(undefined as unknown as FragmentRef)
     this.marks.push(mark)
     while (this.running.size >= IN_FLIGHT) await Promise.race(this.running)
+    const { failpoints } = this.o.world
+    if (ordinal > 0 && failpoints.active) await failpoints.hit(FP.stage.betweenChunks, { table: this.o.table.name })
     this.check()
     const work = this.encode(filtered, ordinal, this.era)
       .catch((error: unknown) => {
@@ -99,8 +101,11 @@ export class Cutter {
 
   private async encode(batches: readonly ColumnBatch[], ordinal: number, era: number): Promise<void> {
     const { world, table, signal, area } = this.o
+    // The INTENT becomes durable while the rows are encoded.
+    const armed = area()
+    armed.catch(() => undefined)
     const fragment = await encodeFragmentOn(world.workers, { schema: table.schema, batches }, signal)
-    const { ref, files } = await storeFragment(await area(), fragment)
+    const { ref, files } = await storeFragment(await armed, fragment)
     if (era !== this.era) return
     this.refs[ordinal] = ref
     this.files.push(...files)

@@ -134,7 +134,7 @@ export class WriteHandle extends ReadHandle {
     this.engine.sealer = { always: options.sealMode === 'separate', publish: (large) => sealLoad(this.writes, large) }
     this.recovering = new Recovering(o, this.writes)
     o.isPending = (id) => this.committer.isPending(id)
-    void this.sweepTemporary()
+    if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
       o.catchUp = async () => {
         await log.refresh()

@@ -29,6 +29,21 @@ async function place(): Promise<Place> {
 }
 
 describe('an error', () => {
+  it('between two fragments of one table: seal rejects with it, nothing is left, and the store goes on', async () => {
+    const at = await place()
+    const write = await at.store.stage()
+    await write.append(items, [item(7, 'new')])
+    {
+      // An upsert behind an append begins a fragment of its own.
+      using _armed = failpoints(at.sim.world).arm(FP.stage.betweenChunks, { error: 'io', times: 1 })
+      await write.upsert(items, [item(1, 'new')])
+      await expect(write.seal()).rejects.toMatchObject({ code: 'root.io' })
+    }
+    expect(await contents(at.store)).toEqual(BEFORE)
+    expect(at.files.paths().filter((path) => path.includes('/staging/'))).toEqual([])
+    await at.store.upsert(items, item(1, 'y'))
+  })
+
   it.each([FP.stage.beforeFile, FP.stage.afterFile, FP.stage.beforeSync, FP.stage.afterSync, FP.seal.beforeAppend])(
     'at %s: seal rejects with it, nothing is left, and the store goes on',
     async (point) => {
@@ -157,6 +172,30 @@ describe('damage of staged files', () => {
     const store = await at.kill()
     await (await store.resume(write.id)).publish()
     expect(await contents(store)).toEqual(AFTER)
+  })
+})
+
+describe('a name under which other bytes lie', () => {
+  it('is passed over for the next generation; what is published reads back, then and later', async () => {
+    const at = await place()
+    const write = await staged(at.store)
+    await write.seal()
+    for (const name of await at.staging()) {
+      const found = /([0-9a-f]{64})\.(arrow|idx)$/.exec(name)
+      if (found === null) continue
+      const folder = `/data/store/${found[2] === 'arrow' ? 'fragments' : 'indexes'}`
+      for (const path of [folder, `${folder}/${found[1]!.slice(0, 2)}`]) await at.files.mkdir(path).catch(() => undefined)
+      const handle = await at.files.open(`${folder}/${found[1]!.slice(0, 2)}/${found[1]}.${found[2]}`, 'wx')
+      handle.writeSync(0, Uint8Array.of(1, 2, 3))
+      await handle.close()
+    }
+    await write.publish()
+    for (let open = 0; open < 2; open++) {
+      expect(await contents(at.store)).toEqual(AFTER)
+      expect(await at.store.get(items, 2)).toEqual(item(2, 'new'))
+      expect((await at.store.verify({ level: 'all' })).problems).toEqual([])
+      await at.kill()
+    }
   })
 })
 
