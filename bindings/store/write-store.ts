@@ -130,6 +130,7 @@ export class WriteHandle extends ReadHandle {
       read: this.context,
       stateAt: (lsn) => o.history.load(lsn),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
+      publishing: (publish) => this.publishing(publish),
     })
     this.engine.sealer = { always: options.sealMode === 'separate', publish: (large) => sealLoad(this.writes, large) }
     this.recovering = new Recovering(o, this.writes)
@@ -434,6 +435,15 @@ export class WriteHandle extends ReadHandle {
     this.writable(o)
     await this.recovering.heal()
     return this.writes.stage(o)
+  }
+
+  private publishing(publish: () => Promise<CommitResult>): Promise<CommitResult> {
+    const counted = (): Promise<CommitResult> =>
+      publish().catch((error: unknown) => {
+        if (error instanceof ConflictError) this.o.metering.add('varve.conflicts', 1)
+        throw error
+      })
+    return isTraced('commit') ? traced('commit', this.facts(undefined), counted, factsOf) : counted()
   }
 
   async resume(id: WriteId): Promise<StagedWriteHandle> {

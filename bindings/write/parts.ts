@@ -4,7 +4,7 @@ import { type Engine, type GateOptions, retireArea, rowGates } from '../engine/i
 import { hexText } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
-import type { TableState } from '../table/index.ts'
+import type { CommitResult, TableState } from '../table/index.ts'
 import type { FeedSource } from './written-keys.ts'
 
 export interface WriteParts extends FeedSource {
@@ -12,6 +12,8 @@ export interface WriteParts extends FeedSource {
   readonly handles: Set<AsyncDisposable>
   /** Aborted when the store closes. */
   readonly closing: AbortSignal
+  /** Around each publish that a user asked for: who traces and counts. */
+  readonly publishing: (publish: () => Promise<CommitResult>) => Promise<CommitResult>
   /** Resolves when something that was pending is decided. Rejects with the signal's reason. */
   readonly nextDecision: (signal: AbortSignal | undefined) => Promise<void>
   /** Files of a decided write could not be removed: the next sweep does it. */

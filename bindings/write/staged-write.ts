@@ -232,7 +232,7 @@ export class StagedWriteHandle {
       await this.sealNow()
       if (this.result !== undefined) return this.result
       try {
-        this.result = await publishSealed(this.parts, this.id, { isVerified, signal: this.o.signal })
+        this.result = await this.parts.publishing(() => publishSealed(this.parts, this.id, { isVerified, signal: this.o.signal }))
       } catch (error) {
         if (error instanceof FencedError && error.scope === 'write') {
           const meanwhile = await this.publishedMeanwhile()

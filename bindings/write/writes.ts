@@ -12,16 +12,18 @@ export class Writes implements WriteParts {
   readonly read: WriteParts['read']
   readonly stateAt: WriteParts['stateAt']
   readonly retireDeferred: WriteParts['retireDeferred']
+  readonly publishing: WriteParts['publishing']
   readonly handles: Set<AsyncDisposable> = new Set()
   private readonly closer = new AbortController()
   private waiting: (() => void)[] = []
   private seen: number
 
-  constructor(o: Pick<WriteParts, 'engine' | 'read' | 'stateAt' | 'retireDeferred'>) {
+  constructor(o: Pick<WriteParts, 'engine' | 'read' | 'stateAt' | 'retireDeferred' | 'publishing'>) {
     this.engine = o.engine
     this.read = o.read
     this.stateAt = o.stateAt
     this.retireDeferred = o.retireDeferred
+    this.publishing = o.publishing
     this.seen = o.engine.parts.state.catalog.outcomes.stamp
   }
 

@@ -1,4 +1,6 @@
 // A staged write within one process: what its operations mean, what it leaves, and its moves (recovery.md section 2, api.md section 5).
+import { tracingChannel } from 'node:diagnostics_channel'
+
 import { describe, expect, it } from 'vitest'
 
 import { columns, eq, gte, lsn, newWriteId, type WriteId } from '../../../bindings/index.ts'
@@ -304,5 +306,30 @@ describe('abort', () => {
     await expect(write.append(items, rows(), { signal: abort.signal })).rejects.toThrow('enough')
     await write.publish()
     expect((await contents(store)).items).toEqual(['1:x'])
+  })
+})
+
+describe('who watches', () => {
+  it('is told of the publish as of a commit, and counts its conflicts', async () => {
+    const counts: Record<string, number> = {}
+    const meter = { add: (name: string, value: number) => void (counts[name] = (counts[name] ?? 0) + value), record: () => undefined }
+    const { store } = await Place.open({ meter })
+    const commits: unknown[] = []
+    using _sub = store.on('commit', ({ writeId, tables, rows }) => commits.push({ writeId, tables, rows }))
+    const traced: unknown[] = []
+    const onEnd = (message: unknown): void => void traced.push((message as { writeId?: unknown }).writeId)
+    tracingChannel('varve:commit').asyncEnd.subscribe(onEnd)
+    const write = await store.stage()
+    await write.upsert(items, item(1))
+    await write.append(notes, note(1))
+    await write.publish()
+    tracingChannel('varve:commit').asyncEnd.unsubscribe(onEnd)
+    expect(commits).toEqual([{ writeId: write.id, tables: ['items', 'notes'], rows: 2 }])
+    expect(traced).toEqual([write.id])
+    const late = await store.stage()
+    await late.upsert(items, item(1, 'late'))
+    await store.upsert(items, item(1, 'first'))
+    await expect(late.publish()).rejects.toMatchObject({ code: 'write.conflict' })
+    expect(counts['varve.conflicts']).toBe(1)
   })
 })
