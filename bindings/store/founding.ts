@@ -54,17 +54,21 @@ export async function found<T>(
 
 async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
   const attempt = world.random.bytes(16)
-  const identity = await readIdentity(root)
-  if (identity !== undefined) {
+  const made = (identity: Identity): Known => {
     if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
     return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log }
   }
+  const identity = await readIdentity(root)
+  if (identity !== undefined) return made(identity)
   // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
   const logId = await logStoreId(root)
   if (options.readOnly || (options.create === 'never' && logId === undefined)) {
     throw new NotAStoreError(`${root.url} holds no varve store`, { details: { url: root.url } })
   }
   if (logId === undefined && (await isOccupied(root))) {
+    // Another creator may have got past VARVE since we looked for it.
+    const late = await readIdentity(root)
+    if (late !== undefined) return made(late)
     throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
       details: { url: root.url },
       hint: 'Choose an empty directory, or one that holds a store.',
