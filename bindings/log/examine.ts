@@ -36,8 +36,6 @@ export interface NewestSegment {
   readonly info: SegmentInfo
   readonly scan: SegmentScan
   readonly sealed: boolean
-  /** Something unfinished lies behind the last whole append. */
-  readonly torn: boolean
   /** CLEAN names this very footer. */
   readonly clean: boolean
 }
@@ -203,8 +201,7 @@ async function examineNewest(root: Root, name: string, head: SegmentHead, clean:
       points,
       allPoints: true,
     }
-    const torn = decision.kind === 'torn' && (decision.torn || scan.wholeEnd < scan.stopOffset)
-    return { newest: { info, scan, sealed, torn, clean: isClean }, digest }
+    return { newest: { info, scan, sealed, clean: isClean }, digest }
   } finally {
     await file.close()
   }

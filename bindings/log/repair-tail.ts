@@ -35,7 +35,7 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
       info.epoch,
       info.seed,
     )
-    if (newest.torn) await quarantine(root, file, info.name, info.used, footer, o.world)
+    const torn = !newest.sealed && (await quarantine(root, file, info.name, info.used, footer, o.world))
     o.check()
     const end = newest.sealed ? info.used + FOOTER_BYTES : info.used
     await rewrite(file, Math.min(scan.lastSynced, end), end)
@@ -47,7 +47,7 @@ export async function sealNewest(root: Root, newest: NewestSegment, o: RepairOpt
     await syncOf(file)
     info.sealed = true
     if (failpoints.active) await failpoints.hit(FP.log.afterFooter, { reason: FOOTER_RECOVERED })
-    logger.log({ level: 'info', code: 'log.recovered', segment: info.name, lsn: info.lastLsn, torn: newest.torn })
+    logger.log({ level: 'info', code: 'log.recovered', segment: info.name, lsn: info.lastLsn, torn })
   } finally {
     await file.close()
   }
@@ -62,13 +62,20 @@ async function rewrite(file: SegmentFile, from: number, end: number): Promise<vo
   }
 }
 
-/** Copies what is about to be cut; one name per segment and offset, so a repeated crash adds no copy. Never an error: none of it was acknowledged. */
-async function quarantine(root: Root, file: SegmentFile, name: string, offset: number, footer: Uint8Array, world: World): Promise<void> {
+/**
+ * Copies what is about to be cut; one name per segment and offset, so a repeated crash adds no copy. Never an error: none of it was acknowledged.
+ *
+ * Whatever the scan stopped at: of a group that was being written the first sector may be zeros and a later one not, and once the footer lies in between,
+ * a repair that is begun anew stops elsewhere.
+ *
+ * @returns whether there was anything
+ */
+async function quarantine(root: Root, file: SegmentFile, name: string, offset: number, footer: Uint8Array, world: World): Promise<boolean> {
   const bytes = new Uint8Array(Math.min(QUARANTINE_BYTES_MAX, Math.max(0, file.size - offset)))
   const n = await file.read(offset, bytes)
   let end = n
   while (end > 0 && bytes[end - 1] === 0) end--
-  if (isPartOf(footer, bytes.subarray(0, end))) return
+  if (isPartOf(footer, bytes.subarray(0, end))) return false
   const target = `quarantine/${name.slice(name.lastIndexOf('/') + 1)}-${offset}.torn`
   try {
     await root.putIfAbsent(target, bytes.subarray(0, end))
@@ -76,6 +83,7 @@ async function quarantine(root: Root, file: SegmentFile, name: string, offset: n
   } catch (error) {
     world.logger.log({ level: 'warn', code: 'log.quarantineFailed', segment: name, offset, bytes: end, error })
   }
+  return true
 }
 
 /** Whether these bytes are what a power cut amid the same repair left of its footer: nobody's data, and no copy of it is wanted. */

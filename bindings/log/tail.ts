@@ -21,8 +21,8 @@ export interface TailFacts {
 
 export type TailDecision =
   | { readonly kind: 'sealed' }
-  /** Cut back to the end of the last whole append; `torn`: bytes of something unfinished lie behind it. */
-  | { readonly kind: 'torn'; readonly torn: boolean }
+  /** Cut back to the end of the last whole append; bytes of something unfinished may lie behind it. */
+  | { readonly kind: 'torn' }
   | { readonly kind: 'damage'; readonly why: string; readonly offset: number; readonly lsn: number; readonly laterOffset: number | undefined }
 
 /** Stops behind which later frames must be looked for. */
@@ -41,5 +41,5 @@ export function decideTail(facts: TailFacts): TailDecision {
     const why = `${NAMES[stop]} before a frame at ${later} that was written after everything before it was synced`
     return { kind: 'damage', why, offset, lsn: nextLsn, laterOffset: later }
   }
-  return { kind: 'torn', torn: stop !== STOP.zeros && stop !== STOP.end }
+  return { kind: 'torn' }
 }

@@ -7,11 +7,11 @@ const at = (stop: number, later?: number) => decideTail({ stop, stopOffset: 800,
 
 describe('what a stop in the newest segment means', () => {
   it.each([
-    ['end', { kind: 'torn', torn: false }],
-    ['zeros', { kind: 'torn', torn: false }],
-    ['short', { kind: 'torn', torn: true }],
-    ['length', { kind: 'torn', torn: true }],
-    ['checksum', { kind: 'torn', torn: true }],
+    ['end', { kind: 'torn' }],
+    ['zeros', { kind: 'torn' }],
+    ['short', { kind: 'torn' }],
+    ['length', { kind: 'torn' }],
+    ['checksum', { kind: 'torn' }],
     ['footer', { kind: 'sealed' }],
   ] as const)('%s with nothing synced behind it', (name, decision) => expect(at(STOP[name])).toEqual(decision))
 
