@@ -15,7 +15,6 @@ export {
   encodeSeal,
   promotedRef,
   publishedCommit,
-  STAGED_EXTENSIONS,
 } from './outcome.ts'
 export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFacts, RollbackRecord, SealRecord, StagedExtension } from './outcome.ts'
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'

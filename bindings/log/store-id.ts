@@ -26,7 +26,12 @@ export async function verifiedStoreId(root: Root): Promise<Uint8Array | undefine
   for (const { name, firstLsn } of await listSegments(root)) {
     const file = await root.segment(name, { open: 'read' })
     const head = new Uint8Array(HEAD_BYTES)
-    const n = await file.read(0, head).finally(() => file.close())
+    let n: number
+    try {
+      n = await file.read(0, head)
+    } finally {
+      await file.close()
+    }
     if (n < HEAD_BYTES) continue
     const id = readMarkPayload(head, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES).storeId.slice()
     try {

@@ -1,5 +1,5 @@
 export { LEASE_MS } from './lease.ts'
-export { fileKey, finalName, intentName, isPromoted, leaseName, parseStagedName, stagingPrefix } from './names.ts'
+export { fileKey, finalName, intentName, leaseName, parseStagedName, stagingPrefix } from './names.ts'
 export type { StagedFile } from './names.ts'
 export { StagingArea } from './staging-area.ts'
 export type { PromoteOptions, StagingWorld } from './staging-area.ts'

@@ -247,11 +247,11 @@ async function stagedWrite(context: Context, report: Report, path: string): Prom
     const before = await store.scan(bookings).count()
     const first = await store.get(bookings, STAGED_FROM)
     const pending = await store.staged()
-    await report.say([
-      ...pending.map(
+    await report.say(
+      pending.map(
         (write) => `${write.writeId}: ${write.state}, "${write.message}", ${write.mode === 'hold' ? 'kept until somebody decides' : 'decided at open'}`,
       ),
-    ])
+    )
     await report.check('its rows are not there, the write is', [undefined, [id]], [first, pending.map(({ writeId }) => String(writeId))])
     const startMs = performance.now()
     await using write = await store.resume(pending[0]!.writeId)

@@ -57,7 +57,16 @@ describe('the fold', () => {
     expect(catalog.table(1)).toMatchObject({ rows: 4, nextRow: 5, inlineFrom: 3, lastLsn: 4, fragments: [] })
     expect(catalog.byName('b')).toMatchObject({ id: 2, rows: 5, inlineFrom: 4 })
     expect(catalog.replayFrom).toBe(2)
-    catalog.foldFlush(5, { writeId: new Uint8Array(16).fill(5), tableId: 1, timeMs: 22, uptoLsn: 4, uptoRow: 5, fragments: [ref('a', 4)], hides: [], deletionVectors: [] })
+    catalog.foldFlush(5, {
+      writeId: new Uint8Array(16).fill(5),
+      tableId: 1,
+      timeMs: 22,
+      uptoLsn: 4,
+      uptoRow: 5,
+      fragments: [ref('a', 4)],
+      hides: [],
+      deletionVectors: [],
+    })
     expect(catalog.table(1)).toMatchObject({ rows: 4, inlineFrom: 0, flushedRow: 5, flushedLsn: 4 })
     expect(catalog.replayFrom).toBe(3)
   })
@@ -66,7 +75,16 @@ describe('the fold', () => {
     const catalog = start()
     catalog.foldCommit(3, commit(20, [change({ inserted: 3, inline: inline(3) })]))
     catalog.foldCommit(4, commit(21, [change({ inserted: 1, inline: inline(1) })]))
-    catalog.foldFlush(5, { writeId: new Uint8Array(16).fill(5), tableId: 1, timeMs: 22, uptoLsn: 3, uptoRow: 3, fragments: [ref('a', 3)], hides: [], deletionVectors: [] })
+    catalog.foldFlush(5, {
+      writeId: new Uint8Array(16).fill(5),
+      tableId: 1,
+      timeMs: 22,
+      uptoLsn: 3,
+      uptoRow: 3,
+      fragments: [ref('a', 3)],
+      hides: [],
+      deletionVectors: [],
+    })
     expect(catalog.table(1)).toMatchObject({ inlineFrom: 4, flushedRow: 3, nextRow: 4 })
     expect(catalog.replayFrom).toBe(3)
   })
@@ -78,7 +96,16 @@ describe('the fold', () => {
     expect(catalog.table(1)).toMatchObject({ rows: 7 })
     expect(catalog.table(1)!.fragments[0]).toMatchObject({ lsn: 3, ordinal: 0, hiddenCount: 3, hidden: Uint8Array.of(0b0001_0001, 0b10) })
     const vector = { lsn: 3, ordinal: 0, digest: 'f'.repeat(64), bytes: 40, hidden: 3 }
-    catalog.foldFlush(5, { writeId: new Uint8Array(16).fill(5), tableId: 1, timeMs: 22, uptoLsn: 4, uptoRow: 0, fragments: [], hides: [], deletionVectors: [vector] })
+    catalog.foldFlush(5, {
+      writeId: new Uint8Array(16).fill(5),
+      tableId: 1,
+      timeMs: 22,
+      uptoLsn: 4,
+      uptoRow: 0,
+      fragments: [],
+      hides: [],
+      deletionVectors: [vector],
+    })
     expect(catalog.table(1)!.fragments[0]).toMatchObject({ vector, hidden: undefined, hiddenCount: 0 })
   })
 
@@ -112,7 +139,17 @@ describe('the fold', () => {
     ],
     [
       'a flush of a table that is not there',
-      (catalog) => catalog.foldFlush(3, { writeId: new Uint8Array(16).fill(3), tableId: 7, timeMs: 20, uptoLsn: 2, uptoRow: 0, fragments: [], hides: [], deletionVectors: [] }),
+      (catalog) =>
+        catalog.foldFlush(3, {
+          writeId: new Uint8Array(16).fill(3),
+          tableId: 7,
+          timeMs: 20,
+          uptoLsn: 2,
+          uptoRow: 0,
+          fragments: [],
+          hides: [],
+          deletionVectors: [],
+        }),
     ],
   ])('refuses %s', (_what, fold) => {
     expect(() => fold(start())).toThrow(InvariantError)
@@ -163,7 +200,16 @@ describe('a checkpoint', () => {
     expect(hexText(checkpointBody(decoded.catalog))).toBe(hexText(checkpointBody(catalog)))
     for (const each of [catalog, decoded.catalog]) {
       each.foldCommit(5, commit(30, [change({ op: 'delete', deleted: 1, hides: [{ lsn: 3, ordinal: 1, rows: Uint32Array.of(2) }] })]))
-      each.foldFlush(6, { writeId: new Uint8Array(16).fill(6), tableId: 2, timeMs: 31, uptoLsn: 4, uptoRow: 2, fragments: [ref('c', 2)], hides: [], deletionVectors: [] })
+      each.foldFlush(6, {
+        writeId: new Uint8Array(16).fill(6),
+        tableId: 2,
+        timeMs: 31,
+        uptoLsn: 4,
+        uptoRow: 2,
+        fragments: [ref('c', 2)],
+        hides: [],
+        deletionVectors: [],
+      })
     }
     expect(hexText(checkpointBody(decoded.catalog))).toBe(hexText(checkpointBody(catalog)))
     expect(checkpointName(4)).toBe('checkpoints/00000000000000000004.ckpt')
