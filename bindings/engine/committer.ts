@@ -5,7 +5,7 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
-import { ClosedError, CommitOutcomeUnknownError, FencedError, IdempotencyMismatchError, LsnTakenError, PoisonedError } from '../errors.ts'
+import { ClosedError, CommitOutcomeUnknownError, FencedError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import {
   type AuditFacts,
@@ -33,6 +33,7 @@ import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { CHUNK_ROWS, type RowKeys, type TableState, type VectorBitmaps } from '../table/index.ts'
 import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
+import { tableNotFound } from './bound.ts'
 import { applyForeign } from './foreign.ts'
 import { keyText } from './key-text.ts'
 import {
@@ -156,6 +157,8 @@ export class Committer {
   private error: Error | undefined
   /** Highest LSN given out. */
   submitted: number
+  /** How often queued records were taken back. */
+  rewinds = 0
 
   constructor(log: CommitLog, state: StoreState, world: World, tracker: ChangeTracker, hooks: CommitterHooks) {
     this.log = log
@@ -207,7 +210,7 @@ export class Committer {
   private async catchUp(): Promise<void> {
     const { log, state, tracker } = this
     if (this.undecidedUpto > 0) {
-      await log.resolveUnknown?.()
+      await this.resolveUnknown()
       this.undecidedUpto = 0
       if (this.inFlight > 0) return
     }
@@ -218,6 +221,19 @@ export class Committer {
     this.parent = state.applied
     this.lastTimeMs = Math.max(this.lastTimeMs, state.catalog.timeMs)
     this.hooks.durable(state.applied)
+  }
+
+  /** @throws StorageError: it cannot be told yet; of the write that waits for it nothing is in the log */
+  private async resolveUnknown(): Promise<void> {
+    try {
+      await this.log.resolveUnknown?.()
+    } catch (cause) {
+      if (!(cause instanceof CommitOutcomeUnknownError)) throw cause
+      throw new StorageError(`it is not known yet whether LSN ${this.undecidedUpto} is in the log, and nothing can follow it before it is`, {
+        details: { op: 'get', name: 'log/', class: 'unavailable' },
+        cause,
+      })
+    }
   }
 
   /** The promises say that nobody knows; the records stay until the log does. */
@@ -235,6 +251,8 @@ export class Committer {
         }),
       )
     }
+    // Nobody tells of these before somebody asks.
+    for (const waiter of this.waiters.splice(0)) waiter.resolve()
   }
 
   /** Commits given to the log and not acknowledged yet. */
@@ -283,6 +301,8 @@ export class Committer {
     if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.admitDecision(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
+    // One whose record was taken back may have left its number to another.
+    for (const { table } of admitted) if (this.state.tables.get(table.id) !== table) throw tableNotFound(table.name)
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
@@ -412,14 +432,12 @@ export class Committer {
     return this.wait(lsn, { kind: KIND_SCHEMA, schema: record }, lsn)
   }
 
-  /** Resolves when everything queued before is acknowledged. */
+  /** Resolves when everything queued before is acknowledged, or taken back. @throws StorageError when that cannot be told */
   async drained(): Promise<void> {
-    const last = this.pending.at(-1)
-    if (last === undefined || this.inFlight === 0) return
-    const lsn = this.submitted
-    await new Promise<void>((resolve, reject) => {
-      this.waiters.push({ lsn, resolve, reject })
-    })
+    for (const { submitted, rewinds } = this; this.inFlight > 0 && this.pending[this.pendingFrom]!.lsn <= submitted && this.rewinds === rewinds;) {
+      if (this.undecidedUpto > 0) await this.caughtUp()
+      else await new Promise<void>((resolve, reject) => this.waiters.push({ lsn: submitted, resolve, reject }))
+    }
   }
 
   private readonly waiters: { lsn: number; resolve: () => void; reject: (error: Error) => void }[] = []
@@ -511,6 +529,7 @@ export class Committer {
     let at = this.pendingFrom
     while (at < pending.length && pending[at]!.lsn < first) at++
     const refused = pending.splice(at)
+    if (refused.length > 0) this.rewinds++
     for (const [id, { lsn }] of this.deciding) if (lsn >= first) this.deciding.delete(id)
     this.tracker.takeBack?.(first)
     if (this.undecidedUpto >= first) this.undecidedUpto = 0

@@ -1,8 +1,8 @@
 // engine/in-turn.ts: writes to a shared log: one that lost its slot is decided again against what the winners wrote (recovery.md section 4).
 //
-// Invariant: a write is tried at most publishRetries + 1 times; a definite conflict is not tried again.
+// Invariant: a write is tried at most publishRetries + 1 times; a definite conflict is not tried again, and is told only when what it met is durable.
 
-import { ContentionError, LsnTakenError } from '../errors.ts'
+import { ConflictError, ContentionError, DuplicateKeyError, LsnTakenError } from '../errors.ts'
 import type { AdmitOptions } from './committer.ts'
 import type { Engine } from './engine.ts'
 
@@ -33,7 +33,11 @@ async function turns<T>(engine: Engine, o: TurnOptions | undefined, write: (agai
       try {
         return await write(round === 0 ? undefined : { conflictsSince })
       } catch (error) {
-        if (!(error instanceof LsnTakenError)) throw error
+        if (error instanceof ConflictError || error instanceof DuplicateKeyError) {
+          const { rewinds } = committer
+          await committer.drained()
+          if (committer.rewinds === rewinds) throw error
+        } else if (!(error instanceof LsnTakenError)) throw error
         if (round >= limits.publishRetries) {
           throw new ContentionError(`other writers were faster ${round + 1} times`, { details: { rounds: round + 1 }, cause: error })
         }

@@ -101,6 +101,7 @@ class Loader {
   private older = new HideSet()
   /** The layout of the table that `older` was found in. */
   private structure: Structure
+  private rewinds: number
   /** What the rows are, under an idempotency key. */
   private readonly data: DataDigest | undefined
   private readonly pace: Pace
@@ -115,6 +116,7 @@ class Loader {
     this.since = engine.parts.state.applied
     const { keyLayout, schema } = bound.state
     this.structure = bound.state.now
+    this.rewinds = bound.state.rewinds
     this.expectedVersion = engine.parts.state.catalog.table(bound.state.id)?.lastLsn ?? bound.state.lastLsn
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
     const { world, check } = engine.parts
@@ -213,14 +215,21 @@ class Loader {
     await this.pace.step(this.rows)
   }
 
-  /** Shared logs: others may have moved rows, or brought some. */
+  /** Shared logs: others may have moved rows, or brought some. Any log: rows that were queued when they were found may have been taken back. */
+  private get hasMoved(): boolean {
+    const { state } = this.bound
+    return this.rewinds !== state.rewinds || (this.engine.parts.log.shared && this.structure !== state.now)
+  }
+
   private async findAgain(): Promise<void> {
     if (this.keys === undefined || this.op === 'replace') return
+    const { state } = this.bound
     do {
-      this.structure = this.bound.state.now
+      this.structure = state.now
+      this.rewinds = state.rewinds
       this.older = new HideSet()
       for (const part of this.keys.parts) await this.findOlder(part, part.base)
-    } while (this.structure !== this.bound.state.now)
+    } while (this.structure !== state.now || this.hasMoved)
   }
 
   /** Older rows with the keys of this part. A part whose keys nothing can hold costs a look per fragment. */
@@ -251,7 +260,9 @@ class Loader {
   /** Queue the record. The last checks and the queueing are one synchronous step. */
   private async publish(refs: readonly FragmentRef[], isAgain: boolean): Promise<CommitResult> {
     const { engine, bound, op } = this
-    if (isAgain || (engine.parts.log.shared && this.structure !== bound.state.now)) await this.findAgain()
+    if (isAgain) await this.findAgain()
+    // The step to the queue begins where nothing was waited for.
+    while (this.keys !== undefined && op !== 'replace' && this.hasMoved) await this.findAgain()
     this.check()
     const { committer, tracker } = engine.parts
     const request = this.data?.digest()

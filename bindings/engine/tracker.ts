@@ -3,18 +3,22 @@
 // Nothing is kept while no transaction is open. Keys are canonical bytes as latin-1 strings, per table, with the LSN of their last write.
 // Invariant: every change that enters the log's queue while a transaction is open is recorded before that transaction can be admitted.
 
+import type { TableChange } from '../format/index.ts'
+import { xxh3 } from '../kernels/index.ts'
 import type { TableState } from '../table/index.ts'
 import type { AdmittedChange, ChangeTracker } from './committer.ts'
 import { conflict } from './conflict.ts'
-import { keyText } from './key-text.ts'
+import { keyBytesOf, keyText } from './key-text.ts'
 
 export { keyBytesOf, keyText } from './key-text.ts'
 
 interface TableWrites {
   /** Last write of each key. */
   readonly keys: Map<string, number>
-  /** Last change that is not told key by key (loads, replace, deletes by position). */
+  /** Last change that counts as one of every key (replace, deletes by vector; on unkeyed tables all of these). */
   bulkLsn: number
+  /** Changes whose keys are asked for one by one: loads, deletes by position. Ascending. */
+  readonly untold: { readonly lsn: number; readonly change: TableChange }[]
   /** Last change of any kind. */
   lastLsn: number
 }
@@ -62,7 +66,9 @@ export class WriteTracker implements ChangeTracker {
     if (keys !== undefined) for (let row = 0; row < keys.rows; row++) set(keyText(keys.data, keys.start(row), keys.end(row)))
     if (touched !== undefined) for (const key of touched) set(key)
     const isTold = change.op !== 'replace' && (keys !== undefined || touched !== undefined) && change.fragments === undefined
-    if (!isTold) writes.bulkLsn = lsn
+    if (isTold) return
+    if (change.op === 'replace' || change.deletionVectors !== undefined || table.keyLayout === undefined) writes.bulkLsn = lsn
+    else writes.untold.push({ lsn, change })
   }
 
   /** Records up to `lsn` stay. */
@@ -77,6 +83,7 @@ export class WriteTracker implements ChangeTracker {
       const { writes, bulkLsn, lastLsn, keys } = this.undo.pop()!
       writes.bulkLsn = bulkLsn
       writes.lastLsn = lastLsn
+      while (writes.untold.length > 0 && writes.untold.at(-1)!.lsn >= first) writes.untold.pop()
       for (const [key, lsn] of keys.toReversed()) {
         if (lsn === 0) writes.keys.delete(key)
         else writes.keys.set(key, lsn)
@@ -90,11 +97,23 @@ export class WriteTracker implements ChangeTracker {
     if (lost.length > 0) throw conflict(table, lost, this.writtenSince(table, lost[0]!, since))
   }
 
-  /** The last LSN above `since` that wrote the key, or 0. A bulk change counts as a write of every key: the caller may then read again. */
+  /** The last LSN above `since` that wrote the key, or 0. @throws StorageError, CorruptionError: a fragment that must be asked cannot be read */
   writtenSince(table: TableState, key: string, since: number): number {
     const writes = this.tables.get(table.id)
     if (writes === undefined) return 0
-    const lsn = Math.max(writes.keys.get(key) ?? 0, writes.bulkLsn)
+    const told = Math.max(writes.keys.get(key) ?? 0, writes.bulkLsn)
+    for (let i = writes.untold.length - 1; i >= 0; i--) {
+      const { lsn, change } = writes.untold[i]!
+      if (lsn <= since || lsn <= told) break
+      if (hasWritten(table, lsn, change, keyBytesOf(key))) return lsn
+    }
+    return told > since ? told : 0
+  }
+
+  /** The last LSN above `since` that changed rows without telling their keys, or 0. */
+  bulkSince(table: TableState, since: number): number {
+    const writes = this.tables.get(table.id)
+    const lsn = writes === undefined ? 0 : Math.max(writes.bulkLsn, writes.untold.at(-1)?.lsn ?? 0)
     return lsn > since ? lsn : 0
   }
 
@@ -111,7 +130,22 @@ export class WriteTracker implements ChangeTracker {
 
   private of(table: TableState): TableWrites {
     let writes = this.tables.get(table.id)
-    if (writes === undefined) this.tables.set(table.id, (writes = { keys: new Map(), bulkLsn: 0, lastLsn: 0 }))
+    if (writes === undefined) this.tables.set(table.id, (writes = { keys: new Map(), bulkLsn: 0, untold: [], lastLsn: 0 }))
     return writes
   }
+}
+
+/** Whether a change that did not tell its keys wrote this one: asked of the fragments that it brought, and of those whose rows it hid. What is no longer there counts as yes. */
+function hasWritten({ now: { layer, fragments } }: TableState, lsn: number, change: TableChange, key: Uint8Array): boolean {
+  const { hideRows } = change
+  for (let i = 0; i < (hideRows?.length ?? 0); i++) if (!layer.has(hideRows![i]!) || layer.holds(hideRows![i]!, key)) return true
+  const asked = change.fragments === undefined ? [] : fragments.filter((each) => each.lsn === lsn)
+  if (asked.length < (change.fragments?.length ?? 0)) return true
+  const { lo, hi } = xxh3(key)
+  if (asked.some(({ reader }) => reader.lookupSync(lo, hi, key) >= 0)) return true
+  return (change.hides ?? []).some((hide) => {
+    if (hide.lsn === 0) return false
+    const fragment = fragments.find((each) => each.lsn === hide.lsn && each.ordinal === hide.ordinal)
+    return fragment === undefined || hide.rows.includes(fragment.reader.lookupSync(lo, hi, key))
+  })
 }

@@ -112,8 +112,9 @@ function matchedNow(bound: Bound, compiled: CompiledPredicate, found: ReadonlyMa
   return hides
 }
 
-function idOf(fragment: LiveFragment): string {
-  return `${fragment.lsn}.${fragment.ordinal}`
+/** With its content: the LSN of one that was taken back is given again. */
+function idOf({ lsn, ordinal, ref }: LiveFragment): string {
+  return `${lsn}.${ordinal}.${ref.digest}`
 }
 
 /** Change columns of rows by key; absent keys are skipped. */

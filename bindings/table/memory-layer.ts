@@ -218,6 +218,13 @@ export class MemoryLayer {
     return chunk.hiddenAt[row - chunk.base] === LIVE
   }
 
+  /** Whether the row, which is here, has this key. */
+  holds(row: number, key: Uint8Array): boolean {
+    if (this.indexedRow < this.nextRow) this.indexAll()
+    const chunk = this.chunkOf(row)
+    return chunk.keys!.equals(row - chunk.base, key, 0, key.length)
+  }
+
   has(row: number): boolean {
     const first = this.chunks[0]
     return first !== undefined && row >= first.base && row < this.nextRow

@@ -53,6 +53,8 @@ export class TableState {
   private structures: Structure[]
   /** Last record that changed rows or definition, queued ones included. */
   lastLsn: number
+  /** How often records were taken back: what was found among queued rows before that may be wrong. */
+  rewinds = 0
 
   private constructor(context: TableContext, schemas: readonly TableSchema[], lsn: number, lastLsn: number, nextRow: number) {
     const schema = schemas.at(-1)!
@@ -111,8 +113,9 @@ export class TableState {
     while (this.structures.length > 1 && this.structures[1]!.lsn <= head) this.structures.shift()
   }
 
-  /** Undo what LSNs from `lsn` on did: there was no room for their records. `lsn` is above every LSN that was settled. */
+  /** Undo what LSNs from `lsn` on did: there was no room for their records, or others took their place. `lsn` is above every LSN that was settled. */
   takeBack(lsn: number): void {
+    this.rewinds++
     while (this.structures.length > 1 && this.now.lsn >= lsn) this.structures.pop()
     for (const { layer, fragments } of this.structures) {
       layer.takeBack(lsn)

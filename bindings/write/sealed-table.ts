@@ -8,12 +8,9 @@ import { ConflictError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { findKeySync, KeyRun, type RowKeys, type TableState } from '../table/index.ts'
+import { findKeySync, KeyRun, type RowKeys, type Structure, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
-
-/** No key has this as its text: key bytes are below 256. */
-const NO_KEY = '\uffff'
 
 export class SealedTable {
   readonly table: TableState
@@ -29,7 +26,9 @@ export class SealedTable {
   /** Older rows that its rows replace, and those that it deletes. */
   private replaced = new HideSet()
   private deleted = new HideSet()
-  private lookedAt = -1
+  /** What the places were found in. */
+  private lookedAt: Structure | undefined
+  private rewinds = 0
 
   /** @param keys  of a participant that has them @param comesAfter  PublishOptions.comesAfter @throws ConflictError when the table is gone, or another one has its name */
   constructor(
@@ -76,9 +75,10 @@ export class SealedTable {
   async look(): Promise<void> {
     const { change, keys, table } = this
     // A change of structure is a flush of another writer, or a load: rows may be elsewhere.
-    if (table.keyLayout === undefined || change?.op === 'replace' || this.lookedAt === table.now.lsn) return
-    while (this.lookedAt !== table.now.lsn) {
-      this.lookedAt = table.now.lsn
+    if (table.keyLayout === undefined || change?.op === 'replace') return
+    while (this.hasMoved) {
+      this.lookedAt = table.now
+      this.rewinds = table.rewinds
       this.replaced = new HideSet()
       this.deleted = new HideSet()
       if (keys !== undefined && keys.deleted.length > 0) await find(table, runOf(table, keys.deleted), this.deleted)
@@ -90,6 +90,10 @@ export class SealedTable {
     }
   }
 
+  private get hasMoved(): boolean {
+    return this.lookedAt !== this.table.now || this.rewinds !== this.table.rewinds
+  }
+
   /** Keys of these rows were not in the table when they were staged, and rule `keys` says that nobody wrote them since. */
   private isFresh({ digest }: FragmentRef): boolean {
     return this.participant.files.some((file) => file.digest === digest && file.role === 'fragment' && file.fresh === true)
@@ -99,10 +103,10 @@ export class SealedTable {
   isStale(head: number): boolean {
     const { tracker } = this.parts.engine.parts
     const { participant, table, keys } = this
-    if (this.lookedAt >= 0 && this.lookedAt !== table.now.lsn) return true
+    if (this.lookedAt !== undefined && this.hasMoved) return true
     if (this.isFree || tracker.changedSince(table, head) === 0) return false
     if (participant.rule === 'commute') return !this.isAsRead()
-    if (participant.rule === 'exact' || tracker.writtenSince(table, NO_KEY, head) > 0) return true
+    if (participant.rule === 'exact' || tracker.bulkSince(table, head) > 0) return true
     for (const [text] of tracker.keysSince(table, head)) {
       const { lo, hi } = xxh3(keyBytesOf(text))
       if (hasKeyHash(keys!, lo, hi)) return true

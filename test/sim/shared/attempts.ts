@@ -57,14 +57,15 @@ function counted(state: State, { op, key }: { readonly op: 'count' | 'sum'; read
   return { ...state, accounts }
 }
 
-/** Keys that the steps write in a table, as they meet the state before; undefined: the table is not changed. */
-export function keysWritten(before: State, steps: readonly Step[], name: TableName): Set<string> | undefined {
+/** Keys that the steps write in a table, as they meet the state before; undefined: the table is not changed; all: a replace counts as a write of every key. */
+export function keysWritten(before: State, steps: readonly Step[], name: TableName): Set<string> | 'all' | undefined {
   let keys: Set<string> | undefined
   let state = before
   for (const step of steps) {
     const next = after(state, [step])!.state
     const table = step.op === 'count' || step.op === 'sum' ? 'accounts' : step.table
     if (table === name) {
+      if (step.op === 'replace' || (step.op === 'bulk' && step.how === 'replace')) return 'all'
       keys ??= new Set()
       for (const key of keysOf(state, next, step, name)) keys.add(key)
     }
@@ -79,7 +80,6 @@ function keysOf(before: State, next: State, step: Step, name: TableName): Iterab
   const was = before[name] as ReadonlyMap<string, AnyRow>
   const is = next[name] as ReadonlyMap<string, AnyRow>
   const how = step.op === 'bulk' ? step.how : step.op
-  if (how === 'replace') return [...was.keys(), ...is.keys()]
   if (how === 'deleteWhere') return [...was.keys()].filter((key) => !is.has(key))
   if (step.op === 'delete' || step.op === 'update') return step.keys.map((key) => textOf(name, rowOf(name, key, 0)))
   return rowsOf(step).map((row) => textOf(name, row))

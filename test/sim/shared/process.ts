@@ -68,6 +68,9 @@ export class Process {
   net!: SharedNet
   private world!: World
   private life = 0
+  private pid = 0
+  /** A crash that waits for its moment. */
+  private doom: Disposable | undefined
   private died: Promise<typeof DEAD> = new Promise(() => {})
   private readonly g: Ground
   private readonly dice: Dice
@@ -86,7 +89,10 @@ export class Process {
     const { g, dice } = this
     for (;;) {
       this.life++
+      // What a handle that was closed in the middle has left is left by a process that ended.
+      g.livePids.delete(this.pid)
       const pid = ++g.stats.pid
+      this.pid = pid
       g.livePids.add(pid)
       const host = {
         name: g.sameHost ? 'host' : `host-${pid}`,
@@ -128,6 +134,13 @@ export class Process {
     }
   }
 
+  /** From here on nothing goes wrong. */
+  async calm(): Promise<void> {
+    this.doom?.[Symbol.dispose]()
+    this.net.faults = 0
+    if (this.store.closed) await this.open({ faults: 0 })
+  }
+
   /** The promise, or DEAD when the process dies first. */
   private alive<T>(work: Promise<T>): Promise<T | typeof DEAD> {
     return Promise.race([work, this.died])
@@ -142,7 +155,7 @@ export class Process {
     for (let i = 0; i < steps; i++) {
       await this.sleep(25)
       const isDoomed = dice.int(1000) < g.deaths * 1000
-      if (isDoomed) failpoints(this.world).arm(dice.pick(FAILPOINTS), { crash: true, times: 1, after: dice.int(4), mayMiss: true })
+      if (isDoomed) this.doom = failpoints(this.world).arm(dice.pick(FAILPOINTS), { crash: true, times: 1, after: dice.int(4), mayMiss: true })
       const work: Promise<unknown> = dice.once(5) ? Promise.all([this.step(), this.step(), this.step()]) : this.step()
       const ended = await this.alive(work as Promise<unknown>)
       if (ended === DEAD || this.store.closed) {

@@ -102,10 +102,7 @@ async function isThere(store: Store): Promise<boolean> {
 /** No more faults: the handles come to rest, others come, and what they find is held against what was told. */
 async function end(g: Ground, processes: readonly Process[], dice: Dice): Promise<History> {
   const failures: string[] = []
-  for (const each of processes) {
-    each.net.faults = 0
-    if (each.store.closed) await each.open({ faults: 0 })
-  }
+  for (const each of processes) await each.calm()
   const late = new Process('late', g, new Dice(dice.seed()))
   await late.open({ faults: 0 })
   // Beyond the term of the leases of the dead.
@@ -253,6 +250,7 @@ function checkConflict(history: History, attempt: Attempt, error: Attempt['confl
     const keys = keysWritten(commit.before, historySteps(history, id), name)
     if (keys === undefined) continue
     changed = true
+    if (keys === 'all') return
     for (const key of keys) written.add(key)
   }
   if (!changed) history.failures.push(`${what}: a conflict on ${name}, which nobody changed from LSN ${attempt.startLsn} to ${headLsn}: ${error.message}`)
