@@ -170,13 +170,11 @@ async function tryLock(root: Root, world: World, epochFloor: () => Promise<numbe
       if (state !== 'released' && !(outrankDead && isAlive(state, world.host) === false)) return state
     }
     const number = 1 + Math.max(highest, floor)
-    const name = `${PREFIX}${number}`
     const nonce = toHex(world.random.bytes(16))
     const { name: host, pid, bootId, processStartTime } = world.host
     const mine = { pid, host, bootId, processStartTime, instanceId: toHex(world.random.bytes(8)), epoch: number, nonce }
     if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeLock, { number })
-    if ((await root.putIfAbsent(name, encodeSealed(mine))).status === 'exists') continue
-    const lock = await holdOurs(root, number, nonce)
+    const lock = await createOurs(root, world, number, mine)
     if (lock === undefined) continue
     let top: number
     try {
@@ -200,6 +198,27 @@ async function tryLock(root: Root, world: World, epochFloor: () => Promise<numbe
   }
 }
 
+/** undefined: the number is another's. @throws what kept us from it: then the number is marked as free, as far as can be, for nobody holds it */
+async function createOurs(root: Root, world: World, number: number, mine: LockHolder): Promise<Lock | undefined> {
+  const name = `${PREFIX}${number}`
+  let isOurs = false
+  try {
+    const { status } = await root.putIfAbsent(name, encodeSealed({ ...mine }))
+    if (status === 'exists') return undefined
+    isOurs = true
+    return await holdOurs(root, number, mine.nonce)
+  } catch (error) {
+    try {
+      // An answer may be lost, and the file be there. One that this process left behind would be taken for held until the process ends.
+      const found = isOurs ? undefined : await readLock(root, number)
+      if (isOurs || (typeof found === 'object' && found.nonce === mine.nonce)) await root.put(name, releasedBytes(number))
+    } catch (cause) {
+      world.logger.log({ level: 'warn', code: 'lock.releaseFailed', number, cause })
+    }
+    throw error
+  }
+}
+
 /** Holds the file that we just created; undefined when the name leads to another one by now. */
 async function holdOurs(root: Root, number: number, nonce: string): Promise<Lock | undefined> {
   const name = `${PREFIX}${number}`
@@ -211,10 +230,14 @@ async function holdOurs(root: Root, number: number, nonce: string): Promise<Lock
     throw error
   }
   // A name that leads to our nonce while it leads to the held file: the held file is ours, for no removed file gets its name back.
-  const state = await readLock(root, number)
-  if (typeof state === 'object' && state.nonce === nonce && held.isCurrent()) return new Lock(root, number, held)
-  await held.close()
-  return undefined
+  let isOurs = false
+  try {
+    const state = await readLock(root, number)
+    isOurs = typeof state === 'object' && state.nonce === nonce && held.isCurrent()
+  } finally {
+    if (!isOurs) await held.close()
+  }
+  return isOurs ? new Lock(root, number, held) : undefined
 }
 
 async function removeBelow(root: Root, numbers: readonly number[], number: number): Promise<void> {
