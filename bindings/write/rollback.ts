@@ -2,6 +2,7 @@
 //
 // Invariant: nothing of a write is deleted before its outcome is durable (recovery.md section 1).
 
+import { inTurn } from '../engine/index.ts'
 import { FencedError, LsnTakenError } from '../errors.ts'
 import type { RecoveryFacts } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
@@ -21,12 +22,20 @@ export interface RollbackOptions {
  *
  * @param writeId  ULID text
  * @returns the LSN of the outcome: of an earlier roll-back, when there is one
- * @throws AlreadyPublishedError; FencedError (scope write) when its outcome may be forgotten; LsnTakenError when it was sealed, or sealed again, behind `sealLsn`
+ * @throws AlreadyPublishedError; FencedError (scope write) when its outcome may be forgotten; ContentionError; with `sealLsn` LsnTakenError when it was sealed, or
+ * sealed again, behind that, and when its slot was lost
  */
-export async function rollbackWrite(parts: WriteParts, writeId: string, reason: string, o: RollbackOptions = {}): Promise<number> {
+export function rollbackWrite(parts: WriteParts, writeId: string, reason: string, o: RollbackOptions = {}): Promise<number> {
+  // Whoever decided about what was seen decides again after a lost slot; whoever wants an end, wants it of whatever is there then.
+  return o.sealLsn === undefined ? inTurn(parts.engine, undefined, () => queueRollback(parts, writeId, reason, o)) : queueRollback(parts, writeId, reason, o)
+}
+
+async function queueRollback(parts: WriteParts, writeId: string, reason: string, o: RollbackOptions): Promise<number> {
   const { committer, state } = parts.engine.parts
   const id = idHex(writeId)
   for (;;) {
+    // On a handle that is over nothing that was queued is ever told: waiting for it would never end.
+    committer.assertAlive()
     const decided = committer.decisionOf(id)
     if (decided !== undefined) {
       // What is queued may be lost with its group; only what is durable is an outcome.
