@@ -193,7 +193,10 @@ export class ObjectWriteLog implements CommitLog {
   }
 
   async sync(): Promise<Lsn> {
-    await this.#commit.flush()
+    // What was lost was given back: there is nothing of it left to wait for.
+    await this.#commit.flush().catch((error: unknown) => {
+      if (!(error instanceof LsnTakenError)) throw error
+    })
     return this.head
   }
 
@@ -207,10 +210,7 @@ export class ObjectWriteLog implements CommitLog {
     try {
       if (this.#commit.ended !== undefined) return
       await this.resolveUnknown()
-      // What was lost was given back: there is nothing left to wait for.
-      await this.sync().catch((error: unknown) => {
-        if (!(error instanceof LsnTakenError)) throw error
-      })
+      await this.sync()
       await this.#closeCleanly()
     } finally {
       this.#closed = true

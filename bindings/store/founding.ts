@@ -47,7 +47,9 @@ export async function found<T>(
       return { opened, storeId: known.storeId }
     } catch (error) {
       if (opened !== undefined) await close(opened).catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
-      if (!known.isNew || round === ROUNDS || !(await isAnothers(root, known.storeId))) throw error
+      if (!known.isNew || round === ROUNDS) throw error
+      const isLate = error instanceof StoreExistsError && options.create !== 'must'
+      if (!isLate && !(await isAnothers(root, known.storeId))) throw error
     }
   }
 }

@@ -473,7 +473,7 @@ export class WriteHandle extends ReadHandle {
     const { root, world, log, storeId, state, context } = this.o
     // Others write beside this call: what nothing names yet may be about to be named.
     const parts = { root, world, log, storeId, state, context: () => context, isShared: true }
-    return await repairOpen(parts, async (facts) => BigInt(await this.committer.audit(facts)) as Lsn, o)
+    return await repairOpen(parts, async (facts) => BigInt(await inTurn(this.engine, undefined, () => this.committer.audit(facts))) as Lsn, o)
   }
 
   protected override async shut(): Promise<void> {

@@ -299,9 +299,11 @@ export class StagedWriteHandle {
   }
 
   private async giveUp(reason: string): Promise<void> {
-    if (isDecided(this.state)) return
-    if (this.sealLsn > 0) this.leave()
-    else await this.undo(reason)
+    if (isDecided(this.known)) return
+    if (this.sealLsn === 0 && !isDecided(this.state)) return this.undo(reason)
+    // Sealed, or decided by somebody else: no sign of life is owed any more.
+    this.leave()
+    await (await this.arming?.catch(() => undefined))?.settle()
   }
 
   /** One call at a time, in the order they came. */

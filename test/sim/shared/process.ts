@@ -141,6 +141,12 @@ export class Process {
     if (this.store.closed) await this.open({ faults: 0 })
   }
 
+  /** Closed, and its process over. */
+  async end(): Promise<void> {
+    await this.store.close()
+    this.g.livePids.delete(this.pid)
+  }
+
   /** The promise, or DEAD when the process dies first. */
   private alive<T>(work: Promise<T>): Promise<T | typeof DEAD> {
     return Promise.race([work, this.died])

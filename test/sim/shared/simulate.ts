@@ -121,7 +121,7 @@ async function end(g: Ground, processes: readonly Process[], dice: Dice): Promis
   history.failures.push(...failures)
   const stagedLeft = (await late.store.staged()).map(({ writeId }) => String(writeId))
   await checkRest(g, late.store, history, stagedLeft)
-  for (const each of [...processes, late]) await each.store.close()
+  for (const each of [...processes, late]) await each.end()
   const again = new Process('again', g, new Dice(dice.seed()))
   await again.open({ faults: 0 })
   await again.look()
