@@ -76,7 +76,15 @@ export class SlotWriter implements GroupSink {
   async place(group: GroupBuffer, done: Attempt['done'] = () => {}, epochRecord?: EpochRecord): Promise<Placed> {
     const { chain, world } = this.#o
     if (group.first !== chain.head + 1) return this.#lost(group.first)
-    if (world.failpoints.active) await world.failpoints.hit(FP.log.beforeWrite, { first: group.first })
+    if (world.failpoints.active) {
+      try {
+        await world.failpoints.hit(FP.log.beforeWrite, { first: group.first })
+      } catch (error) {
+        // As a request that never left: nothing is in the log, and the group is given back.
+        if (error instanceof StorageError) return { kind: 'refused', error }
+        throw error
+      }
+    }
     return this.#settle(this.#make(group, done, epochRecord), false)
   }
 

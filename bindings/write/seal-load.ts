@@ -6,7 +6,8 @@
 import { inTurn, type LargeLoad } from '../engine/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, ConflictError, FencedError, PoisonedError, StorageError } from '../errors.ts'
 import type { CommitResult } from '../table/index.ts'
-import type { WriteParts } from './parts.ts'
+import { publishedResult } from './outcome.ts'
+import { idHex, type WriteParts } from './parts.ts'
 import { publishSealed } from './publish.ts'
 import { rollbackWrite } from './rollback.ts'
 import { sealWrite } from './seal.ts'
@@ -21,18 +22,31 @@ const BACKOFF_MAX_MS = 1000
  */
 export async function sealLoad(parts: WriteParts, large: LargeLoad): Promise<CommitResult> {
   const { area, intent, finished, request, signal } = large
-  const sealed = await sealWrite(parts, area, intent, [finished], { request, signal })
-  if (typeof sealed !== 'number') return sealed
+  try {
+    const sealed = await sealWrite(parts, area, intent, [finished], { request, signal })
+    if (typeof sealed !== 'number') return sealed
+  } catch (error) {
+    // The answer was lost, the seal was not: it stands in the log.
+    if (isOver(error) || !parts.engine.parts.state.catalog.outcomes.pending.has(idHex(intent.writeId))) throw error
+  }
   try {
     return await published(parts, large)
   } catch (error) {
-    if (error instanceof FencedError || error instanceof ClosedError || error instanceof PoisonedError) throw error
+    // Published all the same: by the try whose answer was lost, or by whoever was quicker.
+    const decided = parts.engine.parts.state.catalog.outcomes.of(idHex(intent.writeId))
+    if (decided?.outcome === 'published') return publishedResult(parts.engine.parts.log, intent.writeId, decided)
+    if (isOver(error)) throw error
     const reason = error instanceof ConflictError ? 'conflict' : signal?.aborted === true && error === signal.reason ? 'aborted' : undefined
     if (reason === undefined) throw unknownOutcome(intent.writeId, error)
     // Nobody else would: no user holds it, and what follows on its tables should not have to look at it.
     await inTurn(parts.engine, undefined, () => rollbackWrite(parts, intent.writeId, reason))
     throw error
   }
+}
+
+/** Of the handle, or of the write: nothing more is done about it here. */
+function isOver(error: unknown): boolean {
+  return error instanceof FencedError || error instanceof ClosedError || error instanceof PoisonedError
 }
 
 /** Faults that pass are tried again, as often as a lost slot is. */

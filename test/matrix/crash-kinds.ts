@@ -1,0 +1,374 @@
+// Every kind of write of the crash matrix: what comes before it, what it does, and what that does to the rows.
+//
+// `act` is what failpoints strike; `before` runs in an earlier process, or, where the kind `goesOn`, in the same one.
+import { columns, gt, lt, type OpenOptions } from '../../bindings/index.ts'
+import { FP } from '../../bindings/testing/index.ts'
+import { addNotes, all, create, docs, docsOf, dropRows, empty, extra, notes, notesOf, patchDocs, probes, putAll, stock, stockOf } from './crash-rows.ts'
+import type { Run } from './crash-run.ts'
+
+export interface Kind {
+  readonly name: string
+  readonly options?: OpenOptions
+  readonly before?: (run: Run) => Promise<void>
+  /** How the process of `before` ends; default: it closes the store. */
+  readonly leaves?: 'killed' | 'goesOn'
+  /** `act` opens the store itself. */
+  readonly opens?: true
+  /** `before` may leave files under their final names that no record will name. */
+  readonly promoted?: true
+  /** On a ground where there is no store. */
+  readonly fresh?: true
+  readonly act: (run: Run) => Promise<unknown>
+  /** What its user does about a held write that is still sealed in the end. */
+  readonly ends?: 'rollback'
+}
+
+const MANY = 40
+const bulk = <C extends object>(rows: readonly C[]): { [K in keyof C]: C[K][] } => {
+  const names = Object.keys(rows[0]!) as (keyof C)[]
+  return Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])])) as { [K in keyof C]: C[K][] }
+}
+
+const few = docsOf(100, 3, 7)
+const some = [...docsOf(2, 2, 8), ...docsOf(110, 2, 8)]
+const many = docsOf(200, MANY, 9)
+/** Keys of a fragment, of the memory layer, and new ones. */
+const mixed = [...docsOf(0, 8, 11), ...docsOf(44, 6, 11), ...docsOf(300, MANY, 11)]
+const lines = notesOf(500, MANY)
+const whole = docsOf(400, MANY, 12)
+
+const SEPARATE: OpenOptions = { sealMode: 'separate' }
+
+const inline: Kind[] = [
+  { name: 'append', act: (run) => run.commit('append', putAll('docs', few), (o) => run.store.append(docs, few, o)) },
+  { name: 'append, no key', act: (run) => run.commit('append', addNotes(notesOf(600, 3)), (o) => run.store.append(notes, notesOf(600, 3), o)) },
+  { name: 'upsert', act: (run) => run.commit('upsert', putAll('docs', some), (o) => run.store.upsert(docs, some, o)) },
+  {
+    name: 'update',
+    act: (run) =>
+      run.commit('update', patchDocs([1, 42], { n: 99 }), (o) =>
+        run.store.update(
+          docs,
+          [
+            { id: 1, n: 99 },
+            { id: 42, n: 99 },
+          ],
+          o,
+        ),
+      ),
+  },
+  {
+    name: 'delete',
+    act: (run) =>
+      run.commit(
+        'delete',
+        dropRows('docs', ({ id }) => id === 3 || id === 41),
+        (o) => run.store.delete(docs, [3, 41, 77], o),
+      ),
+  },
+  {
+    name: 'deleteWhere',
+    act: (run) =>
+      run.commit(
+        'deleteWhere',
+        dropRows('notes', ({ n }) => Number(n) > 15),
+        (o) => run.store.deleteWhere(notes, gt('n', 15), o),
+      ),
+  },
+  { name: 'replace', act: (run) => run.commit('replace', all(empty('docs'), putAll('docs', few)), (o) => run.store.replace(docs, few, o)) },
+  {
+    name: 'three commits over segments',
+    options: { inlineLimitBytes: 256 * 1024 },
+    act: async (run) => {
+      for (let i = 0; i < 3; i++) {
+        const wide = [{ id: 700 + i, n: i, body: 'wide '.repeat(6000) }]
+        await run.commit(`upsert ${i}`, putAll('docs', wide), (o) => run.store.upsert(docs, wide, o))
+      }
+    },
+  },
+]
+
+const several: Kind[] = [
+  {
+    name: 'transact',
+    act: (run) =>
+      run.commit(
+        'transact',
+        all(
+          putAll('docs', few),
+          dropRows('docs', ({ id }) => id === 5),
+          addNotes(notesOf(600, 2)),
+          putAll('stock', stockOf(3, 3, 50)),
+        ),
+        (o) =>
+          run.store.transact(async (tx) => {
+            await tx.get(docs, 1)
+            tx.append(docs, few)
+            tx.delete(docs, 5)
+            tx.append(notes, notesOf(600, 2))
+            tx.upsert(stock, stockOf(3, 3, 50))
+          }, o),
+      ),
+  },
+  {
+    name: 'create table',
+    act: async (run) => {
+      await run.quiet('create', () => run.store.create(extra), create('extra'))
+      await run.commit('first row', putAll('extra', [{ id: 1, body: 'one' }]), (o) => run.store.append(extra, { id: 1, body: 'one' }, o))
+    },
+  },
+]
+
+function loads(mode: 'fused' | 'separate'): Kind[] {
+  const options: OpenOptions = { sealMode: mode }
+  return [
+    { name: `load append, ${mode}`, options, act: (run) => run.commit('load', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o)) },
+    {
+      name: `load append, no key, ${mode}`,
+      options,
+      act: (run) => run.commit('load', addNotes(lines), (o) => run.store.append(notes, columns(bulk(lines)), o)),
+    },
+    { name: `load upsert, ${mode}`, options, act: (run) => run.commit('load', putAll('docs', mixed), (o) => run.store.upsert(docs, columns(bulk(mixed)), o)) },
+    {
+      name: `load replace, ${mode}`,
+      options,
+      act: (run) => run.commit('load', all(empty('docs'), putAll('docs', whole)), (o) => run.store.replace(docs, columns(bulk(whole)), o)),
+    },
+  ]
+}
+
+/** Enough rows in one fragment that a delete of most of them leaves a deletion vector. */
+const wide = docsOf(5000, 1500, 3)
+const upkeep: Kind[] = [
+  {
+    name: 'deleteWhere and flush, with a deletion vector',
+    before: async (run) => {
+      await run.commit('load', putAll('docs', wide), (o) => run.store.append(docs, columns(bulk(wide)), o))
+    },
+    act: async (run) => {
+      await run.commit(
+        'deleteWhere',
+        dropRows('docs', ({ id }) => Number(id) > 5200),
+        (o) => run.store.deleteWhere(docs, gt('id', 5200), o),
+      )
+      await run.commit('upsert', putAll('docs', few), (o) => run.store.upsert(docs, few, o))
+      await run.quiet('flush', () => run.store.flush())
+    },
+  },
+  { name: 'flush', act: (run) => run.quiet('flush', () => run.store.flush()) },
+  {
+    name: 'checkpoint',
+    // No rows in memory, and the record of an open behind the newest checkpoint.
+    before: (run) => run.quiet('flush', () => run.store.flush()),
+    act: (run) => run.quiet('checkpoint', () => run.store.flush()),
+  },
+  { name: 'close', act: (run) => run.quiet('close', () => run.store.close()) },
+  {
+    name: 'close after a commit',
+    act: async (run) => {
+      await run.commit('upsert', putAll('docs', few), (o) => run.store.upsert(docs, few, o))
+      await run.quiet('close', () => run.store.close())
+    },
+  },
+  { name: 'open', opens: true, act: (run) => run.quiet('open', () => run.process.open()) },
+  { name: 'open after a kill', leaves: 'killed', opens: true, act: (run) => run.quiet('open', () => run.process.open()) },
+  {
+    name: 'first open',
+    fresh: true,
+    opens: true,
+    act: async (run) => {
+      await run.quiet('open', () => run.process.open())
+      await run.quiet('create', () => run.store.create(docs, notes, stock, probes), all(create('docs'), create('notes'), create('stock'), create('probes')))
+    },
+  },
+]
+
+const staged_ = all(
+  putAll('docs', many),
+  dropRows('docs', ({ id }) => id === 4 || id === 43),
+  addNotes(lines),
+  all(empty('stock'), putAll('stock', stockOf(20, 12, 4))),
+)
+
+async function stage(run: Run): Promise<void> {
+  run.held = run.newId()
+  const { held } = run
+  await run.quiet('stage', async () => {
+    const write = await run.store.stage({ writeId: held })
+    run.write = write
+    await write.append(docs, columns(bulk(many)))
+    await write.delete(docs, [4, 43])
+    await write.append(notes, columns(bulk(lines)))
+    await write.replace(stock, stockOf(20, 12, 4))
+  })
+}
+
+async function sealed(run: Run): Promise<void> {
+  await stage(run)
+  await run.decide('seal', undefined, () => run.write!.seal())
+}
+
+const resume = async (run: Run): Promise<void> => {
+  run.write = await run.store.resume(run.held!)
+}
+
+const staged: Kind[] = [
+  { name: 'stage', act: stage },
+  {
+    name: 'stage, and leave the scope',
+    act: async (run) => {
+      await stage(run)
+      await run.quiet('leave', () => run.write![Symbol.asyncDispose]())
+    },
+  },
+  {
+    name: 'stage and roll back',
+    act: async (run) => {
+      await stage(run)
+      await run.decide('rollback', undefined, () => run.write!.rollback('no longer wanted'))
+    },
+  },
+  { name: 'stage and seal', act: sealed },
+  {
+    name: 'stage with a lease, and seal',
+    act: async (run) => {
+      await stage(run)
+      await run.process.sim.time.advance(21_000)
+      await run.decide('seal', undefined, () => run.write!.seal())
+    },
+  },
+  {
+    name: 'stage upsert and deleteWhere, seal and publish',
+    act: async (run) => {
+      run.held = run.newId()
+      const { held } = run
+      await run.quiet('stage', async () => {
+        run.write = await run.store.stage({ writeId: held })
+        await run.write.upsert(docs, columns(bulk(mixed)))
+        await run.write.deleteWhere(notes, lt('n', 5))
+      })
+      await run.decide('seal', undefined, () => run.write!.seal())
+      await run.decide(
+        'publish',
+        all(
+          putAll('docs', mixed),
+          dropRows('notes', ({ n }) => Number(n) < 5),
+        ),
+        () => run.write!.publish(),
+      )
+    },
+  },
+  {
+    name: 'publish',
+    before: sealed,
+    leaves: 'goesOn',
+    act: (run) => run.decide('publish', staged_, () => run.write!.publish()),
+  },
+  {
+    name: 'stage and publish in one go',
+    act: async (run) => {
+      await stage(run)
+      await run.decide('publish', staged_, () => run.write!.publish())
+    },
+  },
+  {
+    name: 'roll back a sealed write',
+    before: sealed,
+    leaves: 'goesOn',
+    ends: 'rollback',
+    act: (run) => run.decide('rollback', undefined, () => run.write!.rollback('no longer wanted')),
+  },
+  {
+    name: 'leave the scope of a sealed write',
+    before: sealed,
+    leaves: 'goesOn',
+    act: (run) => run.quiet('leave', () => run.write![Symbol.asyncDispose]()),
+  },
+  {
+    name: 'resume and publish after a reopen',
+    before: sealed,
+    act: async (run) => {
+      await run.quiet('resume', () => resume(run))
+      await run.decide('publish', staged_, () => run.write!.publish())
+    },
+  },
+  {
+    name: 'resume and roll back after a kill',
+    before: sealed,
+    leaves: 'killed',
+    ends: 'rollback',
+    act: async (run) => {
+      await run.quiet('resume', () => resume(run))
+      await run.decide('rollback', undefined, () => run.write!.rollback('no longer wanted'))
+    },
+  },
+]
+
+/** A crash is itself followed by a crash: opens that find something, and writes that heal. */
+const recovering: Kind[] = [
+  { name: 'open with a write that was armed', before: (run) => run.dieAt(FP.stage.afterFile, () => load(run)), leaves: 'killed', opens: true, act: open },
+  {
+    name: 'open with a write that was promoted',
+    promoted: true,
+    before: (run) => run.dieAt(FP.promote.after, () => load(run)),
+    leaves: 'killed',
+    opens: true,
+    act: open,
+  },
+  {
+    name: 'open with a sealed write to roll forward',
+    options: SEPARATE,
+    before: async (run) => {
+      await run.dieAt(FP.promote.before, () => load(run))
+      run.settle(putAll('docs', many))
+    },
+    leaves: 'killed',
+    opens: true,
+    act: open,
+  },
+  {
+    name: 'open with a published write to retire',
+    before: async (run) => {
+      await run.dieAt(FP.retire.before, () => load(run))
+      run.settle(putAll('docs', many))
+    },
+    leaves: 'killed',
+    opens: true,
+    act: open,
+  },
+  {
+    name: 'open with a held write past its term',
+    before: async (run) => {
+      run.held = run.newId()
+      const write = await run.store.stage({ writeId: run.held, holdUntil: new Date(run.process.sim.world.clock.nowMs() + 1000) })
+      await write.append(notes, columns(bulk(lines)))
+      await write.seal()
+      run.process.sim.tick(5000)
+      await run.commit('upsert', putAll('docs', few), (o) => run.store.upsert(docs, few, o))
+    },
+    leaves: 'killed',
+    opens: true,
+    act: open,
+  },
+  {
+    name: 'append that heals a sealed write',
+    options: SEPARATE,
+    before: async (run) => {
+      using _armed = run.process.points.arm(FP.promote.before, { error: 'io', times: 1 })
+      await load(run).catch(() => undefined)
+      run.settle(putAll('docs', many))
+    },
+    leaves: 'goesOn',
+    act: (run) => run.commit('append', addNotes(notesOf(600, 3)), (o) => run.store.append(notes, notesOf(600, 3), o)),
+  },
+]
+
+function load(run: Run): Promise<unknown> {
+  return run.commit('load', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o))
+}
+
+function open(run: Run): Promise<unknown> {
+  return run.quiet('open', () => run.process.open())
+}
+
+export const KINDS: readonly Kind[] = [...inline, ...several, ...loads('fused'), ...loads('separate'), ...upkeep, ...staged, ...recovering]
