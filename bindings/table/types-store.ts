@@ -99,11 +99,8 @@ export interface StagedWrite extends AsyncDisposable {
 
 /**
  * An `idempotencyKey` makes the writes of a transaction happen once: when it runs again, `fn` runs, its writes are dropped, and onCommitted gets the first
- * result with `replayed: true`. Which tables are written must be the same, else IdempotencyMismatchError.
- */
-/**
- * An `idempotencyKey` names the whole transaction: a retry may read and write other rows than the first try, so the key stands for the tables written and not
- * for their rows. Reusing it for another transaction over the same tables is answered with the first one's result and writes nothing.
+ * result with `replayed: true`. A retry may read and write other rows than the first try, so the key stands for the tables written, which must be the same (else
+ * IdempotencyMismatchError), and not for their rows: reusing it for another transaction over the same tables is answered with the first one's result.
  */
 export interface TransactOptions extends WriteOptions {
   /** Default 5. */
