@@ -39,7 +39,8 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     const chunks = sealed.filter((chunk) => chunk.rows > 0)
     if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
     const uptoLsn = chunks.reduce((last, chunk) => Math.max(last, chunk.insertLsn[chunk.rows - 1]!), 0)
-    const gathered = await gather(chunks, signal)
+    // What a queued record hides is taken along, and hidden again when the flush is queued: should that record be taken back, the row would be nowhere.
+    const gathered = await gather(chunks, engine.parts.state.applied, signal)
     const { workers, failpoints } = engine.parts.world
     const sortByKey = table.keyLayout !== undefined
     const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: chunks[0]!.schema, batches: gathered.batches, sortByKey }, signal)]
@@ -91,15 +92,15 @@ interface Gathered {
   readonly numbers: Float64Array
 }
 
-/** The live rows of the chunks; a turn of the event loop after each. What is hidden in between shows when the flush is published. */
-async function gather(chunks: readonly MemoryChunk[], signal: AbortSignal | undefined): Promise<Gathered> {
+/** The rows of the chunks that are live at `lsn`, which is durable; a turn of the event loop after each. What is hidden since shows when the flush is published. */
+async function gather(chunks: readonly MemoryChunk[], lsn: number, signal: AbortSignal | undefined): Promise<Gathered> {
   const batches: ColumnBatch[] = []
   const numbers = new Float64Array(chunks.reduce((sum, chunk) => sum + chunk.rows, 0))
   let rows = 0
   for (const chunk of chunks) {
-    const { bitmap, count } = chunk.liveAt(NOW, chunk.rows)
+    const { bitmap, count } = chunk.liveAt(lsn, chunk.rows)
     if (count === 0) continue
-    for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row] === LIVE) numbers[rows++] = chunk.base + row
+    for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row]! > lsn) numbers[rows++] = chunk.base + row
     const vecs = chunk.columns.map((column) => column.view(chunk.rows))
     batches.push({ length: count, columns: bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)) })
     await new Promise<void>((resolve) => soon(resolve))
