@@ -242,11 +242,11 @@ export class Committer {
     for (let i = this.pendingFrom; i < this.pending.length; i++) {
       const { lsn, record, reject } = this.pending[i]!
       if (lsn < first || lsn > last) continue
-      const commit = record.kind === KIND_COMMIT ? record.commit : undefined
-      const writeId = commit === undefined ? '' : ulidText(commit.writeId)
+      const { id, intentKept } = writeOf(record)
+      const writeId = id === undefined ? '' : ulidText(id)
       reject(
         new CommitOutcomeUnknownError(`write ${writeId} may be in the log at LSN ${lsn}, or not: the answer was lost`, {
-          details: { writeId, intentKept: commit?.isArmed === true },
+          details: { writeId, intentKept },
           cause,
         }),
       )
@@ -553,6 +553,24 @@ export class Committer {
     this.pendingFrom = 0
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
+  }
+}
+
+/** The write that a record is about, and whether there is an INTENT that recovery finds. */
+function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
+  switch (record.kind) {
+    case KIND_COMMIT:
+      return { id: record.commit.writeId, intentKept: record.commit.isArmed === true }
+    case KIND_SEAL:
+      return { id: record.seal.writeId, intentKept: true }
+    case KIND_ROLLBACK:
+      return { id: record.rollback.writeId, intentKept: true }
+    case KIND_FLUSH:
+      return { id: record.flush.writeId, intentKept: true }
+    case KIND_SCHEMA:
+      return { id: record.schema.writeId, intentKept: false }
+    default:
+      return { id: undefined, intentKept: false }
   }
 }
 
