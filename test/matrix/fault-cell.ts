@@ -72,7 +72,8 @@ async function prepare(kind: Kind, place: Place): Promise<Prepared> {
   if (kind.leaves === 'goesOn' || (kind.before === undefined && kind.leaves === undefined)) return base
   return once(`${place} ${kind.name}`, async () => {
     const ground = await base.ground.fork()
-    const run = new Run(ground, new Process(ground, PID.founder, SEED + 1, new Set(), kind.options), base.rows)
+    const alive = new Set<number>()
+    const run = new Run(ground, new Process(ground, PID.founder, SEED + 1, alive, kind.options), base.rows, alive)
     await run.process.open()
     await kind.before?.(run)
     run.settle()
@@ -93,7 +94,7 @@ async function begin(kind: Kind, place: Place): Promise<{ run: Run; alive: Set<n
   const { ground: from, rows, held, isHeld } = fresh ? { ground: groundOf(place), rows: new Map(), held: undefined, isHeld: false } : await prepare(kind, place)
   const ground = fresh ? from : await from.fork()
   const alive = new Set<number>()
-  const run = new Run(ground, new Process(ground, PID.actor, SEED + 2, alive, kind.options), rows)
+  const run = new Run(ground, new Process(ground, PID.actor, SEED + 2, alive, kind.options), rows, alive)
   run.held = held
   run.isHeld = isHeld
   if (kind.opens !== true) await run.process.open()
