@@ -88,7 +88,7 @@ function mismatchOf(armed: Intent, sealed: Intent): string | undefined {
 }
 
 export interface ObserveOptions {
-  /** Read the staged files and check their digests. A held write's are its user's concern until it is used. */
+  /** Read the staged files: their digests, and which of the keys they hold were written since. A held write's are its user's concern until it is used. */
   readonly files: boolean
 }
 
@@ -121,17 +121,44 @@ async function participantOf(parts: ObserveParts, { writeId, seal }: Subject, pa
   const table = parts.state.catalog.table(participant.tableId)
   const expected = Number(participant.expectedVersion)
   const isNewer = table !== undefined && table.createdLsn === participant.incarnation && table.lastLsn > expected
+  const files = seal !== undefined && o.files ? await filesOf(parts.root, writeId, participant) : []
+  const { overlap, damage } = isNewer && seal !== undefined && o.files && isWhole(files) ? await overlapOf(parts, seal, participant) : NO_OVERLAP
   return {
     tableId: participant.tableId,
     version: table === undefined ? undefined : String(table.lastLsn),
     incarnation: table?.createdLsn,
-    files: seal !== undefined && o.files ? await filesOf(parts.root, writeId, participant) : [],
+    files: damage === undefined ? files : [...files, damage],
     moved:
       table === undefined
         ? []
         : [...participant.removes, ...participant.addresses].filter((each) => !isAsRead(table.fragments, each)).map((each) => each.fragment),
     keyed: (table?.schemas.at(-1)?.key.length ?? 0) > 0,
-    overlap: isNewer && seal !== undefined && participant.rule === 'keys' ? await parts.overlap(seal, participant, OVERLAP_MAX) : [],
+    overlap,
+  }
+}
+
+interface Overlap {
+  readonly overlap: readonly string[]
+  /** The file of keys, where it went bad since it was read. */
+  readonly damage?: ObservedFile
+}
+
+const NO_OVERLAP: Overlap = { overlap: [] }
+
+/** What a write with a damaged file wrote decides nothing: that file does. */
+function isWhole(files: readonly ObservedFile[]): boolean {
+  return files.every(({ state }) => state === 'present')
+}
+
+async function overlapOf(parts: ObserveParts, seal: PendingSeal, participant: Participant): Promise<Overlap> {
+  const { keys, rule } = participant
+  if (rule !== 'keys' || keys === undefined) return NO_OVERLAP
+  try {
+    return { overlap: await parts.overlap(seal, participant, OVERLAP_MAX) }
+  } catch (error) {
+    const damage = await keysFileOf(parts.root, seal.intent.writeId, keys)
+    if (damage.state === 'present') throw error
+    return { overlap: [], damage }
   }
 }
 
@@ -146,8 +173,12 @@ async function filesOf(root: Root, writeId: string, participant: Participant): P
   const seen: ObservedFile[] = []
   for (const file of participant.files) seen.push(await fileOf(root, placesOf(writeId, file), file.digest, file.bytes))
   const { keys } = participant
-  if (keys !== undefined) seen.push(await fileOf(root, [stagedName(writeId, `${keys.exact}.keys`)], keys.exact, keys.bytes))
+  if (keys !== undefined) seen.push(await keysFileOf(root, writeId, keys))
   return seen
+}
+
+function keysFileOf(root: Root, writeId: string, { exact, bytes }: NonNullable<Participant['keys']>): Promise<ObservedFile> {
+  return fileOf(root, [stagedName(writeId, `${exact}.keys`)], exact, bytes)
 }
 
 /** Staged first: it is there until the write is retired. */

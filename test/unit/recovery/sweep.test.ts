@@ -89,6 +89,44 @@ describe('an open', () => {
     },
   )
 
+  describe.each(['delete', 'flip', 'truncate'] as const)('with a write whose file of keys is damaged (%s), under a newer table', (how) => {
+    const lost = async (mode: 'auto' | 'hold'): Promise<{ place: Place; id: string; keys: string }> => {
+      const place = await Place.open()
+      const { id, files } = await place.sealed({ table: items, rows: [1], mode })
+      await place.store.upsert(items, { id: 5, v: 'other' })
+      const keys = files.find((name) => name.endsWith('.keys'))!
+      await damage(place.root, keys, how)
+      return { place, id, keys }
+    }
+
+    it('automatic: rolled back (d7)', async () => {
+      const { place, id } = await lost('auto')
+      const reader = await place.reader()
+      expect(await reader.staged()).toEqual([])
+      await reader.close()
+      const store = await place.killed()
+      expect(await auditOf(store, id)).toMatchObject([{ kind: 'rolledBack', reason: 'damaged' }])
+      expect(await contents(store)).toEqual({ items: ['5:other'], notes: [] })
+      expect(await place.staging()).toEqual([])
+    })
+
+    it('held: the store opens and writes, staged() and pending() tell it (d8), publish() refuses, a roll-back works', async () => {
+      const { place, id, keys } = await lost('hold')
+      const store = await place.killed()
+      await store.append(notes, { at: 1, text: 'x' })
+      const [first, ...others] = await store.pending()
+      expect(others).toEqual([])
+      expect(first).toMatchObject({ writeId: id, decision: { kind: 'refuse', rule: 'd8', reason: 'DamagedStagedWriteError' } })
+      expect(first!.decision.evidence[0]).toMatchObject({ rule: how === 'delete' ? 'p3' : 'p4', table: 'items', files: [keys] })
+      expect((await store.staged()).map(({ writeId }) => writeId)).toEqual([id])
+      const write = await store.resume(id as never)
+      await expect(write.publish()).rejects.toMatchObject({ code: 'write.damaged' })
+      await write.rollback()
+      expect(await store.outcome(id as never)).toBe('rolledBack')
+      expect(await place.staging()).toEqual([])
+    })
+  })
+
   it('copies a damaged promoted file to quarantine and leaves it where it is', async () => {
     const place = await Place.open()
     const { files } = await place.sealed()
