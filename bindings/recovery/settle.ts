@@ -83,9 +83,10 @@ export async function settle(parts: RecoveryParts, writeId: string, pass: Pass, 
   let failed: unknown
   for (let round = 0; round <= parts.retries; round++) {
     const subject = round === 0 && known !== undefined ? known : await again(parts, writeId, round > 0)
-    const decision = overruled(await decide(parts, subject, pass), failed)
-    if (decision.shadowed === true && round === 0) parts.events.intentShadowed(writeId, subject.file.path)
     try {
+      // Looking is part of the race: what it reads may be retired meanwhile.
+      const decision = overruled(await decide(parts, subject, pass), failed)
+      if (decision.shadowed === true && round === 0) parts.events.intentShadowed(writeId, subject.file.path)
       return await act(parts, subject, decision, pass)
     } catch (error) {
       if (!isRace(error)) throw error
@@ -128,11 +129,10 @@ async function again(parts: RecoveryParts, writeId: string, refresh: boolean): P
 export async function decide(parts: RecoveryParts, subject: Subject, pass: Pass, isLight: boolean = false): Promise<Decision> {
   // A held write is not read: its files are its user's concern, who is told on use. Past its term it goes whatever they are, unless they are damaged.
   const files = !isLight && subject.seal !== undefined && (subject.intent?.mode === 'auto' || isPast(parts, subject))
-  const look = isLight ? { ...parts, overlap: async (): Promise<readonly string[]> => [] } : parts
-  const decision = classify(await observe(look, subject, { files }), subject.intent)
+  const decision = classify(await observe(parts, subject, { files }), subject.intent)
   if (decision.rule === 'd3') {
     await parts.refresh()
-    const second = classify(await observe(look, subject, { files }), subject.intent)
+    const second = classify(await observe(parts, subject, { files }), subject.intent)
     if (second.rule === 'd3') throw refusal(subject, second)
     return second
   }

@@ -116,6 +116,51 @@ describe('two processes sweep one store at once', () => {
   })
 })
 
+describe('one that looks while another decides and retires', () => {
+  // Of a write whose table is newer the file of keys is read twice: for its digest, and for its keys.
+  it.each([
+    ['.keys', 1],
+    ['.keys', 2],
+    ['.arrow', 1],
+    ['INTENT', 1],
+  ] as const)('given its read of %s (time %i) answered only behind that, it opens: one row, one audit record', async (ending, time) => {
+    const machine = new Machine()
+    const owner = await machine.process().open()
+    await owner.create(items, notes)
+    const { engine } = owner as unknown as { engine: Parameters<typeof forge>[0] }
+    const { id, seal } = await forge(engine, { table: items, rows: [1] })
+    await seal()
+    await owner.upsert(items, { id: 5, v: 'other' })
+    machine.dead.add(1)
+    failpoints((owner as unknown as { engine: { parts: { world: SimWorld['world'] } } }).engine.parts.world).crash()
+
+    const slow = machine.process()
+    const reached = Promise.withResolvers<void>()
+    const release = Promise.withResolvers<void>()
+    const root = new DirRoot('/data/store', slow.sim.world)
+    const get = root.get.bind(root)
+    let reads = 0
+    root.get = async (name, ...rest) => {
+      if (name.startsWith(`staging/${id}/`) && name.endsWith(ending) && ++reads === time) {
+        reached.resolve()
+        await release.promise
+      }
+      return get(name, ...rest)
+    }
+    const opening = Store.open(root, { ...SHARED, world: slow.sim.world })
+    await Promise.race([reached.promise, opening])
+    expect(reads).toBe(time)
+    const quick = await machine.process().open()
+    expect((await contents(quick)).items).toEqual(['1:v1', '5:other'])
+    release.resolve()
+    const late = await opening
+    expect(await recovered(late)).toEqual([`${id} rolledForward`])
+    expect((await contents(late)).items).toEqual(['1:v1', '5:other'])
+    expect([await late.pending(), (await late.stats()).supersededOutcomes]).toEqual([[], 0])
+    await Promise.all([late.close(), quick.close()])
+  })
+})
+
 describe('given a writer of another process', () => {
   it('that lives, an open leaves its armed and sealed writes alone', async () => {
     const machine = new Machine()
