@@ -184,6 +184,20 @@ describe.each(PLACES)('%s', (place) => {
     await site.holds(AFTER)
     await site.closes(AFTER)
   })
+
+  it.each(['before', 'after'] as const)('checkpoint write, error (%s its effect): an event, commits go on, and so does the next checkpoint', async (when) => {
+    const site = await Site.open(place)
+    const told: StoreEvents['checkpointFailed'][] = []
+    site.store.on('checkpointFailed', (event) => void told.push(event))
+    site.plan(on('put', 'checkpoint', { error: 'io', when }))
+    await site.store.flush().catch((error: unknown) => expect(error).toMatchObject({ name: 'StorageError', class: 'io' }))
+    site.plan(undefined)
+    expect(told).toHaveLength(1)
+    await site.isClean(BEFORE)
+    await site.store.flush()
+    expect(told).toHaveLength(1)
+    await site.closes(BEFORE)
+  })
 })
 
 describe.each(SEGMENTS)('%s', (place) => {

@@ -56,9 +56,11 @@ export class Summary {
     return [...text, legend, `${this.cells} cells: ${list(this.states)}; told: ${list(this.told)}`].join('\n')
   }
 
-  golden(): string {
+  /** @param wanted  which kinds; default all */
+  golden(wanted: (kind: string) => boolean = () => true): string {
     const out: string[] = []
     for (const [line, faults] of [...this.lines].sort(byName)) {
+      if (!wanted(line.split(' | ')[0]!)) continue
       const groups = new Map<string, string[]>()
       for (const [fault, results] of faults) {
         const text = [...results]
