@@ -54,7 +54,7 @@ export interface Observed {
   readonly owner: 'alive' | 'dead' | 'unknown'
   /** The accepted definitions against those the write was prepared with. */
   readonly schema: 'same' | 'compatible' | 'incompatible'
-  /** `holdUntil` lies before the time of the newest record. */
+  /** `holdUntil` lies before the time of the newest record, or before the time of whoever looked. */
   readonly expired: boolean
   readonly participants: readonly ObservedParticipant[]
 }

@@ -106,9 +106,17 @@ export async function observe(parts: ObserveParts, subject: Subject, o: ObserveO
     branchLive: intent === undefined || intent.branchId === MAIN_BRANCH_ID,
     owner: undecided ? await parts.owners.liveness(intent) : 'dead',
     schema: undecided ? schemaOf(parts, intent) : 'same',
-    expired: intent?.holdUntil !== undefined && Date.parse(intent.holdUntil) < catalog.timeMs,
+    expired: isPast(parts, intent),
     participants: undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, subject, each, o))) : [],
   }
+}
+
+/**
+ * The term of a held write is over: by the newest record, or by the clock of whoever looks, for a store nobody writes to has no newer record. The roll-back is a record,
+ * so folds agree whatever their clocks say.
+ */
+export function isPast({ state, world }: Pick<ObserveParts, 'state' | 'world'>, intent: Intent | undefined): boolean {
+  return intent?.holdUntil !== undefined && Date.parse(intent.holdUntil) < Math.max(state.catalog.timeMs, world.clock.nowMs())
 }
 
 /** New tables hurt nobody; a table it wants to register that is there already does. */

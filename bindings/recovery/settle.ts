@@ -26,7 +26,7 @@ import type { Decision } from '../table/index.ts'
 import type { BulkStep } from './bulk.ts'
 import { classify } from './classify.ts'
 import { recoveryFacts } from './facts.ts'
-import { idHex, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
+import { idHex, isPast, observe, type ObserveParts, type Subject, subjectOf } from './observe.ts'
 
 /** After a lost slot, with full jitter. */
 const BACKOFF_MS = 5
@@ -128,7 +128,7 @@ async function again(parts: RecoveryParts, writeId: string, refresh: boolean): P
  */
 export async function decide(parts: RecoveryParts, subject: Subject, pass: Pass, isLight: boolean = false): Promise<Decision> {
   // A held write is not read: its files are its user's concern, who is told on use. Past its term it goes whatever they are, unless they are damaged.
-  const files = !isLight && subject.seal !== undefined && (subject.intent?.mode === 'auto' || isPast(parts, subject))
+  const files = !isLight && subject.seal !== undefined && (subject.intent?.mode === 'auto' || isPast(parts, subject.intent))
   const decision = classify(await observe(parts, subject, { files }), subject.intent)
   if (decision.rule === 'd3') {
     await parts.refresh()
@@ -138,10 +138,6 @@ export async function decide(parts: RecoveryParts, subject: Subject, pass: Pass,
   }
   if (decision.kind === 'refuse' && decision.rule === 'd1') throw refusal(subject, decision)
   return courteous(parts, subject, decision, pass)
-}
-
-function isPast(parts: RecoveryParts, { intent }: Subject): boolean {
-  return intent?.holdUntil !== undefined && Date.parse(intent.holdUntil) < parts.state.catalog.timeMs
 }
 
 /** A writer that lives finishes its own write. In a heal, one that may live too: a sweep has a whole open to itself, a heal only a moment. */

@@ -11,7 +11,11 @@ export interface WriteOptions extends Long {
   /** Kept in the commit; with author at most 4 KiB. */
   message?: string
   author?: string
-  /** At most 128 bytes. */
+  /**
+   * One effect, however often the call is made again: at most 128 bytes, remembered for 7 days or 100,000 commits, whichever is longer. The same request again
+   * resolves with the first result and `replayed: true`, another one under the key rejects with IdempotencyMismatchError. While a write under the key is sealed and
+   * being decided the call waits for its outcome; one of stage() that is sealed and that nobody publishes or rolls back makes it PendingIntentError { writeIds }.
+   */
   idempotencyKey?: string
   /** Default: a new ULID; name it to ask outcome() later. That no other write has it is the caller's word: newWriteId() makes one. */
   writeId?: WriteId
@@ -66,7 +70,10 @@ export interface Writer {
 }
 
 export interface StageOptions extends WriteOptions {
-  /** Sealed and not published by then: the next sweep rolls it back, reason "expired". Default: kept until someone decides. */
+  /**
+   * Sealed and not published by then, by the newest record or the clock of the machine that opens: the next read-write open rolls it back, reason "expired". No timer runs:
+   * until that open it can still be published. Default: kept until someone decides.
+   */
   holdUntil?: Date
 }
 
