@@ -188,7 +188,11 @@ export class WriteHandle extends ReadHandle {
   /** Undecided writes whose owner is gone come first, and a sealed one under the same idempotency key; then room for rows in memory. undefined: nothing to wait for. */
   private ready(o: WriteOptions | undefined): Promise<void> | undefined {
     const key = o?.idempotencyKey
-    return this.recovering.heal() ?? (key === undefined ? undefined : this.writes.keyFree(key, o?.signal)) ?? this.upkeep.room(o?.signal)
+    return (
+      this.recovering.heal() ??
+      (key === undefined ? undefined : this.writes.keyFree(key, o?.signal, () => this.recovering.heal())) ??
+      this.upkeep.room(o?.signal)
+    )
   }
 
   protected override bytesSinceCheckpoint(): number {
@@ -380,6 +384,7 @@ export class WriteHandle extends ReadHandle {
         await this.committer.drained()
         const tx = new TransactionState(this.engine, this.context, new ReadPoint(this.o.state, this.head), o)
         const result = await this.attempted(tx, fn, attempt, o.signal)
+        if (o.idempotencyKey !== undefined) await this.writes.keyFree(o.idempotencyKey, o.signal, () => this.recovering.heal())
         for (let room = this.upkeep.room(o.signal); room !== undefined; room = this.upkeep.room(o.signal)) await room
         this.writable(o)
         const committed = await inTurn(this.engine, o, () => tx.commit(o)).catch((error: unknown) => {

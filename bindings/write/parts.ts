@@ -14,7 +14,11 @@ export interface WriteParts extends FeedSource {
   readonly closing: AbortSignal
   /** Around each publish that a user asked for: who traces and counts. */
   readonly publishing: (publish: () => Promise<CommitResult>) => Promise<CommitResult>
-  /** Resolves when something that was pending is decided. Rejects with the signal's reason. */
+  /** Writes that a call of this store is about to publish or to roll back, by ULID text, with the number of such calls. */
+  readonly working: ReadonlyMap<string, number>
+  /** A call that decides a write, from the moment it is made until it settles. */
+  readonly decide: <T>(writeId: string, call: () => Promise<T>) => Promise<T>
+  /** Resolves when something that was pending is decided, or a while later: look again. Keeps the process alive. Rejects with the signal's reason. */
   readonly nextDecision: (signal: AbortSignal | undefined) => Promise<void>
   /** Files of a decided write could not be removed: the next sweep does it. */
   readonly retireDeferred: (writeId: string, cause: Error) => void

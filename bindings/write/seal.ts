@@ -8,6 +8,7 @@ import type { Intent } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import type { CommitResult } from '../table/index.ts'
+import { KeyWait, pendingUnder } from './key-wait.ts'
 import type { WriteParts } from './parts.ts'
 import { stagedFiles, verifyStaged } from './sealed-files.ts'
 
@@ -22,7 +23,7 @@ export interface SealWriteOptions {
  *
  * @param armed  its INTENT
  * @returns the LSN of the seal; or the result of the same request, when its idempotency key was published before: then nothing was sealed
- * @throws CorruptionError staged.corrupt; ResourceLimitError; FencedError (scope write); IdempotencyMismatchError; StorageError
+ * @throws CorruptionError staged.corrupt; ResourceLimitError; FencedError (scope write); IdempotencyMismatchError; PendingIntentError; StorageError
  */
 export async function sealWrite(
   parts: WriteParts,
@@ -48,10 +49,11 @@ export async function sealWrite(
   return lsn
 }
 
-/** What the idempotency key of a write stands for already, once that is decided; undefined: nothing. @throws IdempotencyMismatchError */
+/** What the idempotency key of a write stands for already, once that is decided; undefined: nothing. @throws IdempotencyMismatchError, PendingIntentError */
 export async function replayOf(parts: WriteParts, { writeId, idempotencyKey, request }: Intent, o: SealWriteOptions): Promise<CommitResult | undefined> {
   if (idempotencyKey === undefined || o.request === undefined) return undefined
   const { committer } = parts.engine.parts
+  const wait = new KeyWait(parts)
   for (;;) {
     const replayed = committer.replay(idempotencyKey, o.request)
     if (replayed !== undefined) return await replayed
@@ -61,14 +63,6 @@ export async function replayOf(parts: WriteParts, { writeId, idempotencyKey, req
       throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(idempotencyKey)} was used with another request`, {
         details: { key: idempotencyKey },
       })
-    await parts.nextDecision(o.signal)
+    await wait.round(idempotencyKey, other, o.signal)
   }
-}
-
-/** A sealed write that holds the key. */
-export function pendingUnder({ engine }: WriteParts, key: string, exceptWriteId?: string): Intent | undefined {
-  for (const { intent } of engine.parts.state.catalog.outcomes.pending.values()) {
-    if (intent.idempotencyKey === key && intent.writeId !== exceptWriteId) return intent
-  }
-  return undefined
 }

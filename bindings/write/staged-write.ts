@@ -4,9 +4,9 @@
 // Calls of one write run one after the other, in the order they were made. Before the seal everything is this process's alone: INTENT, files, rows in memory.
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
-import { FencedError, ResourceLimitError, VarveError } from '../errors.ts'
+import { FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
 import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
-import type { Intent } from '../format/index.ts'
+import { hexText, type Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
@@ -25,7 +25,7 @@ import { idHex, retireWrite, type WriteParts } from './parts.ts'
 import { publishedResult } from './outcome.ts'
 import { publishSealed } from './publish.ts'
 import { rollbackWrite } from './rollback.ts'
-import { sealWrite } from './seal.ts'
+import { replayOf, sealWrite } from './seal.ts'
 
 export interface StagedWriteOptions extends Pick<StageOptions, 'author' | 'message' | 'holdUntil' | 'idempotencyKey' | 'signal'> {}
 
@@ -196,8 +196,11 @@ export class StagedWriteHandle {
     assertMove(this.state, 'seal', this.id)
     const area = await this.arm()
     const request = this.o.idempotencyKey === undefined ? undefined : requestDigest('staged', 0, ...this.asked)
+    const o = { request, signal: this.o.signal }
     try {
-      const sealed = await sealWrite(this.parts, area, this.intent!, await this.finished(), { request, signal: this.o.signal })
+      // Before anything is finished: when another write holds the key and nobody decides it, this one stays as it is and may be sealed later.
+      const known = request === undefined ? undefined : await replayOf(this.parts, { ...this.intent!, request: hexText(request) }, o)
+      const sealed = known ?? (await sealWrite(this.parts, area, this.intent!, await this.finished(), o))
       if (typeof sealed === 'number') {
         this.sealLsn = sealed
         this.known = 'sealed'
@@ -208,7 +211,7 @@ export class StagedWriteHandle {
       this.stages.clear()
     } catch (error) {
       // Certainly not in the log: nobody will ever publish it.
-      if (error instanceof VarveError && error.code !== 'write.outcome-unknown' && error.kind !== 'closed')
+      if (error instanceof VarveError && !(error instanceof PendingIntentError) && error.code !== 'write.outcome-unknown' && error.kind !== 'closed')
         await this.undo('seal failed').catch(() => undefined)
       throw error
     }
@@ -221,7 +224,7 @@ export class StagedWriteHandle {
   }
 
   publish(): Promise<CommitResult> {
-    return this.run(async () => {
+    return this.deciding(async () => {
       if (this.result !== undefined) return this.result
       this.refuseAborted()
       if (this.known === 'rolledBack') throw closedWrite('rolledBack', this.id)
@@ -257,7 +260,11 @@ export class StagedWriteHandle {
   }
 
   rollback(reason: string = 'rolled back'): Promise<void> {
-    return this.run(() => this.undo(reason))
+    return this.deciding(() => this.undo(reason))
+  }
+
+  private deciding<T>(work: () => Promise<T>): Promise<T> {
+    return this.parts.decide(this.id, () => this.run(work))
   }
 
   /** @throws AlreadyPublishedError */

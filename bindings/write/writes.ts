@@ -4,8 +4,11 @@ import { InvalidConfigError } from '../errors.ts'
 import { newUlid, ulidBytes, ulidText } from '../runtime/index.ts'
 import type { WriteId } from '../table/index.ts'
 import { idHex, type WriteParts } from './parts.ts'
-import { pendingUnder } from './seal.ts'
+import { KeyWait, pendingUnder } from './key-wait.ts'
 import { StagedWriteHandle, type StagedWriteOptions } from './staged-write.ts'
+
+/** Between two looks of who waits for a decision: other processes and the handles of other stores wake nobody here. */
+const LOOK_MS = 250
 
 export class Writes implements WriteParts {
   readonly engine: WriteParts['engine']
@@ -14,6 +17,7 @@ export class Writes implements WriteParts {
   readonly retireDeferred: WriteParts['retireDeferred']
   readonly publishing: WriteParts['publishing']
   readonly handles: Set<AsyncDisposable> = new Set()
+  readonly working: Map<string, number> = new Map()
   private readonly closer = new AbortController()
   private waiting: (() => void)[] = []
   private seen: number
@@ -60,33 +64,56 @@ export class Writes implements WriteParts {
     })
   }
 
-  /** While a sealed write holds the key: what becomes of it decides what the key stands for. undefined: nothing to wait for. */
-  keyFree(key: string, signal: AbortSignal | undefined): Promise<void> | undefined {
-    return pendingUnder(this, key) === undefined ? undefined : this.untilFree(key, signal)
+  /**
+   * While a sealed write holds the key: what becomes of it decides what the key stands for. undefined: nothing to wait for.
+   *
+   * @param heal  what decides automatic writes whose owner is gone
+   * @throws (the promise) PendingIntentError: nobody works on it
+   */
+  keyFree(key: string, signal: AbortSignal | undefined, heal: () => Promise<void> | undefined): Promise<void> | undefined {
+    return pendingUnder(this, key) === undefined ? undefined : this.untilFree(key, signal, heal)
   }
 
-  private async untilFree(key: string, signal: AbortSignal | undefined): Promise<void> {
-    while (pendingUnder(this, key) !== undefined) {
-      await this.nextDecision(signal)
-      this.read.check()
+  private async untilFree(key: string, signal: AbortSignal | undefined, heal: () => Promise<void> | undefined): Promise<void> {
+    const wait = new KeyWait(this)
+    for (let holder = pendingUnder(this, key); holder !== undefined; holder = pendingUnder(this, key)) {
+      await wait.round(key, holder, signal)
+      await heal()
     }
   }
 
-  nextDecision(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const any = signal === undefined ? this.closing : AbortSignal.any([signal, this.closing])
-      if (any.aborted) return reject(any.reason as Error)
-      const stop = (): void => {
-        this.waiting = this.waiting.filter((each) => each !== wake)
-        reject(any.reason as Error)
-      }
-      const wake = (): void => {
-        any.removeEventListener('abort', stop)
-        resolve()
-      }
-      any.addEventListener('abort', stop, { once: true })
-      this.waiting.push(wake)
-    })
+  async decide<T>(writeId: string, call: () => Promise<T>): Promise<T> {
+    this.working.set(writeId, (this.working.get(writeId) ?? 0) + 1)
+    try {
+      return await call()
+    } finally {
+      const left = this.working.get(writeId)! - 1
+      if (left > 0) this.working.set(writeId, left)
+      else this.working.delete(writeId)
+      this.wake()
+    }
+  }
+
+  async nextDecision(signal: AbortSignal | undefined): Promise<void> {
+    const { timers } = this.engine.parts.world
+    const woken = new AbortController()
+    const wake = (): void => woken.abort()
+    const signals = [this.closing, woken.signal]
+    if (signal !== undefined) signals.push(signal)
+    this.waiting.push(wake)
+    try {
+      await timers.sleep(LOOK_MS, AbortSignal.any(signals), true)
+    } catch (error) {
+      this.closing.throwIfAborted()
+      signal?.throwIfAborted()
+      if (!woken.signal.aborted) throw error
+    } finally {
+      this.waiting = this.waiting.filter((each) => each !== wake)
+    }
+  }
+
+  private wake(): void {
+    for (const wake of this.waiting.splice(0)) wake()
   }
 
   /** After each group: wakes who waits for a decision. */
@@ -94,7 +121,7 @@ export class Writes implements WriteParts {
     const { stamp } = this.engine.parts.state.catalog.outcomes
     if (stamp === this.seen) return
     this.seen = stamp
-    for (const wake of this.waiting.splice(0)) wake()
+    this.wake()
   }
 
   /** The store closes: unsealed writes are rolled back, sealed ones stay. What cannot be is left to the next sweep. */

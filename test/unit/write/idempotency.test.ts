@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { columns, type StagedWrite, type Store, t, table } from '../../../bindings/index.ts'
+import { FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { contents, item, items, note, notes, Place } from './helpers.ts'
 
 async function nightly(store: Store, o: { rows?: readonly number[]; chunks?: boolean; key?: string } = {}): Promise<StagedWrite> {
@@ -56,16 +57,20 @@ describe('an idempotency key of a staged write', () => {
     expect(await contents(place.store)).toEqual({ items: [], notes: ['1:n', '2:n', '3:n'] })
   })
 
-  it('sealed and not decided: a second one waits, and replays what is published', async () => {
+  it('sealed, its publish under way: a second one waits, and replays what is published', async () => {
     const place = await Place.open()
     const first = await nightly(place.store)
     await first.seal()
     const second = await nightly(place.store)
+    using meeting = rendezvous(place.sim.world, FP.publish.beforeAppend)
+    const publishing = first.publish()
+    await meeting.reached()
     let settled = false
     const waiting = second.publish().finally(() => (settled = true))
     for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
     expect(settled).toBe(false)
-    const { lsn } = await first.publish()
+    meeting.release()
+    const { lsn } = await publishing
     expect(await waiting).toMatchObject({ lsn, replayed: true })
     expect((await contents(place.store)).notes).toEqual(['1:n', '2:n', '3:n'])
   })
@@ -75,8 +80,9 @@ describe('an idempotency key of a staged write', () => {
     const first = await nightly(place.store)
     await first.seal()
     const second = await nightly(place.store)
+    const rolling = first.rollback()
     const waiting = second.publish()
-    await first.rollback()
+    await rolling
     expect(await waiting).toMatchObject({ writeId: second.id, replayed: false })
     expect((await contents(place.store)).notes).toEqual(['1:n', '2:n', '3:n'])
   })
@@ -86,15 +92,51 @@ describe('an idempotency key of a staged write', () => {
     const first = await nightly(place.store)
     await first.seal()
     const abort = new AbortController()
+    using meeting = rendezvous(place.sim.world, FP.publish.beforeAppend)
+    const publishing = first.publish()
+    await meeting.reached()
     const waiting = place.store.append(notes, note(9), { idempotencyKey: 'nightly', signal: abort.signal })
     const other = place.store.append(notes, note(9), { idempotencyKey: 'nightly' })
     abort.abort(new Error('enough'))
     await expect(waiting).rejects.toThrow('enough')
-    await first.publish()
+    meeting.release()
+    await publishing
     await expect(other).rejects.toMatchObject({ code: 'write.idempotency-mismatch' })
     // Another key waits for nobody.
     await place.store.append(notes, note(8), { idempotencyKey: 'else' })
     expect((await contents(place.store)).notes).toEqual(['1:n', '2:n', '3:n', '8:n'])
+  })
+
+  it.each([false, true])('held by a sealed write that nobody works on (its process killed: %s): PendingIntentError at once, which names it', async (killed) => {
+    const place = await Place.open()
+    const first = await nightly(place.store)
+    await first.seal()
+    const store = killed ? await place.kill() : place.store
+    const refused = { code: 'write.pending-intent', writeIds: [first.id], retryable: true, hint: expect.stringContaining(`store.resume('${first.id}')`) }
+    await expect(store.append(notes, note(9), { idempotencyKey: 'nightly' })).rejects.toMatchObject(refused)
+    await expect(store.transact((tx) => tx.append(notes, note(9)), { idempotencyKey: 'nightly' })).rejects.toMatchObject(refused)
+    const second = await nightly(store)
+    await expect(second.publish()).rejects.toMatchObject(refused)
+    expect(second.state).toBe('staged')
+    // Its rows are still there: it goes on once the first one is decided.
+    await (await store.resume(first.id)).rollback()
+    expect(await second.publish()).toMatchObject({ writeId: second.id, replayed: false })
+    expect((await contents(store)).notes).toEqual(['1:n', '2:n', '3:n'])
+  })
+
+  it('waited for, whose publish ends in a conflict: PendingIntentError, not a wait without an end', async () => {
+    const place = await Place.open()
+    const first = await nightly(place.store)
+    await first.seal()
+    const second = await nightly(place.store)
+    await place.store.append(items, item(7))
+    using meeting = rendezvous(place.sim.world, FP.promote.before)
+    const publishing = first.publish().catch((error: unknown) => error)
+    await meeting.reached()
+    const waiting = second.publish().catch((error: unknown) => error)
+    meeting.release()
+    expect(await publishing).toMatchObject({ code: 'write.conflict' })
+    expect(await waiting).toMatchObject({ code: 'write.pending-intent', writeIds: [first.id] })
   })
 
   it('outlives the process: sealed, killed, published by resume, then retried', async () => {
