@@ -55,6 +55,8 @@ interface Prepared {
 }
 
 const bases = new Map<Layout, Promise<Prepared>>()
+/** Steps with an effect on rows in a run without faults, by kind. */
+const totals = new Map<string, number>()
 const prepared = new Map<string, Promise<Prepared>>()
 
 /** Rows in fragments and in memory, in tables with and without a key. */
@@ -82,7 +84,8 @@ async function prepare(kind: Kind, layout: Layout): Promise<Prepared> {
   if (kind.leaves === 'goesOn' || (kind.before === undefined && kind.leaves === undefined)) return base
   return once(prepared, `${layout} ${kind.name}`, async () => {
     const ground = await base.ground.fork()
-    const run = new Run(ground, new Process(ground, PID.founder, SEED + 1, new Set(), kind.options), base.rows)
+    const alive = new Set<number>()
+    const run = new Run(ground, new Process(ground, PID.founder, SEED + 1, alive, kind.options), base.rows, alive)
     await run.process.open()
     await kind.before?.(run)
     run.settle()
@@ -108,7 +111,7 @@ async function begin(kind: Kind, layout: Layout, withOther: boolean): Promise<{ 
     other = new Process(ground, PID.other, SEED + 9, alive, kind.options)
     await other.open()
   }
-  const run = new Run(ground, new Process(ground, PID.actor, SEED + 2, alive, kind.options), rows)
+  const run = new Run(ground, new Process(ground, PID.actor, SEED + 2, alive, kind.options), rows, alive)
   run.held = held
   run.isHeld = isHeld
   if (kind.opens !== true) await run.process.open()
@@ -129,13 +132,15 @@ async function learnNow(kind: Kind, layout: Layout): Promise<Passed> {
   const passed = notePassed(run.process.points)
   await kind.act(run)
   await quiet()
-  const [only, ...more] = run.possible()
-  expect(more, 'a run without faults has one outcome').toEqual([])
+  totals.set(kind.name, effectsOf(run))
   run.process.kill()
   const next = new Process(run.ground.killed(), PID.next, SEED + 3, new Set([PID.next]), kind.options)
   await next.open()
   await settled(next, run.ground.layout)
-  expect(textOf(await readRows(next.store))).toBe(textOf(only!.rows))
+  const text = textOf(await readRows(next.store))
+  const [only] = run.possible().filter((state) => textOf(state.rows) === text)
+  // Of several it is the last: where an answer was lost, the effect was not.
+  expect(text, 'rows after a run without faults').toBe(textOf(run.possible().at(-1)!.rows))
   expect(await next.store.staged()).toHaveLength(only!.held ? 1 : 0)
   await next.store.close()
   return passed
@@ -187,7 +192,7 @@ class Finder {
     this.promoted = promoted
     this.ground = run.ground
     this.possible = run.possible()
-    this.total = run.steps.filter(({ effect }) => effect !== undefined).length
+    this.total = totals.get(cell.kind.name) ?? effectsOf(run)
   }
 
   private get seed(): number {
@@ -325,9 +330,14 @@ class Finder {
     for (const step of run.steps) {
       if (step.writeId === undefined || step.kind !== 'plain' || step.state !== 'failed') continue
       const outcome = await store.outcome(step.writeId)
-      expect(isUnknown(step) ? ['published', 'rolledBack', 'unknown'] : ['rolledBack', 'unknown'], `outcome of ${step.name}`).toContain(outcome)
+      expect(isUnknown(step) ? ['published', 'rolledBack', 'pending', 'unknown'] : ['rolledBack', 'unknown'], `outcome of ${step.name}`).toContain(outcome)
     }
-    if (kind.fresh !== true) expect((await store.pending()).filter(({ mode }) => mode === 'auto')).toEqual([])
+    // Armed and not known to be over it may be: that is a sweep's to decide.
+    if (kind.fresh !== true)
+      expect(
+        (await store.pending()).filter(({ mode, state }) => mode === 'auto' && state === 'sealed'),
+        'healed',
+      ).toEqual([])
   }
 
   /** The held write that met an error is published, or rolled back, on the same handle. */
@@ -452,6 +462,10 @@ class Finder {
     await store.upsert(probes, { n })
     expect(await store.get(probes, n)).toEqual({ n })
   }
+}
+
+function effectsOf({ steps }: Run): number {
+  return steps.filter(({ effect }) => effect !== undefined).length
 }
 
 function allOf(rows: Rows, effects: readonly (Effect | undefined)[]): Rows {

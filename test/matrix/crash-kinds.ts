@@ -1,14 +1,35 @@
 // Every kind of write of the crash matrix: what comes before it, what it does, and what that does to the rows.
 //
 // `act` is what failpoints strike; `before` runs in an earlier process, or, where the kind `goesOn`, in the same one.
-import { columns, gt, lt, type OpenOptions } from '../../bindings/index.ts'
+import { columns, CommitOutcomeUnknownError, gt, lt, type OpenOptions } from '../../bindings/index.ts'
 import { FP } from '../../bindings/testing/index.ts'
-import { addNotes, all, create, docs, docsOf, dropRows, empty, extra, notes, notesOf, patchDocs, probes, putAll, stock, stockOf } from './crash-rows.ts'
+import { type Layout, Process } from './crash-ground.ts'
+import {
+  addNotes,
+  all,
+  big,
+  bigHas,
+  create,
+  docs,
+  docsOf,
+  dropRows,
+  empty,
+  extra,
+  notes,
+  notesOf,
+  patchDocs,
+  probes,
+  putAll,
+  stock,
+  stockOf,
+} from './crash-rows.ts'
 import type { Run } from './crash-run.ts'
 
 export interface Kind {
   readonly name: string
   readonly options?: OpenOptions
+  /** Default: all. */
+  readonly layouts?: readonly Layout[]
   readonly before?: (run: Run) => Promise<void>
   /** How the process of `before` ends; default: it closes the store. */
   readonly leaves?: 'killed' | 'goesOn'
@@ -24,6 +45,8 @@ export interface Kind {
 }
 
 const MANY = 40
+/** Above what a record keeps of a delete. */
+const BIG_ROWS = 18_000
 const bulk = <C extends object>(rows: readonly C[]): { [K in keyof C]: C[K][] } => {
   const names = Object.keys(rows[0]!) as (keyof C)[]
   return Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])])) as { [K in keyof C]: C[K][] }
@@ -139,6 +162,21 @@ function loads(mode: 'fused' | 'separate'): Kind[] {
 
 /** Enough rows in one fragment that a delete of most of them leaves a deletion vector. */
 const wide = docsOf(5000, 1500, 3)
+function largeDelete(mode: 'fused' | 'separate'): Kind[] {
+  const before = async (run: Run): Promise<void> => {
+    await run.quiet('create', () => run.store.create(big), create('big'))
+    await run.commit('load', bigHas(BIG_ROWS), (o) => run.store.append(big, columns({ n: Int32Array.from({ length: BIG_ROWS }, (_, i) => i) }), o))
+  }
+  return [
+    {
+      name: `deleteWhere with a deletion vector, ${mode}`,
+      options: { sealMode: mode },
+      before,
+      act: (run) => run.commit('deleteWhere', bigHas(1001), (o) => run.store.deleteWhere(big, gt('n', 1000), o)),
+    },
+  ]
+}
+
 const upkeep: Kind[] = [
   {
     name: 'deleteWhere and flush, with a deletion vector',
@@ -155,6 +193,8 @@ const upkeep: Kind[] = [
       await run.quiet('flush', () => run.store.flush())
     },
   },
+  ...largeDelete('fused'),
+  ...largeDelete('separate'),
   { name: 'flush', act: (run) => run.quiet('flush', () => run.store.flush()) },
   {
     name: 'checkpoint',
@@ -354,12 +394,65 @@ const recovering: Kind[] = [
     name: 'append that heals a sealed write',
     options: SEPARATE,
     before: async (run) => {
-      using _armed = run.process.points.arm(FP.promote.before, { error: 'io', times: 1 })
+      using _armed = run.process.points.arm(FP.promote.before, { error: 'io' })
       await load(run).catch(() => undefined)
       run.settle(putAll('docs', many))
     },
     leaves: 'goesOn',
     act: (run) => run.commit('append', addNotes(notesOf(600, 3)), (o) => run.store.append(notes, notesOf(600, 3), o)),
+  },
+]
+
+const SHARED: readonly Layout[] = ['slots', 'memory', 'object']
+const theirs = [{ sku: 'theirs', count: 1 }]
+
+/** Another writer commits, which the handle under test does not know of. */
+async function rival(run: Run): Promise<void> {
+  const other = new Process(run.ground, 8, 808, run.alive)
+  await other.open()
+  await other.store.upsert(stock, theirs)
+  await other.store.close()
+  other.gone()
+  run.settle(putAll('stock', theirs))
+}
+
+/** Of several writers: a slot that another took, and one of which nobody told who has it. */
+const contended: Kind[] = [
+  {
+    name: 'upsert that loses its slot',
+    layouts: SHARED,
+    before: rival,
+    leaves: 'goesOn',
+    act: (run) => run.commit('upsert', putAll('docs', some), (o) => run.store.upsert(docs, some, o)),
+  },
+  { name: 'load that loses its slot', layouts: SHARED, before: rival, leaves: 'goesOn', act: load },
+  {
+    name: 'publish that loses its slot',
+    layouts: SHARED,
+    before: async (run) => {
+      run.held = run.newId()
+      run.write = await run.store.stage({ writeId: run.held })
+      await run.write.append(docs, columns(bulk(many)))
+      await run.decide('seal', undefined, () => run.write!.seal())
+      await rival(run)
+    },
+    leaves: 'goesOn',
+    act: (run) => run.decide('publish', putAll('docs', many), () => run.write!.publish()),
+  },
+  {
+    name: 'append after a lost answer',
+    layouts: SHARED,
+    act: async (run) => {
+      {
+        using _armed = run.process.points.arm(FP.log.beforeFloorRead, { error: 'timeout', times: 1, mayMiss: true })
+        await run
+          .commit('append', putAll('docs', few), (o) => run.store.append(docs, few, o))
+          .catch((error: unknown) => {
+            if (!(error instanceof CommitOutcomeUnknownError)) throw error
+          })
+      }
+      await run.commit('append, no key', addNotes(notesOf(600, 3)), (o) => run.store.append(notes, notesOf(600, 3), o))
+    },
   },
 ]
 
@@ -371,4 +464,4 @@ function open(run: Run): Promise<unknown> {
   return run.quiet('open', () => run.process.open())
 }
 
-export const KINDS: readonly Kind[] = [...inline, ...several, ...loads('fused'), ...loads('separate'), ...upkeep, ...staged, ...recovering]
+export const KINDS: readonly Kind[] = [...inline, ...several, ...loads('fused'), ...loads('separate'), ...upkeep, ...staged, ...recovering, ...contended]

@@ -31,6 +31,7 @@ export interface Possible {
 
 export class Run {
   readonly ground: Ground
+  readonly alive: Set<number>
   process: Process
   steps: Step[] = []
   rows: Rows
@@ -38,7 +39,9 @@ export class Run {
   write: StagedWrite | undefined
   isHeld = false
 
-  constructor(ground: Ground, process: Process, rows: Rows) {
+  /** @param alive  pids of the processes on its host */
+  constructor(ground: Ground, process: Process, rows: Rows, alive: Set<number>) {
+    this.alive = alive
     this.ground = ground
     this.process = process
     this.rows = rows
