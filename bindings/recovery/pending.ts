@@ -16,7 +16,7 @@ export interface PendingItem {
 }
 
 /**
- * One list of `staging/` and a read of each INTENT; `files` also reads what was sealed.
+ * One list of `staging/`, a read of each INTENT and, unless `files` is false, of every file that was sealed: only then do the decisions tell of damage.
  *
  * @throws StorageError
  */

@@ -43,7 +43,7 @@ import { auditRows } from './audit.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
-import { observing, pendingOf, type PendingOptions } from './recovering.ts'
+import { observing, pendingOf } from './recovering.ts'
 import { Reporter, type Step } from './progress.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
@@ -321,15 +321,15 @@ export class ReadHandle {
     return this.pendingNow()
   }
 
-  protected pendingNow(o?: PendingOptions): Promise<PendingWrite[]> {
-    return pendingOf(observing(this.o), o)
+  protected pendingNow(): Promise<PendingWrite[]> {
+    return pendingOf(observing(this.o))
   }
 
   async staged(): Promise<PendingWrite[]> {
     this.check()
     // Nothing is sealed: nothing needs to be listed.
     if (this.o.state.catalog.outcomes.pending.size === 0) return []
-    const pending = await this.pendingNow({ files: false })
+    const pending = await this.pendingNow()
     return pending.filter(({ mode, state }) => mode === 'hold' && state === 'sealed')
   }
 

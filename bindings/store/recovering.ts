@@ -95,8 +95,8 @@ export class Recovering {
     return this.guard.hasDrifted ? this.guard.refuse() : this.healer.heal()
   }
 
-  pending(o?: PendingOptions): Promise<PendingWrite[]> {
-    return pendingOf(this.parts, o)
+  pending(): Promise<PendingWrite[]> {
+    return pendingOf(this.parts)
   }
 
   stop(): void {
@@ -123,13 +123,8 @@ export function observing({ root, world, state }: Opened): ObserveParts {
   return { root, world, state, owners, schemaDigest: () => schemaDigest(state.catalog), overlap: async () => [] }
 }
 
-export interface PendingOptions {
-  /** Read what was sealed, to know of damage. */
-  readonly files: boolean
-}
-
-export async function pendingOf(parts: ObserveParts, o: PendingOptions = { files: true }): Promise<PendingWrite[]> {
-  return (await pendingWrites(parts, o)).map((item) => described(item))
+export async function pendingOf(parts: ObserveParts): Promise<PendingWrite[]> {
+  return (await pendingWrites(parts)).map((item) => described(item))
 }
 
 function described({ writeId, state, subject, decision, ageMs }: PendingItem): PendingWrite {

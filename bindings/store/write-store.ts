@@ -44,7 +44,7 @@ import {
 } from '../table/index.ts'
 import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
-import { type PendingOptions, Recovering } from './recovering.ts'
+import { Recovering } from './recovering.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
 import { checkNotes, retriesOf, stageOptionsOf, withAgain } from './write-options.ts'
@@ -181,8 +181,8 @@ export class WriteHandle extends ReadHandle {
     }
   }
 
-  protected override pendingNow(o?: PendingOptions): Promise<PendingWrite[]> {
-    return this.recovering.pending(o)
+  protected override pendingNow(): Promise<PendingWrite[]> {
+    return this.recovering.pending()
   }
 
   /** Undecided writes whose owner is gone come first, and a sealed one under the same idempotency key; then room for rows in memory. undefined: nothing to wait for. */

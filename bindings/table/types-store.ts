@@ -89,7 +89,11 @@ export interface StagedWrite extends AsyncDisposable {
   /** The rows that match now, those of this write included. */
   deleteWhere<T extends AnyTable>(table: T, where: Predicate<T['Filter']>): Promise<void>
   replace<T extends AnyTable>(table: T, data: Chunk<T> | Stream<T>, o?: Long): Promise<void>
-  /** Durable: survives crash and reopen; no more rows afterwards. @throws CorruptionError staged.corrupt, FencedError, StorageError */
+  /**
+   * Durable: survives crash and reopen; no more rows afterwards. Resolves with the LSN of the seal; with that of the commit where nothing was sealed because
+   * another write under its idempotency key was published, and on a handle of resume() to a write that is published.
+   *
+   * @throws CorruptionError staged.corrupt, FencedError, StorageError */
   seal(): Promise<Lsn>
   /**
    * Seals first when needed; twice: the same result.
@@ -195,9 +199,9 @@ export interface ReadStore extends Reader, AsyncDisposable {
   /** See other writers' commits; resolves with the new head. */
   refresh(): Promise<Lsn>
   stats(): Promise<Stats>
-  /** Every write that is not decided yet, with what a sweep would do about it. */
+  /** Every write that is not decided yet, with what a sweep would do about it. Reads what they sealed. */
   pending(): Promise<PendingWrite[]>
-  /** The sealed ones of store.stage(): publish or roll them back through resume(). */
+  /** The sealed ones of store.stage(): publish or roll them back through resume(). Reads what they sealed, so that a damaged one is told (decision refuse). */
   staged(): Promise<PendingWrite[]>
   pins(): Promise<PinInfo[]>
   /** What became of a write. Unknown: nothing of it is in the retained log; a write that was never sealed and is gone counts as that too. */

@@ -38,6 +38,33 @@ describe('a read-only open', () => {
     expect([...kinds].filter((method) => /put|delete|link|rename|segment\.write|datasync|truncate|syncDir/.test(method))).toEqual([])
   })
 
+  it.each(['.arrow', '.idx', '.keys'])(
+    'of a held write with a damaged %s: staged(), pending() and doctor say the same, from a reader and from a writer',
+    async (ending) => {
+      const place = await Place.open()
+      const whole = await place.sealed({ mode: 'hold', rows: [2] })
+      const { id, files } = await place.sealed({ mode: 'hold', table: items, rows: [1] })
+      await damage(
+        place.root,
+        files.find((name) => name.endsWith(ending))!,
+      )
+      const store = await place.killed()
+      const reader = await place.reader()
+      const doctor = await Store.doctor(place.root, { world: place.world })
+      const told = await store.pending()
+      expect(told.map(({ writeId, decision }) => [writeId, decision.kind, decision.rule])).toEqual([
+        [whole.id, 'keep', 'd12'],
+        [id, 'refuse', 'd8'],
+      ])
+      const decisions = told.map(({ decision }) => decision)
+      for (const other of [await store.staged(), await reader.staged(), await reader.pending(), doctor.pending]) {
+        expect(other.map(({ decision }) => decision)).toEqual(decisions)
+      }
+      expect(doctor.ok).toBe(false)
+      await reader.close()
+    },
+  )
+
   it('beside a live writer: its write is waited for, not rolled back', async () => {
     const place = await Place.open()
     const { id } = await place.armed()
