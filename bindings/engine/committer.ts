@@ -128,6 +128,11 @@ class Result implements CommitResult {
   }
 }
 
+/** What a commit resolves with, also one that was made elsewhere. @param writeId  16 bytes */
+export function commitResult(lsn: number, writeId: Uint8Array, timeMs: number, rows: number, replayed: boolean): CommitResult {
+  return new Result(lsn, writeId, timeMs, rows, replayed)
+}
+
 export interface CommitterHooks {
   /** After each group: the new durable head. */
   durable(head: number): void
@@ -291,7 +296,7 @@ export class Committer {
     if (known === undefined) return undefined
     if (hexText(known) !== hexText(request))
       throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
-    if (waiting !== undefined) return waiting.result.then((r) => ({ lsn: r.lsn, writeId: r.writeId, time: r.time, rows: r.rows, replayed: true }))
+    if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
     return new Result(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
   }
 

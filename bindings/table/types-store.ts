@@ -93,7 +93,8 @@ export interface StagedWrite extends AsyncDisposable {
    * Durable: survives crash and reopen; no more rows afterwards. Resolves with the LSN of the seal; with that of the commit where nothing was sealed because
    * another write under its idempotency key was published, and on a handle of resume() to a write that is published.
    *
-   * @throws CorruptionError staged.corrupt, FencedError, StorageError */
+   * @throws CorruptionError staged.corrupt, PendingIntentError, IdempotencyMismatchError, FencedError, StorageError
+   */
   seal(): Promise<Lsn>
   /**
    * Seals first when needed; twice: the same result.

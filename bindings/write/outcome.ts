@@ -1,12 +1,12 @@
 // write/outcome.ts: what became of a write: asked of the fold, then of the retained log (recovery.md section 4).
 
-import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, type StoreState } from '../engine/index.ts'
+import { commitResult, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, type StoreState } from '../engine/index.ts'
 import { type CommitRecord, hexText } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { ulidText } from '../runtime/index.ts'
+import { ulidBytes, ulidText } from '../runtime/index.ts'
 import { intentName } from '../staging/index.ts'
-import type { CommitResult, WriteId } from '../table/index.ts'
+import type { CommitResult } from '../table/index.ts'
 
 export type Outcome = 'published' | 'rolledBack' | 'pending' | 'unknown'
 
@@ -55,7 +55,7 @@ export async function publishedResult(
 ): Promise<CommitResult> {
   const commit = lsn > Number(log.tail) ? await commitAt(log, lsn) : undefined
   const rows = commit?.changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0) ?? 0
-  return { lsn: BigInt(lsn) as Lsn, writeId: writeId as WriteId, time: new Date(timeMs), rows, replayed: false }
+  return commitResult(lsn, ulidBytes(writeId), timeMs, rows, false)
 }
 
 async function commitAt(log: CommitLog, lsn: number): Promise<CommitRecord | undefined> {

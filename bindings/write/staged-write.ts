@@ -186,8 +186,9 @@ export class StagedWriteHandle {
   seal(): Promise<Lsn> {
     return this.run(async () => {
       this.refuseAborted()
+      if (this.sealLsn === 0) await this.publishedMeanwhile()
       await this.sealNow()
-      return BigInt(this.result?.replayed === true ? this.result.lsn : this.sealLsn) as Lsn
+      return this.sealLsn > 0 && this.result?.replayed !== true ? (BigInt(this.sealLsn) as Lsn) : this.result!.lsn
     })
   }
 

@@ -56,6 +56,30 @@ describe('a sealed write and the end of its process', () => {
     await expect(again.rollback()).rejects.toMatchObject({ code: 'write.already-published' })
   })
 
+  it('published by another handle: the same result, as JSON too, and seal() never says LSN 0', async () => {
+    const place = await Place.open()
+    const write = await place.store.stage()
+    await write.append(notes, [note(1)])
+    const sealLsn = await write.seal()
+    const resumed = await place.store.resume(write.id)
+    const first = await resumed.publish()
+    const second = await write.publish()
+    expect(JSON.parse(JSON.stringify(second))).toEqual(JSON.parse(JSON.stringify(first)))
+    expect([await write.seal(), await resumed.seal()]).toEqual([sealLsn, sealLsn])
+    for (const isPublishedFirst of [false, true]) {
+      const late = await place.store.resume(write.id)
+      if (isPublishedFirst) await late.publish()
+      expect(await late.seal()).toBe(first.lsn)
+      expect(JSON.stringify(await late.publish())).toBe(JSON.stringify(first))
+    }
+  })
+
+  it('a retry beside the commit it repeats: its result is one for JSON as well', async () => {
+    const place = await Place.open()
+    const [first, again] = await Promise.all([1, 2].map(() => place.store.append(notes, note(1), { idempotencyKey: 'k' })))
+    expect(JSON.parse(JSON.stringify(again))).toEqual({ ...(JSON.parse(JSON.stringify(first)) as object), replayed: true })
+  })
+
   it('unsealed it ends with the process: rolled back at the next open, nothing left', async () => {
     const place = await Place.open()
     const write = await place.store.stage()
