@@ -51,6 +51,7 @@ import {
 
 const NO_VECTORS: VectorBitmaps = new Map()
 const MAIN_BRANCH = 0
+const GIVEN_IDS_MAX = 10_000
 
 /** One table's part of a commit, with what applying it needs beside the record. */
 export interface AdmittedChange {
@@ -154,6 +155,8 @@ export class Committer {
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
   /** Outcomes that are queued and not folded yet, by writeId. */
   private readonly deciding = new Map<string, { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' }>()
+  /** Ids that callers gave to commits without an Intent, which the fold does not keep: hex, oldest first. */
+  private readonly given = new Set<string>()
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
@@ -338,6 +341,7 @@ export class Committer {
       })
     })
     const result = this.wait<CommitResult>(lsn, record, new Result(lsn, writeId, timeMs, rows, false))
+    if (armed === undefined && o?.writeId !== undefined) result.then(() => this.remember(hexText(writeId))).catch(() => undefined)
     if (commit.idempotency !== undefined) {
       const { key } = commit.idempotency
       this.pendingKeys.set(key, { request: commit.idempotency.request, result })
@@ -345,6 +349,18 @@ export class Committer {
       result.then(forget, forget)
     }
     return result
+  }
+
+  private remember(writeIdHex: string): void {
+    const { given } = this
+    given.add(writeIdHex)
+    if (given.size > GIVEN_IDS_MAX) given.delete(given.values().next().value!)
+  }
+
+  /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */
+  hasWrite(writeIdHex: string): boolean {
+    const { pending } = this.state.catalog.outcomes
+    return this.given.has(writeIdHex) || pending.has(writeIdHex) || this.decisionOf(writeIdHex) !== undefined || this.isPending(writeIdHex)
   }
 
   private encodeCommit(commit: CommitRecord, armed: ArmedWrite | undefined): StateRecord & { kind: typeof KIND_COMMIT } {

@@ -349,8 +349,11 @@ export class WriteHandle extends ReadHandle {
     this.committer.assertAlive()
     if (o === undefined) return
     o.signal?.throwIfAborted()
-    if (o.writeId !== undefined) ulidBytes(o.writeId)
     checkNotes(o)
+    if (o.writeId === undefined) return
+    ulidBytes(o.writeId)
+    // A retry may say everything again, its id included: it gets the result of then.
+    if (o.idempotencyKey === undefined || !this.writes.knowsKey(o.idempotencyKey)) this.writes.refuseTaken(o.writeId)
   }
 
   // transactions

@@ -17,7 +17,11 @@ export interface WriteOptions extends Long {
    * being decided the call waits for its outcome; one of stage() that is sealed and that nobody publishes or rolls back makes it PendingIntentError { writeIds }.
    */
   idempotencyKey?: string
-  /** Default: a new ULID; name it to ask outcome() later. That no other write has it is the caller's word: newWriteId() makes one. */
+  /**
+   * Default: a new ULID; name it to ask outcome() later. newWriteId() makes one. InvalidConfigError when a write of this id is known to this handle: staged, sealed,
+   * decided or queued, large or recent. Ids of small commits are not kept, so that no commit of an earlier process has it is the caller's word. A retry under a known
+   * idempotencyKey may name the id again.
+   */
   writeId?: WriteId
 }
 

@@ -35,17 +35,21 @@ export class Writes implements WriteParts {
     return this.closer.signal
   }
 
+  /** @throws InvalidConfigError when a write of this id is known: outcome() could speak of one only */
+  refuseTaken(id: WriteId): void {
+    const { committer, intents } = this.engine.parts
+    if (!intents.isLive(id) && !committer.hasWrite(idHex(id))) return
+    throw new InvalidConfigError(`another write has the id ${id}`, {
+      details: { key: 'writeId', value: id },
+      hint: 'Leave writeId out, or make one with newWriteId().',
+    })
+  }
+
   /** A new staged write; nothing is written before its first rows. @throws InvalidConfigError when the id is another write's */
   stage(o: StagedWriteOptions & { readonly writeId?: WriteId | undefined }): StagedWriteHandle {
-    const { world, intents, state } = this.engine.parts
+    const { world, intents } = this.engine.parts
     const id = o.writeId ?? (newUlid(world) as WriteId)
-    const { outcomes } = state.catalog
-    if (o.writeId !== undefined && (intents.isLive(id) || outcomes.pending.has(idHex(id)) || outcomes.of(idHex(id)) !== undefined)) {
-      throw new InvalidConfigError(`another write has the id ${id}`, {
-        details: { key: 'writeId', value: id },
-        hint: 'Leave writeId out, or make one with newWriteId().',
-      })
-    }
+    if (o.writeId !== undefined) this.refuseTaken(id)
     intents.begin(id)
     return new StagedWriteHandle(this, id, o)
   }
@@ -62,6 +66,11 @@ export class Writes implements WriteParts {
       details: { key: 'writeId', value: id },
       hint: 'store.staged() lists those that are; one that was never sealed ends with its process.',
     })
+  }
+
+  /** Whether a commit or a sealed write has the key: then a call under it is a retry. */
+  knowsKey(key: string): boolean {
+    return this.engine.parts.committer.knows(key) || pendingUnder(this, key) !== undefined
   }
 
   /**
