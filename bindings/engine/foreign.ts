@@ -15,7 +15,8 @@ import { keyText } from './tracker.ts'
 /** Read and apply what is in the log behind the state. Nothing of this writer's own is queued. */
 export async function applyForeign(state: StoreState, log: CommitLog, tracker: ChangeTracker, upto: Lsn): Promise<void> {
   assert(state.observer === undefined, 'one reader at a time')
-  if (tracker.tracking) state.observer = observer(state, tracker)
+  // Whoever begins to track while records are applied is told of those that are still to come.
+  state.observer = Object.assign(observer(state, tracker), { isIdle: () => !tracker.tracking })
   try {
     while (state.applied < Number(upto)) {
       for await (const batch of log.read(BigInt(state.applied) as Lsn, { end: upto })) await state.applyBatch(batch)
@@ -31,7 +32,7 @@ interface Before {
   readonly touched: readonly string[] | undefined
 }
 
-function observer(state: StoreState, tracker: ChangeTracker): NonNullable<StoreState['observer']> {
+function observer(state: StoreState, tracker: ChangeTracker): (lsn: number, record: StateRecord, applied: boolean) => Promise<void> {
   let before = new Map<TableChange, Before>()
   return async (lsn: number, record: StateRecord, applied: boolean) => {
     if (record.kind !== KIND_COMMIT) return
@@ -50,8 +51,10 @@ function observer(state: StoreState, tracker: ChangeTracker): NonNullable<StoreS
     for (const change of record.commit.changes) {
       const table = state.tables.get(change.tableId)
       const noted = before.get(change)
-      if (table === undefined || noted === undefined) continue
-      tracker.changed(lsn, { table, change, keys: keysBrought(table, change, noted.firstRow), touched: noted.touched })
+      if (table === undefined) continue
+      // Tracking began in the middle of it: no key is told, and it counts for every key it may have written.
+      if (noted === undefined) tracker.changed(lsn, { table, change })
+      else tracker.changed(lsn, { table, change, keys: keysBrought(table, change, noted.firstRow), touched: noted.touched })
     }
   }
 }

@@ -66,6 +66,12 @@ export interface StateContext extends TableContext {
 
 const NO_VECTORS: ReadonlyMap<string, Uint8Array> = new Map()
 
+/** `isIdle`: asked before and after each record; true: this one need not be told. */
+export interface Observer {
+  (lsn: number, record: StateRecord, applied: boolean): void | Promise<void>
+  readonly isIdle?: () => boolean
+}
+
 export class StoreState {
   readonly catalog: Catalog
   readonly tables: Map<number, TableState> = new Map()
@@ -73,7 +79,7 @@ export class StoreState {
   /** Log bytes that load() had to read: what the next open reads too, until there is a newer checkpoint. */
   replayedBytes = 0
   /** Called for each decoded record before and after it is applied; for the change feed. */
-  observer: ((lsn: number, record: StateRecord, applied: boolean) => void | Promise<void>) | undefined
+  observer: Observer | undefined
 
   private constructor(context: StateContext, catalog: Catalog) {
     this.context = context
@@ -107,7 +113,9 @@ export class StoreState {
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
   async applyBatch(batch: LogBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
     let lsn = Number(batch.first)
-    const replay = this.observer === undefined ? new Replay(batch.bytes) : undefined
+    const { observer } = this
+    const wants = (): boolean => observer !== undefined && observer.isIdle?.() !== true
+    const replay = observer === undefined || observer.isIdle !== undefined ? new Replay(batch.bytes) : undefined
     try {
       for (const offset of batch.offsets) {
         const found = decodeRecord(batch.bytes, offset, lsn)
@@ -115,12 +123,12 @@ export class StoreState {
         if (lsn <= folded) {
           const commit = this.oldCommit(lsn, record)
           if (commit !== undefined) this.applyOldRows(lsn, commit, inlineFrom, replay)
-        } else if (replay === undefined || record.kind !== KIND_COMMIT || !this.replayCommit(lsn, record.commit, replay)) {
+        } else if (replay === undefined || record.kind !== KIND_COMMIT || wants() || !this.replayCommit(lsn, record.commit, replay)) {
           finishRuns(replay, lsn)
-          if (this.observer !== undefined) await this.observer(lsn, record, false)
+          if (wants()) await observer!(lsn, record, false)
           const vectors = vectorsOf(record)
           this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
-          if (this.observer !== undefined) await this.observer(lsn, record, true)
+          if (wants()) await observer!(lsn, record, true)
         }
         lsn++
       }

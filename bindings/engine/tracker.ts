@@ -67,8 +67,14 @@ export class WriteTracker implements ChangeTracker {
     if (touched !== undefined) for (const key of touched) set(key)
     const isTold = change.op !== 'replace' && (keys !== undefined || touched !== undefined) && change.fragments === undefined
     if (isTold) return
-    if (change.op === 'replace' || change.deletionVectors !== undefined || table.keyLayout === undefined) writes.bulkLsn = lsn
-    else writes.untold.push({ lsn, change })
+    const isWhole = change.op === 'replace' || change.deletionVectors !== undefined || (change.inline !== undefined && keys === undefined)
+    if (isWhole || table.keyLayout === undefined) {
+      writes.bulkLsn = lsn
+      return
+    }
+    // Rows in memory may have been moved when somebody asks.
+    if (change.op === 'delete') for (let i = 0; i < (change.hideRows?.length ?? 0); i++) set(keyText(table.now.layer.keyOf(change.hideRows![i]!)))
+    if (change.op !== 'delete' || change.hides !== undefined) writes.untold.push({ lsn, change })
   }
 
   /** Records up to `lsn` stay. */
@@ -135,17 +141,18 @@ export class WriteTracker implements ChangeTracker {
   }
 }
 
-/** Whether a change that did not tell its keys wrote this one: asked of the fragments that it brought, and of those whose rows it hid. What is no longer there counts as yes. */
-function hasWritten({ now: { layer, fragments } }: TableState, lsn: number, change: TableChange, key: Uint8Array): boolean {
-  const { hideRows } = change
-  for (let i = 0; i < (hideRows?.length ?? 0); i++) if (!layer.has(hideRows![i]!) || layer.holds(hideRows![i]!, key)) return true
-  const asked = change.fragments === undefined ? [] : fragments.filter((each) => each.lsn === lsn)
-  if (asked.length < (change.fragments?.length ?? 0)) return true
+/**
+ * Whether a change that did not tell its keys wrote this one: asked of the fragments that it brought, which have every key of an append or upsert, or of those whose
+ * rows it deleted. What is no longer there counts as yes.
+ */
+function hasWritten({ now: { fragments } }: TableState, lsn: number, change: TableChange, key: Uint8Array): boolean {
   const { lo, hi } = xxh3(key)
-  if (asked.some(({ reader }) => reader.lookupSync(lo, hi, key) >= 0)) return true
-  return (change.hides ?? []).some((hide) => {
-    if (hide.lsn === 0) return false
-    const fragment = fragments.find((each) => each.lsn === hide.lsn && each.ordinal === hide.ordinal)
-    return fragment === undefined || hide.rows.includes(fragment.reader.lookupSync(lo, hi, key))
-  })
+  if (change.op === 'delete') {
+    return (change.hides ?? []).some((hide) => {
+      const fragment = fragments.find((each) => each.lsn === hide.lsn && each.ordinal === hide.ordinal)
+      return fragment === undefined || hide.rows.includes(fragment.reader.lookupSync(lo, hi, key))
+    })
+  }
+  const brought = fragments.filter((each) => each.lsn === lsn)
+  return brought.length < (change.fragments?.length ?? 0) || brought.some(({ reader }) => reader.lookupSync(lo, hi, key) >= 0)
 }

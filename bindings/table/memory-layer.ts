@@ -218,11 +218,11 @@ export class MemoryLayer {
     return chunk.hiddenAt[row - chunk.base] === LIVE
   }
 
-  /** Whether the row, which is here, has this key. */
-  holds(row: number, key: Uint8Array): boolean {
+  /** Canonical key of a row that is here. */
+  keyOf(row: number): Uint8Array {
     if (this.indexedRow < this.nextRow) this.indexAll()
-    const chunk = this.chunkOf(row)
-    return chunk.keys!.equals(row - chunk.base, key, 0, key.length)
+    const { keys, base } = this.chunkOf(row)
+    return keys!.data.subarray(keys!.start(row - base), keys!.end(row - base))
   }
 
   has(row: number): boolean {

@@ -69,8 +69,8 @@ export class Process {
   private world!: World
   private life = 0
   private pid = 0
-  /** A crash that waits for its moment. */
-  private doom: Disposable | undefined
+  /** Crashes that wait for their moment. */
+  private readonly dooms: Disposable[] = []
   private died: Promise<typeof DEAD> = new Promise(() => {})
   private readonly g: Ground
   private readonly dice: Dice
@@ -136,7 +136,7 @@ export class Process {
 
   /** From here on nothing goes wrong. */
   async calm(): Promise<void> {
-    this.doom?.[Symbol.dispose]()
+    for (const doom of this.dooms.splice(0)) doom[Symbol.dispose]()
     this.net.faults = 0
     if (this.store.closed) await this.open({ faults: 0 })
   }
@@ -161,7 +161,7 @@ export class Process {
     for (let i = 0; i < steps; i++) {
       await this.sleep(25)
       const isDoomed = dice.int(1000) < g.deaths * 1000
-      if (isDoomed) this.doom = failpoints(this.world).arm(dice.pick(FAILPOINTS), { crash: true, times: 1, after: dice.int(4), mayMiss: true })
+      if (isDoomed) this.dooms.push(failpoints(this.world).arm(dice.pick(FAILPOINTS), { crash: true, times: 1, after: dice.int(4), mayMiss: true }))
       const work: Promise<unknown> = dice.once(5) ? Promise.all([this.step(), this.step(), this.step()]) : this.step()
       const ended = await this.alive(work as Promise<unknown>)
       if (ended === DEAD || this.store.closed) {
