@@ -121,6 +121,7 @@ export type {
   RepairAction,
   RepairKind,
   RepairProblem,
+  RepairRefusal,
   RepairReport,
   RowOf,
   Rows,

@@ -69,6 +69,8 @@ export interface FileFindings {
   readonly problems: readonly RepairProblem[]
   /** Undecided writes whose INTENT can be read. */
   readonly pending: readonly string[]
+  /** Those of them that are sealed and held: no open decides them, their user does. */
+  readonly held: readonly string[]
   readonly orphans: readonly string[]
 }
 
@@ -101,7 +103,7 @@ export async function examineFiles(parts: FileParts): Promise<FileFindings> {
   const orphans = named.isComplete ? await orphansOf(root, named.files) : []
   if (intents.pending.length === 0 && !parts.isShared) for (const file of orphans) actions.push(orphanAction(file))
   actions.push(...intents.actions)
-  return { actions, problems: left, pending: intents.pending, orphans }
+  return { actions, problems: left, pending: intents.pending, held: heldOf(parts), orphans }
 }
 
 /** Rows that the records do not count, where an older checkpoint, or none, gives those that they do: the newer ones go. */
@@ -165,6 +167,14 @@ async function examineIntents({ root, world, state }: FileParts): Promise<{ acti
     }
   }
   return { actions, pending: [...pending].sort() }
+}
+
+function heldOf({ state }: FileParts): string[] {
+  const seals = [...state.catalog.outcomes.pending.values()]
+  return seals
+    .filter(({ intent }) => intent.mode === 'hold')
+    .map(({ intent }) => intent.writeId)
+    .sort()
 }
 
 /** INTENT goes last, as when a write retires: what is left without it is nobody's. */

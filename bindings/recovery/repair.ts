@@ -23,7 +23,7 @@ import {
 } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidBytes, type World } from '../runtime/index.ts'
-import type { LostHistory, RepairAction, RepairProblem, RepairReport } from '../table/index.ts'
+import type { LostHistory, RepairAction, RepairProblem, RepairRefusal, RepairReport } from '../table/index.ts'
 import { examineFiles, type FileAction, type FileFindings, type FileParts, readableRecords, runFileAction } from './repair-files.ts'
 import { checkDropAfter, examineLog, type LogFindings, resumed, runLogAction } from './repair-log.ts'
 import { lostBehind } from './repair-lost.ts'
@@ -121,9 +121,9 @@ export async function repairRoot(parts: RepairParts, o: RepairOptions = {}): Pro
   const mayCut = look.cut === undefined || o.dropAfter !== undefined || resumed(look.quarantine, look.log.survey) !== undefined
   const isFixable = mayCut && look.log.problems.length === 0
   if (!isFixable) return reportOf(true, look, lost, [])
-  const unreadable = look.files?.actions.filter(({ kind }) => kind === 'quarantine-intent') ?? []
+  const unreadable = look.files?.actions.filter(isIntent) ?? []
   const urgent = look.log.actions.filter(isWanted(look))
-  if (urgent.length === 0 && unreadable.length === 0) refusePending(look.files?.pending ?? [])
+  if (urgent.length === 0 && unreadable.length === 0) refusePending(look.files)
   const done: RepairAction[] = []
   if (urgent.length > 0) done.push(...(await repairLog(parts, o.dropAfter)))
   const hasFiles = look.files === undefined || look.files.actions.length > 0
@@ -151,8 +151,13 @@ export function reportOf(confirmed: boolean, look: Look, lost: LostHistory | und
     ...(lost === undefined ? {} : { lost }),
     problems: [...log.problems, ...(files?.problems ?? []).filter(({ file }) => cut === undefined || file !== 'log')],
     pending: files?.pending ?? [],
+    ...(confirmed || log.problems.length > 0 || log.actions.some(isWanted(look)) ? {} : refusalOf(files)),
     quarantine,
   }
+}
+
+function isIntent({ kind }: RepairAction): boolean {
+  return kind === 'quarantine-intent'
 }
 
 /** A cut that the store can live without is made only when asked for. */
@@ -164,13 +169,25 @@ function plain({ kind, file, detail, safe, done, needs }: RepairAction): RepairA
   return { kind, file, detail, safe, done, ...(needs === undefined ? {} : { needs }) }
 }
 
-function refusePending(writeIds: readonly string[]): void {
-  if (writeIds.length === 0) return
-  const [first, ...others] = writeIds
-  throw new PendingIntentError(`write ${first}${others.length === 0 ? '' : ` and ${others.length} more`} is not decided; repair leaves its files alone`, {
-    details: { writeIds },
-    hint: 'Open the store read-write, which decides it, or varve staged publish or rollback where it is held; then run varve repair again.',
-  })
+/** Pending writes and nothing that is done beside them: what a confirmed repair says. */
+function refusalOf(files: FileFindings | undefined): { refusal?: RepairRefusal } {
+  if (files === undefined || files.pending.length === 0 || files.actions.some(isIntent)) return {}
+  const [first, ...others] = files.pending
+  const held = files.held.filter((writeId) => files.pending.includes(writeId))
+  const steps = [
+    ...(held.length < files.pending.length ? ['Open the store read-write, which decides what its writers left.'] : []),
+    ...(held.length === 0
+      ? []
+      : [`Publish or roll back what is held, which no open decides: varve staged publish or varve staged rollback, ${held.join(', ')}.`]),
+    'Then run varve repair again.',
+  ]
+  const who = others.length === 0 ? `write ${first} is` : `write ${first} and ${others.length} more are`
+  return { refusal: { message: `${who} not decided; repair leaves files alone beside them`, advice: steps.join(' ') } }
+}
+
+function refusePending(files: FileFindings | undefined): void {
+  const { refusal } = refusalOf(files)
+  if (refusal !== undefined) throw new PendingIntentError(refusal.message, { details: { writeIds: files!.pending }, hint: refusal.advice })
 }
 
 // the log
@@ -307,12 +324,13 @@ export async function repairOpen(parts: FileParts, audit: AppendAudit, o: Repair
   if (o.dropAfter !== undefined)
     throw new InvalidConfigError(`dropAfter ${o.dropAfter}: the log of an open store is not damaged`, { details: { key: 'dropAfter', value: o.dropAfter } })
   if (o.confirm !== true) {
-    const { actions, problems, pending } = await examineFiles(parts)
-    return { confirmed: false, actions: actions.map(plain), problems, pending, quarantine: [] }
+    const findings = await examineFiles(parts)
+    const { actions, problems, pending } = findings
+    return { confirmed: false, actions: actions.map(plain), problems, pending, ...refusalOf(findings), quarantine: [] }
   }
   const quarantine = await Quarantine.of(parts.root, parts.world)
   const { findings, failed } = await runFiles(parts, quarantine)
-  if (!findings.actions.some(({ done }) => done)) refusePending(findings.pending)
+  if (!findings.actions.some(({ done }) => done)) refusePending(findings)
   if (findings.actions.some(({ kind, done }) => done && kind === 'drop-checkpoint')) {
     await checkpointAgain(parts)
   }

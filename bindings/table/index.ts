@@ -112,4 +112,4 @@ export type {
   Writer,
 } from './types-store.ts'
 export { createTableWorkers, encodeFragmentOn } from './worker-tasks.ts'
-export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairReport } from './types-repair.ts'
+export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairRefusal, RepairReport } from './types-repair.ts'

@@ -65,6 +65,12 @@ export interface RepairProblem {
   readonly advice: string
 }
 
+export interface RepairRefusal {
+  readonly message: string
+  /** What to do first: writes that are held wait for a person, others for an open. */
+  readonly advice: string
+}
+
 export interface RepairReport {
   /** false: nothing was changed. */
   readonly confirmed: boolean
@@ -75,6 +81,8 @@ export interface RepairReport {
   readonly problems: readonly RepairProblem[]
   /** Writes that are not decided: repair leaves them to an open, and does not touch files beside them. */
   readonly pending: readonly string[]
+  /** In a preview: why a confirmed repair would reject with PendingIntentError instead of doing any of it, and the way out. */
+  readonly refusal?: RepairRefusal
   /** Where the originals are; empty: nothing was changed. */
   readonly quarantine: readonly string[]
 }

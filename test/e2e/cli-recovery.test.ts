@@ -183,6 +183,22 @@ describe('varve staged', () => {
     const doctor = await ok(['doctor', path])
     expect(doctor.stdout).toMatch(/^ok: 2 things to know, none of which needs you\n\npending\n/)
     expect(doctor.stdout).toContain(`varve staged publish or rollback ${first}`)
+    const preview = await cli(['repair', path])
+    expect([preview.code, preview.stdout]).toEqual([
+      3,
+      `
+2 undecided writes: repair leaves files alone beside them; varve doctor shows who decides them
+  ${first}
+  ${second}
+varve repair --confirm refuses: write ${first} and 1 more are not decided; repair leaves files alone beside them
+  Publish or roll back what is held, which no open decides: varve staged publish or varve staged rollback, ${first}, ${second}. Then run varve repair again.
+
+preview: nothing was changed
+`,
+    ])
+    const refused = await cli(['repair', path, '--confirm'])
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('[write.pending-intent]')])
+    expect(refused.stderr).toContain('no open decides')
     const published = await ok(['staged', 'publish', path, first, '--json'])
     expect(published.json()).toMatchObject({ writeId: first, state: 'published', rows: 2, replayed: false, lsn: expect.stringMatching(/^\d+$/) })
     expect(await count(path)).toBe(2007)

@@ -15,12 +15,13 @@ export const run: Run = async (context, [path = ''], options) => {
 }
 
 /** Something is not as it should be, still or for good. */
-function isLeft({ actions, problems }: RepairReport): boolean {
-  return problems.length > 0 || actions.some(({ done }) => !done)
+function isLeft({ actions, problems, refusal }: RepairReport): boolean {
+  return problems.length > 0 || refusal !== undefined || actions.some(({ done }) => !done)
 }
 
-function repairLines({ confirmed, actions, lost, problems, pending, quarantine }: RepairReport): string[] {
-  if (actions.length === 0 && problems.length === 0) return [confirmed ? 'ok: nothing to repair' : 'ok: nothing to repair; nothing was changed']
+function repairLines({ confirmed, actions, lost, problems, pending, refusal, quarantine }: RepairReport): string[] {
+  if (actions.length === 0 && problems.length === 0 && pending.length === 0)
+    return [confirmed ? 'ok: nothing to repair' : 'ok: nothing to repair; nothing was changed']
   const done = actions.filter((action) => action.done).length
   const left = actions.length - done
   const wanted = actions.find(({ needs }) => needs !== undefined)?.needs
@@ -31,7 +32,9 @@ function repairLines({ confirmed, actions, lost, problems, pending, quarantine }
       ]
     : ['preview: nothing was changed']
   const next =
-    left === 0 ? [] : [wanted === undefined ? 'varve repair --confirm does it' : `varve repair --confirm ${wanted} does it, and loses what is listed`]
+    left === 0 || refusal !== undefined
+      ? []
+      : [wanted === undefined ? 'varve repair --confirm does it' : `varve repair --confirm ${wanted} does it, and loses what is listed`]
   return [
     ...actions.flatMap((action) => actionLines(action, confirmed)),
     ...problems.flatMap(({ file, message, advice }) => [`cannot be repaired: ${printable(file)}`, `  ${printable(message)}`, `  ${printable(advice)}`]),
@@ -41,6 +44,8 @@ function repairLines({ confirmed, actions, lost, problems, pending, quarantine }
       : [
           '',
           `${countText(pending.length)} undecided ${pending.length === 1 ? 'write' : 'writes'}: repair leaves files alone beside them; varve doctor shows who decides them`,
+          ...pending.map((writeId) => `  ${printable(writeId)}`),
+          ...(refusal === undefined ? [] : [`varve repair --confirm refuses: ${printable(refusal.message)}`, `  ${printable(refusal.advice)}`]),
         ]),
     '',
     ...ends,

@@ -81,8 +81,18 @@ describe('repair and doctor', () => {
       overwrite(files, orphanIn(files), 'an orphan')
       flip(files, find(files, /idx$/)[0]!, 50)
       const before = treeOf(files)
-      expect(await repair(files, 10)).toMatchObject({ pending: [ARMED], actions: [{ kind: 'rebuild-index' }] })
-      await expect(repair(files, 11, { confirm: true })).rejects.toMatchObject({ code: 'write.pending-intent', writeIds: [ARMED] })
+      const preview = await repair(files, 10)
+      expect(preview).toMatchObject({ pending: [ARMED], actions: [{ kind: 'rebuild-index' }] })
+      expect(preview.refusal).toEqual({
+        message: `write ${ARMED} is not decided; repair leaves files alone beside them`,
+        advice: 'Open the store read-write, which decides what its writers left. Then run varve repair again.',
+      })
+      await expect(repair(files, 11, { confirm: true })).rejects.toMatchObject({
+        code: 'write.pending-intent',
+        writeIds: [ARMED],
+        message: expect.stringContaining(preview.refusal!.message),
+        hint: preview.refusal!.advice,
+      })
       const found = await doctor(files, 12)
       expect(found.pending).toMatchObject([{ writeId: ARMED, state: 'armed', decision: { kind: 'rollback', rule: 'd6', reason: 'unsealed' } }])
       expect(found.findings.find(({ area }) => area === 'pending')).toMatchObject({ what: ARMED, who: 'open', needsPerson: false })
