@@ -81,7 +81,12 @@ export interface StageOptions extends WriteOptions {
   holdUntil?: Date
 }
 
-/** What is staged is invisible to every reader until publish(). Operations on one table take effect in the order of their calls. */
+/**
+ * What is staged is invisible to every reader until publish(). Operations on one table take effect in the order of their calls.
+ *
+ * The signal of stage(): aborted before the seal, or inside seal() or publish(), it rolls the write back, and the call rejects with its reason; once the commit is
+ * queued publish() resolves as published. Aborted while a sealed write lies idle it changes nothing, then and later: seal() and publish() go on without it.
+ */
 export interface StagedWrite extends AsyncDisposable {
   readonly id: WriteId
   /** open -> staged (first write) -> sealed -> published | rolledBack. */

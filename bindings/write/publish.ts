@@ -65,7 +65,7 @@ async function promoteAndPublish(parts: WriteParts, writeId: string, o: PublishO
   const area = StagingArea.adopt(root, world, writeId)
   const generations = await promoteSealed(root, area, seal, o.isVerified === true)
   const tables = seal.intent.participants.flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
-  const gates = o.isGated === true ? undefined : await takeGates(engine, tables)
+  const gates = o.isGated === true ? undefined : await takeGates(engine, tables, { signal: o.signal })
   try {
     return await inTurn(engine, o, () => publishOnce(parts, sealOf(parts, writeId), area, generations, o))
   } finally {

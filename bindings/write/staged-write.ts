@@ -4,7 +4,7 @@
 // Calls of one write run one after the other, in the order they were made. Before the seal everything is this process's alone: INTENT, files, rows in memory.
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
-import { FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
+import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
 import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
 import { hexText, type Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
@@ -53,7 +53,7 @@ export class StagedWriteHandle {
     this.o = o
     this.known = state
     this.sealLsn = sealLsn
-    // A write that is sealed and idle is kept: a signal is about calls that run.
+    // A write that is sealed and idle is kept: from then on the signal is about calls that run.
     const onAbort = (): void => {
       if (this.sealLsn === 0) this.run(() => this.undo('aborted'), true).catch(() => undefined)
     }
@@ -184,20 +184,45 @@ export class StagedWriteHandle {
   }
 
   seal(): Promise<Lsn> {
+    const signal = this.signalNow()
     return this.run(async () => {
-      this.refuseAborted()
       if (this.sealLsn === 0) await this.publishedMeanwhile()
-      await this.sealNow()
+      await this.unlessAborted(signal, () => this.sealNow(signal))
       return this.sealLsn > 0 && this.result?.replayed !== true ? (BigInt(this.sealLsn) as Lsn) : this.result!.lsn
     })
   }
 
-  private async sealNow(): Promise<void> {
+  /** The signal of stage(), for a call that begins; undefined: it was aborted while a sealed write lay idle, and says nothing any more. */
+  private signalNow(): AbortSignal | undefined {
+    return this.sealLsn > 0 && this.o.signal?.aborted === true ? undefined : this.o.signal
+  }
+
+  /** An abort inside a call that seals or publishes rolls the write back, sealed or not, whatever else went wrong. @throws the signal's reason */
+  private async unlessAborted<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    try {
+      signal?.throwIfAborted()
+      const done = await work()
+      if (!isDecided(this.state)) signal?.throwIfAborted()
+      return done
+    } catch (error) {
+      // Over, or nobody knows: nothing more is done about it here.
+      if (
+        signal?.aborted !== true ||
+        isDecided(this.known) ||
+        (error instanceof VarveError && (error.kind === 'closed' || error.code === 'write.outcome-unknown'))
+      )
+        throw error
+      await this.undo('aborted')
+      throw signal.reason
+    }
+  }
+
+  private async sealNow(signal: AbortSignal | undefined): Promise<void> {
     if (this.sealLsn > 0 || this.result !== undefined) return
     assertMove(this.state, 'seal', this.id)
     const area = await this.arm()
     const request = this.o.idempotencyKey === undefined ? undefined : requestDigest('staged', 0, ...this.asked)
-    const o = { request, signal: this.o.signal }
+    const o = { request, signal }
     try {
       // Before anything is finished: when another write holds the key and nobody decides it, this one stays as it is and may be sealed later.
       const known = request === undefined ? undefined : await replayOf(this.parts, { ...this.intent!, request: hexText(request) }, o)
@@ -225,30 +250,36 @@ export class StagedWriteHandle {
   }
 
   publish(): Promise<CommitResult> {
+    const signal = this.signalNow()
     return this.deciding(async () => {
       if (this.result !== undefined) return this.result
-      this.refuseAborted()
-      if (this.known === 'rolledBack') throw closedWrite('rolledBack', this.id)
       const early = await this.publishedMeanwhile()
       if (early !== undefined) return early
-      // What was sealed a moment ago was read a moment ago; what has been lying there is read again.
-      const isVerified = this.sealLsn === 0
-      await this.sealNow()
-      if (this.result !== undefined) return this.result
       try {
-        this.result = await this.parts.publishing(() => publishSealed(this.parts, this.id, { isVerified, signal: this.o.signal }))
+        return await this.unlessAborted(signal, () => this.publishNow(signal))
       } catch (error) {
-        if (error instanceof FencedError && error.scope === 'write') {
+        // Another handle, or a recovery, may have published it all the same.
+        if ((error instanceof FencedError && error.scope === 'write') || error instanceof AlreadyPublishedError) {
           const meanwhile = await this.publishedMeanwhile()
           if (meanwhile !== undefined) return meanwhile
           this.known = this.state
         }
-        if (this.o.signal?.aborted === true && error === this.o.signal.reason) await this.undo('aborted')
         throw error
       }
-      await this.finish(this.result.replayed ? 'rolledBack' : 'published')
-      return this.result
     })
+  }
+
+  private async publishNow(signal: AbortSignal | undefined): Promise<CommitResult> {
+    if (this.known === 'rolledBack') throw closedWrite('rolledBack', this.id)
+    // What was sealed a moment ago was read a moment ago; what has been lying there is read again.
+    const isVerified = this.sealLsn === 0
+    await this.sealNow(signal)
+    // Its idempotency key was published before.
+    if (this.result !== undefined) return this.result
+    const result = await this.parts.publishing(() => publishSealed(this.parts, this.id, { isVerified, signal }))
+    this.result = result
+    await this.finish(result.replayed ? 'rolledBack' : 'published')
+    return result
   }
 
   /** The result of a publish that another handle or a recovery made. */
