@@ -99,7 +99,7 @@ it.each(Array.from({ length: 24 }, (_, i) => i * 2))(
       method === 'putIfAbsent' && name.startsWith('log/') ? { wait: () => turns(6) } : name.startsWith('staging/') ? { wait: () => turns(20) } : undefined,
     )
     const flushed = a.flush().catch((error: unknown) => error)
-    for (let i = 0; i < delay; i++) await null
+    for (let i = 0; i < delay; i++) await Promise.resolve()
     const deleted = a.delete(kv, { k: 1 }).then(
       () => true,
       () => false,

@@ -129,7 +129,7 @@ export class Process {
       }
       if (opened instanceof Error && !isPassing(opened)) throw new Error(`${this.who}: open: ${opened.message}`, { cause: opened })
       g.livePids.delete(pid)
-      this.net.faulted && (g.stats.faulted += this.net.faulted)
+      g.stats.faulted += this.net.faulted
       await this.sleep(50)
     }
   }
