@@ -62,6 +62,7 @@ export function ulidText(id: Uint8Array): string {
 
 /** 26 characters (either case) to 16 bytes. @throws InvalidNameError when it is no ULID */
 export function ulidBytes(text: string): Uint8Array {
+  if (typeof text !== 'string') throw notUlid(text)
   const upper = text.toUpperCase()
   if (upper.length !== TEXT_LENGTH || (DIGIT.get(upper[0]!) ?? 8) > 7) throw notUlid(text)
   const id = new Uint8Array(ULID_BYTES)

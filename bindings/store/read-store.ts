@@ -2,7 +2,7 @@
 //
 // Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
 
-import { BranchNotFoundError, ClosedError, HistoryUnavailableError, InvalidConfigError } from '../errors.ts'
+import { BranchNotFoundError, ClosedError, FencedError, HistoryUnavailableError, InvalidConfigError, PoisonedError } from '../errors.ts'
 import {
   type Bound,
   commitsOnly,
@@ -39,7 +39,7 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
-import { auditRows } from './audit.ts'
+import { auditRows, checkKinds } from './audit.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
@@ -341,14 +341,37 @@ export class ReadHandle {
 
   async outcome(id: WriteId): Promise<Outcome> {
     this.check()
+    const bytes = ulidBytes(id)
+    const found = await this.outcomeHere(bytes)
+    if (found === 'published' || found === 'rolledBack' || !(await this.seesMore())) return found
+    return this.outcomeHere(bytes)
+  }
+
+  private outcomeHere(id: Uint8Array): Promise<Outcome> {
     const { root, log, state } = this.o
-    return outcomeOf({ root, log, state, isQueued: (hex) => this.o.isPending(hex) }, ulidBytes(id))
+    return outcomeOf({ root, log, state, isQueued: (hex) => this.o.isPending(hex) }, id)
+  }
+
+  /** Catch up with other writers, where that is this handle's to do; whether its head has moved. @throws StorageError when the log cannot be read */
+  private async seesMore(): Promise<boolean> {
+    const { log, options, state } = this.o
+    if (options.readOnly ? !options.follow : !log.shared) return false
+    const before = state.applied
+    try {
+      await this.o.catchUp()
+    } catch (error) {
+      // The handle is over: what it has seen is all it can tell.
+      if (!(error instanceof PoisonedError || error instanceof FencedError)) throw error
+    }
+    return state.applied > before
   }
 
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {
     this.check()
     const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
-    const source = { log: this.log, names, outcomes: this.o.state.catalog.outcomes }
+    checkKinds(o.kinds)
+    const { outcomes, timeMs } = this.o.state.catalog
+    const source = { log: this.log, names, outcomes, timeMs }
     for await (const row of auditRows(source, o.from ?? this.log.tail, this.lsn)) {
       this.check()
       if (o.kinds === undefined || o.kinds.includes(row.kind)) yield row

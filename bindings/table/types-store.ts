@@ -214,7 +214,12 @@ export interface ReadStore extends Reader, AsyncDisposable {
   /** The sealed ones of store.stage(): publish or roll them back through resume(). Reads what they sealed, so that a damaged one is told (decision refuse). */
   staged(): Promise<PendingWrite[]>
   pins(): Promise<PinInfo[]>
-  /** What became of a write. Unknown: nothing of it is in the retained log; a write that was never sealed and is gone counts as that too. */
+  /**
+   * What became of a write. Unknown: nothing of it is in the retained log; a write that was never sealed and is gone counts as that too. Where others write, it
+   * refreshes before it says so; a reader with `follow: false` answers as of its head.
+   *
+   * @throws InvalidConfigError, StorageError
+   */
   outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'>
   audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
   /** Never throws for what it finds: { ok, problems }. */

@@ -10,7 +10,7 @@ afterEach(async () => {
   for (const store of stores.splice(0)) await store.close()
 })
 
-async function writers(count: number, o: { sealMode?: 'fused' | 'separate'; inlineLimitBytes?: number } = {}): Promise<Store[]> {
+async function writers(count: number, o: { sealMode?: 'fused' | 'separate'; inlineLimitBytes?: number; follow?: boolean } = {}): Promise<Store[]> {
   const root = new MemoryRoot()
   const opened: Store[] = []
   for (let i = 0; i < count; i++) {
@@ -22,6 +22,26 @@ async function writers(count: number, o: { sealMode?: 'fused' | 'separate'; inli
   for (const store of opened) await store.refresh()
   return opened
 }
+
+describe('outcome() on a handle that has not seen it yet', () => {
+  it('of a write that another writer committed, published or rolled back: refreshes before it answers', async () => {
+    const [a, b] = (await writers(2, { follow: false })) as [Store, Store]
+    const commit = await b.append(notes, note(1))
+    expect(await a.outcome(commit.writeId)).toBe('published')
+    const write = await a.stage()
+    await write.append(notes, note(2))
+    await write.seal()
+    const { lsn } = await (await b.resume(write.id)).publish()
+    expect(lsn).toBeGreaterThan(a.lsn)
+    expect(await a.outcome(write.id)).toBe('published')
+    const dropped = await b.stage()
+    await dropped.append(notes, note(3))
+    await dropped.seal()
+    expect(await a.outcome(dropped.id)).toBe('pending')
+    await dropped.rollback()
+    expect(await a.outcome(dropped.id)).toBe('rolledBack')
+  })
+})
 
 describe('a staged write beside other writers', () => {
   it('is seen by all, sealed by one and published by another', async () => {
