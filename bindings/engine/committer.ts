@@ -5,8 +5,7 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
-import { ClosedError, CommitOutcomeUnknownError, FencedError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
-import type { PendingSeal } from '../catalog/index.ts'
+import { ClosedError, CommitOutcomeUnknownError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import {
   type AuditFacts,
   ByteWriter,
@@ -18,22 +17,22 @@ import {
   encodeRollback,
   encodeSchemaRecord,
   encodeSeal,
-  type FileGeneration,
   type FlushRecord,
   hexText,
   type Intent,
   publishedCommit,
   type PublishRecord,
-  type RecoveryFacts,
   type RollbackRecord,
   type SchemaRecord,
   type TableChange,
 } from '../format/index.ts'
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
-import { CHUNK_ROWS, type RowKeys, type TableState, type VectorBitmaps } from '../table/index.ts'
-import type { CommitResult, WriteId, WriteOptions } from '../table/index.ts'
+import { CHUNK_ROWS, type CommitResult, type TableState, type VectorBitmaps, type WriteOptions } from '../table/index.ts'
+import type { AdmitOptions, AdmittedChange, ArmedWrite, ChangeTracker } from './admitted.ts'
 import { tableNotFound } from './bound.ts'
+import { commitResult } from './commit-result.ts'
+import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { keyText } from './key-text.ts'
 import {
@@ -51,47 +50,6 @@ import {
 
 const NO_VECTORS: VectorBitmaps = new Map()
 const MAIN_BRANCH = 0
-const GIVEN_IDS_MAX = 10_000
-
-/** One table's part of a commit, with what applying it needs beside the record. */
-export interface AdmittedChange {
-  readonly table: TableState
-  readonly change: TableChange
-  /** Canonical keys of the inline rows, when at hand. */
-  readonly keys?: RowKeys | undefined
-  /** Keys removed, or written without inline rows, as keyText; with `keys` they are all that changed. */
-  readonly touched?: readonly string[] | undefined
-  readonly vectors?: VectorBitmaps | undefined
-}
-
-/** The Intent behind a commit. */
-export interface ArmedWrite {
-  readonly writeId: Uint8Array
-  /** What it was prepared against. */
-  readonly baseLsn: number
-  /** Given: the record is the `publish` of this seal. */
-  readonly seal?: PendingSeal
-  readonly generations?: readonly FileGeneration[]
-  readonly recovery?: RecoveryFacts
-}
-
-/** Of a write that lost its slot and is tried again. */
-export interface AdmitOptions {
-  /** Shared logs: keys of it that were written above this LSN are a conflict. */
-  readonly conflictsSince?: number
-}
-
-/** Called with every change as it enters the queue: who tracks writes for conflict checks. */
-export interface ChangeTracker {
-  readonly tracking: boolean
-  changed(lsn: number, admitted: AdmittedChange): void
-  /** Records up to `lsn` are durable. */
-  settle?(lsn: number): void
-  /** Records from `first` on were taken back. */
-  takeBack?(first: number): void
-  /** @throws ConflictError when one of the keys was written above `since` */
-  refuseWritten?(table: TableState, keys: readonly string[], since: number): void
-}
 
 interface Pending {
   readonly lsn: number
@@ -100,38 +58,6 @@ interface Pending {
   readonly reject: (error: Error) => void
   readonly value: unknown
   readonly startedMs: number
-}
-
-class Result implements CommitResult {
-  private readonly number: number
-  private readonly id: Uint8Array
-  private readonly timeMs: number
-  readonly rows: number
-  readonly replayed: boolean
-  constructor(lsn: number, id: Uint8Array, timeMs: number, rows: number, replayed: boolean) {
-    this.number = lsn
-    this.id = id
-    this.timeMs = timeMs
-    this.rows = rows
-    this.replayed = replayed
-  }
-  get lsn(): Lsn {
-    return BigInt(this.number) as Lsn
-  }
-  get writeId(): WriteId {
-    return ulidText(this.id) as WriteId
-  }
-  get time(): Date {
-    return new Date(this.timeMs)
-  }
-  toJSON(): object {
-    return { lsn: String(this.number), writeId: this.writeId, time: this.time, rows: this.rows, replayed: this.replayed }
-  }
-}
-
-/** What a commit resolves with, also one that was made elsewhere. @param writeId  16 bytes */
-export function commitResult(lsn: number, writeId: Uint8Array, timeMs: number, rows: number, replayed: boolean): CommitResult {
-  return new Result(lsn, writeId, timeMs, rows, replayed)
 }
 
 export interface CommitterHooks {
@@ -153,10 +79,7 @@ export class Committer {
   private pending: Pending[] = []
   private pendingFrom = 0
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
-  /** Outcomes that are queued and not folded yet, by writeId. */
-  private readonly deciding = new Map<string, { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' }>()
-  /** Ids that callers gave to commits without an Intent, which the fold does not keep: hex, oldest first. */
-  private readonly given = new Set<string>()
+  private readonly decisions: Decisions
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
@@ -171,6 +94,7 @@ export class Committer {
   constructor(log: CommitLog, state: StoreState, world: World, tracker: ChangeTracker, hooks: CommitterHooks) {
     this.log = log
     this.state = state
+    this.decisions = new Decisions(state.catalog)
     this.world = world
     this.hooks = hooks
     this.tracker = tracker
@@ -300,14 +224,14 @@ export class Committer {
     if (hexText(known) !== hexText(request))
       throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
     if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
-    return new Result(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
+    return commitResult(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
   }
 
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
   commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array, armed?: ArmedWrite): Promise<CommitResult> {
     this.assertAlive()
     if (this.log.shared) this.admitShared(admitted, o)
-    if (armed !== undefined) this.admitDecision(armed.writeId, armed.baseLsn, armed.seal !== undefined)
+    if (armed !== undefined) this.decisions.admit(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
     // One whose record was taken back may have left its number to another.
     for (const { table } of admitted) if (this.state.tables.get(table.id) !== table) throw tableNotFound(table.name)
@@ -331,7 +255,7 @@ export class Committer {
     const record = this.encodeCommit(commit, armed)
     const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH)
     this.parent = lsn
-    if (armed !== undefined) this.deciding.set(hexText(writeId), { lsn, outcome: 'published' })
+    if (armed !== undefined) this.decisions.queue(hexText(writeId), lsn, 'published')
     this.applied(() => {
       admitted.forEach((each, i) => {
         // Of a publish what the log makes of it, so that this handle and the next one apply the same.
@@ -340,8 +264,8 @@ export class Committer {
         if (this.tracker.tracking) this.tracker.changed(lsn, each)
       })
     })
-    const result = this.wait<CommitResult>(lsn, record, new Result(lsn, writeId, timeMs, rows, false))
-    if (armed === undefined && o?.writeId !== undefined) result.then(() => this.remember(hexText(writeId))).catch(() => undefined)
+    const result = this.wait<CommitResult>(lsn, record, commitResult(lsn, writeId, timeMs, rows, false))
+    if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(hexText(writeId))).catch(() => undefined)
     if (commit.idempotency !== undefined) {
       const { key } = commit.idempotency
       this.pendingKeys.set(key, { request: commit.idempotency.request, result })
@@ -351,16 +275,9 @@ export class Committer {
     return result
   }
 
-  private remember(writeIdHex: string): void {
-    const { given } = this
-    given.add(writeIdHex)
-    if (given.size > GIVEN_IDS_MAX) given.delete(given.values().next().value!)
-  }
-
   /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */
   hasWrite(writeIdHex: string): boolean {
-    const { pending } = this.state.catalog.outcomes
-    return this.given.has(writeIdHex) || pending.has(writeIdHex) || this.decisionOf(writeIdHex) !== undefined || this.isPending(writeIdHex)
+    return this.decisions.knows(writeIdHex) || this.isPending(writeIdHex)
   }
 
   private encodeCommit(commit: CommitRecord, armed: ArmedWrite | undefined): StateRecord & { kind: typeof KIND_COMMIT } {
@@ -375,25 +292,8 @@ export class Committer {
   }
 
   /** The outcome that is durable or queued of a write with an Intent. */
-  decisionOf(writeIdHex: string): { readonly lsn: number; readonly outcome: 'published' | 'rolledBack' } | undefined {
-    return this.state.catalog.outcomes.of(writeIdHex) ?? this.deciding.get(writeIdHex)
-  }
-
-  /** @throws FencedError (scope write): it was decided by somebody else, or it is so old that its outcome may be forgotten */
-  private admitDecision(writeId: Uint8Array, baseLsn: number, isSealed: boolean): void {
-    const id = hexText(writeId)
-    const decision = this.decisionOf(id)
-    const { outcomes } = this.state.catalog
-    const isLost = isSealed ? !outcomes.pending.has(id) : baseLsn < outcomes.floor
-    if (decision === undefined && !isLost) return
-    const why =
-      decision === undefined
-        ? 'is so old that its outcome may be forgotten'
-        : `was ${decision.outcome === 'published' ? 'published' : 'rolled back'} at LSN ${decision.lsn}`
-    throw new FencedError(`write ${ulidText(writeId)} ${why}`, {
-      details: { scope: 'write', held: BigInt(baseLsn), seen: BigInt(decision?.lsn ?? outcomes.floor) },
-      hint: 'Ask store.outcome(writeId); stage the write again when it was rolled back.',
-    })
+  decisionOf(writeIdHex: string): Decided | undefined {
+    return this.decisions.of(writeIdHex)
   }
 
   /** Queue a seal: from here on recovery knows the write. A second one of the same write replaces the first. */
@@ -401,7 +301,7 @@ export class Committer {
     this.assertAlive()
     const writeId = ulidBytes(intent.writeId)
     const isAgain = this.state.catalog.outcomes.pending.has(hexText(writeId))
-    this.admitDecision(writeId, Number(intent.baseLsn), isAgain)
+    this.decisions.admit(writeId, Number(intent.baseLsn), isAgain)
     const record = { timeMs: this.nextTime(), writeId, intent, changes }
     this.writer.reset()
     encodeSeal(this.writer, record)
@@ -412,12 +312,12 @@ export class Committer {
   /** Queue the roll-back of a write; `sealLsn` 0: it was not sealed. @throws FencedError when it is decided already */
   rollback(rollback: Omit<RollbackRecord, 'timeMs'>, baseLsn: number): Promise<number> {
     this.assertAlive()
-    this.admitDecision(rollback.writeId, baseLsn, rollback.sealLsn > 0)
+    this.decisions.admit(rollback.writeId, baseLsn, rollback.sealLsn > 0)
     const record: RollbackRecord = { ...rollback, timeMs: this.nextTime() }
     this.writer.reset()
     encodeRollback(this.writer, record)
     const lsn = this.submit(KIND_ROLLBACK)
-    this.deciding.set(hexText(record.writeId), { lsn, outcome: 'rolledBack' })
+    this.decisions.queue(hexText(record.writeId), lsn, 'rolledBack')
     return this.wait(lsn, { kind: KIND_ROLLBACK, rollback: record }, lsn)
   }
 
@@ -518,7 +418,7 @@ export class Committer {
       assert(record.kind !== SUPERSEDED, 'what was admitted is not superseded', lsn)
       state.fold(lsn, record)
     }
-    if (this.deciding.size > 0) for (const [id, { lsn }] of this.deciding) if (lsn <= last) this.deciding.delete(id)
+    this.decisions.settle(last)
     this.tracker.settle?.(last)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
@@ -551,7 +451,7 @@ export class Committer {
     while (at < pending.length && pending[at]!.lsn < first) at++
     const refused = pending.splice(at)
     if (refused.length > 0) this.rewinds++
-    for (const [id, { lsn }] of this.deciding) if (lsn >= first) this.deciding.delete(id)
+    this.decisions.takeBack(first)
     this.tracker.takeBack?.(first)
     if (this.undecidedUpto >= first) this.undecidedUpto = 0
     for (const [id, table] of state.tables) {

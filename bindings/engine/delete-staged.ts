@@ -10,7 +10,7 @@ import { fileKey, type StagedFile } from '../staging/index.ts'
 import type { CommitResult, TableState, WriteOptions } from '../table/index.ts'
 import { type HideSet, NOW } from './admission.ts'
 import type { Bound } from './bound.ts'
-import type { AdmittedChange } from './committer.ts'
+import type { AdmittedChange } from './admitted.ts'
 import type { Engine } from './engine.ts'
 import { FusedWrite } from './fused.ts'
 

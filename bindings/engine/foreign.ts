@@ -8,7 +8,7 @@ import type { TableChange } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import { KeyRun, type KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
-import type { ChangeTracker } from './committer.ts'
+import type { ChangeTracker } from './admitted.ts'
 import { KIND_COMMIT, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
 

@@ -11,7 +11,7 @@ import type { CommitLog } from '../log/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
 import type { TableState, WriteOptions } from '../table/index.ts'
-import type { ArmedWrite } from './committer.ts'
+import type { ArmedWrite } from './admitted.ts'
 import type { Engine } from './engine.ts'
 
 const NO_GENERATIONS: ReadonlyMap<string, number> = new Map()

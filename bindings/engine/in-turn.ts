@@ -3,7 +3,7 @@
 // Invariant: a write is tried at most publishRetries + 1 times; a definite conflict is not tried again, and is told only when what it met is durable.
 
 import { ConflictError, ContentionError, DuplicateKeyError, LsnTakenError } from '../errors.ts'
-import type { AdmitOptions } from './committer.ts'
+import type { AdmitOptions } from './admitted.ts'
 import type { Engine } from './engine.ts'
 
 const BACKOFF_MS = 5

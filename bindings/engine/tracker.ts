@@ -6,7 +6,7 @@
 import type { TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
 import type { TableState } from '../table/index.ts'
-import type { AdmittedChange, ChangeTracker } from './committer.ts'
+import type { AdmittedChange, ChangeTracker } from './admitted.ts'
 import { conflict } from './conflict.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
 

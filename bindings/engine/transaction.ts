@@ -30,7 +30,7 @@ import {
 import type { CommitResult } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, placesOf, READ_ROUNDS, refuseKey } from './admission.ts'
 import type { Bound } from './bound.ts'
-import type { AdmittedChange } from './committer.ts'
+import type { AdmittedChange } from './admitted.ts'
 import { conflict } from './conflict.ts'
 import type { Engine } from './engine.ts'
 import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'

@@ -14,7 +14,7 @@ import {
 } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, lastOfEach, placesOf, READ_ROUNDS, refuseExisting } from './admission.ts'
 import { type Bound, SinkKeys } from './bound.ts'
-import type { AdmittedChange } from './committer.ts'
+import type { AdmittedChange } from './admitted.ts'
 import type { Engine } from './engine.ts'
 import { requestDigest } from './request.ts'
 import { keyText } from './tracker.ts'
