@@ -140,5 +140,6 @@ function described({ writeId, state, subject, decision, ageMs }: PendingItem): P
     owner: writerId === undefined ? 'unknown' : host === undefined ? writerId : `process ${pid} on ${host}`,
     decision,
     ...(intent?.message === undefined ? {} : { message: intent.message }),
+    ...(intent?.holdUntil === undefined ? {} : { holdUntil: new Date(intent.holdUntil) }),
   }
 }

@@ -84,6 +84,9 @@ export interface StageOptions extends WriteOptions {
 /**
  * What is staged is invisible to every reader until publish(). Operations on one table take effect in the order of their calls.
  *
+ * A call that is refused before it has taken rows (a bad row, a duplicate key) leaves the write as it was. One that fails behind rows that it has taken leaves it in
+ * its state for rollback() only: later calls on it reject with ClosedError, `cause` the failure. One whose INTENT cannot be written ends it: rolledBack.
+ *
  * The signal of stage(): aborted before the seal, or inside seal() or publish(), it rolls the write back, and the call rejects with its reason; once the commit is
  * queued publish() resolves as published. Aborted while a sealed write lies idle it changes nothing, then and later: seal() and publish() go on without it.
  */
@@ -367,6 +370,8 @@ export interface PendingWrite {
   /** What a sweep would do, and why. */
   decision: Decision
   message?: string
+  /** Of stage(): past it a sweep rolls the write back. */
+  holdUntil?: Date
 }
 
 export interface PinInfo {

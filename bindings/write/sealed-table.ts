@@ -12,10 +12,14 @@ import { findKeySync, KeyRun, type RowKeys, type Structure, type TableState } fr
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
 
+const HELD_HINT = 'The write stays sealed: roll it back, and stage it again on what is there now.'
+
 export class SealedTable {
   readonly table: TableState
   private readonly parts: WriteParts
   private readonly participant: Participant
+  /** One of store.stage(): a conflict leaves it sealed. */
+  private readonly isHeld: boolean
   private readonly change: TableChange | undefined
   private readonly generations: readonly FileGeneration[]
   private readonly keys: KeysFile | undefined
@@ -41,6 +45,7 @@ export class SealedTable {
   ) {
     this.parts = parts
     this.participant = participant
+    this.isHeld = seal.intent.mode === 'hold'
     this.isFree = comesAfter && (participant.op === 'upsert' || participant.op === 'replace')
     this.change = seal.changes.find((change) => change.tableId === participant.tableId)
     this.generations = generations
@@ -55,12 +60,16 @@ export class SealedTable {
     const { state } = parts.engine.parts
     const { lastLsn } = state.catalog.table(table.id)!
     if (this.isFree) return
-    if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw conflict(table, [], lastLsn)
-    if (!this.isAsRead()) throw conflict(table, [], lastLsn)
+    if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw this.conflict([], lastLsn)
+    if (!this.isAsRead()) throw this.conflict([], lastLsn)
     if (participant.rule !== 'keys' || lastLsn <= this.checkedTo) return
     const lost = await writtenKeys(parts, this.table, this.keys!, { from: this.checkedTo, to: head }, signal)
-    if (lost.keys.length > 0) throw conflict(table, lost.keys, lost.lsn)
+    if (lost.keys.length > 0) throw this.conflict(lost.keys, lost.lsn)
     this.checkedTo = head
+  }
+
+  private conflict(keys: readonly string[], lsn: number): ConflictError {
+    return conflict(this.table, keys, lsn, undefined, this.isHeld ? HELD_HINT : undefined)
   }
 
   /** The fragments whose rows it names by position are there, with the rows hidden that were hidden then. */

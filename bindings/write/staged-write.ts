@@ -151,7 +151,7 @@ export class StagedWriteHandle {
     return stage
   }
 
-  /** Phase A, once. After a failure the next call tries again. */
+  /** Phase A, once. A failure ends the write, when it is a call with rows that failed so: rolled back, since its rows would come twice. */
   private arm(): Promise<StagingArea> {
     this.arming ??= this.armNow().catch((error: unknown) => {
       this.arming = undefined

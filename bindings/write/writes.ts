@@ -62,9 +62,9 @@ export class Writes implements WriteParts {
     if (seal !== undefined) return new StagedWriteHandle(this, id, {}, 'sealed', seal.lsn)
     const decided = outcomes.of(hex)
     if (decided !== undefined) return new StagedWriteHandle(this, id, {}, decided.outcome)
-    throw new InvalidConfigError(`no staged write ${ulidText(ulidBytes(id))} is sealed here`, {
+    throw new InvalidConfigError(`there is no staged write ${ulidText(ulidBytes(id))} to resume: nothing of that id is sealed, and no outcome of one is kept`, {
       details: { key: 'writeId', value: id },
-      hint: 'store.staged() lists those that are; one that was never sealed ends with its process.',
+      hint: 'store.staged() lists the sealed ones. One that was never sealed ends with its process: stage it again. store.outcome(id) tells of any write.',
     })
   }
 

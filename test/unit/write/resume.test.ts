@@ -56,6 +56,31 @@ describe('a sealed write and the end of its process', () => {
     await expect(again.rollback()).rejects.toMatchObject({ code: 'write.already-published' })
   })
 
+  it('held until a time: staged() and pending() tell it', async () => {
+    const place = await Place.open()
+    const holdUntil = new Date('2100-01-01T00:00:00Z')
+    const write = await place.store.stage({ holdUntil })
+    await write.append(notes, note(1))
+    await write.seal()
+    expect(await place.store.staged()).toMatchObject([{ writeId: write.id, holdUntil }])
+    await place.reopen()
+    expect(await place.store.staged()).toMatchObject([{ writeId: write.id, holdUntil }])
+    expect(await place.store.pending()).toMatchObject([{ writeId: write.id, holdUntil }])
+  })
+
+  it('in a conflict, or not there: the hint says what to do', async () => {
+    const place = await Place.open()
+    const write = await place.store.stage()
+    await write.upsert(items, item(1, 'staged'))
+    await write.seal()
+    await place.store.upsert(items, item(1))
+    await expect(write.publish()).rejects.toMatchObject({
+      code: 'write.conflict',
+      hint: expect.stringMatching(/stays sealed: roll it back, and stage it again/),
+    })
+    await expect(place.store.resume(newWriteId())).rejects.toMatchObject({ code: 'options.invalid', hint: expect.stringContaining('store.staged()') })
+  })
+
   it('published by another handle: the same result, as JSON too, and seal() never says LSN 0', async () => {
     const place = await Place.open()
     const write = await place.store.stage()
