@@ -2,7 +2,7 @@
 //
 // Invariant: read-only, without a lock, also in a store that does not open; an advice never points at a tool that refuses.
 import { listCheckpoints, type StoreState, schemaDigest } from '../engine/index.ts'
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, StorageError } from '../errors.ts'
 import { hexText } from '../format/index.ts'
 import { type Epoch, type Lsn, readClean, type UnlockInfo, unlockInfo } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
@@ -84,20 +84,23 @@ export interface DoctorReport {
 }
 
 /** @throws NotAStoreError, StoreTooNewError, StorageError */
-export async function examineStore(parts: RepairParts): Promise<DoctorReport> {
-  const { root, world } = parts
+export async function examineStore(given: RepairParts): Promise<DoctorReport> {
+  const { root, world } = given
+  const unlisted = await stagingFailure(root, world)
+  const parts = unlisted === undefined ? given : { ...given, withoutStaging: true }
   const lock = await unlockInfo(root, world)
   const look = await steadyLook(parts)
   const isLive = lock.state === 'held' && lock.alive !== false
   const { actions, problems } = reportOf(false, look, undefined, [])
   const { log } = look
-  const pending = log.state === undefined ? [] : await pendingIn(root, world, log.state)
+  const pending = log.state === undefined || unlisted !== undefined ? [] : await pendingIn(root, world, log.state)
   const findings: DoctorFinding[] = [
     ...(lock.state === 'unreadable' ? [lockFinding(lock)] : []),
     ...pending.map((item) => pendingFinding(item)),
     ...actions.filter(({ kind }) => kind !== 'quarantine-orphan' && kind !== 'quarantine-intent').map((action) => damageFinding(action, pending)),
     ...problems.map(problemFinding),
-    ...driftFindings(look, pending, isLive),
+    // What a write that cannot be seen has promoted looks like drift.
+    ...(unlisted === undefined ? driftFindings(look, pending, isLive) : [unlisted]),
   ]
   const lost = log.cut === undefined ? undefined : await lostBehind(parts, log, log.cut)
   return {
@@ -107,11 +110,29 @@ export async function examineStore(parts: RepairParts): Promise<DoctorReport> {
     findings,
     pending: pending.map(writeOf),
     ...(lost === undefined ? {} : { lost }),
-    facts: await factsOf(parts, look, lock),
+    facts: await factsOf(parts, look, lock, unlisted === undefined ? await listStaging(root, world) : []),
   }
 }
 
 // pending
+
+/** What is pending cannot be told: said as a finding, since the rest of the store can be looked at. */
+async function stagingFailure(root: Root, world: World): Promise<DoctorFinding | undefined> {
+  try {
+    await listStaging(root, world)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error
+    return {
+      area: 'damaged',
+      what: 'staging/',
+      detail: `it cannot be listed, so that pending writes and files that nothing names cannot be told: ${error.message}`,
+      who: 'you',
+      advice: 'Make it readable for this user, or look at the storage; no read-write open gets past it.',
+      needsPerson: true,
+    }
+  }
+}
 
 async function pendingIn(root: Root, world: World, state: StoreState): Promise<PendingItem[]> {
   const owners = new Owners({ root, world, writerId: undefined, isExclusive: false, isLive: () => false })
@@ -194,7 +215,7 @@ function driftFindings({ files, log }: Look, pending: readonly PendingItem[], is
 
 // facts
 
-async function factsOf({ root, world }: RepairParts, { log }: Look, lock: UnlockInfo): Promise<DoctorFacts> {
+async function factsOf({ root }: RepairParts, { log }: Look, lock: UnlockInfo, staging: readonly string[]): Promise<DoctorFacts> {
   const { survey, layout } = log
   const names: string[] = []
   for await (const { name } of root.list('leases/')) names.push(name)
@@ -211,7 +232,7 @@ async function factsOf({ root, world }: RepairParts, { log }: Look, lock: Unlock
     },
     checkpoints: (await listCheckpoints(root)).map((lsn) => BigInt(lsn) as Lsn),
     clean: await cleanOf(root),
-    staging: await listStaging(root, world),
+    staging,
     leases: names,
     quarantine: await quarantineOf(root),
   }

@@ -54,6 +54,8 @@ export interface FileParts {
   readonly context: () => StateContext
   /** Others may be writing: files that nothing names yet are left alone. */
   readonly isShared: boolean
+  /** `staging/` cannot be listed, which doctor tells: only seals are known. */
+  readonly withoutStaging?: boolean
   readonly signal?: AbortSignal | undefined
 }
 
@@ -144,10 +146,10 @@ function orphanAction(file: string): FileAction {
 
 // intents
 
-async function examineIntents({ root, world, state }: FileParts): Promise<{ actions: FileAction[]; pending: string[] }> {
+async function examineIntents({ root, world, state, withoutStaging }: FileParts): Promise<{ actions: FileAction[]; pending: string[] }> {
   const actions: FileAction[] = []
   const pending = new Set([...state.catalog.outcomes.pending.values()].map(({ intent }) => intent.writeId))
-  for (const writeId of await listStaging(root, world)) {
+  for (const writeId of withoutStaging === true ? [] : await listStaging(root, world)) {
     const { file, seal, intent } = await subjectOf({ root, world, state }, writeId)
     const { outcomes } = state.catalog
     // Decided: the next sweep removes what is left.

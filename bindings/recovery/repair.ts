@@ -42,6 +42,8 @@ export interface RepairParts {
   /** A context to fold states in. */
   readonly context: () => StateContext
   readonly signal?: AbortSignal | undefined
+  /** `staging/` cannot be listed: only doctor goes on, and says so. */
+  readonly withoutStaging?: boolean
 }
 
 export interface RepairOptions {

@@ -2,30 +2,66 @@
 
 import { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
 import type { Outcomes } from '../catalog/index.ts'
+import { InvalidConfigError } from '../errors.ts'
 import { hexText, type RecoveryFacts } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
-import type { AuditRow, WriteId } from '../table/index.ts'
+import type { AuditRow, RepairKind, WriteId } from '../table/index.ts'
 
 export interface AuditSource {
   readonly log: CommitLog
   readonly names: (tableId: number) => string
   /** What the fold knows of writes with an Intent. */
   readonly outcomes: Pick<Outcomes, 'of'>
+  /** Time of the newest record that has one; 0: none has. */
+  readonly timeMs: number
+}
+
+/** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
+const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
+const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'seal', 'publish', 'rollback'] as const
+const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
+  'adopt-log': true,
+  'drop-node': true,
+  'drop-clean': true,
+  'seal-log': true,
+  'cut-log': true,
+  'drop-checkpoint': true,
+  'rebuild-index': true,
+  'quarantine-orphan': true,
+  'quarantine-intent': true,
+}
+const KINDS: readonly string[] = [...RECORD_KINDS, ...RECOVERED_KINDS, ...Object.keys(REPAIR_KINDS)]
+
+/** @throws InvalidConfigError */
+export function checkKinds(kinds: unknown): void {
+  if (kinds === undefined) return
+  const fail = (what: string, value: unknown): never => {
+    throw new InvalidConfigError(`${what}; known are ${KINDS.join(', ')}`, { details: { key: 'kinds', value } })
+  }
+  if (!Array.isArray(kinds)) return fail(`kinds takes a list, not ${JSON.stringify(kinds) ?? String(kinds)}`, kinds)
+  for (const kind of kinds as unknown[]) if (typeof kind !== 'string' || !KINDS.includes(kind)) fail(`no kind ${JSON.stringify(kind) ?? String(kind)}`, kind)
 }
 
 /** Every record after `from`, up to `end`, that had an effect: a decision that came after the outcome of its write is in the log and did nothing. */
-export async function* auditRows({ log, names, outcomes }: AuditSource, from: Lsn, end: Lsn): AsyncGenerator<AuditRow, undefined> {
-  // Records without a time happened at that of the record before.
-  let time = new Date(0)
+export async function* auditRows({ log, names, outcomes, timeMs }: AuditSource, from: Lsn, end: Lsn): AsyncGenerator<AuditRow, undefined> {
+  // Records without a time happened at that of the record before; the first ones at that of the next.
+  let time: Date | undefined
+  const first: AuditRow[] = []
   for await (const { lsn, record } of records(log, from, end)) {
     const decided = decidedBy(record)
     const outcome = decided === undefined ? undefined : outcomes.of(hexText(decided))
     if (outcome !== undefined && outcome.lsn !== lsn) continue
-    const row = rowOf(lsn, record, time, names)
+    const row = rowOf(lsn, record, time ?? new Date(timeMs), names)
+    if (time === undefined && row.kind === 'epoch') {
+      first.push(row)
+      continue
+    }
     time = row.time
+    for (const each of first.splice(0)) yield { ...each, time }
     yield row
   }
+  yield* first
 }
 
 /** The write that a record decides about; a plain commit has no Intent. */

@@ -1,5 +1,6 @@
 // store/repair-door.ts: doctor and repair of a store that may not open: the doors that need no handle.
 
+import { InvalidConfigError } from '../errors.ts'
 import type { Lsn } from '../log/index.ts'
 import { type DoctorReport, examineStore, repairRoot } from '../recovery/index.ts'
 import { openRoot, type Root } from '../root/index.ts'
@@ -19,8 +20,24 @@ export interface RepairStoreOptions {
   readonly world?: object
 }
 
+/** The options of repair and doctor, as strictly as those of an open. @throws InvalidConfigError */
+export function checkDoorOptions(what: string, o: object, known: readonly (keyof RepairStoreOptions)[]): void {
+  const refuse = (message: string, key: string, value: unknown): never => {
+    throw new InvalidConfigError(message, { details: { key, value } })
+  }
+  if (typeof o !== 'object' || o === null) refuse(`${what} takes options, not ${String(o)}`, 'options', o)
+  for (const [key, value] of Object.entries(o) as [keyof RepairStoreOptions, unknown][]) {
+    if (!known.includes(key)) refuse(`${what} takes no option ${key}`, key, value)
+    if (value === undefined) continue
+    if (key === 'confirm' && typeof value !== 'boolean') refuse(`confirm must be true or false, got ${String(value)}`, key, value)
+    if (key === 'dropAfter' && typeof value !== 'bigint') refuse(`dropAfter must be an LSN, a bigint, got ${String(value)}`, key, value)
+    if (key === 'signal' && !(value instanceof AbortSignal)) refuse('signal is no AbortSignal', key, value)
+  }
+}
+
 /** @internal Store.repair */
 export async function repairStore(place: string | URL | Root, o: RepairStoreOptions = {}): Promise<RepairReport> {
+  checkDoorOptions('repair', o, ['confirm', 'dropAfter', 'signal', 'world'])
   return await withParts(place, o, async (root, world, context) => {
     const { confirm, dropAfter, signal } = o
     return await repairRoot({ root, world, context, signal }, { confirm, dropAfter })
@@ -31,6 +48,7 @@ export type DoctorOptions = Pick<RepairStoreOptions, 'signal' | 'world'>
 
 /** @internal Store.doctor */
 export async function doctorStore(place: string | URL | Root, o: DoctorOptions = {}): Promise<DoctorReport> {
+  checkDoorOptions('doctor', o, ['signal', 'world'])
   return await withParts(place, o, async (root, world, context) => await examineStore({ root, world, context, signal: o.signal }))
 }
 

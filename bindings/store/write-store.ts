@@ -45,6 +45,7 @@ import {
 import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
 import { Recovering } from './recovering.ts'
+import { checkDoorOptions } from './repair-door.ts'
 import { transactionHandle } from './transaction-handle.ts'
 import { Upkeep } from './upkeep.ts'
 import { checkNotes, retriesOf, stageOptionsOf, withAgain } from './write-options.ts'
@@ -476,6 +477,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
+    checkDoorOptions('repair', o, ['confirm', 'dropAfter'])
     this.writable()
     await this.committer.drained()
     const { root, world, log, storeId, state, context } = this.o

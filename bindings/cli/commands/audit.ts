@@ -38,5 +38,6 @@ async function print(context: Context, rows: AsyncIterable<AuditRow>): Promise<v
 function cellsOf({ lsn: at, time, kind, by, for: whose, writeId, tables, reason, outcomes }: AuditRow): string[] {
   const parts = outcomes?.map(({ table, op, outcome }) => `${table}: ${op} ${outcome}`) ?? [...tables]
   const what = [parts.join(', '), ...(whose === undefined ? [] : [`for ${whose}`]), ...(reason === undefined ? [] : [reason])].filter((text) => text !== '')
-  return [String(at), time.toISOString(), kind, by, writeId ?? '', printable(what.join('; '))]
+  // Before the first record that has a time there is none.
+  return [String(at), time.getTime() === 0 ? '' : time.toISOString(), kind, by, writeId ?? '', printable(what.join('; '))]
 }

@@ -76,7 +76,7 @@ function factsOf({ id, facts }: DoctorReport): string[] {
         'log',
         `LSN ${log.tail} to ${log.head} in ${countText(log.segments)} ${log.layout}, ${bytesText(log.bytes)}${log.layout === 'segments' && !log.sealed ? ', not sealed: in use, or its writer was killed' : ''}`,
       ],
-      ['epoch', epoch === undefined ? 'none' : `${epoch.epoch} since LSN ${epoch.firstLsn}`],
+      ['epoch', epoch === undefined ? (log.layout === 'slots' ? 'none: its writers share the log' : 'none') : `${epoch.epoch} since LSN ${epoch.firstLsn}`],
       ['checkpoints', checkpoints.length === 0 ? 'none' : `${countText(checkpoints.length)}, the newest at LSN ${checkpoints[0]}`],
       ['clean close', clean === undefined ? 'none' : `LSN ${clean}`],
       ['staging', staging.length === 0 ? 'empty' : `${countText(staging.length)} ${staging.length === 1 ? 'write' : 'writes'}`],

@@ -313,12 +313,22 @@ describe.each(PLACES)('stats, tables, pins, audit, verify, %s', (_name, place) =
     expect(rows.map(({ lsn: at }) => at)).toEqual([1n, 2n, 3n, 4n])
     expect(rows[2]).toMatchObject({ lsn: done.lsn, writeId: done.writeId, time: done.time, by: 'ada', tables: ['items'] })
     expect(rows[1]).toMatchObject({ tables: ['items', 'log'] })
+    // An epoch has no time: that of the record before it, or of the next where it is the first.
+    expect(rows[0]!.time).toEqual(rows[1]!.time)
+    expect(rows[1]!.time.getTime()).toBeGreaterThan(0)
+    for (const kinds of [['comit'], ['commit', 7], 'commit', []] as never[]) {
+      const listed = collect(store.audit({ kinds }))
+      if ((kinds as unknown[]).length === 0) await expect(listed).resolves.toEqual([])
+      else
+        await expect(listed).rejects.toMatchObject({ code: 'options.invalid', key: 'kinds', message: expect.stringContaining('rolledBack, orphanDiscarded') })
+    }
     expect(rows[3]).toMatchObject({ by: 'upkeep', tables: ['items'] })
     expect((await collect(store.audit({ from: lsn(2) }))).map(({ kind }) => kind)).toEqual(['commit', 'flush'])
     expect((await collect(store.audit({ kinds: ['schema', 'flush'] }))).map(({ kind }) => kind)).toEqual(['schema', 'flush'])
     await store.close()
     const again = await opened(root)
-    expect((await collect(again.audit({ from: lsn(4) }))).map(({ kind }) => kind)).toEqual(['epoch'])
+    const later = await collect(again.audit({ from: lsn(4) }))
+    expect(later.map(({ kind, time }) => [kind, time])).toEqual([['epoch', rows[3]!.time]])
   })
 
   it('verify checks the log, the files, or all; the digest is of the head', async () => {

@@ -4,8 +4,9 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { type DoctorReport, Store } from '../../../bindings/index.ts'
 import { checkpointBody, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
 import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
-import { MemoryRoot } from '../../../bindings/root/index.ts'
-import { FakeFiles } from '../../../bindings/testing/index.ts'
+import { StorageError } from '../../../bindings/errors.ts'
+import { DirRoot, MemoryRoot } from '../../../bindings/root/index.ts'
+import { FakeFiles, FaultyRoot } from '../../../bindings/testing/index.ts'
 import { ObjectRoot } from '../staging/kit.ts'
 import {
   AT,
@@ -72,6 +73,43 @@ describe('repair and doctor', () => {
   const fresh = (): FakeFiles => built.files.image(1, 'all')
   beforeAll(async () => {
     built = await build()
+  })
+
+  it('options that are unknown or of the wrong type are refused before anything is looked at', async () => {
+    const files = fresh()
+    const before = treeOf(files)
+    const given: [object, string][] = [
+      [{ confrim: true }, 'confrim'],
+      [{ confirm: 'yes' }, 'confirm'],
+      [{ dropAfter: 3 }, 'dropAfter'],
+      [{ signal: {} }, 'signal'],
+    ]
+    const store = await Store.open(new MemoryRoot())
+    for (const [o, key] of given) {
+      await expect(repair(files, 10, o)).rejects.toMatchObject({ code: 'options.invalid', key })
+      await expect(store.repair(o)).rejects.toMatchObject({ code: 'options.invalid', key })
+    }
+    await expect(Store.doctor(PLACE, { world: world(files, 11), confirm: true } as never)).rejects.toMatchObject({ code: 'options.invalid', key: 'confirm' })
+    expect(treeOf(files)).toEqual(before)
+    await store.close()
+  })
+
+  it('staging/ that cannot be listed: doctor says so and goes on, and takes nothing for drift', async () => {
+    const files = fresh()
+    overwrite(files, orphanIn(files), 'an orphan')
+    const root = new FaultyRoot(new DirRoot(PLACE, world(files, 10) as never))
+    root.list = async function* (prefix: string, o?: object) {
+      if (prefix.startsWith('staging/'))
+        throw new StorageError('list of staging/: permission denied', { details: { op: 'list', name: 'staging/', class: 'permission' } })
+      yield* root.inner.list(prefix, o)
+    }
+    const report = await Store.doctor(root, { world: world(files, 10) })
+    expect(report.ok).toBe(false)
+    expect(report.findings).toMatchObject([
+      { area: 'damaged', what: 'staging/', who: 'you', needsPerson: true, detail: expect.stringContaining('permission denied') },
+    ])
+    expect([report.pending, report.facts.staging]).toEqual([[], []])
+    await expect(Store.repair(root, { world: world(files, 10) })).rejects.toMatchObject({ name: 'StorageError' })
   })
 
   describe('beside undecided writes', () => {
