@@ -66,8 +66,11 @@ export class Binder {
     const known = this.bounds.get(table)
     // A table whose record was taken back is another one when it is made again.
     if (known !== undefined && known.view.schema === known.state.schema && this.state.tables.get(known.state.id) === known.state) return known
-    const state = this.state.byName(table.name)
-    if (state === undefined) throw tableNotFound(table.name)
+    // A caller without types may give anything.
+    const name: unknown = (table as AnyTable | undefined | null)?.name
+    if (typeof name !== 'string') throw tableNotFound(String(name))
+    const state = this.state.byName(name)
+    if (state === undefined) throw tableNotFound(name)
     const bound = bindTo(table, state)
     this.bounds.set(table, bound)
     return bound

@@ -9,8 +9,15 @@ const IDEMPOTENCY_KEY_BYTES_MAX = 128
 const RETRIES = 5
 const STAGE_OPTIONS = ['message', 'author', 'idempotencyKey', 'writeId', 'holdUntil', 'signal', 'onProgress']
 
-/** @throws ResourceLimitError */
+/** @throws InvalidConfigError for what is no text, signal or function; ResourceLimitError */
 export function checkNotes(o: WriteOptions): void {
+  if (typeof o !== 'object' || o === null) throw wrong('options', o, 'an object')
+  const { message, author, idempotencyKey, signal, onProgress } = o
+  if (message !== undefined && typeof message !== 'string') throw wrong('message', message, 'a string')
+  if (author !== undefined && typeof author !== 'string') throw wrong('author', author, 'a string')
+  if (idempotencyKey !== undefined && typeof idempotencyKey !== 'string') throw wrong('idempotencyKey', idempotencyKey, 'a string')
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrong('signal', signal, 'an AbortSignal')
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw wrong('onProgress', onProgress, 'a function')
   const notes = utf8Bytes(o.message) + utf8Bytes(o.author)
   if (notes > NOTES_BYTES_MAX)
     throw new ResourceLimitError(`message and author of ${notes} bytes; at most ${NOTES_BYTES_MAX}`, { details: { limit: 'message', asked: notes } })
@@ -22,9 +29,14 @@ export function checkNotes(o: WriteOptions): void {
   }
 }
 
+function wrong(key: string, value: unknown, wanted: string): InvalidConfigError {
+  return new InvalidConfigError(`${key} is not ${wanted}`, { details: { key, value } })
+}
+
 /** What stage() was given, as options. @throws InvalidConfigError */
 export function stageOptionsOf(given: string | StageOptions = {}): StageOptions {
   if (typeof given === 'string') return { message: given }
+  if (typeof given !== 'object' || given === null) throw wrong('stage', given, 'a message or an object of options')
   for (const key of Object.keys(given)) {
     if (!STAGE_OPTIONS.includes(key))
       throw new InvalidConfigError(`stage takes no option ${key}`, { details: { key, value: (given as Record<string, unknown>)[key] } })

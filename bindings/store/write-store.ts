@@ -349,8 +349,8 @@ export class WriteHandle extends ReadHandle {
     this.check()
     this.committer.assertAlive()
     if (o === undefined) return
-    o.signal?.throwIfAborted()
     checkNotes(o)
+    o.signal?.throwIfAborted()
     if (o.writeId === undefined) return
     ulidBytes(o.writeId)
     // A retry may say everything again, its id included: it gets the result of then.

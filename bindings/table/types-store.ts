@@ -73,6 +73,7 @@ export interface Writer {
   stage(o?: string | StageOptions): Promise<StagedWrite>
 }
 
+/** `onProgress` is told of each append, upsert and replace of the write, unless the call brings its own. */
 export interface StageOptions extends WriteOptions {
   /**
    * Sealed and not published by then, by the newest record or the clock of the machine that opens: the next read-write open rolls it back, reason "expired". No timer runs:

@@ -27,7 +27,7 @@ import { publishSealed } from './publish.ts'
 import { rollbackWrite } from './rollback.ts'
 import { replayOf, sealWrite } from './seal.ts'
 
-export interface StagedWriteOptions extends Pick<StageOptions, 'author' | 'message' | 'holdUntil' | 'idempotencyKey' | 'signal'> {}
+export interface StagedWriteOptions extends Pick<StageOptions, 'author' | 'message' | 'holdUntil' | 'idempotencyKey' | 'signal' | 'onProgress'> {}
 
 type StageOp = 'append' | 'upsert' | 'replace'
 
@@ -108,7 +108,8 @@ export class StagedWriteHandle {
       const digest = this.o.idempotencyKey === undefined ? undefined : new DataDigest(op, state.id)
       const signals = [this.o.signal, o?.signal].filter((signal) => signal !== undefined)
       const batches = toBatches(view, data, { signal: AbortSignal.any([this.parts.closing, ...signals]) })
-      await stage[op](digest === undefined ? batches : noted(batches, digest), o)
+      const onProgress = o?.onProgress ?? this.o.onProgress
+      await stage[op](digest === undefined ? batches : noted(batches, digest), onProgress === undefined ? o : { ...o, onProgress })
       if (digest !== undefined) this.asked.push(digest.digest())
     })
   }
@@ -151,7 +152,7 @@ export class StagedWriteHandle {
     return stage
   }
 
-  /** Phase A, once. A failure ends the write, when it is a call with rows that failed so: rolled back, since its rows would come twice. */
+  /** Phase A, once. A failure of it ends the write (staging()): made again, the call would bring its rows twice. */
   private arm(): Promise<StagingArea> {
     this.arming ??= this.armNow().catch((error: unknown) => {
       this.arming = undefined
