@@ -138,7 +138,8 @@ export class Process {
   async calm(): Promise<void> {
     for (const doom of this.dooms.splice(0)) doom[Symbol.dispose]()
     this.net.faults = 0
-    if (this.store.closed) await this.open({ faults: 0 })
+    // It may have died of something that it did by itself, between two steps.
+    if (this.store.closed || failpoints(this.world).stopped) await this.open({ faults: 0 })
   }
 
   /** Closed, and its process over. */
