@@ -28,6 +28,7 @@ import { examineFiles, type FileAction, type FileFindings, type FileParts, reada
 import { checkDropAfter, examineLog, type LogFindings, resumed, runLogAction } from './repair-log.ts'
 import { lostBehind } from './repair-lost.ts'
 import { type KeptNote, Quarantine } from './repair-quarantine.ts'
+import { sweepStagingFolders } from './sweep.ts'
 
 const REPAIR_ACTOR = 'varve:repair'
 const RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
@@ -242,6 +243,7 @@ async function repairFiles(parts: RepairParts, { storeId, layout }: LogFindings)
     const quarantine = await Quarantine.of(root, world)
     const fileParts: FileParts = { ...parts, log, storeId, state, isShared }
     const done = await runFiles(fileParts, quarantine)
+    if (!isShared) await sweepStagingFolders(root, world)
     if (quarantine.open.some(({ kind }) => kind === 'drop-checkpoint' || kind === 'cut-log')) await checkpointAgain(fileParts)
     const notes = await auditAll(fileParts, quarantine, done.findings, async (facts, id) => {
       const w = new ByteWriter()

@@ -175,6 +175,18 @@ export async function listStaging(root: Root, world: Pick<World, 'failpoints'>):
   return ids
 }
 
+/**
+ * Removes folders below `staging/` that hold no object, and temporary files there: what a process leaves that was killed before its INTENT had its name. Only for whoever
+ * is alone in the store. A failure is told and left to the next pass.
+ */
+export async function sweepStagingFolders(root: Root, world: Pick<World, 'logger'>): Promise<void> {
+  try {
+    await root.sweepTemporary?.(Number.MAX_SAFE_INTEGER, { prefix: STAGING_PREFIX })
+  } catch (cause) {
+    world.logger.log({ level: 'warn', code: 'sweep.foldersFailed', cause })
+  }
+}
+
 /** Subjects in order, read a window ahead; what fails is thrown when its turn comes. */
 function* prefetched(parts: RecoveryParts, ids: readonly string[]): Generator<Promise<Subject>, undefined> {
   const window: Promise<Subject>[] = []

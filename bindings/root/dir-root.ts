@@ -336,9 +336,10 @@ export class DirRoot implements Root {
     }
   }
 
-  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
+  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal; prefix?: string }): Promise<{ deleted: number }> {
+    const dir = o?.prefix === undefined ? this.#base : this.#folderPath(checkPrefix(o.prefix).path)
     try {
-      return { deleted: await sweepFolder(this.#files, this.#folders, this.#base, beforeMs, o?.signal) }
+      return { deleted: await sweepFolder(this.#files, this.#folders, dir, beforeMs, o?.signal) }
     } catch (error) {
       throw toStorageError('sweepTemporary', '', error)
     }

@@ -95,6 +95,6 @@ export interface Root extends AsyncDisposable {
   syncDir(prefix: string): Promise<void>
   /** Looks what the place can do (read-write open); the verdict is in `caps` afterwards. Leaves nothing behind. */
   probe?(): Promise<RootCaps>
-  /** Removes temporary files, and empty folders of staged writes, that crashed writers left, untouched since `beforeMs` (unix time): an hour ago is safe. Walks the whole root; for the background. */
-  sweepTemporary?(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }>
+  /** Removes temporary files, and empty folders of staged writes, that crashed writers left, untouched since `beforeMs` (unix time): an hour ago is safe. Walks the whole root, or the folder `prefix`; for the background. */
+  sweepTemporary?(beforeMs: number, o?: { signal?: AbortSignal; prefix?: string }): Promise<{ deleted: number }>
 }

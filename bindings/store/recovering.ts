@@ -16,6 +16,7 @@ import {
   pendingWrites,
   type RecoveryEvents,
   sweep,
+  sweepStagingFolders,
 } from '../recovery/index.ts'
 import type { TimerHandle } from '../runtime/index.ts'
 import { LEASE_MS } from '../staging/index.ts'
@@ -66,15 +67,23 @@ export class Recovering {
 
   /** Before the store is ready. @throws StorageError; CorruptIntentError, IntentVersionError, IntentMismatchError, InvariantError */
   async open(): Promise<void> {
-    await this.sweep()
+    const decided = await this.sweep()
+    if (decided > 0) await this.sweepFolders()
     this.guard.look()
     this.isReady = true
   }
 
-  private async sweep(): Promise<void> {
-    const { waiting } = await sweep(this.parts)
+  /** @returns how many writes it met */
+  private async sweep(): Promise<number> {
+    const { waiting, decisions } = await sweep(this.parts)
     // An owner in another process that shows no sign of life for the term of its lease is gone: who stays open that long sees it.
     if (waiting.length > 0) this.timer = this.o.world.timers.set(LOOK_AGAIN_MS, () => void this.lookAgain())
+    return decisions.length
+  }
+
+  /** Folders of writes that were killed before their INTENT had its name hold no object, so that no list shows them. Alone in the store: none is in use. */
+  private async sweepFolders(): Promise<void> {
+    if (!this.o.log.shared) await sweepStagingFolders(this.o.root, this.o.world)
   }
 
   private async lookAgain(): Promise<void> {

@@ -175,7 +175,7 @@ export class FaultyRoot implements Root {
     return this.#lessened((await this.inner.probe?.()) ?? this.inner.caps)
   }
 
-  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal }): Promise<{ deleted: number }> {
+  async sweepTemporary(beforeMs: number, o?: { signal?: AbortSignal; prefix?: string }): Promise<{ deleted: number }> {
     return (await this.inner.sweepTemporary?.(beforeMs, o)) ?? { deleted: 0 }
   }
 

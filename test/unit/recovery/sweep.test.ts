@@ -1,9 +1,46 @@
 // What an open does about writes that stopped half-way (recovery.md sections 5 to 7, 16 and 18).
 import { describe, expect, it } from 'vitest'
 
+import { Store } from '../../../bindings/index.ts'
 import { failure } from '../store/places.ts'
 import { failpoints, FP } from '../../../bindings/testing/index.ts'
 import { auditAll, auditOf, contents, damage, items, notes, Place } from './forge.ts'
+
+describe('folders of staging/ without an object', () => {
+  const EMPTY = '01JD3Q0V6W2M5K8YB1ZC4E7N9T'
+  const leave = (place: Place): void => {
+    for (const id of [EMPTY, '01JD3Q0V6W2M5K8YB1ZC4E7N9V']) place.files.mkdirSync(`/data/store/staging/${id}`)
+  }
+  const folders = async (place: Place): Promise<string[]> => (await place.files.readdir('/data/store/staging')).map(({ name }) => name)
+
+  it('go with an open that had something to decide; held writes stay; one that had nothing reads nothing more', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ mode: 'hold', rows: [1] })
+    await place.armed()
+    leave(place)
+    await place.killed()
+    expect(await folders(place)).toEqual([id])
+    const write = await place.store.resume(id as never)
+    await write.publish()
+    expect((await contents(place.store)).notes).toEqual([1])
+    leave(place)
+    await place.close()
+    await place.start()
+    expect(await folders(place)).toHaveLength(2)
+    expect(place.root.calls.filter(({ name }) => name.startsWith('staging')).map(({ method }) => method)).toEqual(['list'])
+  })
+
+  it('go with a repair that has something to do', async () => {
+    const place = await Place.open()
+    const { id } = await place.armed()
+    await damage(place.root, `staging/${id}/INTENT`)
+    leave(place)
+    place.kill()
+    const { actions } = await Store.repair(place.root, { confirm: true, world: place.world })
+    expect(actions).toMatchObject([{ kind: 'quarantine-intent', done: true }])
+    expect(await folders(place)).toEqual([])
+  })
+})
 
 describe('an open', () => {
   it('of a clean store reads nothing under staging/ beyond one list', async () => {
