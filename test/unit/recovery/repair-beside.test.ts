@@ -3,23 +3,26 @@ import { beforeAll, describe, expect, it } from 'vitest'
 
 import { type DoctorReport, Store } from '../../../bindings/index.ts'
 import { checkpointBody, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
-import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
 import { StorageError } from '../../../bindings/errors.ts'
 import { DirRoot, MemoryRoot } from '../../../bindings/root/index.ts'
 import { FakeFiles, FaultyRoot } from '../../../bindings/testing/index.ts'
 import { ObjectRoot } from '../staging/kit.ts'
 import {
+  ARMED,
   AT,
-  type Built,
   build,
+  type Built,
   checked,
   contents,
   find,
   flip,
+  intent,
   names,
   options,
+  OTHER,
   overwrite,
   PLACE,
+  putStaged,
   repair,
   segments,
   TABLES,
@@ -27,42 +30,6 @@ import {
   treeOf,
   world,
 } from './repair-store.ts'
-
-const ARMED = '01JD3Q0V6W2M5K8YB1ZC4E7N9T'
-const OTHER = '01JD3Q0V6W2M5K8YB1ZC4E7N9V'
-
-/** An INTENT whose writer is gone. */
-function intent(writeId: string, given: Partial<Intent> = {}): Uint8Array {
-  const body: Intent = {
-    schemaVersion: 1,
-    writeId,
-    kind: 'load',
-    mode: 'auto',
-    branch: 'main',
-    branchId: '00000000000000000000000000',
-    baseLsn: '3',
-    schemaDigest: 'none',
-    owner: { writerId: OTHER, epoch: '1', host: 'fake', pid: 77, started: '77' },
-    createdAt: '2026-01-01T00:00:00.000Z',
-    participants: [],
-    registrations: [],
-    tombstones: [],
-    nonce: '00112233445566778899aabbccddeeff',
-  }
-  return encodeIntent({ ...body, ...given })
-}
-
-async function putStaged(files: FakeFiles, writeId: string, bytes: Uint8Array | string, others: readonly string[] = []): Promise<void> {
-  for (const dir of [`${AT}staging`, `${AT}staging/${writeId}`]) {
-    try {
-      files.mkdirSync(dir)
-    } catch {
-      // There already.
-    }
-  }
-  overwrite(files, `${AT}staging/${writeId}/INTENT`, bytes)
-  for (const name of others) overwrite(files, `${AT}staging/${writeId}/${name}`, `bytes of ${name}`)
-}
 
 const doctor = async (files: FakeFiles, pid: number): Promise<DoctorReport> => await Store.doctor(PLACE, { world: world(files, pid) })
 const orphanIn = (files: FakeFiles): string => find(files, /fragments.*arrow$/)[0]!.replace(/[0-9a-f]{8}\.arrow$/, '00000000.arrow')

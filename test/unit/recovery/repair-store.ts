@@ -2,6 +2,7 @@
 import { expect } from 'vitest'
 
 import { type Column, type OpenOptions, type RepairReport, Store, t, type Table, table } from '../../../bindings/index.ts'
+import { encodeIntent, type Intent } from '../../../bindings/format/index.ts'
 import { FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld } from '../../sim/sim-world.ts'
 
@@ -107,3 +108,39 @@ export async function checked(files: FakeFiles, pid: number): Promise<{ text: st
 
 export const repair = async (files: FakeFiles, pid: number, o: { confirm?: boolean; dropAfter?: bigint } = {}): Promise<RepairReport> =>
   await Store.repair(PLACE, { ...(o as object), world: world(files, pid) })
+
+export const ARMED = '01JD3Q0V6W2M5K8YB1ZC4E7N9T'
+export const OTHER = '01JD3Q0V6W2M5K8YB1ZC4E7N9V'
+
+/** An INTENT whose writer is gone. */
+export function intent(writeId: string, given: Partial<Intent> = {}): Uint8Array {
+  const body: Intent = {
+    schemaVersion: 1,
+    writeId,
+    kind: 'load',
+    mode: 'auto',
+    branch: 'main',
+    branchId: '00000000000000000000000000',
+    baseLsn: '3',
+    schemaDigest: 'none',
+    owner: { writerId: OTHER, epoch: '1', host: 'fake', pid: 77, started: '77' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    participants: [],
+    registrations: [],
+    tombstones: [],
+    nonce: '00112233445566778899aabbccddeeff',
+  }
+  return encodeIntent({ ...body, ...given })
+}
+
+export async function putStaged(files: FakeFiles, writeId: string, bytes: Uint8Array | string, others: readonly string[] = []): Promise<void> {
+  for (const dir of [`${AT}staging`, `${AT}staging/${writeId}`]) {
+    try {
+      files.mkdirSync(dir)
+    } catch {
+      // There already.
+    }
+  }
+  overwrite(files, `${AT}staging/${writeId}/INTENT`, bytes)
+  for (const name of others) overwrite(files, `${AT}staging/${writeId}/${name}`, `bytes of ${name}`)
+}
