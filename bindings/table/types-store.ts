@@ -158,8 +158,9 @@ export interface OpenOptions extends Long {
    */
   writers?: 'shared' | 'exclusive'
   /**
-   * How large writes of append, upsert, delete and replace become durable: "fused" (default), in one record; "separate", sealed first, so that a crash while
-   * their files get their final names loses no work. Writes above 64 files or 1 GiB, and staged ones, are always sealed first.
+   * How large writes of append, upsert and replace become durable: "fused" (default), in one record; "separate", sealed first, so that a crash while their files
+   * get their final names loses no work. Writes above 64 files or 1 GiB, and staged ones, are always sealed first; large deletes and flushes never, since they
+   * can be done again from what is there.
    */
   sealMode?: 'fused' | 'separate'
   /** Holds a group of commits open for company; 0. */
