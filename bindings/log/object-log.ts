@@ -7,15 +7,15 @@ import { readAgain } from '../root/index.ts'
 import { FP } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean } from './clean.ts'
-import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
+import type { AppendOptions, CommitLog, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
 import { GroupCommit } from './group-commit.ts'
 import { writeHint } from './head-hint.ts'
 import { Leases } from './leases.ts'
 import { trimSlots } from './object-trim.ts'
 import type { ObjectLogOptions } from './open-object-log.ts'
 import { Reclaim } from './reclaim.ts'
-import { unavailable } from './segment-reader.ts'
 import type { SlotChain } from './slot-chain.ts'
+import { SlotView } from './slot-view.ts'
 import { slotName } from './slot.ts'
 import { followSlots } from './slot-follow.ts'
 import type { SlotWriter } from './slot-writer.ts'
@@ -27,12 +27,10 @@ const SLOT_RECORDS_MAX = 256
 const GROUP_COMMIT_MS_MAX = 5
 const HINT_EVERY = 64
 
-export class ObjectWriteLog implements CommitLog {
-  readonly shared = true as const
+export class ObjectWriteLog extends SlotView implements CommitLog {
   readonly readOnly = false as const
   readonly epoch: Epoch
   readonly #o: ObjectLogOptions
-  readonly #chain: SlotChain
   readonly #writer: SlotWriter
   readonly #commit: GroupCommit
   readonly #listeners: LogListener[] = []
@@ -46,8 +44,8 @@ export class ObjectWriteLog implements CommitLog {
 
   /** @internal use openObjectLog */
   constructor(chain: SlotChain, writer: SlotWriter, o: ObjectLogOptions) {
+    super(chain)
     this.#o = o
-    this.#chain = chain
     this.#writer = writer
     this.epoch = BigInt(writer.epoch) as Epoch
     const groupCommitMs = Math.min(o.groupCommitMs ?? 0, GROUP_COMMIT_MS_MAX)
@@ -63,32 +61,8 @@ export class ObjectWriteLog implements CommitLog {
     }
   }
 
-  get head(): Lsn {
-    return BigInt(this.#chain.head) as Lsn
-  }
-
-  get durableHead(): Lsn {
-    return this.head
-  }
-
   get submitted(): Lsn {
     return BigInt(this.#commit.submitted) as Lsn
-  }
-
-  get tail(): Lsn {
-    return BigInt(this.#chain.tail) as Lsn
-  }
-
-  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#chain.lineage.map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
-  }
-
-  get bytes(): number {
-    return this.#chain.bytes
-  }
-
-  get segments(): number {
-    return this.#chain.slots.length
   }
 
   listen(listener: LogListener): void {
@@ -104,21 +78,13 @@ export class ObjectWriteLog implements CommitLog {
     return this.#commit.append(records, o)
   }
 
-  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
-    const end = o.end === undefined ? this.#chain.head : Math.min(Number(o.end), this.#chain.head)
-    yield* this.#chain.read(Number(start), end, () => {
-      this.#checkOpen()
-      o.signal?.throwIfAborted()
-    })
-  }
-
   tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch> {
     const check = () => {
-      this.#checkOpen()
+      this.check()
       o.signal.throwIfAborted()
     }
     return followSlots(Number(start), {
-      chain: this.#chain,
+      chain: this.chain,
       wakeups: this.#wakeups,
       timers: this.#o.world.timers,
       pollMsMax: this.#o.tailPollMs ?? 1000,
@@ -129,32 +95,25 @@ export class ObjectWriteLog implements CommitLog {
     })
   }
 
-  async digestAt(lsn: Lsn): Promise<Digest> {
-    this.#checkOpen()
-    const at = Number(lsn)
-    if (at > this.#chain.head) throw unavailable(at, this.#chain.tail, this.#chain.head)
-    return this.#chain.digestAt(at)
-  }
-
   trim(upTo: Lsn): Promise<Lsn> {
     return this.#reclaim.reclaim(Number(upTo), async (limit) => {
-      this.#checkOpen()
+      this.check()
       if (this.#commit.ended !== undefined) throw this.#commit.ended
-      await trimSlots(limit, { world: this.#o.world, chain: this.#chain, retry: this.#o.retry, held: () => this.#leases.lowest(), buried: this.#buried })
+      await trimSlots(limit, { world: this.#o.world, chain: this.chain, retry: this.#o.retry, held: () => this.#leases.lowest(), buried: this.#buried })
       return this.tail
     })
   }
 
   /** Looks for records of other writers. What was queued for LSNs that they took is given back. @throws CommitOutcomeUnknownError, FencedError, StorageError */
   async refresh(): Promise<Lsn> {
-    this.#checkOpen()
+    this.check()
     if (this.#commit.ended !== undefined) throw this.#commit.ended
     await this.resolveUnknown()
     try {
-      await this.#chain.exclusively(() => this.#orFail(() => this.#chain.extend()))
+      await this.chain.exclusively(() => this.#orFail(() => this.chain.extend()))
     } finally {
       // A look that failed half way has moved the head too. A group that waits for its turn is framed for LSNs that were taken: its turn, before ours, gives it back.
-      if (this.#commit.busy) await this.#chain.exclusively(async () => {})
+      if (this.#commit.busy) await this.chain.exclusively(async () => {})
       this.#tellForeign()
     }
     return this.head
@@ -164,7 +123,7 @@ export class ObjectWriteLog implements CommitLog {
   async resolveUnknown(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined> {
     if (this.#writer.unresolved === undefined) return undefined
     try {
-      return await this.#chain.exclusively(() => this.#orFail(() => this.#writer.resolve()))
+      return await this.chain.exclusively(() => this.#orFail(() => this.#writer.resolve()))
     } finally {
       this.#tellForeign()
     }
@@ -172,7 +131,7 @@ export class ObjectWriteLog implements CommitLog {
 
   /** @throws PinRefusedError below T; StorageError when no lease could be laid, so that other processes would not know of it */
   async pin(start: Lsn, owner: string): Promise<Pin> {
-    const granted = await this.#reclaim.pin(start, owner, () => this.#chain.tail)
+    const granted = await this.#reclaim.pin(start, owner, () => this.chain.tail)
     const pin = await this.#leases.lay(granted, owner).catch((error: unknown) => {
       granted.release()
       throw error
@@ -180,8 +139,8 @@ export class ObjectWriteLog implements CommitLog {
     try {
       // Behind the lease: whoever raises the floor from here on sees it, and what was raised before is seen here.
       await this.refresh()
-      await this.#chain.reachDown()
-      const { tail } = this.#chain
+      await this.chain.reachDown()
+      const { tail } = this.chain
       if (tail <= Number(start)) return pin
       throw new PinRefusedError(`LSN ${start} cannot be held: the log begins after ${tail}`, {
         details: { asked: start, tail: BigInt(tail), floor: BigInt(tail) },
@@ -222,7 +181,7 @@ export class ObjectWriteLog implements CommitLog {
 
   async #closeCleanly(): Promise<void> {
     const { world, storeId, retry } = this.#o
-    const { head, digest, slots, root } = this.#chain
+    const { head, digest, slots, root } = this.chain
     const last = slots.at(-1)
     if (world.failpoints.active) await world.failpoints.hit(FP.log.beforeClean)
     const slot =
@@ -238,12 +197,12 @@ export class ObjectWriteLog implements CommitLog {
   }
 
   #hint(): Promise<void> {
-    return writeHint(this.#chain.root, { lsn: this.#chain.head, floor: this.#chain.floors.current.k })
+    return writeHint(this.chain.root, { lsn: this.chain.head, floor: this.chain.floors.current.k })
   }
 
   /** What others wrote behind the last LSN that our queue knows of. */
   #tellForeign(): void {
-    const { head } = this.#chain
+    const { head } = this.chain
     if (this.#commit.ended !== undefined || this.#commit.busy || head <= this.#commit.head) return
     const error = new LsnTakenError(`other writers appended; the log is at ${head}`, { details: { head: BigInt(head) } })
     if (!this.#commit.overtaken(error)) for (const listener of this.#listeners) listener.foreign?.(BigInt(head) as Lsn)
@@ -260,7 +219,7 @@ export class ObjectWriteLog implements CommitLog {
     }
   }
 
-  #checkOpen(): void {
+  protected override check(): void {
     if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
   }
 }

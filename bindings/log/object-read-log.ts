@@ -4,10 +4,10 @@
 import { ClosedError, ReadOnlyError, StorageError } from '../errors.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
-import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
+import type { CommitLog, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
 import { Reclaim } from './reclaim.ts'
-import { unavailable } from './segment-reader.ts'
 import type { SlotChain } from './slot-chain.ts'
+import { SlotView } from './slot-view.ts'
 import { followSlots } from './slot-follow.ts'
 import { Wakeups } from './wakeups.ts'
 
@@ -19,11 +19,9 @@ export interface ObjectReadOptions {
   readonly tailPollMs: number
 }
 
-export class ObjectReadLog implements CommitLog {
-  readonly shared = true as const
+export class ObjectReadLog extends SlotView implements CommitLog {
   readonly readOnly = true as const
   readonly epoch: Epoch = 0n as Epoch
-  readonly #chain: SlotChain
   readonly #o: ObjectReadOptions
   readonly #listeners: LogListener[] = []
   readonly #reclaim = new Reclaim()
@@ -36,38 +34,14 @@ export class ObjectReadLog implements CommitLog {
 
   /** @internal use openObjectLog */
   constructor(chain: SlotChain, o: ObjectReadOptions) {
-    this.#chain = chain
+    super(chain)
     this.#o = o
     this.#told = chain.head
     if (o.follow) this.#arm()
   }
 
-  get head(): Lsn {
-    return BigInt(this.#chain.head) as Lsn
-  }
-
-  get durableHead(): Lsn {
-    return this.head
-  }
-
   get submitted(): Lsn {
     return this.head
-  }
-
-  get tail(): Lsn {
-    return BigInt(this.#chain.tail) as Lsn
-  }
-
-  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#chain.lineage.map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
-  }
-
-  get bytes(): number {
-    return this.#chain.bytes
-  }
-
-  get segments(): number {
-    return this.#chain.slots.length
   }
 
   listen(listener: LogListener): void {
@@ -86,21 +60,13 @@ export class ObjectReadLog implements CommitLog {
     throw new ReadOnlyError('the log was opened for reading only')
   }
 
-  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
-    const end = o.end === undefined ? this.#chain.head : Math.min(Number(o.end), this.#chain.head)
-    yield* this.#chain.read(Number(start), end, () => {
-      this.#check()
-      o.signal?.throwIfAborted()
-    })
-  }
-
   tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch> {
     const check = () => {
-      this.#check()
+      this.check()
       o.signal.throwIfAborted()
     }
     return followSlots(Number(start), {
-      chain: this.#chain,
+      chain: this.chain,
       wakeups: this.#wakeups,
       timers: this.#o.world.timers,
       pollMsMax: this.#o.tailPollMs,
@@ -111,22 +77,15 @@ export class ObjectReadLog implements CommitLog {
     })
   }
 
-  async digestAt(lsn: Lsn): Promise<Digest> {
-    this.#check()
-    const at = Number(lsn)
-    if (at > this.#chain.head) throw unavailable(at, this.#chain.tail, this.#chain.head)
-    return this.#chain.digestAt(at)
-  }
-
   async refresh(): Promise<Lsn> {
-    this.#check()
-    await this.#chain.exclusively(() => this.#chain.extend())
+    this.check()
+    await this.chain.exclusively(() => this.chain.extend())
     this.#tell()
     return this.head
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.#chain.tail)
+    return this.#reclaim.pin(start, owner, () => this.chain.tail)
   }
 
   async sync(): Promise<Lsn> {
@@ -148,8 +107,8 @@ export class ObjectReadLog implements CommitLog {
   }
 
   #tell(): void {
-    if (this.#chain.head <= this.#told) return
-    this.#told = this.#chain.head
+    if (this.chain.head <= this.#told) return
+    this.#told = this.chain.head
     const lsn = this.head
     for (const listener of this.#listeners) listener.durable(lsn)
     this.#wakeups.wake()
@@ -158,10 +117,10 @@ export class ObjectReadLog implements CommitLog {
   #arm(): void {
     if (this.#closed || this.#failed !== undefined) return
     this.#timer = this.#o.world.timers.set(this.#pollMs, () => {
-      const before = this.#chain.head
+      const before = this.chain.head
       this.refresh().then(
         () => {
-          this.#pollMs = this.#chain.head > before ? POLL_MS_MIN : Math.min(this.#o.tailPollMs, this.#pollMs * 2)
+          this.#pollMs = this.chain.head > before ? POLL_MS_MIN : Math.min(this.#o.tailPollMs, this.#pollMs * 2)
           this.#arm()
         },
         (error: unknown) => {
@@ -182,7 +141,7 @@ export class ObjectReadLog implements CommitLog {
     this.#wakeups.wake()
   }
 
-  #check(): void {
+  protected override check(): void {
     if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
     if (this.#failed !== undefined) throw this.#failed
   }
