@@ -2,7 +2,7 @@
 
 import { ResourceLimitError } from '../errors.ts'
 import { type ColumnDef, valueKindOf } from '../format/index.ts'
-import { type SortKey, takeMany, type Vec } from '../kernels/index.ts'
+import { type SortKey, slice, take, type Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import type { Pace } from './pace.ts'
 import type { OrderKey, ScanPlan } from './scan-plan.ts'
@@ -56,11 +56,24 @@ export class Held {
   }
 }
 
-/** The rows in the order of the indices, in batches. */
-export function* slices(columns: readonly Vec[], indices: Uint32Array, batchRows: number): Generator<ColumnBatch, undefined> {
-  for (let from = 0; from < indices.length; from += batchRows) {
-    const rows = indices.subarray(from, Math.min(indices.length, from + batchRows))
-    yield { length: rows.length, columns: columns.length === 0 ? [] : takeMany(columns, rows) }
+/**
+ * The rows of the columns in that order, in batches of at most batchRows. Whole columns are gathered, one a turn: a batch at a time its rows would lie
+ * scattered over all of the source, which is five times dearer.
+ */
+export async function inOrder({ plan, pace }: OrderOptions, columns: readonly Vec[], indices: Uint32Array): Promise<Iterable<ColumnBatch>> {
+  const ordered: Vec[] = []
+  for (const column of columns) {
+    ordered.push(take(column, indices))
+    const turn = pace.step(indices.length)
+    if (turn !== undefined) await turn
+  }
+  return cut(ordered, indices.length, plan.batchRows)
+}
+
+function* cut(columns: readonly Vec[], rows: number, batchRows: number): Generator<ColumnBatch, undefined> {
+  for (let start = 0; start < rows; start += batchRows) {
+    const end = Math.min(rows, start + batchRows)
+    yield { length: end - start, columns: columns.map((column) => slice(column, start, end)) }
   }
 }
 

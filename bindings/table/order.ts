@@ -5,7 +5,7 @@
 
 import { concat, sortIndices, type Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
-import { Held, type OrderOptions, placeOf, slices, sortKeys, unite } from './order-parts.ts'
+import { Held, inOrder, type OrderOptions, placeOf, sortKeys, unite } from './order-parts.ts'
 import { eachSelected, SelectCursor } from './scan-select.ts'
 import { topRows } from './top-rows.ts'
 
@@ -38,5 +38,5 @@ async function sortedRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   }
   const keys = plan.order.map(({ column }) => whole[placeOf(columns, column.column)]!)
   const indices = sortIndices(sortKeys(keys, plan.order), whole[0]!.length)
-  return slices(whole.slice(0, o.columns.length), indices.subarray(0, Math.min(plan.limit, indices.length)), plan.batchRows)
+  return inOrder(o, whole.slice(0, o.columns.length), indices.subarray(0, Math.min(plan.limit, indices.length)))
 }

@@ -23,7 +23,7 @@ import {
   type Vec,
 } from '../kernels/index.ts'
 import type { BatchSource, ColumnBatch, ColumnStats } from './batch.ts'
-import { Held, type OrderOptions, slices, sortKeys, unite } from './order-parts.ts'
+import { Held, inOrder, type OrderOptions, sortKeys, unite } from './order-parts.ts'
 import { compareConstants } from './predicate-leaf.ts'
 import type { OrderKey, PlannedGroup, ScanPlan } from './scan-plan.ts'
 import { eachSelected, SelectCursor, type Selected } from './scan-select.ts'
@@ -51,7 +51,7 @@ export async function topRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   if (top === undefined) return []
   const columns = await fetchRows(o, top)
   if (o.inStorageOrder === true) return [{ length: top.rows.length, columns }]
-  return slices(columns, sortIndices(sortKeys(top.keys, plan.order), top.rows.length), plan.batchRows)
+  return inOrder(o, columns, sortIndices(sortKeys(top.keys, plan.order), top.rows.length))
 }
 
 /** The groups by their best value of the first order column; those that do not state it come first. The plan's own list when that changes nothing. */
