@@ -36,3 +36,6 @@ export {
 export { keys_descent, bytes_descent, merge_keys, merge_bytes, encode_measure, encode_keys, encode_bytes } from './arrow-merge'
 export { inline_measure, inline_decode } from './inline-decode'
 export { sum_ints, sum_floats, min_max, min_max_bytes, codes_used } from './aggregate'
+
+// Keys: hashes for other formats, canonical bytes, indexes, joins
+export { xxh64, xxh64_fixed, xxh64_var } from './xxh64'

@@ -72,6 +72,14 @@ export class BloomFilter {
     }
   }
 
+  /** A filter from its blocks alone, copied. `bytes`: whole blocks, one at least. `keys`: 0 when unknown. */
+  static ofBlocks(bytes: Uint8Array, keys: number): BloomFilter {
+    assert(bytes.length >= BLOCK_BYTES && bytes.length % BLOCK_BYTES === 0, 'a bloom filter is whole blocks', bytes.length)
+    const words = new Uint32Array(bytes.length / 4)
+    new Uint8Array(words.buffer).set(bytes)
+    return new BloomFilter(words, keys)
+  }
+
   /**
    * Read a filter with its header; the checksum is verified.
    *
@@ -90,12 +98,10 @@ export class BloomFilter {
     if (view.getUint32(24, true) !== sum[0]! || view.getUint32(28, true) !== sum[1]!) throw bad('checksum mismatch')
     if (view.getUint32(4, true) !== VERSION) throw bad(`version ${view.getUint32(4, true)}, expected ${VERSION}`)
     if (view.getUint32(12, true) !== HASH_XXH3_64) throw bad(`hash ${view.getUint32(12, true)}, expected ${HASH_XXH3_64}`)
-    const words = new Uint32Array(blocks * 8)
-    new Uint8Array(words.buffer).set(bytes.subarray(BLOOM_HEADER_BYTES))
-    return new BloomFilter(words, view.getUint32(16, true) + view.getUint32(20, true) * 4_294_967_296)
+    return BloomFilter.ofBlocks(bytes.subarray(BLOOM_HEADER_BYTES), view.getUint32(16, true) + view.getUint32(20, true) * 4_294_967_296)
   }
 
-  /** Header and blocks: what is stored. */
+  /** Header and blocks of a filter of XXH3-64 hashes: what is stored. */
   encode(): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(BLOOM_HEADER_BYTES + this.#words.byteLength)
     const view = new DataView(bytes.buffer)

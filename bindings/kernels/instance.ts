@@ -5,11 +5,12 @@
 import { Arena } from './arena.ts'
 import type { ColumnExports } from './exports-columns.ts'
 import type { CoreExports } from './exports-core.ts'
+import type { KeyExports } from './exports-keys.ts'
 import { kernelModule } from './load.ts'
 
 const LIMIT_BYTES = 512 * 1024 * 1024
 
-export interface KernelExports extends CoreExports, ColumnExports {}
+export interface KernelExports extends CoreExports, ColumnExports, KeyExports {}
 
 export interface KernelInstanceOptions {
   /** Bound of the arena; memory grows on demand up to it. */

@@ -1,0 +1,46 @@
+// kernels/xxh64.ts: XXH64 over bytes and columns of the JavaScript heap: for formats of others that ask for it, such as Parquet's filters.
+//
+// Invariant: a value hashes as the bytes it is stored in (Parquet's plain encoding, strings without their length), never in a canonical form: varve's own
+// keys have xxh3Column for that.
+import { InvariantError } from '../errors.ts'
+import type { Hash64Parts } from './checksum.ts'
+import { scratch } from './scratch.ts'
+import { offsetsOf } from './vec-build.ts'
+import type { Vec } from './vec.ts'
+
+/**
+ * XXH64 of bytes.
+ *
+ * @param seed  low and high word; 0 when left out
+ */
+export function xxh64(bytes: Uint8Array, seed?: Hash64Parts): Hash64Parts {
+  return scratch((k) => {
+    const out = k.arena.reserve(8)
+    k.exports.xxh64(k.copyIn(bytes), bytes.byteLength, seed?.lo ?? 0, seed?.hi ?? 0, out)
+    return { lo: k.u32[out >>> 2]!, hi: k.u32[(out >>> 2) + 1]! }
+  })
+}
+
+/** XXH64 (seed 0) of each value of a fixed-width or var column, as (low, high) words. Nulls hash as whatever lies there. */
+export function xxh64Column(vec: Vec): Uint32Array<ArrayBuffer> {
+  const { layout, length: n } = vec
+  return scratch((k) => {
+    const out = k.arena.reserve(n * 8)
+    if (layout.kind === 'var') {
+      const offsets = offsetsOf(vec)
+      const first = offsets[0]!
+      const at = k.arena.reserve((n + 1) * 4)
+      const data = k.copyIn(vec.values.subarray(first, offsets[n]!))
+      k.i32.set(offsets.subarray(0, n + 1), at >>> 2)
+      // Offsets may start past 0: the data pointer is moved back instead of rebasing them.
+      k.exports.xxh64_var(at, data - first, n, out)
+    } else if (layout.kind === 'fixed') {
+      k.exports.xxh64_fixed(k.copyIn(vec.values.subarray(0, n * layout.width)), layout.width, n, out)
+    } else {
+      throw new InvariantError(`invariant broken: a column of layout ${layout.kind} is not hashed by its bytes`, {
+        details: { expected: 'fixed or var', observed: layout.kind },
+      })
+    }
+    return k.u32.slice(out >>> 2, (out >>> 2) + n * 2)
+  })
+}
