@@ -4,10 +4,23 @@
 // divide. Buffers are shared where layout and alignment allow. Invariant: every offset, code and length is checked against its buffer here, and utf8 is
 // valid, so what leaves may be trusted; a wrong row is a CellFault, a wrong type a TypeFault.
 import { layoutOf, type ColumnType } from '../format/index.ts'
-import type { Vec } from '../kernels/index.ts'
-import { asBytes, bitsOf, BufferFault, fixedBytes, localOffsets, NO_NULLS, type Nulls, nullsOf, typeFault, TypeFault, validityTest } from './arrow-buffers.ts'
-import { ARROW, type ArrowNode } from './arrow-source.ts'
-import { convertBytes, dictionaryVec, textCheck } from './arrow-strings.ts'
+import {
+  ARROW,
+  type ArrowNode,
+  asBytes,
+  bitsOf,
+  BufferFault,
+  dictionaryVec,
+  fixedBytes,
+  localOffsets,
+  NO_NULLS,
+  type Nulls,
+  nullsOf,
+  validityTest,
+  type Vec,
+} from '../kernels/index.ts'
+import { typeFault, TypeFault } from './arrow-faults.ts'
+import { convertBytes, textCheck } from './arrow-strings.ts'
 import { type Cell, CellFault, noValue } from './cells.ts'
 import { convertDecimal, halfToFloat, integersOf, scale64, widen } from './arrow-numbers.ts'
 
@@ -255,7 +268,7 @@ function fromDictionary(node: ArrowNode, start: number, count: number, cell: Cel
           type,
         )
   cache.set(source.identity, { type, entries })
-  return dictionaryVec(node, start, count, type, entries, nullsOf(node, start, count))
+  return dictionaryVec(node, start, count, layoutOf(type), entries, nullsOf(node, start, count))
 }
 
 /** Dictionaries that came in pieces as one; nested types do not come as dictionaries. */

@@ -3,10 +3,9 @@
 // Columns may come in pieces of their own; every batch given out lies within one piece of each, so that buffers are shared and not joined.
 // Invariant: a batch has at most `targetRows` rows; missing columns follow the rules of rows (default, else null, else an error).
 import { NullKeyError, SchemaMismatchError } from '../errors.ts'
-import type { Vec } from '../kernels/index.ts'
-import { BufferFault, TypeFault } from './arrow-buffers.ts'
+import { type ArrowColumn, arrowSource, type ArrowTableSource, BufferFault, isArrowLike, type Vec } from '../kernels/index.ts'
 import { convert, type DictionaryCache } from './arrow-convert.ts'
-import { type ArrowColumn, arrowSource, type ArrowTableSource, isArrowLike } from './arrow-source.ts'
+import { TypeFault } from './arrow-faults.ts'
 import type { ColumnBatch } from './batch.ts'
 import { cellsToVec } from './cell-vecs.ts'
 import { type Cell, CellFault, quote } from './cells.ts'

@@ -2,7 +2,7 @@
 //
 // Invariant: a result equals the value it came from, or the row is refused (CellFault); rows under a null may hold anything.
 import type { ColumnType } from '../format/index.ts'
-import type { SourceType } from './arrow-source.ts'
+import type { SourceType } from '../kernels/index.ts'
 import { type Cell, CellFault } from './cells.ts'
 
 type Integers = Int8Array | Int16Array | Int32Array | Uint8Array | Uint16Array | Uint32Array

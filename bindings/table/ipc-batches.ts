@@ -1,10 +1,9 @@
 // table/ipc-batches.ts: the record and dictionary batches of foreign Arrow IPC as Arrow nodes over the bytes of their body.
 //
-// Nothing is converted here; lengths are held against buffers where values are taken (arrow-buffers.ts).
+// Nothing is converted here; lengths are held against buffers where values are taken (kernels/arrow-buffers.ts).
 // Invariant: every buffer lies inside its body, and no stated length makes an allocation that the input does not pay for.
 import { DecodeError, type FlatReader, structI64 } from '../format/index.ts'
-import { lz4FrameDecode } from '../kernels/index.ts'
-import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource } from './arrow-source.ts'
+import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode } from '../kernels/index.ts'
 import type { IpcField } from './ipc-schema.ts'
 
 const LZ4_FRAME = 0

@@ -8,7 +8,7 @@
 import { SchemaMismatchError, VarveError } from '../errors.ts'
 import { DecodeError, type FlatReader, footerRange, readFlatbuffer, structI64 } from '../format/index.ts'
 import { type BatchOptions, sourceToBatches } from './arrow-in.ts'
-import { ARROW } from './arrow-source.ts'
+import { ARROW } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import { quote } from './cells.ts'
 import { IpcDecoder } from './ipc-batches.ts'

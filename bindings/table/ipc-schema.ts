@@ -3,7 +3,7 @@
 // The decoder of fragments (format/arrow-read.ts) knows only what varve writes; data handed in may be wider: large offsets, views, date64, half floats,
 // other decimals, dictionaries of anything. Invariant: the number of fields is bounded, whatever the offsets of a hostile flatbuffer point at.
 import { DecodeError, type FlatReader } from '../format/index.ts'
-import { ARROW, type SourceType, OTHER_NAMES } from './arrow-source.ts'
+import { ARROW, type SourceType, OTHER_NAMES } from '../kernels/index.ts'
 
 export interface IpcField {
   readonly name: string

@@ -1,4 +1,4 @@
-// table/arrow-source.ts: Arrow data of any library as plain buffers, told by shape and never by class.
+// kernels/arrow-source.ts: Arrow data of any library as plain buffers, told by shape and never by class.
 //
 // Known shapes: apache-arrow (Table.batches[].data, a Data tree with valueOffsets / nullBitmap / offset; any version with typeId on its types) and
 // flechette (Table.children[].data[], batches with offsets / validity). Both number their types as Schema.fbs does. Whatever else has getChild() is
@@ -222,7 +222,7 @@ export const OTHER_NAMES: Readonly<Record<number, string>> = {
   26: 'largeListView',
 }
 
-function sourceType(type: Loose): SourceType {
+export function sourceType(type: Loose): SourceType {
   const id = type['typeId'] as number
   const children = (type['children'] as Loose[] | undefined) ?? []
   const parts = {

@@ -1,31 +1,12 @@
-// table/arrow-buffers.ts: rows of an Arrow node's buffers, each length checked before it is used.
+// kernels/arrow-buffers.ts: rows of an Arrow node's buffers, each length checked before it is used.
 //
 // Invariant: what these functions return lies inside its buffer. Values may be fewer than rows where the missing rows are null: libraries that pad a
 // batch to equal lengths extend the bitmap only.
-import { popcount } from '../kernels/index.ts'
-import type { ArrowNode, SourceType } from './arrow-source.ts'
-import type { Cell } from './cells.ts'
-
-/** The types do not fit, whatever the values are. */
-export class TypeFault extends Error {
-  /** Below the column: ".seat". */
-  readonly path: string
-  readonly from: string
-  readonly to: string
-  constructor(path: string, from: string, to: string) {
-    super(`Arrow ${from} cannot become ${to}`)
-    this.path = path
-    this.from = from
-    this.to = to
-  }
-}
+import type { ArrowNode } from './arrow-source.ts'
+import { popcount } from './bitmap.ts'
 
 /** Buffers that contradict their lengths. */
 export class BufferFault extends Error {}
-
-export function typeFault(from: SourceType, cell: Cell): TypeFault {
-  return new TypeFault('', from.name, cell.typeName)
-}
 
 export interface Nulls {
   readonly count: number
@@ -38,7 +19,7 @@ export function nullsOf(node: ArrowNode, start: number, count: number): Nulls {
   if (node.validity === undefined || count === 0) return NO_NULLS
   const from = node.bitOffset + start
   if ((from + count + 7) >> 3 > node.validity.length) throw new BufferFault(`a validity bitmap of ${node.validity.length} bytes for ${from + count} rows`)
-  const validity = sliceBits(node.validity, from, count)
+  const validity = copyBits(node.validity, from, count)
   const nulls = count - popcount(validity, count)
   return nulls === 0 ? NO_NULLS : { count: nulls, validity }
 }
@@ -55,13 +36,13 @@ export function bitsOf(node: ArrowNode, start: number, count: number): Uint8Arra
     if (!tailIsNull(node, have, start + count)) throw new BufferFault(`a bitmap of ${node.values.length} bytes for ${from + count} rows`)
     const padded = new Uint8Array((from + count + 7) >> 3)
     padded.set(node.values)
-    return sliceBits(padded, from, count)
+    return copyBits(padded, from, count)
   }
-  return sliceBits(node.values, from, count)
+  return copyBits(node.values, from, count)
 }
 
 /** Bits [from, from + count) moved to bit 0; trailing bits are zero. */
-function sliceBits(bits: Uint8Array, from: number, count: number): Uint8Array {
+function copyBits(bits: Uint8Array, from: number, count: number): Uint8Array {
   const first = from >> 3
   const shift = from & 7
   const bytes = (count + 7) >> 3
