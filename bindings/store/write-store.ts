@@ -10,8 +10,6 @@ import {
   Intents,
   load,
   type LoadOp,
-  ReadPoint,
-  TransactionState,
   updateRows,
   writeBatch,
   writeRows,
@@ -46,9 +44,9 @@ import { Reporter } from './progress.ts'
 import { ReadHandle } from './read-store.ts'
 import { Recovering } from './recovering.ts'
 import { checkDoorOptions } from './repair-door.ts'
-import { transactionHandle } from './transaction-handle.ts'
+import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
-import { checkNotes, retriesOf, stageOptionsOf, withAgain } from './write-options.ts'
+import { checkNotes, stageOptionsOf, withAgain } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
 
@@ -59,7 +57,6 @@ const FOLLOW_MS = 1000
 const SWEEP_AFTER_MS = 60_000
 /** No writer leaves a temporary file alone for so long. */
 const TEMPORARY_MS = 3_600_000
-const JITTER_MS_MAX = 50
 
 export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
@@ -67,8 +64,7 @@ export class WriteHandle extends ReadHandle {
   private readonly upkeep: Upkeep
   private readonly recovering: Recovering
   private readonly writes: Writes
-  /** Of the transactions whose function runs. */
-  private readonly running = new Set<AbortController>()
+  private readonly transactions: Transactions
 
   constructor(o: Opened) {
     super(o)
@@ -135,6 +131,15 @@ export class WriteHandle extends ReadHandle {
     })
     this.engine.sealer = { always: options.sealMode === 'separate', publish: (large) => sealLoad(this.writes, large) }
     this.recovering = new Recovering(o, this.writes)
+    this.transactions = new Transactions({
+      engine: this.engine,
+      context: this.context,
+      writable: (given) => this.writable(given),
+      heal: () => this.recovering.heal(),
+      keyFree: (key, signal) => this.writes.keyFree(key, signal, () => this.recovering.heal()),
+      room: (signal) => this.upkeep.room(signal),
+      conflicted: () => metering.add('varve.conflicts', 1),
+    })
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
@@ -261,9 +266,9 @@ export class WriteHandle extends ReadHandle {
       if (op !== 'replace' && isRows(data)) {
         const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
         if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX && o?.onProgress === undefined) {
-          const written = this.log.shared ? undefined : writeRows(this.engine, table, op, rows, o)
-          if (written !== undefined) return written
           if (this.log.shared) return this.writeRowsInTurn(table, op, rows, o)
+          const written = writeRows(this.engine, table, op, rows, o)
+          if (written !== undefined) return written
         }
       }
       return this.writeData(table, op, data, o)
@@ -273,7 +278,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   private async writeRowsInTurn(table: AnyTable, op: 'append' | 'upsert', rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
-    const written = await inTurn(this.engine, o, async (again) => (await writeRows(this.engine, table, op, rows, withAgain(o, again))) ?? undefined)
+    const written = await inTurn(this.engine, o, async (again) => writeRows(this.engine, table, op, rows, withAgain(o, again)))
     return written ?? this.writeData(table, op, rows, o)
   }
 
@@ -360,7 +365,7 @@ export class WriteHandle extends ReadHandle {
   // transactions
 
   transact<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions = {}): Promise<R> {
-    if (!isTraced('commit')) return this.transactNow(fn, o)
+    if (!isTraced('commit')) return this.transactions.run(fn, o)
     let committed: CommitResult | undefined
     const onCommitted = (result: CommitResult): void => {
       committed = result
@@ -369,72 +374,9 @@ export class WriteHandle extends ReadHandle {
     return traced(
       'commit',
       this.facts(undefined),
-      () => this.transactNow(fn, { ...o, onCommitted }),
+      () => this.transactions.run(fn, { ...o, onCommitted }),
       () => (committed === undefined ? {} : factsOf(committed)),
     )
-  }
-
-  private async transactNow<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions): Promise<R> {
-    this.writable(o)
-    const retries = retriesOf(o)
-    const { tracker, world } = this.engine.parts
-    const reporter = new Reporter(world, o.onProgress)
-    reporter.tell({ phase: 'transact', done: 0, unit: 'rows' })
-    for (let attempt = 0; ; attempt++) {
-      for (let healing = this.recovering.heal(); healing !== undefined; healing = this.recovering.heal()) await healing
-      tracker.begin()
-      try {
-        // What is queued now is part of the snapshot: the tracker knows only what comes later.
-        await this.committer.drained()
-        const tx = new TransactionState(this.engine, this.context, new ReadPoint(this.o.state, this.head), o)
-        const result = await this.attempted(tx, fn, attempt, o.signal)
-        if (o.idempotencyKey !== undefined) await this.writes.keyFree(o.idempotencyKey, o.signal, () => this.recovering.heal())
-        for (let room = this.upkeep.room(o.signal); room !== undefined; room = this.upkeep.room(o.signal)) await room
-        this.writable(o)
-        const committed = await inTurn(this.engine, o, () => tx.commit(o)).catch((error: unknown) => {
-          if (!(error instanceof ConflictError)) throw error
-          this.o.metering.add('varve.conflicts', 1)
-          if (attempt >= retries) throw error
-          return error
-        })
-        if (!(committed instanceof ConflictError)) {
-          if (committed !== undefined) {
-            reporter.tell({ phase: 'transact', done: committed.rows, unit: 'rows' })
-            this.tell(o.onCommitted, committed)
-          }
-          return result
-        }
-      } finally {
-        tracker.end()
-      }
-      await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal, true)
-      this.writable(o)
-    }
-  }
-
-  /** One run of `fn`. What it throws passes through as it is; its handle is closed when it settles. */
-  private async attempted<R>(tx: TransactionState, fn: (tx: never) => Promise<R> | R, attempt: number, outer: AbortSignal | undefined): Promise<R> {
-    const abort = new AbortController()
-    const signal = outer === undefined ? abort.signal : AbortSignal.any([outer, abort.signal])
-    this.running.add(abort)
-    try {
-      const result = await fn(transactionHandle(tx, attempt, signal) as never)
-      outer?.throwIfAborted()
-      this.writable()
-      return result
-    } finally {
-      tx.close()
-      this.running.delete(abort)
-      abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
-    }
-  }
-
-  private tell(listener: ((result: CommitResult) => void) | undefined, result: CommitResult): void {
-    try {
-      listener?.(result)
-    } catch (cause) {
-      this.o.world.logger.log({ level: 'error', code: 'transact.onCommitted', cause })
-    }
   }
 
   // staged writes
@@ -487,7 +429,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   protected override async shut(): Promise<void> {
-    for (const abort of this.running) abort.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+    this.transactions.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
       await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
       await this.committer.drained().catch(() => undefined)
