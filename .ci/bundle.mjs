@@ -1,0 +1,91 @@
+// .ci/bundle.mjs: makes the JavaScript of dist from bindings/: a file for each entry and a few chunks that they share, compacted (docs/decisions/0010-bundled-package.md).
+//
+// Invariants: ENTRIES is the one list of what a program, a thread or a child process is started with; a package is never bundled, it stays an import;
+// `import.meta.url` of a module is the URL it would have unbundled (of bindings/table/x.ts: dist/table/x.js), so that it finds what it expects beside it.
+//
+//   node .ci/bundle.mjs [folder]      makes the folder (default: dist) anew; the declarations beside it are tsc's (tsconfig.declarations.json)
+import { readFileSync } from 'node:fs'
+import { join, posix, relative, resolve, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { rolldown } from 'rolldown'
+import { parseAst } from 'rolldown/parseAst'
+
+const repository = resolve(fileURLToPath(import.meta.url), '../..')
+const sources = join(repository, 'bindings')
+const { dependencies } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'))
+
+/** By path without extension, alike in bindings and in dist. `exported`: the name in `exports` of package.json; the others are started by their URL. */
+export const ENTRIES = [
+  { path: 'index', exported: '.' },
+  { path: 'kernels/public', exported: './kernels' },
+  { path: 'testing/index', exported: './testing' },
+  { path: 'cli/main' },
+  { path: 'cli/demo-child' },
+  { path: 'table/worker' },
+]
+
+/** Functions and classes keep their names: they are what a stack trace shows. */
+const MINIFY = { compress: { keepNames: { function: true, class: true } }, mangle: { keepNames: true }, codegen: true }
+/** The kernels and what they throw: a chunk of its own, so that `varve/kernels` loads nothing of the store. */
+const KERNELS = { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, priority: 1 }
+/** Chunks that rolldown would name after the folder of all sources. */
+const CHUNK_NAMES = { bindings: 'store' }
+
+/** Stands for the URL of a module until it is known which chunk the module went to. */
+const URL_MARK = /"module-url:([^"]+)"/g
+const moduleUrls = {
+  name: 'module-urls',
+  transform: {
+    filter: { id: /bindings\/.+\.ts$/, code: 'import.meta.url' },
+    handler(code, id) {
+      const path = relative(sources, id).split(sep).join('/').replace(/\.ts$/, '.js')
+      return code.replaceAll('import.meta.url', `new URL("module-url:${path}", import.meta.url).href`)
+    },
+  },
+  renderChunk(code, { fileName }) {
+    return code.replaceAll(URL_MARK, (_, path) => JSON.stringify(posix.relative(posix.dirname(fileName), path)))
+  },
+}
+
+export async function bundle(folder) {
+  const build = await rolldown({
+    cwd: repository,
+    input: Object.fromEntries(ENTRIES.map(({ path }) => [path, `bindings/${path}.ts`])),
+    platform: 'node',
+    external: [/^node:/, ...Object.keys(dependencies)],
+    tsconfig: false,
+    transform: { target: 'es2024' },
+    plugins: [moduleUrls],
+    onLog(level, log) {
+      if (level === 'warn') throw new Error(log.message)
+    },
+  })
+  const { output } = await build.write({
+    dir: folder,
+    cleanDir: true,
+    format: 'esm',
+    minify: MINIFY,
+    comments: false,
+    entryFileNames: '[name].js',
+    chunkFileNames: ({ name }) => `chunks/${CHUNK_NAMES[name] ?? name}.js`,
+    codeSplitting: { groups: [KERNELS] },
+  })
+  await build.close()
+  for (const { fileName, code, moduleIds } of output) {
+    const stranger = moduleIds.find((id) => !id.startsWith(sources) && !id.startsWith('\0'))
+    if (stranger !== undefined) throw new Error(`${stranger} is no source of ours and came into ${fileName}`)
+    if (code.includes('module-url:')) throw new Error(`a module's URL was not put in ${fileName}`)
+  }
+}
+
+/** The files that importing this built file loads at once, itself first: its static imports, and theirs. What import() loads later is not among them. */
+export function loadedBy(file, seen = new Set()) {
+  if (seen.has(file)) return seen
+  seen.add(file)
+  for (const { type, source } of parseAst(readFileSync(file, 'utf8')).body) {
+    if (/^(?:Import|Export(?:Named|All))Declaration$/.test(type) && source?.value.startsWith('.')) loadedBy(resolve(file, '..', source.value), seen)
+  }
+  return seen
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(process.argv[2] ?? join(repository, 'dist'))
