@@ -3,7 +3,7 @@ import { relative } from 'node:path'
 
 import { loadedBy } from './.ci/bundle.mjs'
 
-const loaded = (file) => [...loadedBy(`${import.meta.dirname}/dist/${file}`)].map((path) => relative(import.meta.dirname, path))
+const loaded = (file) => loadedBy(`${import.meta.dirname}/dist/${file}`).files.map((path) => relative(import.meta.dirname, path))
 
 export default [
   { name: 'loaded by import "varve"', path: loaded('index.js'), limit: '1000 kB', brotli: false },

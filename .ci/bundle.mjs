@@ -78,14 +78,21 @@ export async function bundle(folder) {
   }
 }
 
-/** The files that importing this built file loads at once, itself first: its static imports, and theirs. What import() loads later is not among them. */
-export function loadedBy(file, seen = new Set()) {
-  if (seen.has(file)) return seen
-  seen.add(file)
-  for (const { type, source } of parseAst(readFileSync(file, 'utf8')).body) {
-    if (/^(?:Import|Export(?:Named|All))Declaration$/.test(type) && source?.value.startsWith('.')) loadedBy(resolve(file, '..', source.value), seen)
+/** What importing a built file loads at once, by its static imports and theirs: files of ours, itself first, and builtins or packages. import() loads later. */
+export function loadedBy(file) {
+  const files = new Set()
+  const packages = new Set()
+  const walk = (path) => {
+    if (files.has(path)) return
+    files.add(path)
+    for (const { type, source } of parseAst(readFileSync(path, 'utf8')).body) {
+      if (!/^(?:Import|Export(?:Named|All))Declaration$/.test(type) || source == null) continue
+      if (source.value.startsWith('.')) walk(resolve(path, '..', source.value))
+      else packages.add(source.value)
+    }
   }
-  return seen
+  walk(resolve(file))
+  return { files: [...files], packages: [...packages] }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(process.argv[2] ?? join(repository, 'dist'))

@@ -2,12 +2,14 @@
 //
 // The tarball is made once, in a temporary folder, and both tools read that file: nothing is written into the work tree.
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const UNPACKED_BYTES_MAX = 2.5 * 1024 * 1024
-const EXPECTED = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'dist/table/worker.js']
+import { ENTRIES } from './bundle.mjs'
+
+const UNPACKED_BYTES_MAX = 2 * 1024 * 1024
+const EXPECTED = ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE', ...ENTRIES.flatMap(({ path }) => [`dist/${path}.js`, `dist/${path}.d.ts`])]
 const LEGAL = /^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/.+\.(?:js|d\.ts))$/
 
 const folder = mkdtempSync(join(tmpdir(), 'varve-package-'))
@@ -31,8 +33,20 @@ function problemsOf(packed) {
   const paths = packed.files.map((file) => file.path)
   const problems = EXPECTED.filter((path) => !paths.includes(path)).map((path) => `missing from the package: ${path}`)
   problems.push(...paths.filter((path) => !LEGAL.test(path)).map((path) => `does not belong in the package: ${path}`))
+  problems.push(...exportProblems(JSON.parse(readFileSync('package.json', 'utf8')).exports))
   if (packed.unpackedSize > UNPACKED_BYTES_MAX) problems.push(`${packed.unpackedSize} bytes unpacked; the bound is ${UNPACKED_BYTES_MAX}`)
   return problems
+}
+
+/** `exports` of the manifest against the list of what is built. */
+function exportProblems({ './package.json': _, ...stated }) {
+  const built = Object.fromEntries(
+    ENTRIES.filter(({ exported }) => exported !== undefined).map(({ exported, path }) => [
+      exported,
+      { types: `./dist/${path}.d.ts`, default: `./dist/${path}.js` },
+    ]),
+  )
+  return JSON.stringify(stated) === JSON.stringify(built) ? [] : [`exports of package.json are not what .ci/bundle.mjs builds: ${JSON.stringify(built)}`]
 }
 
 function passes(tool, parameters) {

@@ -3,7 +3,7 @@
 // Runtimes come from npm, each into its own folder of node_modules/.cache/varve-runtimes, made complete under a temporary name and then renamed; they are no
 // devDependencies, so `npm ci` does not download them. Invariant: a runtime is either ready to run or has the reason why not.
 //
-//   node .ci/runtimes.mjs             pack, install, run the smoke program on each; one line a runtime; exit code 1 when one fails
+//   node .ci/runtimes.mjs             pack, install, run the smoke programs on each; one line a program; exit code 1 when one fails
 //   node .ci/runtimes.mjs --fetch     only install the runtimes
 import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
@@ -16,6 +16,7 @@ import { promisify } from 'node:util'
 const execute = promisify(execFile)
 const repository = resolve(fileURLToPath(import.meta.url), '../..')
 const CACHE = join(repository, 'node_modules/.cache/varve-runtimes')
+const PROGRAMS = ['smoke.mjs', 'vectors.mjs']
 const INSTALL_MS_MAX = 180_000
 
 /** `install: undefined` is the node@24 of the lock file. Parameters stand between the command and the program. */
@@ -58,11 +59,10 @@ export async function installPacked(parent) {
   for (const name of ['package.json', 'README.md', 'CHANGELOG.md', 'LICENSE']) {
     if (existsSync(join(repository, name))) await cp(join(repository, name), join(staging, name))
   }
-  const tsc = join(repository, 'node_modules/typescript/bin/tsc')
   const node = join(repository, 'node_modules/.bin/node')
-  for (const project of ['tsconfig.build.json', 'tsconfig.declarations.json']) {
-    await execute(node, [tsc, '-p', join(repository, project), '--outDir', join(staging, 'dist')])
-  }
+  const tsc = join(repository, 'node_modules/typescript/bin/tsc')
+  await execute(node, [join(repository, '.ci/bundle.mjs'), join(staging, 'dist')])
+  await execute(node, [tsc, '-p', join(repository, 'tsconfig.declarations.json'), '--outDir', join(staging, 'dist')])
   const { stdout } = await npm(['pack', '--json', '--ignore-scripts', '--pack-destination', parent], staging)
   const [packed] = JSON.parse(stdout)
   const project = join(parent, 'project')
@@ -70,6 +70,7 @@ export async function installPacked(parent) {
   await writeFile(join(project, 'package.json'), '{ "name": "a-user-of-varve", "version": "1.0.0", "private": true, "type": "module" }\n')
   await npm(['install', '--prefer-offline', join(parent, packed.filename)], project)
   await cp(join(repository, 'test/e2e/smoke'), project, { recursive: true })
+  for (const name of ['vectors', 'bytes.ts']) await cp(join(repository, 'test/kernel', name), join(project, 'kernel', name), { recursive: true })
   return { project, tarball: join(parent, packed.filename), files: packed.files.map((file) => file.path), unpackedBytes: packed.unpackedSize }
 }
 
@@ -114,12 +115,14 @@ async function main() {
         console.log(`ok   ${runtime.name}: ${dirname(executable)}`)
         continue
       }
-      try {
-        const { stdout } = await runIn(project, executable, [...runtime.parameters, 'smoke.mjs'])
-        console.log(`ok   ${runtime.name}: ${stdout.trim()}`)
-      } catch (error) {
-        console.log(`FAIL ${runtime.name}\n${error.stderr ?? error.message}`)
-        process.exitCode = 1
+      for (const program of PROGRAMS) {
+        try {
+          const { stdout } = await runIn(project, executable, [...runtime.parameters, program])
+          console.log(`ok   ${runtime.name}: ${stdout.trim()}`)
+        } catch (error) {
+          console.log(`FAIL ${runtime.name}: ${program}\n${error.stderr ?? error.message}`)
+          process.exitCode = 1
+        }
       }
     }
   } finally {

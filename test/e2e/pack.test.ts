@@ -1,15 +1,18 @@
 // The packed tarball, installed into an empty project, on every runtime: what a user gets, not what the work tree holds.
 import { execFile } from 'node:child_process'
-import { access, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
+import { ENTRIES, loadedBy } from '../../.ci/bundle.mjs'
 import { type Installed, installPacked, RUNTIMES, runIn, runtimeOf } from '../../.ci/runtimes.mjs'
 
 const INSTALL_MS = 240_000
-const UNPACKED_BYTES_MAX = 2.5 * 1024 * 1024
+const UNPACKED_BYTES_MAX = 2 * 1024 * 1024
+const LOADED_BYTES_MAX = 1_000_000
+const KERNELS_BYTES_MAX = 300_000
 let parent: string
 let installed: Installed
 
@@ -23,19 +26,38 @@ afterAll(() => rm(parent, { recursive: true, force: true }))
 describe('the tarball', () => {
   it('holds dist, the readme, the change log and the licence, and nothing else', () => {
     for (const file of installed.files) expect(file).toMatch(/^(?:package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/.+\.(?:js|d\.ts))$/)
-    for (const file of [
-      'README.md',
-      'CHANGELOG.md',
-      'LICENSE',
-      'dist/index.js',
-      'dist/index.d.ts',
-      'dist/table/worker.js',
-      'dist/testing/index.js',
-      'dist/cli/main.js',
-    ]) {
+    for (const file of ['README.md', 'CHANGELOG.md', 'LICENSE', ...ENTRIES.flatMap(({ path }) => [`dist/${path}.js`, `dist/${path}.d.ts`])]) {
       expect(installed.files).toContain(file)
     }
     expect(installed.unpackedBytes).toBeLessThan(UNPACKED_BYTES_MAX)
+  })
+
+  it('loads less than 1 MB for varve, and the kernels alone for varve/kernels', async () => {
+    const store = await loaded('dist/index.js')
+    expect(store.bytes).toBeLessThan(LOADED_BYTES_MAX)
+    expect(store.files).toContain('dist/chunks/kernels.js')
+    expect(store.packages.filter((name) => !name.startsWith('node:'))).toEqual([])
+    const kernels = await loaded('dist/kernels/public.js')
+    expect(kernels.files).toEqual(['dist/kernels/public.js', 'dist/chunks/kernels.js'])
+    expect(kernels.bytes).toBeLessThan(KERNELS_BYTES_MAX)
+    expect(kernels.packages).toEqual([])
+  })
+
+  it(
+    'has a demo, whose child process is killed and whose store is recovered',
+    async () => {
+      const command = join('node_modules', '.bin', 'varve')
+      const data = resolve('node_modules/vega-datasets/data/flights-3m.parquet')
+      const { stdout } = await runIn(installed.project, process.execPath, [command, 'demo', '--rows', '20000', '--data', data, '--dir', join(parent, 'demo')])
+      expect(stdout).toMatch(/All \d+ claims held/)
+    },
+    INSTALL_MS,
+  )
+
+  it('keeps the names of functions in a stack trace', async () => {
+    const program = "import { filter } from 'varve/kernels'; try { filter(undefined, new Uint8Array(1)) } catch (error) { console.log(error.stack) }"
+    const { stdout } = await runIn(installed.project, process.execPath, ['--input-type=module', '-e', program])
+    expect(stdout).toMatch(/at filter \(.*varve\/dist\/chunks\/kernels\.js/)
   })
 
   it('has a command that starts', async () => {
@@ -44,6 +66,15 @@ describe('the tarball', () => {
     expect(stdout.trim()).toBe(manifest.version)
   })
 })
+
+const packageFolder = (): string => join(installed.project, 'node_modules/varve')
+
+/** What importing a file of the package loads at once. */
+async function loaded(entry: string): Promise<{ files: string[]; packages: string[]; bytes: number }> {
+  const { files, packages } = loadedBy(join(packageFolder(), entry))
+  const sizes = await Promise.all(files.map(async (path) => (await stat(path)).size))
+  return { files: files.map((path) => relative(packageFolder(), path)), packages, bytes: sizes.reduce((sum, size) => sum + size, 0) }
+}
 
 describe.each(RUNTIMES)('$name', (runtime) => {
   it(
@@ -56,6 +87,23 @@ describe.each(RUNTIMES)('$name', (runtime) => {
       expect(seen.runtime).toBe(runtime.command)
       expect(seen.from).toMatch(/node_modules\/varve\/dist\/index\.js$/)
       expect(seen.rows).toBe(60_003)
+    },
+    INSTALL_MS,
+  )
+
+  it(
+    'gives every published vector through varve/kernels',
+    async ({ skip }) => {
+      const { executable, reason } = await runtimeOf(runtime)
+      if (executable === undefined) return skip(reason)
+      const { stdout } = await runIn(installed.project, executable, [...runtime.parameters, 'vectors.mjs'])
+      const seen = JSON.parse(stdout) as { runtime: string; from: string; files: string[]; samples: string[]; compared: Record<string, number> }
+      expect(seen.runtime).toBe(runtime.command)
+      expect(seen.from).toMatch(/node_modules\/varve\/dist\/kernels\/public\.js$/)
+      const published = (await readdir('test/kernel/vectors')).filter((name) => !name.endsWith('.ts'))
+      expect([...seen.files, ...seen.samples].toSorted()).toEqual(published.toSorted())
+      for (const count of Object.values(seen.compared)) expect(count).toBeGreaterThan(0)
+      for (const call of ['crc32c', 'sha256', 'xxh3BigInt', 'lz4FrameDecode']) expect(seen.compared).toHaveProperty(call)
     },
     INSTALL_MS,
   )

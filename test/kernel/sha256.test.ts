@@ -6,23 +6,12 @@ import { describe, expect, it } from 'vitest'
 import { chainDigest, encodeFrame, kernels, Sha256, sha256, sha256Many } from '../../bindings/kernels/index.ts'
 import { sha256Wasm } from '../../bindings/kernels/sha256.ts'
 import { concat, hex, noise } from './bytes.ts'
+import { vectorsOf } from './vectors/run.ts'
 
-const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 const native = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-// FIPS 180-4 examples and CAVP SHA256ShortMsg / LongMsg.
-const VECTORS: [Uint8Array, string][] = [
-  [utf8(''), 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'],
-  [utf8('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'],
-  [utf8('abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq'), '248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1'],
-  [
-    utf8('abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu'),
-    'cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1',
-  ],
-  [Uint8Array.of(0xd3), '28969cdfa74a12c82f3bad960b0b000aca2ac329deea5c2328ebc6f2ba9802c1'],
-  [Uint8Array.of(0x11, 0xaf), '5ca7133fa735326081558ac312c620eeca9970d1e70a4b95533d956f072d1f98'],
-  [new Uint8Array(1_000_000).fill(0x61), 'cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0'],
-]
+/** Published by NIST. */
+const VECTORS = vectorsOf('sha256.json')
 
 describe('SHA-256', () => {
   it('gives the NIST values by scalar, by host and streaming', () => {

@@ -1,5 +1,6 @@
 // A small user of the types: compiled against the installed package with moduleResolution nodenext and bundler; never run.
 import { and, type CommitResult, eq, gt, Store, type Table, t, table, VarveError } from 'varve'
+import { type CompareOp, Lz4CorruptError, lz4FrameDecode, sha256, type Vec } from 'varve/kernels'
 import { rootContract } from 'varve/testing'
 
 const flights = table('flights', { id: t.int64(), origin: t.utf8().dictionary(), delay: t.int16().nullable() }, { key: ['id'] })
@@ -25,4 +26,18 @@ export async function open(): Promise<Store> {
   }
 }
 
+export function digestOf(frame: Uint8Array, bytes: number): Uint8Array {
+  try {
+    return sha256(lz4FrameDecode(frame, bytes))
+  } catch (error) {
+    if (error instanceof Lz4CorruptError && error instanceof VarveError) return new Uint8Array(32)
+    throw error
+  }
+}
+
+const order: CompareOp = 'le'
+const rowsOf = (column: Vec): number => column.length
+
 void rootContract
+void order
+void rowsOf

@@ -52,7 +52,11 @@ const SHAPES: Readonly<Record<string, (kernels: Kernels) => Kernel>> = {
     const make = Sha256 as new () => Hasher
     return (bytes) => {
       const cuts = [Math.floor(bytes.length / 3), Math.floor(bytes.length / 2)] as const
-      return new make().update(bytes.subarray(0, cuts[0])).update(bytes.subarray(...cuts)).update(bytes.subarray(cuts[1])).digest()
+      return new make()
+        .update(bytes.subarray(0, cuts[0]))
+        .update(bytes.subarray(...cuts))
+        .update(bytes.subarray(cuts[1]))
+        .digest()
     }
   },
   /** In each of four lanes, beside shorter and longer messages. */
@@ -79,13 +83,14 @@ export function runVectors(kernels: Kernels, folder: URL): Outcome {
     return bytesOf(input, folder)
   }
   for (const file of files) {
-    const { calls, arguments: lists = [[]], vectors } = JSON.parse(readFileSync(new URL(file, folder), 'utf8'), bigints) as VectorFile
-    if (!Array.isArray(calls) || !Array.isArray(vectors) || vectors.length === 0) throw new Error(`${file} does not say what it calls, or with what: see run.ts`)
+    const { calls, arguments: lists = [[]], vectors } = JSON.parse(readFileSync(new URL(file, folder), 'utf8'), bigints) as Partial<VectorFile>
+    if (calls === undefined || vectors === undefined || vectors.length === 0) throw new Error(`${file} does not say what it calls, or with what: see run.ts`)
     for (const call of calls) {
       const kernel = SHAPES[call]?.(kernels) ?? (kernels[call] as Kernel | undefined)
       if (typeof kernel !== 'function') throw new Error(`${file}: varve/kernels has no function ${call}`)
       for (const [input, ...results] of vectors) {
-        if (results.length !== lists.length) throw new Error(`${file}: ${JSON.stringify(input)} has ${results.length} results; there are ${lists.length} lists of arguments`)
+        if (results.length !== lists.length)
+          throw new Error(`${file}: ${JSON.stringify(input)} has ${results.length} results; there are ${lists.length} lists of arguments`)
         const bytes = read(input)
         results.forEach((result, i) => {
           const expected = typeof result === 'string' ? result : hexOf(read(result))
@@ -97,6 +102,12 @@ export function runVectors(kernels: Kernels, folder: URL): Outcome {
     }
   }
   return { files, samples: [...samples].toSorted(), compared, wrong }
+}
+
+/** The vectors of one file whose calls take no further arguments: bytes and the result in hex. */
+export function vectorsOf(file: string, folder: URL = new URL('.', import.meta.url)): readonly (readonly [Uint8Array, string])[] {
+  const { vectors } = JSON.parse(readFileSync(new URL(file, folder), 'utf8')) as VectorFile
+  return vectors.map(([input, result]) => [bytesOf(input, folder), result as string])
 }
 
 function bytesOf(input: Input, folder: URL | ''): Uint8Array {
