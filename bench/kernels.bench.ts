@@ -1,179 +1,112 @@
-// bench/kernels.bench.ts: single kernels beside what a JavaScript program would use instead: node:crypto, node:zlib, a Set, a plain loop, another LZ4.
+// bench/kernels.bench.ts: the kernels beside what a JavaScript program would use instead: one file each in bench/kernels, its own peers within it.
 //
-// Inputs lie on the JavaScript heap and results come back there: the copies into and out of kernel memory are part of every figure. Seeded inputs, results checked.
-import { createHash } from 'node:crypto'
-import { crc32, deflateRawSync } from 'node:zlib'
+// A record has one result per workload, size and peer; `target` is the least ratio kernels.md section 9 asks for, null where it names none.
+// Invariant: kernel memory that a part placed its inputs in is given back when the part ends.
+import { kernels } from '../bindings/kernels/index.ts'
+import { quoteKernels } from './docs.ts'
+import { bloom } from './kernels/bloom.ts'
+import { checksums } from './kernels/crc32c.ts'
+import { filtering } from './kernels/filter.ts'
+import { lz4 } from './kernels/lz4.ts'
+import { merging } from './kernels/merge.ts'
+import { KernelPeers } from './kernels/peers.ts'
+import { predicates } from './kernels/predicate.ts'
+import { digests } from './kernels/sha256.ts'
+import { type Entry, KIB, type KernelSuite, MIB } from './kernels/suite.ts'
+import { walScan } from './kernels/wal-scan.ts'
+import { hashing } from './kernels/xxh3.ts'
+import { commit, machine, packageVersion } from './machine.ts'
+import { keep, type KernelRecord, type KernelResult, rounded, showOutcome } from './report.ts'
 
-import {
-  BloomFilter,
-  compareConst,
-  encodeFrame,
-  filter,
-  lz4FrameDecode,
-  lz4FrameEncode,
-  makeVec,
-  popcount,
-  scanBytes,
-  type Vec,
-  xxh3Column,
-  xxh3Into,
-} from '../bindings/kernels/index.ts'
-import { lz4Wasm } from '../test/kernel/oracles/lz4-wasm.ts'
-import { contest, type Turn, verify } from './contest.ts'
-import { randomOf, sample } from './data.ts'
-import type { Suite } from './suite.ts'
-
-const MIB = 1024 * 1024
-const SEED = 0x1234_5678n
-
-export const PARTS: Readonly<Record<string, (suite: Suite) => Promise<void>>> = { xxh3: hashing, 'wal-scan': walScan, bloom, filter: filtering, lz4 }
-
-/** A block of 64 KiB over and over. */
-async function hashing(suite: Suite): Promise<void> {
-  const block = noise(64 * 1024, 1)
-  const out = new Uint32Array(2)
-  await race(suite, 'xxh3', 'MB/s', block.length / MIB, {
-    varve: () => xxh3Into(block, out, 0),
-    'crypto-sha256': () => createHash('sha256').update(block).digest(),
-    'crypto-sha1': () => createHash('sha1').update(block).digest(),
-    'zlib-crc32': () => crc32(block),
-  })
+export const PARTS: Readonly<Record<string, (suite: KernelSuite) => Promise<void>>> = {
+  xxh3: hashing,
+  crc32c: checksums,
+  sha256: digests,
+  'wal-scan': walScan,
+  bloom,
+  filter: filtering,
+  predicate: predicates,
+  merge: merging,
+  lz4,
 }
 
-/** A segment of 16 MiB with frames of one-row commits: checksum and order of every frame. */
-async function walScan(suite: Suite): Promise<void> {
-  const payload = noise(72, 2)
-  const frames: Uint8Array[] = []
-  for (let lsn = 1, bytes = 0; bytes < 16 * MIB; lsn++) {
-    frames.push(encodeFrame(payload, { kind: 1, flags: 0, local: 0, lsn, epoch: 1 }, SEED))
-    bytes += frames.at(-1)!.length
-  }
-  const segment = new Uint8Array(Buffer.concat(frames))
-  const view = new DataView(segment.buffer)
-  await race(suite, 'wal-scan', 'frames/s', frames.length, {
-    varve: () => verify(scanBytes(segment, { firstLsn: 1n, epoch: 1n, seed: SEED }).count === frames.length, 'frames found'),
-    'js-crc32': () => {
-      let count = 0
-      let sum = 0
-      for (let at = 0; at < segment.length; count++) {
-        const length = view.getUint32(at + 8, true)
-        sum ^= crc32(segment.subarray(at + 8, at + 32 + length))
-        if (view.getUint32(at + 16, true) !== count + 1) break
-        at += (32 + length + 7) & ~7
-      }
-      verify(count === frames.length && Number.isInteger(sum), 'frames found in JavaScript')
-    },
-  })
+/** Short turns and many rounds: what else runs on the machine then hits every contender alike. */
+const FULL = { rounds: 15, turnMs: 20, warmMs: 80, sizes: [64, 256, KIB, 4 * KIB, 64 * KIB, MIB, 16 * MIB] }
+const QUICK = { rounds: 3, turnMs: 5, warmMs: 25, sizes: [64, 4 * KIB, MIB] }
+
+export interface KernelRun {
+  /** Parts; none = all. */
+  readonly only: readonly string[]
+  readonly quick: boolean
+  readonly json: boolean
+  readonly keep: boolean
 }
 
-/** A million keys built in, a million asked for. */
-async function bloom(suite: Suite): Promise<void> {
-  const keys = 1_000_000
-  const present = int64s(keys, 3)
-  const asked = int64s(keys, 4)
-  const hashes = xxh3Column(present, 'i64')
-  const probes = xxh3Column(asked, 'i64')
-  const built = BloomFilter.build(hashes)
-  const numbers = new BigInt64Array(present.values.buffer, present.values.byteOffset, keys)
-  const questions = new BigInt64Array(asked.values.buffer, asked.values.byteOffset, keys)
-  const set = new Set(numbers)
-  verify(built.probeMany(hashes).hits === keys, 'every key is found')
-  await race(suite, 'bloom-build', 'keys/s', keys, { varve: () => BloomFilter.build(xxh3Column(present, 'i64')), 'js-set': () => new Set(numbers) })
-  await race(suite, 'bloom-probe', 'keys/s', keys, {
-    varve: () => built.probeMany(probes),
-    'js-set': () => {
-      let hits = 0
-      for (let i = 0; i < keys; i++) if (set.has(questions[i]!)) hits++
-      return hits
-    },
-  })
-}
-
-/** delay >= 30 over the sample, then the selected rows of distance. */
-async function filtering(suite: Suite): Promise<void> {
-  const data = await sample(200_000)
-  const delay = vecOf(data.delay)
-  const distance = vecOf(data.distance)
-  const selection = compareConst(delay, 'i16', 'ge', 30)
-  const selected = popcount(selection, data.rows)
-  verify(selected === data.delay.filter((each) => each >= 30).length, 'rows selected')
-  await race(suite, 'predicate', 'rows/s', data.rows, {
-    varve: () => compareConst(delay, 'i16', 'ge', 30),
-    js: () => {
-      const bits = new Uint8Array(Math.ceil(data.rows / 8))
-      for (let i = 0; i < data.rows; i++) if (data.delay[i]! >= 30) bits[i >>> 3]! |= 1 << (i & 7)
-      return bits
-    },
-  })
-  await race(suite, 'filter', 'rows/s', data.rows, {
-    varve: () => verify(filter(distance, selection, selected).length === selected, 'rows taken'),
-    js: () => {
-      const out = new Int16Array(selected)
-      let n = 0
-      for (let i = 0; i < data.rows; i++) if ((selection[i >>> 3]! >>> (i & 7)) & 1) out[n++] = data.distance[i]!
-      verify(n === selected, 'rows taken in JavaScript')
-      return out
-    },
-  })
-}
-
-/** Two columns of the flights: distances as int16, times as int64. */
-async function lz4(suite: Suite): Promise<void> {
-  const data = await sample(200_000)
-  const times = BigInt64Array.from(data.date, BigInt)
-  const bytes = new Uint8Array(Buffer.concat([Buffer.from(data.distance.buffer), Buffer.from(times.buffer)]))
-  const packed = lz4FrameEncode(bytes)
-  const peer = await lz4Wasm()
-  const other = peer.encodeBlock(bytes)
-  verify(Buffer.compare(lz4FrameDecode(packed, bytes.length), bytes) === 0, 'LZ4 round trip')
-  suite.fact('lz4.ratio', { varve: (bytes.length / packed.length).toFixed(2), 'lz4-wasm': (bytes.length / other.length).toFixed(2) })
-  await race(suite, 'lz4-encode', 'MB/s', bytes.length / MIB, {
-    varve: () => lz4FrameEncode(bytes),
-    'lz4-wasm': () => peer.encodeBlock(bytes),
-    'zlib-deflate-1': () => deflateRawSync(bytes, { level: 1 }),
-  })
-  await race(suite, 'lz4-decode', 'MB/s', bytes.length / MIB, {
-    varve: () => lz4FrameDecode(packed, bytes.length),
-    'lz4-wasm': () => peer.decodeBlock(other, bytes.length),
-  })
-}
-
-/** Every contender repeats its call for a part of the turn; `amount` is what one call works on. The first call is reported apart: it runs in the baseline tier. */
-async function race(suite: Suite, name: string, unit: string, amount: number, calls: Readonly<Record<string, () => unknown>>): Promise<void> {
-  const first = performance.now()
-  calls['varve']!()
-  suite.fact(`${name}.first-call`, `${((performance.now() - first) * 1000).toFixed(0)} µs`)
-  const ms = suite.sizes.turnMs / 4
-  for (const call of Object.values(calls)) await repeat(call, amount, ms / 2)
-  suite.add(
-    await contest(
-      name,
-      unit,
-      suite.sizes.rounds,
-      Object.entries(calls).map(([who, call]) => ({ name: who, turn: () => repeat(call, amount, ms) })),
-    ),
-  )
-}
-
-async function repeat(call: () => unknown, amount: number, ms: number): Promise<Turn> {
+export async function runKernels(o: KernelRun): Promise<void> {
+  const say = (line: string): void => (o.json ? console.error(line) : console.log(line))
   const started = performance.now()
-  for (let n = 1; ; n++) {
-    call()
-    const spent = performance.now() - started
-    if (spent >= ms) return { ms: spent, operations: n * amount }
+  const peers = new KernelPeers(!o.quick, say)
+  const { sizes, ...times } = o.quick ? QUICK : FULL
+  const entries: Entry[] = []
+  const facts: Record<string, unknown> = {}
+  let placed: number[] = []
+  const room = (bytes: number): number => {
+    const at = kernels().arena.reserve(bytes)
+    placed.push(at)
+    return at
   }
+  const suite: KernelSuite = {
+    ...times,
+    isQuick: o.quick,
+    sizes,
+    peer: (name) => peers.load(name),
+    room,
+    place: (bytes) => {
+      const at = room(bytes.length)
+      kernels().u8.set(bytes, at)
+      return at
+    },
+    add: (entry) => {
+      entries.push(entry)
+      say(`${showOutcome(entry)}${missed(entry)}`)
+    },
+    fact: (what, value) => {
+      facts[what] = value
+      say(`  ${what}: ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    },
+  }
+  for (const [part, perform] of Object.entries(PARTS)) {
+    if (o.only.length > 0 && !o.only.includes(part)) continue
+    await perform(suite)
+    for (const at of placed) kernels().arena.release(at)
+    placed = []
+  }
+  const results = entries.flatMap(resultsOf)
+  const versions = { varve: packageVersion(new URL('../package.json', import.meta.url)), node: process.version, ...peers.versions }
+  say(`${JSON.stringify(machine())}\n${JSON.stringify(versions)}\n${((performance.now() - started) / 1000).toFixed(0)} s`)
+  if (o.json) console.log(JSON.stringify({ results }, undefined, 2))
+  if (!o.keep) return
+  const contenders = Object.fromEntries(entries.map((entry) => [entry.name, entry.contenders]))
+  const record: KernelRecord = {
+    date: new Date().toISOString().slice(0, 10),
+    commit: commit(),
+    rounds: times.rounds,
+    machine: machine(),
+    versions,
+    results,
+    contenders,
+    facts,
+  }
+  const file = keep('kernels', record)
+  quoteKernels(file, record)
+  say(`kept as ${file}, quoted in docs/benchmarks.md`)
 }
 
-function vecOf(values: Int16Array): Vec {
-  return makeVec({ kind: 'fixed', width: 2 }, values.length, { values: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) })
+function resultsOf({ name, unit, median, against, targets }: Entry): KernelResult[] {
+  return Object.entries(against).map(([peer, ratio]) => ({ name, unit, median, peer, ratio, target: targets[peer] ?? null }))
 }
 
-function int64s(n: number, seed: number): Vec {
-  return makeVec({ kind: 'fixed', width: 8 }, n, { values: noise(8 * n, seed) })
-}
-
-function noise(bytes: number, seed: number): Uint8Array {
-  const random = randomOf(seed)
-  const words = Uint32Array.from({ length: Math.ceil(bytes / 4) }, random)
-  return new Uint8Array(words.buffer, 0, bytes)
+function missed({ against, targets }: Entry): string {
+  const short = Object.entries(targets).filter(([peer, target]) => against[peer] !== undefined && against[peer] < target)
+  return short.map(([peer, target]) => `   MISSED ${rounded(target)}x ${peer}`).join('')
 }

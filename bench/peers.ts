@@ -35,8 +35,8 @@ export interface Field {
 
 /** varve and the named peers, installed where they are missing. */
 export async function field(names: readonly string[], say: (line: string) => void): Promise<Field> {
-  const missing = names.filter((name) => !existsSync(new URL(`./node_modules/${PEERS[name]!.package}/package.json`, import.meta.url)))
-  const problem = missing.length === 0 ? undefined : install(missing, say)
+  const missing = names.filter((name) => !isInstalled(PEERS[name]!.package))
+  const problem = missing.length === 0 ? undefined : installPeers(missing, say)
   const contenders = [ours()]
   const skipped: Record<string, string> = {}
   for (const name of names) {
@@ -56,7 +56,7 @@ export async function contenderOf(name: string): Promise<Contender> {
   const peer = PEERS[name]!
   let version = 'not installed'
   try {
-    version = `${peer.package} ${packageVersion(new URL(`./node_modules/${peer.package}/package.json`, import.meta.url))}`
+    version = `${peer.package} ${versionOf(peer.package)}`
   } catch (error) {
     // SQLite has a second way in, node:sqlite.
     if (name !== 'sqlite') throw error
@@ -68,20 +68,37 @@ function ours(): Contender {
   return varve(packageVersion(new URL('../package.json', import.meta.url)))
 }
 
-function loadPackage(name: string): Promise<unknown> {
+export function isInstalled(name: string): boolean {
+  return existsSync(manifestOf(name))
+}
+
+/** Of an installed package; throws where it is not. */
+export function versionOf(name: string): string {
+  return packageVersion(manifestOf(name))
+}
+
+function manifestOf(name: string): URL {
+  return new URL(`./node_modules/${name}/package.json`, import.meta.url)
+}
+
+export function loadPackage(name: string): Promise<unknown> {
   return import(pathToFileURL(requireHere.resolve(name)).href)
 }
 
-/** Installs what bench/package-lock.json names; a sentence when that failed. Scripts stay off: every peer brings its binary in the package. */
-function install(missing: readonly string[], say: (line: string) => void): string | undefined {
+/** Peers that have no binary in their package: built where a compiler is, left out where not. */
+const BUILT = ['sse4_crc32']
+
+/** Installs what bench/package-lock.json names; a sentence when that failed. Scripts stay off but for those that must be built. */
+export function installPeers(missing: readonly string[], say: (line: string) => void): string | undefined {
   say(`installing ${missing.join(', ')} into bench/node_modules`)
+  const { status, stderr, error } = npm('ci', '--ignore-scripts')
+  // Its failure shows when the package does not load.
+  if (status === 0) for (const name of BUILT) npm('rebuild', name)
+  return status === 0 ? undefined : `npm ci in bench/ failed: ${(error?.message ?? stderr).trim().split('\n')[0] ?? 'no reason given'}`
+}
+
+function npm(...args: string[]): { readonly status: number | null; readonly stderr: string; readonly error?: Error } {
   const bin = fileURLToPath(new URL('../node_modules/.bin', import.meta.url))
   const env = { ...process.env, PATH: `${bin}${delimiter}${process.env['PATH'] ?? ''}` }
-  const { status, stderr, error } = spawnSync('npm', ['ci', '--prefix', BENCH, '--no-audit', '--no-fund', '--ignore-scripts'], {
-    env,
-    encoding: 'utf8',
-    shell: process.platform === 'win32',
-  })
-  if (status === 0) return undefined
-  return `npm ci in bench/ failed: ${(error?.message ?? stderr).trim().split('\n')[0] ?? 'no reason given'}`
+  return spawnSync('npm', [...args, '--prefix', BENCH, '--no-audit', '--no-fund'], { env, encoding: 'utf8', shell: process.platform === 'win32' })
 }

@@ -1,6 +1,6 @@
 // bench/report.ts: what a run produces, and how it is shown and kept.
 //
-// `--json` prints exactly { machine, versions, results }. A kept record adds the date, the commit, every contender's own figures and the facts (sizes, syncs,
+// `--json` prints exactly { machine, versions, results } of the engine, { results } of the kernels. A kept record adds the date, the commit, every contender's own figures and the facts (sizes, syncs,
 // delays, CPU), so that docs/benchmarks.md can quote them.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -42,6 +42,30 @@ export interface KeptRecord extends Report {
   readonly contenders: Readonly<Record<string, Readonly<Record<string, Figures>>>>
   readonly facts: Readonly<Record<string, unknown>>
 }
+
+/** One workload and size against one peer. */
+export interface KernelResult {
+  readonly name: string
+  readonly unit: string
+  /** varve's. */
+  readonly median: number
+  readonly peer: string
+  /** Above 1 = varve better. */
+  readonly ratio: number
+  /** The least ratio asked for; null = none. */
+  readonly target: number | null
+}
+
+export interface KernelRecord extends Omit<KeptRecord, 'results'> {
+  readonly results: readonly KernelResult[]
+}
+
+interface Records {
+  readonly engine: KeptRecord
+  readonly kernels: KernelRecord
+}
+
+export type SuiteName = keyof Records
 
 const RESULTS = fileURLToPath(new URL('./results/', import.meta.url))
 
@@ -94,7 +118,7 @@ export function showTable(results: readonly Result[]): string {
 }
 
 /** Writes bench/results/<date>-<name>.json; returns its path within the repository. */
-export function keep(name: string, record: KeptRecord): string {
+export function keep<N extends SuiteName>(name: N, record: Records[N]): string {
   mkdirSync(RESULTS, { recursive: true })
   const file = `${record.date}-${name}.json`
   writeFileSync(`${RESULTS}${file}`, `${JSON.stringify(record, undefined, 2)}\n`)
@@ -102,12 +126,12 @@ export function keep(name: string, record: KeptRecord): string {
 }
 
 /** The newest kept record of that name. */
-export function lastKept(name: string): { file: string; record: KeptRecord } | undefined {
+export function lastKept<N extends SuiteName>(name: N): { file: string; record: Records[N] } | undefined {
   if (!existsSync(RESULTS)) return undefined
   const files = readdirSync(RESULTS, { withFileTypes: true }).map((entry) => entry.name)
   const file = files
     .filter((each) => each.endsWith(`-${name}.json`))
     .toSorted()
     .at(-1)
-  return file === undefined ? undefined : { file: `bench/results/${file}`, record: JSON.parse(readFileSync(`${RESULTS}${file}`, 'utf8')) as KeptRecord }
+  return file === undefined ? undefined : { file: `bench/results/${file}`, record: JSON.parse(readFileSync(`${RESULTS}${file}`, 'utf8')) as Records[N] }
 }

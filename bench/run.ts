@@ -3,20 +3,21 @@
 //   npm run bench -- engine [--against sqlite,lmdb,duckdb,lancedb | all] [--only commits,reads] [--quick] [--json] [--keep]
 //   npm run bench -- kernels [--only bloom,lz4] [--quick] [--json] [--keep]
 //
-// --json prints { machine, versions, results } on standard output and everything else on standard error; --keep writes bench/results/<date>-<suite>.json.
+// --json prints { machine, versions, results } (kernels: { results }) on standard output and everything else on standard error; --keep writes
+// bench/results/<date>-<suite>.json and the tables of docs/benchmarks.md.
 import { mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
 import { CACHE } from './data.ts'
-import { quote } from './docs.ts'
+import { quoteEngine } from './docs.ts'
 import { PARTS as ENGINE } from './engine.bench.ts'
-import { PARTS as KERNELS } from './kernels.bench.ts'
+import { PARTS as KERNELS, runKernels } from './kernels.bench.ts'
 import { commit, machine, packageVersion, removeFolders } from './machine.ts'
 import { field, PEER_NAMES } from './peers.ts'
 import { type Figures, keep, type Outcome, type Report, showOutcome, showTable } from './report.ts'
 import { FULL, QUICK, type Suite } from './suite.ts'
 
-const SUITES: Readonly<Record<string, Readonly<Record<string, (suite: Suite) => Promise<void>>>>> = { engine: ENGINE, kernels: KERNELS }
+const SUITES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { engine: ENGINE, kernels: KERNELS }
 const USAGE = `npm run bench -- ${Object.keys(SUITES).join('|')} [--against ${PEER_NAMES.join(',')}|all] [--only part,part] [--quick] [--json] [--keep]`
 
 const { values, positionals } = parseArgs({
@@ -35,9 +36,11 @@ if (parts === undefined || positionals.length > 1 || unknown.length > 0) {
 } else if (values.keep === true && isPartial) {
   console.error('--keep is for whole runs: without --only and --quick')
   process.exitCode = 2
-} else await run(parts)
+} else if (name === 'kernels') {
+  await runKernels({ only, quick: values.quick === true, json: values.json === true, keep: values.keep === true })
+} else await runEngine()
 
-async function run(chosen: Readonly<Record<string, (suite: Suite) => Promise<void>>>): Promise<void> {
+async function runEngine(): Promise<void> {
   const say = (line: string): void => (values.json === true ? console.error(line) : console.log(line))
   mkdirSync(CACHE, { recursive: true })
   const { contenders, skipped } = await field(peers, say)
@@ -58,7 +61,7 @@ async function run(chosen: Readonly<Record<string, (suite: Suite) => Promise<voi
   }
   const started = performance.now()
   try {
-    for (const [part, perform] of Object.entries(chosen)) if (only.length === 0 || only.includes(part)) await perform(suite)
+    for (const [part, perform] of Object.entries(ENGINE)) if (only.length === 0 || only.includes(part)) await perform(suite)
   } finally {
     removeFolders()
   }
@@ -85,8 +88,8 @@ async function run(chosen: Readonly<Record<string, (suite: Suite) => Promise<voi
   if (values.keep !== true) return
   const figures: Record<string, Readonly<Record<string, Figures>>> = Object.fromEntries(outcomes.map((outcome) => [outcome.name, outcome.contenders]))
   const record = { date: new Date().toISOString().slice(0, 10), commit: commit(), rounds: suite.sizes.rounds, ...report, contenders: figures, facts }
-  const file = keep(name, record)
-  quote(name, file, record)
+  const file = keep('engine', record)
+  quoteEngine(file, record)
   say(`kept as ${file}, quoted in docs/benchmarks.md`)
 }
 
