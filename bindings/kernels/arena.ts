@@ -28,33 +28,53 @@ export interface ArenaLimits {
 
 export class Arena {
   readonly #memory: WebAssembly.Memory
-  readonly #base: number
-  readonly #limitEnd: number
-  readonly #limits: ArenaLimits
+  /** Where the arena begins; module statics lie before it. */
+  readonly base: number
+  readonly #fixed: boolean
+  #limitBytes: number
+  /** Where the limit lies in memory. */
+  #limitEnd: number
   #regions: Region[] = []
   #top: number
+  /** Bytes of memory. */
+  #size: number
+  /** What may be handed out without a look at limits: memory as it is, up to the limit. */
   #end: number
   #depth = 0
   #pendingReads = 0
 
   constructor(memory: WebAssembly.Memory, base: number, limits: ArenaLimits) {
     this.#memory = memory
-    this.#base = base
+    this.base = base
     this.#top = base
-    this.#end = memory.buffer.byteLength
-    this.#limits = limits
+    this.#size = memory.buffer.byteLength
+    this.#fixed = limits.fixed
+    this.#limitBytes = limits.limitBytes
     this.#limitEnd = base + limits.limitBytes
+    this.#end = Math.min(this.#size, this.#limitEnd + ALIGN)
     if (limits.fixed) this.#grow(base + limits.limitBytes)
+  }
+
+  /** Bound of the arena in bytes. */
+  get limitBytes(): number {
+    return this.#limitBytes
+  }
+
+  /** Another bound from now on. What is handed out already stays, also above it. */
+  limitTo(limitBytes: number): void {
+    this.#limitBytes = limitBytes
+    this.#limitEnd = this.base + limitBytes
+    this.#end = Math.min(this.#size, this.#limitEnd + ALIGN)
   }
 
   /** Bytes of linear memory, statics included. */
   get memoryBytes(): number {
-    return this.#end
+    return this.#size
   }
 
   /** Bytes handed out and not given back, padding included; holes below living regions count. */
   get usedBytes(): number {
-    return this.#top - this.#base
+    return this.#top - this.base
   }
 
   /**
@@ -99,7 +119,7 @@ export class Arena {
   /** Give everything back. Memory itself stays. */
   reset(): void {
     this.#regions = []
-    this.#top = this.#base
+    this.#top = this.base
     this.#depth = 0
   }
 
@@ -119,6 +139,17 @@ export class Arena {
   /** A view of a region; detached by the next growth. */
   view(offset: number, bytes: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#memory.buffer, offset, bytes) as Uint8Array<ArrayBuffer>
+  }
+
+  /** Whether all of these bytes are handed out: inside one living region, or scratch. */
+  holds(offset: number, bytes: number): boolean {
+    if (offset < this.base || bytes > this.#top - offset) return false
+    for (const region of this.#regions) {
+      if (offset >= region.offset + region.bytes) continue
+      if (offset < region.offset) return false
+      return !region.free && bytes <= region.offset + region.bytes - offset
+    }
+    return true
   }
 
   /** An asynchronous read or write into a view starts: growth is refused until `endRead`. */
@@ -172,25 +203,26 @@ export class Arena {
   }
 
   #grow(end: number): void {
-    const limit = this.#limits.limitBytes
+    const limit = this.#limitBytes
     // The last region's rounding may pass a limit that is no multiple of 64; one alignment of slack keeps `reserve(limit - padding)` legal.
     if (end > this.#limitEnd + ALIGN) {
-      throw new KernelMemoryExhaustedError(`kernel memory: ${end - this.#base} bytes wanted, the limit is ${limit}`, {
-        details: { wanted: end - this.#base, limit },
+      throw new KernelMemoryExhaustedError(`kernel memory: ${end - this.base} bytes wanted, the limit is ${limit}`, {
+        details: { wanted: end - this.base, limit },
       })
     }
     if (this.#pendingReads > 0) throw new KernelMemoryBusyError(`kernel memory must grow to ${end} bytes while ${this.#pendingReads} reads are pending`)
-    if (end <= this.#end) return
-    const generous = this.#limits.fixed ? end + ALIGN : Math.min(this.#limitEnd + ALIGN, Math.max(end, this.#end + GROW_BYTES_MIN, Math.ceil(this.#end * 1.25)))
-    const pages = Math.ceil((generous - this.#end) / PAGE_BYTES)
+    if (end <= this.#size) return
+    const generous = this.#fixed ? end + ALIGN : Math.min(this.#limitEnd + ALIGN, Math.max(end, this.#size + GROW_BYTES_MIN, Math.ceil(this.#size * 1.25)))
+    const pages = Math.ceil((generous - this.#size) / PAGE_BYTES)
     try {
       this.#memory.grow(pages)
     } catch (cause) {
-      throw new KernelMemoryExhaustedError(`kernel memory: the host refused ${pages} more pages for ${end - this.#base} bytes`, {
-        details: { wanted: end - this.#base, limit },
+      throw new KernelMemoryExhaustedError(`kernel memory: the host refused ${pages} more pages for ${end - this.base} bytes`, {
+        details: { wanted: end - this.base, limit },
         cause,
       })
     }
-    this.#end = this.#memory.buffer.byteLength
+    this.#size = this.#memory.buffer.byteLength
+    this.#end = Math.min(this.#size, this.#limitEnd + ALIGN)
   }
 }

@@ -3,6 +3,7 @@
 // Hashes are pairs of u32 (lo, hi) so that no BigInt is made per item; batches return 2 * n words, item i at 2i (lo) and 2i + 1 (hi).
 // Key rules (kernels.md section 5): integers hash as their 8-byte sign- or zero-extended form, floats as float64 with -0 as +0 and one NaN, bool as one byte.
 import { InvariantError } from '../errors.ts'
+import { bytesIn, type KernelBytes } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import type { ValueKind, Vec } from './vec.ts'
@@ -18,7 +19,7 @@ export interface Hash64Parts {
  *
  * @param seed  low and high word; 0 when left out
  */
-export function xxh3(bytes: Uint8Array, seed?: Hash64Parts): Hash64Parts {
+export function xxh3(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
   const k = kernels()
   const mark = k.arena.mark()
   try {
@@ -30,7 +31,7 @@ export function xxh3(bytes: Uint8Array, seed?: Hash64Parts): Hash64Parts {
 }
 
 /** As `xxh3`, written to out[at] (lo) and out[at + 1] (hi): no object per call. */
-export function xxh3Into(bytes: Uint8Array, out: Uint32Array, at: number): void {
+export function xxh3Into(bytes: KernelBytes, out: Uint32Array, at: number): void {
   const k = kernels()
   const mark = k.arena.mark()
   try {
@@ -43,7 +44,7 @@ export function xxh3Into(bytes: Uint8Array, out: Uint32Array, at: number): void 
 }
 
 /** As `xxh3`, as one bigint: for headers, not for hot paths. */
-export function xxh3BigInt(bytes: Uint8Array, seed = 0n): bigint {
+export function xxh3BigInt(bytes: KernelBytes, seed = 0n): bigint {
   const { lo, hi } = xxh3(bytes, { lo: Number(seed & 0xffffffffn), hi: Number(seed >> 32n) })
   return (BigInt(hi) << 32n) | BigInt(lo)
 }
@@ -88,11 +89,12 @@ export function xxh3Var(offsets: Int32Array, data: Uint8Array, n: number): Uint3
 }
 
 /** CRC-32C of bytes, continuing from a previous value (0 to start). */
-export function crc32c(bytes: Uint8Array, previous = 0): number {
+export function crc32c(bytes: KernelBytes, previous = 0): number {
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    return k.exports.crc32c(previous, k.copyIn(bytes), bytes.byteLength) >>> 0
+    const n = bytes.byteLength
+    return k.exports.crc32c(previous, bytesIn(k, bytes), n) >>> 0
   } finally {
     k.arena.rewind(mark)
   }
@@ -103,10 +105,11 @@ export function crc32cCombine(a: number, b: number, bytesB: number): number {
   return kernels().exports.crc32c_combine(a, b, bytesB) >>> 0
 }
 
-function hashBytes(k: KernelInstance, bytes: Uint8Array, lo: number, hi: number): number {
+function hashBytes(k: KernelInstance, bytes: KernelBytes, lo: number, hi: number): number {
+  const n = bytes.byteLength
+  const at = bytesIn(k, bytes)
   const out = k.arena.reserve(8)
-  const at = k.copyIn(bytes)
-  k.exports.xxh3(at, bytes.byteLength, lo, hi, out)
+  k.exports.xxh3(at, n, lo, hi, out)
   return out
 }
 

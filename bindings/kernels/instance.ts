@@ -103,11 +103,12 @@ export function kernels(): KernelInstance {
   return shared
 }
 
-/** Arena limit of this thread's shared instance from its next making on; an idle one of another limit is dropped at once. The last caller's word counts. */
+/** Arena limit of this thread's shared instance, from now on; an idle one that is larger is dropped. The last caller's word counts. */
 export function limitKernels(limitBytes: number): void {
-  if (limitBytes === sharedLimitBytes) return
   sharedLimitBytes = limitBytes
-  if (shared !== undefined && shared.arena.usedBytes === 0) shared = undefined
+  if (shared === undefined) return
+  if (shared.arena.usedBytes === 0 && shared.arena.memoryBytes > limitBytes) shared = undefined
+  else shared.arena.limitTo(limitBytes)
 }
 
 /**

@@ -5,6 +5,7 @@
 // Written: version 01, independent blocks of at most 4 MiB, no checksums (Arrow has its own). Read: linked blocks, every checksum, skippable frames, several
 // frames in a row. Invariant: nothing is allocated for a stated length that the input cannot reach; every length read is bounded before it is used.
 import { KernelMemoryExhaustedError, Lz4CorruptError, Lz4TooLargeError, Lz4UnsupportedError } from '../errors.ts'
+import { bytesIn, type KernelBytes } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
@@ -26,12 +27,12 @@ export function lz4FrameBound(bytes: number): number {
 }
 
 /** One LZ4 frame of the bytes; blocks that do not shrink are stored raw. */
-export function lz4FrameEncode(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+export function lz4FrameEncode(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   const k = kernels()
   const mark = k.arena.mark()
   try {
     const n = bytes.byteLength
-    const src = k.copyIn(bytes)
+    const src = bytesIn(k, bytes)
     const cap = lz4FrameBound(n)
     const dst = k.arena.reserve(cap)
     return k.copyOut(dst, lz4FrameEncodeInto(k, src, n, dst, cap))
@@ -77,14 +78,15 @@ export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, ds
  * @param statedLength  what the container says the output holds: exactly that many bytes come out
  * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame
  */
-export function lz4FrameDecode(bytes: Uint8Array, statedLength: number): Uint8Array<ArrayBuffer> {
-  checkStated(bytes.byteLength, statedLength)
+export function lz4FrameDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
+  const n = bytes.byteLength
+  checkStated(n, statedLength)
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const src = k.copyIn(bytes)
+    const src = bytesIn(k, bytes)
     const dst = k.arena.reserve(statedLength)
-    lz4FrameDecodeInto(k, src, bytes.byteLength, dst, statedLength)
+    lz4FrameDecodeInto(k, src, n, dst, statedLength)
     return k.copyOut(dst, statedLength)
   } finally {
     k.arena.rewind(mark)
@@ -211,13 +213,15 @@ function corrupt(input: Input, why: string): Lz4CorruptError {
 }
 
 /** One LZ4 block of the bytes, or undefined when it would not be smaller than `bytesMax`: for log payloads, whose length travels beside them. */
-export function lz4BlockEncode(bytes: Uint8Array, bytesMax: number = bytes.byteLength - 1): Uint8Array<ArrayBuffer> | undefined {
+export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = bytes.byteLength - 1): Uint8Array<ArrayBuffer> | undefined {
   const k = kernels()
   const mark = k.arena.mark()
   try {
+    const n = bytes.byteLength
     const cap = Math.max(0, bytesMax)
+    const src = bytesIn(k, bytes)
     const dst = k.arena.reserve(cap)
-    const packed = k.exports.lz4_block_encode(k.copyIn(bytes), bytes.byteLength, dst, cap)
+    const packed = k.exports.lz4_block_encode(src, n, dst, cap)
     return packed > 0 ? k.copyOut(dst, packed) : undefined
   } finally {
     k.arena.rewind(mark)
@@ -225,15 +229,17 @@ export function lz4BlockEncode(bytes: Uint8Array, bytesMax: number = bytes.byteL
 }
 
 /** Decode one LZ4 block of exactly `statedLength` bytes. Errors as `lz4FrameDecode`. */
-export function lz4BlockDecode(bytes: Uint8Array, statedLength: number): Uint8Array<ArrayBuffer> {
-  checkStated(bytes.byteLength, statedLength)
+export function lz4BlockDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
+  const n = bytes.byteLength
+  checkStated(n, statedLength)
   const k = kernels()
   const mark = k.arena.mark()
   try {
+    const src = bytesIn(k, bytes)
     const dst = k.arena.reserve(statedLength)
-    const made = k.exports.lz4_block_decode(k.copyIn(bytes), bytes.byteLength, dst, statedLength, dst)
+    const made = k.exports.lz4_block_decode(src, n, dst, statedLength, dst)
     if (made !== statedLength) {
-      throw new Lz4CorruptError(`lz4: block of ${bytes.byteLength} bytes: ${made < 0 ? 'damaged' : `${made} bytes decoded`}, ${statedLength} stated`)
+      throw new Lz4CorruptError(`lz4: block of ${n} bytes: ${made < 0 ? 'damaged' : `${made} bytes decoded`}, ${statedLength} stated`)
     }
     return k.copyOut(dst, statedLength)
   } finally {

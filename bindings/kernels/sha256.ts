@@ -3,6 +3,7 @@
 // A single message of 1 KiB or more goes to the host's crypto where there is one (hardware instructions); many small ones run four lanes at a time in
 // Wasm. Invariant: all ways give identical bytes.
 import { assert } from '../assert.ts'
+import { bytesIn, type KernelBytes, placeIn, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import { nativeSha256 } from './load.ts'
@@ -18,22 +19,23 @@ const BATCH_BYTES = 1 << 20
 const IV: readonly number[] = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19]
 
 /** SHA-256 of bytes: 32 bytes. */
-export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+export function sha256(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   if (bytes.byteLength >= NATIVE_BYTES_MIN) {
     const native = nativeSha256()
-    if (native !== undefined) return native().update(bytes).digest()
+    if (native !== undefined) return native().update(viewOf(bytes)).digest()
   }
   return sha256Wasm(bytes)
 }
 
 /** SHA-256 without native crypto. */
-export function sha256Wasm(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   const k = kernels()
   const mark = k.arena.mark()
   try {
+    const n = bytes.byteLength
+    const at = bytesIn(k, bytes)
     const out = k.arena.reserve(DIGEST_BYTES)
-    const at = k.copyIn(bytes)
-    k.exports.sha256_digest(at, bytes.byteLength, out)
+    k.exports.sha256_digest(at, n, out)
     return k.copyOut(out, DIGEST_BYTES)
   } finally {
     k.arena.rewind(mark)
@@ -41,44 +43,78 @@ export function sha256Wasm(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /** SHA-256 of each message, in order: 32 bytes each, back to back. */
-export function sha256Many(messages: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function sha256Many(messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
   const digests = new Uint8Array(messages.length * DIGEST_BYTES)
+  const k = kernels()
+  const batch: Batch = { k, messages, places: placesOf(k, messages), digests }
   const native = nativeSha256()
   const small: number[] = []
   let bytes = 0
   for (let i = 0; i < messages.length; i++) {
-    const message = messages[i]!
-    if (native !== undefined && message.byteLength >= NATIVE_BYTES_MIN) {
-      digests.set(native().update(message).digest(), i * DIGEST_BYTES)
+    const place = batch.places?.get(i)
+    const length = place?.bytes ?? messages[i]!.byteLength
+    if (native !== undefined && length >= NATIVE_BYTES_MIN) {
+      const view = place === undefined ? viewOf(messages[i]!) : k.u8.subarray(place.at, place.at + length)
+      digests.set(native().update(view).digest(), i * DIGEST_BYTES)
       continue
     }
-    if (small.length > 0 && bytes + message.byteLength > BATCH_BYTES) {
-      hashBatch(messages, small, bytes, digests)
+    if (small.length > 0 && bytes + length > BATCH_BYTES) {
+      hashBatch(batch, small, bytes)
       small.length = 0
       bytes = 0
     }
     small.push(i)
-    bytes += message.byteLength
+    bytes += length
   }
-  if (small.length > 0) hashBatch(messages, small, bytes, digests)
+  if (small.length > 0) hashBatch(batch, small, bytes)
   return digests
 }
 
-function hashBatch(messages: readonly Uint8Array[], which: readonly number[], bytes: number, digests: Uint8Array): void {
-  const k = kernels()
+interface Batch {
+  readonly k: KernelInstance
+  readonly messages: readonly KernelBytes[]
+  readonly places: ReadonlyMap<number, Place> | undefined
+  readonly digests: Uint8Array
+}
+
+interface Place {
+  readonly at: number
+  readonly bytes: number
+}
+
+/** Messages that lie in kernel memory; looked up before memory grows, which detaches views of it. */
+function placesOf(k: KernelInstance, messages: readonly KernelBytes[]): Map<number, Place> | undefined {
+  let places: Map<number, Place> | undefined
+  for (let i = 0; i < messages.length; i++) {
+    const at = placeIn(k, messages[i]!)
+    if (at < 0) continue
+    places ??= new Map()
+    places.set(i, { at, bytes: messages[i]!.byteLength })
+  }
+  return places
+}
+
+function hashBatch({ k, messages, places, digests }: Batch, which: readonly number[], bytes: number): void {
   const mark = k.arena.mark()
   try {
     const n = which.length
     const pairs = k.arena.reserve(n * 8)
     const out = k.arena.reserve(n * DIGEST_BYTES)
-    let at = k.arena.reserve(bytes)
+    let next = k.arena.reserve(bytes)
     const { u8, u32 } = k
     for (let i = 0; i < n; i++) {
-      const message = messages[which[i]!]!
-      u8.set(message, at)
-      u32[(pairs >>> 2) + 2 * i] = at
-      u32[(pairs >>> 2) + 2 * i + 1] = message.byteLength
-      at += message.byteLength
+      const place = places?.get(which[i]!)
+      const pair = (pairs >>> 2) + 2 * i
+      if (place === undefined) {
+        const message = viewOf(messages[which[i]!]!)
+        u8.set(message, next)
+        u32[pair] = next
+        u32[pair + 1] = message.byteLength
+        next += message.byteLength
+      } else {
+        u32[pair] = place.at
+        u32[pair + 1] = place.bytes
+      }
     }
     k.exports.sha256_batch(pairs, n, out)
     for (let i = 0; i < n; i++) digests.set(u8.subarray(out + i * DIGEST_BYTES, out + (i + 1) * DIGEST_BYTES), which[i]! * DIGEST_BYTES)
@@ -104,28 +140,34 @@ export class Sha256 {
     }
   }
 
-  update(bytes: Uint8Array): this {
+  update(bytes: KernelBytes): this {
     assert(!this.#done, 'Sha256 is updated before its digest')
     if (this.#native !== undefined) {
-      this.#native.update(bytes)
+      this.#native.update(viewOf(bytes))
       return this
     }
+    const k = kernels()
+    const n = bytes.byteLength
+    // Views of kernel memory are taken anew for each stretch: it may grow in between.
+    const at = placeIn(k, bytes)
+    const heap = at < 0 ? viewOf(bytes) : undefined
+    const part = (start: number, end: number): Uint8Array => heap?.subarray(start, end) ?? k.u8.subarray(at + start, at + end)
     const pending = this.#pending!
     let from = 0
     const held = this.#bytes % BLOCK_BYTES
-    this.#bytes += bytes.byteLength
+    this.#bytes += n
     if (held > 0) {
-      from = Math.min(BLOCK_BYTES - held, bytes.byteLength)
-      pending.set(bytes.subarray(0, from), held)
+      from = Math.min(BLOCK_BYTES - held, n)
+      pending.set(part(0, from), held)
       if (held + from < BLOCK_BYTES) return this
       this.#compress(pending)
     }
-    while (bytes.byteLength - from >= BLOCK_BYTES) {
-      const whole = Math.min(CHUNK_BYTES, (bytes.byteLength - from) & ~(BLOCK_BYTES - 1))
-      this.#compress(bytes.subarray(from, from + whole))
+    while (n - from >= BLOCK_BYTES) {
+      const whole = Math.min(CHUNK_BYTES, (n - from) & ~(BLOCK_BYTES - 1))
+      this.#compress(part(from, from + whole))
       from += whole
     }
-    pending.set(bytes.subarray(from))
+    pending.set(part(from, n))
     return this
   }
 
@@ -151,10 +193,11 @@ export class Sha256 {
     const k = kernels()
     const mark = k.arena.mark()
     try {
+      const count = blocks.byteLength / BLOCK_BYTES
+      const at = bytesIn(k, blocks)
       const state = k.arena.reserve(DIGEST_BYTES)
-      const at = k.copyIn(blocks)
       k.u32.set(this.#words!, state >>> 2)
-      k.exports.sha256(state, at, blocks.byteLength / BLOCK_BYTES)
+      k.exports.sha256(state, at, count)
       this.#words!.set(k.u32.subarray(state >>> 2, (state >>> 2) + 8))
     } finally {
       k.arena.rewind(mark)

@@ -3,6 +3,7 @@
 // The hot forms work on offsets in an instance's memory (the log reads segments into its own arena); `scanBytes` and `encodeFrame` copy.
 // Invariant: an emitted offset is that of a frame whose checksum, bits, padding, LSN and epoch were all verified.
 import { assert } from '../assert.ts'
+import { bytesIn, type KernelBytes, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
@@ -103,15 +104,16 @@ export interface WalBytesScan extends WalScan {
 }
 
 /** Scan bytes of the JavaScript heap. */
-export function scanBytes(bytes: Uint8Array, o: { firstLsn: bigint; epoch: bigint; seed: bigint; capacity?: number }): WalBytesScan {
+export function scanBytes(bytes: KernelBytes, o: { firstLsn: bigint; epoch: bigint; seed: bigint; capacity?: number }): WalBytesScan {
   const k = kernels()
   const mark = k.arena.mark()
   try {
+    const n = bytes.byteLength
+    const p = bytesIn(k, bytes)
     // No frame is shorter than its header, so that many offsets always fit.
-    const capacity = o.capacity ?? Math.floor(bytes.byteLength / HEADER_BYTES) + 1
+    const capacity = o.capacity ?? Math.floor(n / HEADER_BYTES) + 1
     const out = k.arena.reserve(capacity * 4)
-    const p = k.copyIn(bytes)
-    const scan = scanInPlace(k, { p, bytes: bytes.byteLength, firstLsn: o.firstLsn, epoch: o.epoch, seed: o.seed, out, capacity })
+    const scan = scanInPlace(k, { p, bytes: n, firstLsn: o.firstLsn, epoch: o.epoch, seed: o.seed, out, capacity })
     return { ...scan, offsets: k.u32.slice(out >>> 2, (out >>> 2) + scan.count) }
   } finally {
     k.arena.rewind(mark)
@@ -119,12 +121,13 @@ export function scanBytes(bytes: Uint8Array, o: { firstLsn: bigint; epoch: bigin
 }
 
 /** As `resyncInPlace` for bytes of the JavaScript heap, looking from `start` (a multiple of 8) on. */
-export function resyncBytes(bytes: Uint8Array, seed: bigint, start = 0): number {
+export function resyncBytes(bytes: KernelBytes, seed: bigint, start = 0): number {
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const rest = bytes.subarray(start)
-    const found = resyncInPlace(k, k.copyIn(rest), rest.byteLength, seed)
+    const rest = viewOf(bytes).subarray(start)
+    const n = rest.byteLength
+    const found = resyncInPlace(k, bytesIn(k, rest), n, seed)
     return found < 0 ? -1 : start + found
   } finally {
     k.arena.rewind(mark)
