@@ -5,7 +5,7 @@
 // Written: version 01, independent blocks of at most 4 MiB, no checksums (Arrow has its own). Read: linked blocks, every checksum, skippable frames, several
 // frames in a row. Invariant: nothing is allocated for a stated length that the input cannot reach; every length read is bounded before it is used.
 import { KernelMemoryExhaustedError, Lz4CorruptError, Lz4TooLargeError, Lz4UnsupportedError } from '../errors.ts'
-import { bytesIn, type KernelBytes } from './buffer.ts'
+import { bytesIn, type KernelBytes, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
@@ -79,7 +79,7 @@ export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, ds
  * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame
  */
 export function lz4FrameDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
-  const n = bytes.byteLength
+  const n = viewOf(bytes).byteLength
   checkStated(n, statedLength)
   const k = kernels()
   const mark = k.arena.mark()
@@ -230,7 +230,7 @@ export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = bytes.byte
 
 /** Decode one LZ4 block of exactly `statedLength` bytes. Errors as `lz4FrameDecode`. */
 export function lz4BlockDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
-  const n = bytes.byteLength
+  const n = viewOf(bytes).byteLength
   checkStated(n, statedLength)
   const k = kernels()
   const mark = k.arena.mark()

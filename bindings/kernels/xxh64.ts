@@ -3,6 +3,7 @@
 // Invariant: a value hashes as the bytes it is stored in (Parquet's plain encoding, strings without their length), never in a canonical form: varve's own
 // keys have xxh3Column for that.
 import { InvariantError } from '../errors.ts'
+import { bytesIn, type KernelBytes } from './buffer.ts'
 import type { Hash64Parts } from './checksum.ts'
 import { scratch } from './scratch.ts'
 import { offsetsOf } from './vec-build.ts'
@@ -13,10 +14,12 @@ import type { Vec } from './vec.ts'
  *
  * @param seed  low and high word; 0 when left out
  */
-export function xxh64(bytes: Uint8Array, seed?: Hash64Parts): Hash64Parts {
+export function xxh64(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
   return scratch((k) => {
+    const n = bytes.byteLength
+    const at = bytesIn(k, bytes)
     const out = k.arena.reserve(8)
-    k.exports.xxh64(k.copyIn(bytes), bytes.byteLength, seed?.lo ?? 0, seed?.hi ?? 0, out)
+    k.exports.xxh64(at, n, seed?.lo ?? 0, seed?.hi ?? 0, out)
     return { lo: k.u32[out >>> 2]!, hi: k.u32[(out >>> 2) + 1]! }
   })
 }
