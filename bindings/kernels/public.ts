@@ -21,7 +21,6 @@ export { crc32c, crc32cCombine, xxh3, xxh3BigInt, xxh3Column } from './checksum.
 export type { Hash64Parts } from './checksum.ts'
 export { xxh64, xxh64Column } from './xxh64.ts'
 export { Sha256, sha256, sha256Many } from './sha256.ts'
-export { xxh64, xxh64Column } from './xxh64.ts'
 export { BloomFilter } from './bloom.ts'
 export { decodeParquetBloom, encodeParquetBloom } from './bloom-parquet.ts'
 export { lz4BlockDecode, lz4BlockEncode, lz4FrameBound, lz4FrameDecode, lz4FrameEncode } from './lz4.ts'
