@@ -324,7 +324,7 @@ export class TableExistsError extends VarveError {
 export class UnsupportedTypeError extends VarveError {
   override readonly name: string = 'UnsupportedTypeError'
   readonly type: string
-  constructor(message: string, init: ErrorInit<{ type: string }>) {
+  constructor(message: string, init: ErrorInit<{ type: string; column?: string }>) {
     super('table.unsupported-type', message, init)
     this.type = init.details.type
   }

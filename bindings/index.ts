@@ -64,6 +64,7 @@ export {
   and,
   between,
   columns,
+  columnsFromArrow,
   eq,
   gt,
   gte,

@@ -16,6 +16,8 @@ export interface SourceType {
   readonly signed: boolean
   /** timestamp and time: 0 s, 1 ms, 2 us, 3 ns; date: 0 day, 1 ms. */
   readonly unit: number
+  /** timestamp: its zone; empty = none. */
+  readonly timezone: string
   readonly precision: number
   readonly scale: number
   /** fixedSizeBinary: bytes; fixedSizeList: items. */
@@ -71,6 +73,8 @@ export const ARROW = {
   timestamp: 10,
   list: 12,
   struct: 13,
+  /** A list of structs of key and value. */
+  map: 17,
   fixedSizeBinary: 15,
   fixedSizeList: 16,
   largeBinary: 19,
@@ -80,7 +84,8 @@ export const ARROW = {
   utf8View: 24,
 } as const
 
-type Loose = Readonly<Record<string, any>>
+/** An object of a library that is known by its properties only. */
+export type Loose = Readonly<Record<string, any>>
 
 /** Whether a value is a table or batch of some Arrow library. */
 export function isArrowLike(value: unknown): boolean {
@@ -222,6 +227,7 @@ export const OTHER_NAMES: Readonly<Record<number, string>> = {
   26: 'largeListView',
 }
 
+/** A type of apache-arrow or flechette. */
 export function sourceType(type: Loose): SourceType {
   const id = type['typeId'] as number
   const children = (type['children'] as Loose[] | undefined) ?? []
@@ -230,6 +236,7 @@ export function sourceType(type: Loose): SourceType {
     bits: (type['bitWidth'] as number | undefined) ?? (id === ARROW.float ? [16, 32, 64][type['precision'] as number]! : id === ARROW.decimal ? 128 : 0),
     signed: ((type['isSigned'] ?? type['signed']) as boolean | undefined) ?? false,
     unit: (type['unit'] as number | undefined) ?? 0,
+    timezone: (type['timezone'] as string | null | undefined) ?? '',
     precision: (type['precision'] as number | undefined) ?? 0,
     scale: (type['scale'] as number | undefined) ?? 0,
     size: ((type['stride'] ?? type['byteWidth'] ?? type['listSize']) as number | undefined) ?? 0,
@@ -263,10 +270,8 @@ function typeText(type: Loose, parts: Omit<SourceType, 'name'>): string {
       return parts.unit === 0 ? 'date32' : 'date64'
     case ARROW.time:
       return `time[${UNIT_NAMES[parts.unit] ?? '?'}]`
-    case ARROW.timestamp: {
-      const tz = type['timezone'] as string | null | undefined
-      return `timestamp[${UNIT_NAMES[parts.unit] ?? '?'}${tz === undefined || tz === null || tz === '' ? '' : `, ${tz}`}]`
-    }
+    case ARROW.timestamp:
+      return `timestamp[${UNIT_NAMES[parts.unit] ?? '?'}${parts.timezone === '' ? '' : `, ${parts.timezone}`}]`
     case ARROW.fixedSizeBinary:
       return `fixedSizeBinary(${parts.size})`
     case ARROW.fixedSizeList:

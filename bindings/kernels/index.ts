@@ -1,6 +1,6 @@
 export { KernelInstance, kernels, limitKernels, trimKernels } from './instance.ts'
 export type { KernelExports, KernelInstanceOptions } from './instance.ts'
-export { kernelModule, useKernelModule } from './load.ts'
+export { kernelModule, nativeZstd, useKernelModule } from './load.ts'
 export { BLOOM_HEADER_BYTES, BloomFilter } from './bloom.ts'
 export { crc32c, crc32cCombine, xxh3, xxh3BigInt, xxh3Column, xxh3Into, xxh3Var } from './checksum.ts'
 export type { Hash64Parts } from './checksum.ts'

@@ -1,4 +1,4 @@
-// kernels/load.ts: the compiled Wasm module, once per thread, and the one native helper (SHA-256) that kernels may prefer.
+// kernels/load.ts: the compiled Wasm module, once per thread, and what of the host's own is preferred: SHA-256 of node:crypto, zstd of node:zlib.
 //
 // The module is embedded as base64 (wasm.gen.ts), so importing varve looks up no file on any runtime. Compiling is synchronous and lazy; a worker is
 // posted the Module of its parent and skips it. Invariant: at most one compilation per thread.
@@ -38,9 +38,7 @@ function findNativeSha256(): (() => NativeHasher) | null {
   interface CryptoModule {
     createHash(name: string): CryptoHash
   }
-  // Asked for at run time, so that the module loads in hosts without it.
-  const host = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } }
-  const crypto = host.process?.getBuiltinModule?.('node:crypto') as CryptoModule | undefined
+  const crypto = builtin('node:crypto') as CryptoModule | undefined
   if (crypto?.createHash === undefined) return null
   return () => {
     const hash = crypto.createHash('sha256')
@@ -54,6 +52,39 @@ function findNativeSha256(): (() => NativeHasher) | null {
     }
     return hasher
   }
+}
+
+/** The plain bytes of one zstd frame, at most `bytesMax`. Throws an Error of the host's where the frame is damaged or holds more. */
+type NativeZstd = (frame: Uint8Array, bytesMax: number) => Uint8Array
+
+let zstd: NativeZstd | null | undefined
+
+/** Zstd of the host's node:zlib (Node from 22.15 on, Bun, Deno); undefined where there is none. */
+export function nativeZstd(): NativeZstd | undefined {
+  if (zstd === undefined) zstd = findNativeZstd()
+  return zstd ?? undefined
+}
+
+/** Output is made in pieces of at most this, and joined: one piece where it is enough. */
+const ZSTD_PIECE_BYTES_MAX = 2 ** 22
+
+function findNativeZstd(): NativeZstd | null {
+  interface ZlibModule {
+    zstdDecompressSync?(frame: Uint8Array, o: { maxOutputLength: number; chunkSize: number }): Uint8Array
+  }
+  const zlib = builtin('node:zlib') as ZlibModule | undefined
+  if (zlib?.zstdDecompressSync === undefined) return null
+  return (frame, bytesMax) => {
+    const plain = zlib.zstdDecompressSync!(frame, { maxOutputLength: bytesMax, chunkSize: Math.max(64, Math.min(bytesMax, ZSTD_PIECE_BYTES_MAX)) })
+    // A Buffer slices in another way than a Uint8Array.
+    return new Uint8Array(plain.buffer as ArrayBuffer, plain.byteOffset, plain.byteLength)
+  }
+}
+
+/** A module of the host, asked for at run time so that this one loads in hosts without it. */
+function builtin(name: string): unknown {
+  const host = globalThis as { process?: { getBuiltinModule?: (name: string) => unknown } }
+  return host.process?.getBuiltinModule?.(name)
 }
 
 interface Base64Host {

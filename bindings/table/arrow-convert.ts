@@ -185,7 +185,7 @@ function list(node: ArrowNode, start: number, count: number, cell: Cell, nulls: 
   const { id, size } = node.type
   const child = node.children[0]
   const fixed = id === ARROW.fixedSizeList
-  if ((id !== ARROW.list && id !== ARROW.largeList && !fixed) || child === undefined) throw typeFault(node.type, cell)
+  if ((id !== ARROW.list && id !== ARROW.largeList && id !== ARROW.map && !fixed) || child === undefined) throw typeFault(node.type, cell)
   const item = cell.children[0]!
   const { first, last, offsets } = fixed
     ? { first: start * size, last: (start + count) * size, offsets: Int32Array.from({ length: count + 1 }, (_, i) => i * size) }

@@ -75,7 +75,7 @@ export function sameDefinition(def: AnyTable, schema: TableSchema): boolean {
 export function tableFromSchema(schema: TableSchema): AnyTable {
   const names = new Map(schema.columns.map((column) => [column.id, column.name]))
   const nameOf = (id: number): string => names.get(id) ?? ''
-  const columns = Object.fromEntries(schema.columns.map((column) => [column.name, columnFromSpec(specFromColumn(column))]))
+  const columns = Object.fromEntries(schema.columns.map((column) => [column.name, columnFromSpec(specFromField(column))]))
   return freeze({
     name: schema.name,
     columns: Object.freeze(columns),
@@ -95,7 +95,7 @@ export function encodeDefault(table: string, column: string, spec: ColumnSpec): 
 }
 
 /** The physical value of a stored column's default (physical.ts); undefined: it has none. */
-export function decodeDefault(column: ColumnDef): Physical | undefined {
+export function decodeDefault(column: Omit<ColumnDef, 'id'>): Physical | undefined {
   return column.default === undefined ? undefined : physicalFromJson(column.type, column.default)
 }
 
@@ -185,7 +185,8 @@ function columnDef(id: number, table: string, name: string, spec: ColumnSpec): C
   return spec.default === undefined ? base : { ...base, default: encodeDefault(table, name, spec) }
 }
 
-function specFromColumn(column: ColumnDef): ColumnSpec {
+/** What a column of a definition carries, from its stored form. */
+export function specFromField(column: Omit<ColumnDef, 'id'>): ColumnSpec {
   const children = childSpecs(column.type)
   const base: ColumnSpec = { type: column.type, nullable: column.nullable, ...(children === undefined ? {} : { children }) }
   const physical = decodeDefault(column)

@@ -1,3 +1,4 @@
+export { columnsFromArrow } from './arrow-define.ts'
 export type { BatchSource, ColumnBatch, ColumnStats, SourceGroup, TableVersion } from './batch.ts'
 export { byteSink } from './byte-sink.ts'
 export type { ByteSink } from './byte-sink.ts'

@@ -3,24 +3,21 @@
 // Nothing is converted here; lengths are held against buffers where values are taken (kernels/arrow-buffers.ts).
 // Invariant: every buffer lies inside its body, and no stated length makes an allocation that the input does not pay for.
 import { DecodeError, type FlatReader, structI64 } from '../format/index.ts'
-import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode } from '../kernels/index.ts'
+import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode, nativeZstd } from '../kernels/index.ts'
 import type { IpcField } from './ipc-schema.ts'
+import { plainZstd, type ZstdDecode, zstdFrameDecode, ZSTD_RATIO_MAX } from './ipc-zstd.ts'
 
 const LZ4_FRAME = 0
 const ZSTD = 1
-/** A zstd block yields at most 128 KiB; it takes four bytes at least. */
-const ZSTD_RATIO_MAX = 32_768
 const PLAIN_BYTES_MAX = 2 ** 30
 /** Rows that a batch may state beyond what its bytes could hold at a bit a row: columns of nulls have no bytes. */
 const FREE_ROWS = 2 ** 24
-
-type ZstdDecode = (input: Uint8Array, output: Uint8Array) => Uint8Array
 
 export class IpcDecoder {
   readonly fields: readonly IpcField[]
   readonly #dictionaryFields = new Map<number, IpcField>()
   readonly #dictionaries = new Map<number, ArrowDictionarySource>()
-  #zstd: ZstdDecode | undefined
+  #zstd: ZstdDecode | undefined = nativeZstd()
 
   constructor(fields: readonly IpcField[]) {
     this.fields = fields
@@ -42,8 +39,7 @@ export class IpcDecoder {
   /** Load what the bodies of a batch need to be read. */
   async prepare(batch: FlatReader): Promise<void> {
     if (this.isReady(batch)) return
-    const { decompressZstd } = await import('hyparquet-compressors')
-    this.#zstd = decompressZstd
+    this.#zstd = await plainZstd()
   }
 
   /** A RecordBatch message: `header` its table. */
@@ -148,6 +144,7 @@ class Parts {
       case ARROW.utf8View:
         return { ...base, validity, values: this.#next(), buffers: this.#viewBuffers() }
       case ARROW.list:
+      case ARROW.map:
         return { ...base, validity, offsets: offsets32(this.#next()), children: this.#children(field) }
       case ARROW.largeList:
         return { ...base, validity, offsets: offsets64(this.#next()), children: this.#children(field) }
@@ -190,10 +187,7 @@ class Parts {
     const bytes = Number(stated)
     if (bytes === 0) return EMPTY
     if (this.#codec === LZ4_FRAME) return lz4FrameDecode(packed, bytes)
-    if (bytes > packed.length * ZSTD_RATIO_MAX) throw new DecodeError(`a plain length of ${bytes} over ${packed.length} bytes`, 0)
-    const plain = this.#zstd!(packed, new Uint8Array(bytes))
-    if (plain.length !== bytes) throw new DecodeError(`${plain.length} plain bytes, ${bytes} stated`, 0)
-    return plain
+    return zstdFrameDecode(packed, bytes, this.#zstd!)
   }
 }
 

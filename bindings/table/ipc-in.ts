@@ -67,37 +67,58 @@ async function* told(view: TableView, batches: AsyncGenerator<ColumnBatch, numbe
   try {
     return yield* batches
   } catch (cause) {
-    throw explained(view, cause)
+    throw explained(view.schema.name, cause)
   }
 }
 
-/** The error of the call for a fault of the bytes; anything else as it is. */
-export function explained(view: TableView, cause: unknown): unknown {
-  const damaged = cause instanceof DecodeError || (cause instanceof VarveError && cause.code.startsWith('kernel.')) || cause instanceof ZstdFault
+/** The error of the call for a fault of the bytes; anything else as it is. `table`: its name. */
+export function explained(table: string, cause: unknown): unknown {
+  const damaged = cause instanceof DecodeError || (cause instanceof VarveError && cause.code.startsWith('kernel.'))
   if (!damaged) return cause
-  const table = view.schema.name
   const hint = 'Pass an Arrow IPC file or stream that another Arrow reader takes.'
   return new SchemaMismatchError(`${table}: the bytes are not readable Arrow IPC: ${cause.message}`, { details: { table }, hint, cause })
 }
 
-/** What the zstd decoder throws is of no class. */
-class ZstdFault extends Error {}
+/** The fields of a file, or of a stream from its schema on. @throws SchemaMismatchError that starts with `where` */
+export function ipcFields(where: string, bytes: Uint8Array): IpcField[] {
+  try {
+    if (isFile(bytes)) return readIpcSchema(footerSchema(bytes).schema)
+    const { kind, header } = messageAt(bytes, 0)
+    if (kind !== KIND.schema) throw new DecodeError('a stream that does not start with its schema', 0)
+    return readIpcSchema(header)
+  } catch (cause) {
+    throw explained(where, cause)
+  }
+}
 
-async function* fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+/** The footer of a file, and the schema in it. */
+export function footerSchema(bytes: Uint8Array): { footer: FlatReader; schema: FlatReader } {
   const range = footerRange(bytes)
   const footer = readFlatbuffer(bytes.slice(range.start, range.end))
   const schema = footer.table(1)
   if (schema === undefined) throw new DecodeError('a footer without schema', range.start)
-  const decoder = new IpcDecoder(checkedFields(view, schema))
-  let rows = 0
+  return { footer, schema }
+}
+
+/** Where the messages of a file start, dictionaries first. */
+export function blockOffsets(bytes: Uint8Array, footer: FlatReader): number[] {
+  const offsets: number[] = []
   for (const slot of [2, 3]) {
     const blocks = footer.structs(slot, 24)
     // The same block listed again and again is no file, only work without end.
-    if (blocks.count * 8 > bytes.length) throw new DecodeError(`${blocks.count} blocks in ${bytes.length} bytes`, range.start)
-    for (let i = 0; i < blocks.count; i++) {
-      const message = messageAt(bytes, structI64(blocks.view, 24 * i))
-      rows += yield* decodeMessage(view, decoder, message, bytes.subarray(message.bodyStart, message.bodyStart + message.bodyBytes), rows, o)
-    }
+    if (blocks.count * 8 > bytes.length) throw new DecodeError(`${blocks.count} blocks in ${bytes.length} bytes`, 0)
+    for (let i = 0; i < blocks.count; i++) offsets.push(structI64(blocks.view, 24 * i))
+  }
+  return offsets
+}
+
+async function* fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
+  const { footer, schema } = footerSchema(bytes)
+  const decoder = new IpcDecoder(checkedFields(view, schema))
+  let rows = 0
+  for (const offset of blockOffsets(bytes, footer)) {
+    const message = messageAt(bytes, offset)
+    rows += yield* decodeMessage(view, decoder, message, bytes.subarray(message.bodyStart, message.bodyStart + message.bodyBytes), rows, o)
   }
   return rows
 }
@@ -141,22 +162,12 @@ async function* decodeMessage(
   if (kind !== KIND.dictionaryBatch && kind !== KIND.recordBatch) return 0
   await decoder.prepare(kind === KIND.recordBatch ? header : IpcDecoder.dataOf(header))
   if (kind === KIND.dictionaryBatch) {
-    unwrapped(() => decoder.dictionary(header, body))
+    decoder.dictionary(header, body)
     return 0
   }
-  const source = unwrapped(() => decoder.batch(header, body))
+  const source = decoder.batch(header, body)
   yield* sourceToBatches(view, source, { ...o, firstRow: (o.firstRow ?? 0) + rowsBefore })
   return source.rows
-}
-
-/** Errors of the decompressors by a name of ours. */
-export function unwrapped<T>(decode: () => T): T {
-  try {
-    return decode()
-  } catch (cause) {
-    if (cause instanceof DecodeError || cause instanceof VarveError) throw cause
-    throw new ZstdFault(cause instanceof Error ? cause.message : String(cause), { cause })
-  }
 }
 
 async function* pieceBatches(view: TableView, queue: ByteQueue, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
@@ -241,34 +252,33 @@ function u32(bytes: Uint8Array): number {
 export function checkedFields(view: TableView, schema: FlatReader): IpcField[] {
   const fields = readIpcSchema(schema)
   const table = view.schema.name
-  for (const { name, type } of fields) {
+  for (const field of fields) {
+    const { name } = field
     const column = view.byName.get(name)
     if (column === undefined) {
       const near = didYouMean(name, view.byName.keys())
       throw new SchemaMismatchError(`${table}: no column ${quote(name)}${near}`, { details: { table, column: name } })
     }
-    if (!isReadable(type.id)) {
-      throw new SchemaMismatchError(`${table}.${name}: Arrow ${type.name} cannot become ${describeType(column.spec.type)}`, {
+    const other = unreadable(field)
+    if (other !== undefined) {
+      throw new SchemaMismatchError(`${table}.${name}${other.path}: Arrow ${other.type} cannot become ${describeType(column.spec.type)}`, {
         details: { table, column: name },
       })
     }
   }
-  return fields.map(withoutUnreadable)
+  return fields
 }
 
 const READABLE: ReadonlySet<number> = new Set(Object.values(ARROW))
 
-function isReadable(id: number): boolean {
-  return READABLE.has(id)
-}
-
-/** Below a column there may be types whose buffers are not known; the walk over the buffers cannot pass them. */
-function withoutUnreadable(field: IpcField): IpcField {
+/** The type that has no place in a column, and where it is below the field: the walk over the buffers could not pass it. */
+function unreadable(field: IpcField): { path: string; type: string } | undefined {
+  if (!READABLE.has(field.type.id)) return { path: '', type: field.type.name }
   for (const child of field.children) {
-    if (!isReadable(child.type.id)) throw new DecodeError(`field ${child.name} of type ${child.type.name}`, 0)
-    withoutUnreadable(child)
+    const below = unreadable(child)
+    if (below !== undefined) return { path: `.${child.name}${below.path}`, type: below.type }
   }
-  return field
+  return undefined
 }
 
 /** Bytes that came in pieces, to be taken in other pieces; joined only where a piece ends inside what is asked. */

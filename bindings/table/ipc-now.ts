@@ -1,12 +1,12 @@
 // table/ipc-now.ts: whole Arrow IPC bytes to batches without a turn of the event loop: what a transaction takes, which checks its writes at once.
 //
-// Bodies in zstd need a decoder that is loaded when it is first wanted; they are refused here with a word on what to do instead.
+// Where the host has no zstd, the decoder is loaded when it is first wanted: such bodies are refused here with a word on what to do instead.
 import { SchemaMismatchError } from '../errors.ts'
-import { DecodeError, footerRange, readFlatbuffer, structI64 } from '../format/index.ts'
+import { DecodeError } from '../format/index.ts'
 import { type BatchOptions, sourceToBatches } from './arrow-in.ts'
 import type { ColumnBatch } from './batch.ts'
 import { IpcDecoder } from './ipc-batches.ts'
-import { checkedFields, explained, isFile, KIND, messageAt, unwrapped } from './ipc-in.ts'
+import { blockOffsets, checkedFields, explained, footerSchema, isFile, KIND, messageAt } from './ipc-in.ts'
 import type { TableView } from './view.ts'
 
 /** @throws SchemaMismatchError: no Arrow, damaged, zstd, or it does not fit the table; NullKeyError */
@@ -14,22 +14,15 @@ export function ipcBatchesNow(view: TableView, bytes: Uint8Array, o: BatchOption
   try {
     return isFile(bytes) ? fileBatches(view, bytes, o) : streamBatches(view, bytes, o)
   } catch (cause) {
-    throw explained(view, cause)
+    throw explained(view.schema.name, cause)
   }
 }
 
 function fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): ColumnBatch[] {
-  const range = footerRange(bytes)
-  const footer = readFlatbuffer(bytes.slice(range.start, range.end))
-  const schema = footer.table(1)
-  if (schema === undefined) throw new DecodeError('a footer without schema', range.start)
+  const { footer, schema } = footerSchema(bytes)
   const into = new Intake(view, o)
   into.decoder = new IpcDecoder(checkedFields(view, schema))
-  for (const slot of [2, 3]) {
-    const blocks = footer.structs(slot, 24)
-    if (blocks.count * 8 > bytes.length) throw new DecodeError(`${blocks.count} blocks in ${bytes.length} bytes`, range.start)
-    for (let i = 0; i < blocks.count; i++) into.take(bytes, messageAt(bytes, structI64(blocks.view, 24 * i)))
-  }
+  for (const offset of blockOffsets(bytes, footer)) into.take(bytes, messageAt(bytes, offset))
   return into.batches
 }
 
@@ -77,17 +70,17 @@ class Intake {
     if (decoder === undefined) throw new DecodeError('a stream that does not start with its schema', bodyStart)
     if (!decoder.isReady(kind === KIND.recordBatch ? header : IpcDecoder.dataOf(header))) {
       const table = view.schema.name
-      throw new SchemaMismatchError(`${table}: Arrow IPC compressed with zstd cannot be read inside a transaction`, {
+      throw new SchemaMismatchError(`${table}: Arrow IPC compressed with zstd cannot be read inside a transaction on this host, which has no zstd of its own`, {
         details: { table },
         hint: 'Decode the bytes first (tableFromIPC), write them with LZ4, or write them outside the transaction.',
       })
     }
     const body = bytes.subarray(bodyStart, bodyStart + bodyBytes)
     if (kind === KIND.dictionaryBatch) {
-      unwrapped(() => decoder.dictionary(header, body))
+      decoder.dictionary(header, body)
       return
     }
-    const source = unwrapped(() => decoder.batch(header, body))
+    const source = decoder.batch(header, body)
     this.batches.push(...sourceToBatches(view, source, { ...this.o, firstRow: (this.o.firstRow ?? 0) + this.rows }))
     this.rows += source.rows
   }

@@ -7,12 +7,16 @@ import { ARROW, type SourceType, OTHER_NAMES } from '../kernels/index.ts'
 
 export interface IpcField {
   readonly name: string
+  readonly nullable: boolean
+  /** ARROW:extension:name; empty = none. */
+  readonly extension: string
   /** Of the values; for a dictionary those in the dictionary. */
   readonly type: SourceType
   readonly children: readonly IpcField[]
   readonly dictionary: { readonly id: number; readonly type: SourceType } | undefined
 }
 
+export const EXTENSION_NAME = 'ARROW:extension:name'
 const FIELDS_MAX = 20_000
 const UNITS = ['s', 'ms', 'us', 'ns']
 
@@ -25,20 +29,25 @@ export function readIpcSchema(schema: FlatReader): IpcField[] {
 
 function readField(field: FlatReader, budget: { fields: number }): IpcField {
   if (--budget.fields < 0) throw new DecodeError(`more than ${FIELDS_MAX} fields`, 0)
-  const name = field.string(0) ?? ''
+  const base = { name: field.string(0) ?? '', nullable: field.bool(1), extension: extensionOf(field) }
   const children = field.tables(5).map((child) => readField(child, budget))
   const type = readType(field.i8(2), field.table(3), children)
   const encoding = field.table(4)
-  if (encoding === undefined) return { name, type, children, dictionary: undefined }
+  if (encoding === undefined) return { ...base, type, children, dictionary: undefined }
   const index = encoding.table(1)
   const bits = index?.i32(0) ?? 32
   if (bits !== 8 && bits !== 16 && bits !== 32 && bits !== 64) throw new DecodeError(`dictionary codes of ${bits} bits`, 0)
   const codes: SourceType = { ...plainType(ARROW.dictionary, `dictionary<${type.name}>`), bits, signed: index?.bool(1) ?? true }
-  return { name, type, children, dictionary: { id: encoding.i64(0), type: codes } }
+  return { ...base, type, children, dictionary: { id: encoding.i64(0), type: codes } }
+}
+
+function extensionOf(field: FlatReader): string {
+  for (const pair of field.tables(6)) if (pair.string(0) === EXTENSION_NAME) return pair.string(1) ?? ''
+  return ''
 }
 
 function plainType(id: number, name: string): SourceType {
-  return { id, name, bits: 0, signed: false, unit: 0, precision: 0, scale: 0, size: 0, fieldNames: [] }
+  return { id, name, bits: 0, signed: false, unit: 0, timezone: '', precision: 0, scale: 0, size: 0, fieldNames: [] }
 }
 
 function readType(id: number, table: FlatReader | undefined, children: readonly IpcField[]): SourceType {
@@ -69,8 +78,8 @@ function readType(id: number, table: FlatReader | undefined, children: readonly 
     }
     case ARROW.timestamp: {
       const unit = oneOf(i16(0), [0, 1, 2, 3])
-      const tz = table?.string(1)
-      return { ...plainType(id, `timestamp[${UNITS[unit]}${tz === undefined || tz === '' ? '' : `, ${tz}`}]`), unit }
+      const timezone = table?.string(1) ?? ''
+      return { ...plainType(id, `timestamp[${UNITS[unit]}${timezone === '' ? '' : `, ${timezone}`}]`), unit, timezone }
     }
     case ARROW.fixedSizeBinary:
       return { ...plainType(id, `fixedSizeBinary(${i32(0)})`), size: sizeOf(i32(0)) }

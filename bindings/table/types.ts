@@ -43,8 +43,12 @@ export type InsertOf<C> = Show<{ -readonly [K in Exclude<keyof C, Optional<C>>]:
 type KeyOf<C, K extends readonly string[]> = Show<{ [P in K[number] & keyof C]: Write<C[P]> }>
 type UpdateOf<C, K extends readonly string[]> = Show<KeyOf<C, K> & { [P in Exclude<keyof C, K[number]>]?: Write<C[P]> }>
 type FilterOf<C> = { [P in keyof C as Flav<C[P]> extends 'none' ? never : P]: { value: NonNullable<Write<C[P]>>; flavour: Flav<C[P]> } }
-/** The columns that may be part of a key. */
-export type KeyColumn<C> = { [P in keyof C]: Flav<C[P]> extends 'none' ? never : null extends Read<C[P]> ? never : P }[keyof C] & string
+type IsAny<T> = 0 extends 1 & T ? true : false
+/** The columns that may be part of a key; any name where the columns are known at run time only. */
+export type KeyColumn<C> = {
+  [P in keyof C]: Flav<C[P]> extends 'none' ? never : IsAny<Read<C[P]>> extends true ? P : null extends Read<C[P]> ? never : P
+}[keyof C] &
+  string
 
 /** A definition; made by table(). */
 export interface Table<N extends string = string, C extends Columns = Columns, K extends readonly string[] = readonly string[]> {
