@@ -84,6 +84,9 @@ export const ARROW = {
   utf8View: 24,
 } as const
 
+/** Fields of the pairs of a map. */
+export const MAP_NAMES: readonly string[] = ['key', 'value']
+
 /** An object of a library that is known by its properties only. */
 export type Loose = Readonly<Record<string, any>>
 

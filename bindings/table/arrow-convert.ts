@@ -13,6 +13,7 @@ import {
   dictionaryVec,
   fixedBytes,
   localOffsets,
+  MAP_NAMES,
   NO_NULLS,
   type Nulls,
   nullsOf,
@@ -183,7 +184,7 @@ function narrow32(bytes: Uint8Array, count: number, valid: (row: number) => bool
 
 function list(node: ArrowNode, start: number, count: number, cell: Cell, nulls: Nulls, cache: DictionaryCache): Vec {
   const { id, size } = node.type
-  const child = node.children[0]
+  const child = id === ARROW.map ? entriesOf(node) : node.children[0]
   const fixed = id === ARROW.fixedSizeList
   if ((id !== ARROW.list && id !== ARROW.largeList && id !== ARROW.map && !fixed) || child === undefined) throw typeFault(node.type, cell)
   const item = cell.children[0]!
@@ -203,6 +204,12 @@ function list(node: ArrowNode, start: number, count: number, cell: Cell, nulls: 
   )
   checkItems(items, item, (at) => ({ row: rowOf(at), path: `[${at - offsets[rowOf(at)]!}]` }), valid)
   return vecOf(cell.type, count, nulls, NO_BYTES, offsets, [plain(items)])
+}
+
+/** The key-value pairs of a map; what they are called is left to the writer. */
+function entriesOf(node: ArrowNode): ArrowNode | undefined {
+  const child = node.children[0]
+  return child?.children.length === 2 ? { ...child, type: { ...child.type, fieldNames: MAP_NAMES } } : undefined
 }
 
 function fixedList(node: ArrowNode, start: number, count: number, cell: Cell, nulls: Nulls, size: number, cache: DictionaryCache): Vec {

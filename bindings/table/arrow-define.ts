@@ -4,7 +4,7 @@
 // without loss; a type that has no such column is refused by its name and the column's.
 import { InvalidNameError, UnsupportedTypeError } from '../errors.ts'
 import type { ColumnType, FieldDef, TimeUnit } from '../format/index.ts'
-import { ARROW, isArrowLike, type Loose, type SourceType, sourceType } from './arrow-source.ts'
+import { ARROW, isArrowLike, type Loose, MAP_NAMES, type SourceType, sourceType } from '../kernels/index.ts'
 import { quote } from './cells.ts'
 import { columnFromSpec } from './columns.ts'
 import { specFromField } from './definition.ts'
@@ -112,8 +112,13 @@ function columnType(path: string, field: IpcField): ColumnType {
     }
     case ARROW.list:
     case ARROW.largeList:
-    case ARROW.map:
       return { kind: 'list', item: item() }
+    case ARROW.map: {
+      const entries = children[0]
+      if (entries?.children.length !== 2) throw unsupported(path, `${type.name} without keys and values`)
+      const pair = { ...entries, children: entries.children.map((child, i) => ({ ...child, name: MAP_NAMES[i]! })) }
+      return { kind: 'list', item: { name: 'item', ...fieldDef(`${path}[]`, pair, false) } }
+    }
     case ARROW.fixedSizeList: {
       if (type.size < 1) throw unsupported(path, type.name)
       const one = item()
