@@ -39,3 +39,12 @@ export { sum_ints, sum_floats, min_max, min_max_bytes, codes_used } from './aggr
 
 // Keys: hashes for other formats, canonical bytes, indexes, joins
 export { xxh64, xxh64_fixed, xxh64_var } from './xxh64'
+
+// Grouping by hashing
+export {
+  group_words, group_bytes, group_rehash_words, group_rehash_bytes, group_new_codes, group_map_codes, group_codes, group_pairs, group_widen,
+} from './group-table'
+export {
+  group_count, group_sum_words, group_sum_128, group_sum_floats, sum_runs, sum_of_runs, group_float_sums, group_least, group_extreme_128,
+  group_extreme_bytes,
+} from './group-sums'

@@ -34,3 +34,6 @@ export type { ArrowColumn, ArrowDictionarySource, ArrowNode, ArrowTableSource, L
 export { asBytes, bitsOf, BufferFault, fixedBytes, localOffsets, NO_NULLS, nullsOf, validityTest } from './arrow-buffers.ts'
 export type { Nulls } from './arrow-buffers.ts'
 export { byteStrings, dictionaryVec } from './arrow-strings.ts'
+export { GroupTable } from './groups.ts'
+export type { GroupColumn } from './groups.ts'
+export { GroupedCount, GroupedDistinct, GroupedExtreme, GroupedFloatSum, GroupedIntSum } from './grouped.ts'

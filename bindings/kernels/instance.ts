@@ -5,12 +5,13 @@
 import { Arena } from './arena.ts'
 import type { ColumnExports } from './exports-columns.ts'
 import type { CoreExports } from './exports-core.ts'
+import type { GroupExports } from './exports-groups.ts'
 import type { KeyExports } from './exports-keys.ts'
 import { kernelModule } from './load.ts'
 
 const LIMIT_BYTES = 512 * 1024 * 1024
 
-export interface KernelExports extends CoreExports, ColumnExports, KeyExports {}
+export interface KernelExports extends CoreExports, ColumnExports, KeyExports, GroupExports {}
 
 export interface KernelInstanceOptions {
   /** Bound of the arena; memory grows on demand up to it. */
@@ -109,6 +110,11 @@ export function limitKernels(limitBytes: number): void {
   if (shared === undefined) return
   if (shared.arena.usedBytes === 0 && shared.arena.memoryBytes > limitBytes) shared = undefined
   else shared.arena.limitTo(limitBytes)
+}
+
+/** What limitKernels() said last. */
+export function kernelLimitBytes(): number {
+  return sharedLimitBytes
 }
 
 /**
