@@ -5,6 +5,7 @@
 import { kernels } from '../bindings/kernels/index.ts'
 import { quoteKernels } from './docs.ts'
 import { bloom } from './kernels/bloom.ts'
+import { coldStart } from './kernels/cold-start.ts'
 import { checksums } from './kernels/crc32c.ts'
 import { filtering } from './kernels/filter.ts'
 import { lz4 } from './kernels/lz4.ts'
@@ -28,6 +29,7 @@ export const PARTS: Readonly<Record<string, (suite: KernelSuite) => Promise<void
   predicate: predicates,
   merge: merging,
   lz4,
+  'cold-start': coldStart,
 }
 
 /** Short turns and many rounds: what else runs on the machine then hits every contender alike. */
