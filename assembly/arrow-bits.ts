@@ -47,6 +47,9 @@ function bits64(p: usize, bit: u32): u64 {
 export function bits_popcount(p: usize, n: u32): u32 {
   let count: u64 = 0
   const end = p + ((n >> 6) << 3)
+  for (const whole = p + ((n >> 8) << 5); p < whole; p += 32) {
+    count += popcnt<u64>(load<u64>(p)) + popcnt<u64>(load<u64>(p, 8)) + (popcnt<u64>(load<u64>(p, 16)) + popcnt<u64>(load<u64>(p, 24)))
+  }
   while (p < end) {
     count += popcnt<u64>(load<u64>(p))
     p += 8

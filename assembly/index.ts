@@ -22,7 +22,7 @@ export { lz4_block_decode, lz4_block_encode } from './lz4-block'
 export { xxh32 } from './xxh32'
 
 // Columns, predicates, sorting, inline bodies
-export { bits_to_indices, concat_bits, fill_bits, filter_bits, take_bits } from './arrow-bits'
+export { bits_popcount, bits_to_indices, concat_bits, fill_bits, filter_bits, take_bits } from './arrow-bits'
 export { filter_8, filter_16, filter_32, filter_64, filter_128, filter_n } from './arrow-filter'
 export {
   indices_check, take_8, take_16, take_32, take_64, take_128, take_n, var_offsets, var_gather,
@@ -48,3 +48,9 @@ export {
   group_count, group_sum_words, group_sum_128, group_sum_floats, sum_runs, sum_of_runs, group_float_sums, group_least, group_extreme_128,
   group_extreme_bytes,
 } from './group-sums'
+
+// Sets of rows
+export {
+  bits_op, bits_and_card, bits_runs, bits_end, bits_to_ranges, ranges_to_bits, rows_to_ranges, ranges_to_rows, ranges_and, ranges_and_card, ranges_andnot,
+  ranges_or, container_pack, container_unpack,
+} from './row-sets'

@@ -5,7 +5,8 @@
 // Invariant: a vector in the record holds exactly the rows that are hidden once the record is: those hidden before and those that match. A fragment whose
 // hidden rows changed after its vector was written is told row by row instead.
 
-import { type DeletionVectorRef, encodeRowBitmap, type FragmentHides as HideList } from '../format/index.ts'
+import type { DeletionVectorRef, FragmentHides as HideList } from '../format/index.ts'
+import { Coverage } from '../kernels/index.ts'
 import { fileKey, type StagedFile } from '../staging/index.ts'
 import type { CommitResult, TableState, WriteOptions } from '../table/index.ts'
 import { type HideSet, NOW } from './admission.ts'
@@ -69,7 +70,7 @@ async function publish(engine: Engine, staged: StagedDelete, fused: FusedWrite, 
     if (hide.rows.length < VECTOR_ROWS_MIN) continue
     o?.signal?.throwIfAborted()
     const hidden = hiddenWith(state, hide)
-    const file = await (await fused.area()).put('dv', encodeRowBitmap(hidden, state.fragment(hide.lsn, hide.ordinal).ref.rows))
+    const file = await (await fused.area()).put('dv', Coverage.ofBitmap(hidden, state.fragment(hide.lsn, hide.ordinal).ref.rows).encode())
     vectors.set(idOf(hide), { file, hidden, count: countBits(hidden) })
   }
   const gens = await fused.promote([...vectors.values()].map(({ file }) => file))

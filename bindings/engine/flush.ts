@@ -5,8 +5,8 @@
 //
 // Invariant: the record names only files that are durable, and its rows are exactly the rows that were live in the sealed chunks at that step.
 
-import { type DeletionVectorRef, encodeRowBitmap, type FragmentHides as HideList } from '../format/index.ts'
-import { filter } from '../kernels/index.ts'
+import type { DeletionVectorRef, FragmentHides as HideList } from '../format/index.ts'
+import { Coverage, filter } from '../kernels/index.ts'
 import { FP, soon } from '../runtime/index.ts'
 import { fileKey, type StagedFile } from '../staging/index.ts'
 import { type ColumnBatch, encodeFragmentOn, type MemoryChunk, type TableState } from '../table/index.ts'
@@ -152,7 +152,7 @@ async function stageVectors(engine: Engine, table: TableState, fused: FusedWrite
     const fragment = table.fragment(lsn, ordinal)
     const hidden = fragment.hides.hiddenAt(NOW)!.slice()
     const count = fragment.hides.count
-    const bytes = encodeRowBitmap(hidden, fragment.ref.rows)
+    const bytes = Coverage.ofBitmap(hidden, fragment.ref.rows).encode()
     const file = await (await fused.area()).put('dv', bytes)
     staged.push({ ref: { lsn, ordinal, digest: file.digest, bytes: bytes.length, hidden: count }, hidden, file })
   }

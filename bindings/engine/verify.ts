@@ -6,7 +6,6 @@ import { checkpointBody, checkpointName } from '../catalog/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
 import {
   type CommitRecord,
-  decodeRowSet,
   deletionVectorName,
   type DeletionVectorRef,
   fragmentName,
@@ -17,7 +16,7 @@ import {
   type SealRecord,
 } from '../format/index.ts'
 import { decodeKeyIndex } from '../indexes/index.ts'
-import { chainDigest, sha256 } from '../kernels/index.ts'
+import { chainDigest, Coverage, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
@@ -186,8 +185,8 @@ async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome
   for (const [file, { digest, hidden }] of files.vectors) {
     o.signal?.throwIfAborted()
     await verifyFile(root, file, digest, 'coverage.corrupt', checked, problems, (bytes) => {
-      const { length } = decodeRowSet(bytes)
-      if (length !== hidden) throw corrupt(file, `holds ${length} rows, the record says ${hidden}`)
+      const { count } = Coverage.decode(bytes, { file })
+      if (count !== hidden) throw corrupt(file, `holds ${count} rows, the record says ${hidden}`)
     })
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }

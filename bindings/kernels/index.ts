@@ -12,6 +12,8 @@ export { encodeFrame, resyncBytes, scanBytes, scanInPlace, sealFrame, WAL_STOP, 
 export type { FrameFields, WalBytesScan, WalScan, WalScanInput, WalStop } from './wal.ts'
 export type { Layout, ValueKind, Vec } from './vec.ts'
 export { bitmapAll, bitmapAnd, bitmapAndNot, bitmapBytes, bitmapNone, bitmapNot, bitmapOr, bitmapToIndices, popcount } from './bitmap.ts'
+export { Coverage } from './coverage.ts'
+export type { CoverageSource } from './coverage.ts'
 export { filter, filterMany, slice, take, takeMany } from './columns.ts'
 export { concat, concatMany } from './concat.ts'
 export { codeWidth, decodeDictionary, encodeDictionary, unifyDictionaries, widen } from './dictionary.ts'

@@ -7,11 +7,12 @@ import type { ColumnExports } from './exports-columns.ts'
 import type { CoreExports } from './exports-core.ts'
 import type { GroupExports } from './exports-groups.ts'
 import type { KeyExports } from './exports-keys.ts'
+import type { RowExports } from './exports-rows.ts'
 import { kernelModule } from './load.ts'
 
 const LIMIT_BYTES = 512 * 1024 * 1024
 
-export interface KernelExports extends CoreExports, ColumnExports, KeyExports, GroupExports {}
+export interface KernelExports extends CoreExports, ColumnExports, KeyExports, GroupExports, RowExports {}
 
 export interface KernelInstanceOptions {
   /** Bound of the arena; memory grows on demand up to it. */

@@ -1,8 +1,8 @@
 // store/context.ts: what every state of one store shares: readers and decoded columns by content, defaults of missing columns, deletion vectors.
 
 import { CorruptionError } from '../errors.ts'
-import { type ColumnDef, decodeRowSet, deletionVectorName, type DeletionVectorRef, type FragmentRef, hexText } from '../format/index.ts'
-import { sha256, type Vec } from '../kernels/index.ts'
+import { type ColumnDef, deletionVectorName, type DeletionVectorRef, type FragmentRef, hexText } from '../format/index.ts'
+import { Coverage, sha256, type Vec } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type ColumnCache, FragmentReader, missingVec, type TableState } from '../table/index.ts'
@@ -48,9 +48,7 @@ export class SharedContext implements StateContext {
     const { bytes } = await this.root.get(file)
     const found = hexText(sha256(bytes))
     if (found !== vector.digest) throw new CorruptionError('coverage.corrupt', `${file}: digest ${found}`, { details: { file } })
-    const rows = decodeRowSet(bytes)
-    const bitmap = new Uint8Array(((rows.at(-1) ?? 0) + 8) >> 3)
-    for (const row of rows) bitmap[row >> 3]! |= 1 << (row & 7)
-    return bitmap
+    const rows = Coverage.decode(bytes, { file })
+    return rows.toBitmap(rows.end)
   }
 }
