@@ -77,6 +77,7 @@ export const ARROW = {
   map: 17,
   fixedSizeBinary: 15,
   fixedSizeList: 16,
+  duration: 18,
   largeBinary: 19,
   largeUtf8: 20,
   largeList: 21,
@@ -103,6 +104,15 @@ export function arrowSource(value: unknown): ArrowTableSource {
   const rows = it['numRows'] as number
   const fields = it['schema'].fields as Loose[]
   return { rows, columns: fields.map((field, i) => arrowColumn(it, field, i, rows)) }
+}
+
+/** The type and the pieces of one vector (apache-arrow) or column (flechette); undefined for anything else. */
+export function vectorSource(value: object): { readonly type: object; readonly chunks: readonly ArrowNode[] } | undefined {
+  const it = value as Loose
+  const pieces = it['data'] as unknown
+  if (typeof it['type']?.typeId !== 'number' || !Array.isArray(pieces)) return undefined
+  if (isFlechetteColumn(value)) return { type: it['type'] as object, chunks: pieces.map(nodeOfBatch) }
+  return pieces.every(isData) ? { type: it['type'] as object, chunks: pieces.map(nodeOfData) } : undefined
 }
 
 function arrowColumn(table: Loose, field: Loose, index: number, rows: number): ArrowColumn {
