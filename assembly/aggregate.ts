@@ -124,28 +124,65 @@ export function sum_floats(p: usize, float32: u32, mask: usize, n: u32): f64 {
   return total
 }
 
+/** Whether 16 bytes of values are compared at once; Wasm has no order of unsigned 64-bit lanes. */
+@inline
+function inLanes<T>(): bool {
+  return !(sizeof<T>() == 8 && isInteger<T>() && !isSigned<T>())
+}
+
+@inline
+function laneLeast<T>(a: v128, x: v128): v128 {
+  if (isFloat<T>()) return v128.pmin<T>(a, x)
+  if (sizeof<T>() == 8) return v128.bitselect(x, a, i64x2.gt_s(a, x))
+  return v128.min<T>(a, x)
+}
+
+@inline
+function laneMost<T>(a: v128, x: v128): v128 {
+  if (isFloat<T>()) return v128.pmax<T>(a, x)
+  if (sizeof<T>() == 8) return v128.bitselect(x, a, i64x2.gt_s(x, a))
+  return v128.max<T>(a, x)
+}
+
+/** Words of 64 rows that all count go by lanes, others row by row. NaN loses every comparison, so it stays out of both. */
 @inline
 function extremes<T>(p: usize, mask: usize, n: u32, out: usize): u32 {
   let count: u32 = 0
-  let least: T = 0
-  let most: T = 0
+  let least: T = isFloat<T>() ? <T>Infinity : <T>(isSigned<T>() ? ((<u64>1 << (8 * sizeof<T>() - 1)) - 1) : ~(<u64>0))
+  let most: T = isFloat<T>() ? <T>-Infinity : <T>(isSigned<T>() ? <u64>1 << (8 * sizeof<T>() - 1) : 0)
+  let low = v128.splat<T>(least)
+  let high = v128.splat<T>(most)
   for (let row: u32 = 0; row < n; row += 64) {
     let m = word(mask, row, n)
     const base = p + <usize>row * sizeof<T>()
+    if (inLanes<T>()) {
+      if (m == ~(<u64>0)) {
+        for (let at: usize = 0; at < 64 * sizeof<T>(); at += 16) {
+          const x = v128.load(base + at)
+          low = laneLeast<T>(low, x)
+          high = laneMost<T>(high, x)
+          if (isFloat<T>()) count += <u32>popcnt<i32>(sizeof<T>() == 4 ? i32x4.bitmask(v128.eq<T>(x, x)) : i64x2.bitmask(v128.eq<T>(x, x)))
+        }
+        if (!isFloat<T>()) count += 64
+        continue
+      }
+    }
     while (m) {
       const x = load<T>(base + <usize>ctz<u64>(m) * sizeof<T>())
       m &= m - 1
       if (isFloat<T>()) {
         if (x != x) continue
       }
-      if (!count) {
-        least = x
-        most = x
-      }
       count++
       least = x < least ? x : least
       most = x > most ? x : most
     }
+  }
+  v128.store(SCRATCH, low)
+  v128.store(SCRATCH, high, 16)
+  for (let at: usize = SCRATCH; at < SCRATCH + 16; at += sizeof<T>()) {
+    least = min<T>(least, load<T>(at))
+    most = max<T>(most, load<T>(at, 16))
   }
   store<T>(out, least)
   store<T>(out, most, 16)
