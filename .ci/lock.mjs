@@ -2,13 +2,13 @@
 //
 // npm writes only those optional packages into the lock that it could resolve where it ran; `npm ci` elsewhere then refuses the lock as out of sync. What is
 // missing follows from what is there: the exact version from optionalDependencies, the platform from the name. With --check it only looks, exit code 1 when
-// something is missing. Run it after each `npm install` that touches the lock.
+// something is missing. Run it after each `npm install` that touches a lock: ours, or that of the benchmarks' peers.
 import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 
 import { read } from './sources.mjs'
 
-const LOCK = 'package-lock.json'
+const LOCKS = ['package-lock.json', 'bench/package-lock.json']
 const SYSTEMS = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32']
 const PROCESSORS = ['arm', 'arm64', 'ia32', 'loong64', 'mips64el', 'ppc64', 'riscv64', 's390x', 'wasm32', 'x64']
 
@@ -39,15 +39,17 @@ export function missingPackages(lock) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const lock = JSON.parse(read(LOCK))
-  const missing = missingPackages(lock)
-  const names = Object.keys(missing)
-  console.log(`lock: ${names.length} platform packages missing`)
-  if (process.argv.includes('--check')) {
-    for (const name of names) console.error(name)
-    process.exitCode = names.length > 0 ? 1 : 0
-  } else if (names.length > 0) {
-    const packages = Object.entries({ ...lock.packages, ...missing }).toSorted(([a], [b]) => (a < b ? -1 : 1))
-    writeFileSync(LOCK, `${JSON.stringify({ ...lock, packages: Object.fromEntries(packages) }, null, 2)}\n`)
+  for (const file of LOCKS) {
+    const lock = JSON.parse(read(file))
+    const missing = missingPackages(lock)
+    const names = Object.keys(missing)
+    console.log(`${file}: ${names.length} platform packages missing`)
+    if (process.argv.includes('--check')) {
+      for (const name of names) console.error(name)
+      if (names.length > 0) process.exitCode = 1
+    } else if (names.length > 0) {
+      const packages = Object.entries({ ...lock.packages, ...missing }).toSorted(([a], [b]) => (a < b ? -1 : 1))
+      writeFileSync(file, `${JSON.stringify({ ...lock, packages: Object.fromEntries(packages) }, null, 2)}\n`)
+    }
   }
 }

@@ -153,6 +153,7 @@ describe('the package', () => {
   it('has a lock that names the packages of every platform, not only of the one it was made on (mend with node .ci/lock.mjs)', () => {
     const lock = JSON.parse(read('package-lock.json')) as Lock
     expect(Object.keys(missingPackages(lock))).toEqual([])
+    expect(Object.keys(missingPackages(JSON.parse(read('bench/package-lock.json')) as Lock))).toEqual([])
     const { 'node_modules/@oxfmt/binding-darwin-arm64': _, ...without } = lock.packages
     expect(missingPackages({ packages: without })).toMatchObject({
       'node_modules/@oxfmt/binding-darwin-arm64': { os: ['darwin'], cpu: ['arm64'], optional: true },
