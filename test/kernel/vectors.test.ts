@@ -13,7 +13,7 @@ describe('the published vectors', () => {
     const { files, compared, wrong } = runVectors(door, FOLDER)
     expect(wrong).toEqual([])
     expect(files).toEqual(expect.arrayContaining(['crc32c.json', 'lz4-frame.json', 'sha256.json', 'xxh3.json']))
-    expect(compared).toMatchObject({ crc32c: 7, sha256: 7, Sha256: 7, sha256Many: 7, lz4FrameDecode: 4 })
+    expect(compared).toMatchObject({ crc32c: 7, sha256: 82, Sha256: 82, sha256Many: 82, lz4FrameDecode: 4 })
     expect(compared['xxh3BigInt']).toBeGreaterThan(700)
   })
 
