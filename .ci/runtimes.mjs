@@ -70,7 +70,9 @@ export async function installPacked(parent) {
   await writeFile(join(project, 'package.json'), '{ "name": "a-user-of-varve", "version": "1.0.0", "private": true, "type": "module" }\n')
   await npm(['install', '--prefer-offline', join(parent, packed.filename)], project)
   await cp(join(repository, 'test/e2e/smoke'), project, { recursive: true })
-  for (const name of ['vectors', 'bytes.ts']) await cp(join(repository, 'test/kernel', name), join(project, 'kernel', name), { recursive: true })
+  for (const name of ['kernel/vectors', 'kernel/bytes.ts', 'data/parquet-testing']) {
+    await cp(join(repository, 'test', name), join(project, name), { recursive: true })
+  }
   return { project, tarball: join(parent, packed.filename), files: packed.files.map((file) => file.path), unpackedBytes: packed.unpackedSize }
 }
 

@@ -5,7 +5,8 @@
 //   source      where the values were published
 //   calls       names of functions of `varve/kernels`, each called with (bytes, ...arguments); or of SHAPES below
 //   arguments   one list for each result of a vector (default: one, empty); "5n" is a bigint
-//   vectors     [input, result, ...]. An input is a number (so many bytes of xxHash's sanity buffer) or one of Input; a result is hex, or an Input that it equals
+//   vectors     [input, result, ...]. An input is a number (so many bytes of xxHash's sanity buffer) or one of Input; a result is hex, an Input that it equals, or
+//               { "error": the code of the error }
 import { readdirSync, readFileSync } from 'node:fs'
 
 import { sanityBuffer } from '../bytes.ts'
@@ -17,13 +18,17 @@ type Input =
   | { readonly hex: string }
   | { readonly byte: number; readonly times: number }
   | { readonly text: number }
-  | { readonly file: string }
+  | { readonly file: string; readonly flippedBit?: number }
+
+interface Failure {
+  readonly error: string
+}
 
 interface VectorFile {
   readonly source: string
   readonly calls: readonly string[]
   readonly arguments?: readonly (readonly unknown[])[]
-  readonly vectors: readonly (readonly [Input, ...(string | Input)[]])[]
+  readonly vectors: readonly (readonly [Input, ...(string | Input | Failure)[]])[]
 }
 
 type Kernel = (bytes: Uint8Array, ...more: unknown[]) => unknown
@@ -57,6 +62,21 @@ const SHAPES: Readonly<Record<string, (kernels: Kernels) => Kernel>> = {
         .update(bytes.subarray(...cuts))
         .update(bytes.subarray(cuts[1]))
         .digest()
+    }
+  },
+  /** A filter of so many blocks over the XXH64 of words, as a Parquet file holds it. */
+  parquetBloom: ({ BloomFilter, encodeParquetBloom, xxh64 }) => {
+    const filters = BloomFilter as { buildWithBlocks(hashes: Uint32Array, blocks: number): unknown }
+    const hash = xxh64 as (bytes: Uint8Array) => { readonly lo: number; readonly hi: number }
+    return (bytes, blocks) => {
+      const words = new TextDecoder().decode(bytes).split(' ')
+      const hashes = Uint32Array.from(
+        words.flatMap((word) => {
+          const { lo, hi } = hash(new TextEncoder().encode(word))
+          return [lo, hi]
+        }),
+      )
+      return (encodeParquetBloom as (filter: unknown) => Uint8Array)(filters.buildWithBlocks(hashes, blocks as number))
     }
   },
   /** In each of four lanes, beside shorter and longer messages. */
@@ -93,7 +113,7 @@ export function runVectors(kernels: Kernels, folder: URL): Outcome {
           throw new Error(`${file}: ${JSON.stringify(input)} has ${results.length} results; there are ${lists.length} lists of arguments`)
         const bytes = read(input)
         results.forEach((result, i) => {
-          const expected = typeof result === 'string' ? result : hexOf(read(result))
+          const expected = typeof result === 'string' ? result : typeof result === 'object' && 'error' in result ? result.error : hexOf(read(result))
           const seen = outcomeOf(() => kernel(bytes, ...lists[i]!))
           if (seen !== expected) wrong.push(`${file}: ${call}(${JSON.stringify(input)}, result ${i}): ${seen.slice(0, 200)} is not ${expected.slice(0, 200)}`)
           compared[call] = (compared[call] ?? 0) + 1
@@ -116,7 +136,9 @@ function bytesOf(input: Input, folder: URL | ''): Uint8Array {
   if ('hex' in input) return Uint8Array.from({ length: input.hex.length / 2 }, (_, i) => Number.parseInt(input.hex.slice(2 * i, 2 * i + 2), 16))
   if ('byte' in input) return new Uint8Array(input.times).fill(input.byte)
   if ('text' in input) return sampleText(input.text)
-  return new Uint8Array(readFileSync(new URL(input.file, folder)))
+  const bytes = new Uint8Array(readFileSync(new URL(input.file, folder)))
+  if (input.flippedBit !== undefined) bytes[input.flippedBit >>> 3]! ^= 1 << (input.flippedBit & 7)
+  return bytes
 }
 
 /** A number is 32 bits, a bigint or a pair of words 64. */
@@ -125,7 +147,7 @@ function outcomeOf(call: () => unknown): string {
   try {
     result = call()
   } catch (error) {
-    return String(error)
+    return (error as { code?: string }).code ?? String(error)
   }
   if (result instanceof Uint8Array) return hexOf(result)
   if (typeof result === 'number') return result.toString(16).padStart(8, '0')
