@@ -1,7 +1,8 @@
 // aggregate.ts: sums and extremes over the rows whose mask bit is set (mask 0: every row). Masks are padded with zero bits to 64.
 //
 // Integer sums are exact: low and high halves of 64-bit values are added apart. Float sums are pairwise over leaves of 128 rows, whatever the mask: a row
-// that is masked out adds +0, so a sum depends on the rows alone. f32 is added as f64. Extremes skip NaN.
+// that is masked out adds +0, so a sum depends on the rows alone. f32 is added as f64, and rows are read in groups of
+// four. Extremes skip NaN.
 import { code_at } from './arrow-concat'
 import { bytes_compare } from './bytes'
 import { SCRATCH } from './memory'

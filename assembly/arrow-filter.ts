@@ -1,7 +1,8 @@
 // arrow-filter.ts: keeps the rows of a fixed-width column whose selection bit is set.
 //
 // Words of 64 rows: zero words are skipped, all-one words copied, the rest compressed by table and swizzle. The source must be readable 16 bytes
-// past its last row; the output needs 16 bytes of slack behind its last row. Selections are padded with zero bits to 64.
+// past its last row, that of filter_32 and filter_64 to the end of a group of 8 and of 4 rows; the output needs 16 bytes of slack behind its last row.
+// Selections are padded with zero bits to 64.
 import { POSITIONS, bits_tables } from './arrow-bits'
 
 /** 16 swizzles of four 4-byte lanes, then 4 swizzles of two 8-byte lanes. */
