@@ -23,15 +23,13 @@ export function countValid(v: Vec, selection?: Uint8Array): number {
 }
 
 /**
- * Sum of the values. i64, u64: an exact bigint, of any size. Smaller integers: a number, exact up to 2^53 and the nearest double beyond (more than two
- * million rows of extremes). Floats: a number. bool, i128 and bytes have no sum here.
+ * Sum of the values. i64, u64, i128: an exact bigint, of any size. Smaller integers: a number, exact up to 2^53 and the nearest double beyond (more than two
+ * million rows of extremes). Floats: a number. bool and bytes have no sum.
  */
 export function sumVec(v: Vec, kind: ValueKind, selection?: Uint8Array): number | bigint {
-  const big = kind === 'i64' || kind === 'u64'
   if (kind === 'f32' || kind === 'f64') return sumFloats(v, kind, selection)
-  const { low, high } = sumInts(v, kind, selection)
-  if (big) return (high << 32n) + low
-  return Number((high << 32n) + low)
+  const sum = sumBigInt(v, kind, selection)
+  return kind === 'i64' || kind === 'u64' || kind === 'i128' ? sum : Number(sum)
 }
 
 export interface MinMax {
@@ -70,18 +68,26 @@ function overPieces(v: Vec, selection: Uint8Array | undefined, rows: number, run
   })
 }
 
-function sumInts(v: Vec, kind: ValueKind, selection: Uint8Array | undefined): { low: bigint; high: bigint } {
+/** The exact sum of integers of any width. */
+export function sumBigInt(v: Vec, kind: ValueKind, selection?: Uint8Array): bigint {
   const width = widthOf(v.layout)
-  const code = kindCode(kind, width)
-  let low = 0n
-  let high = 0n
+  let sum = 0n
+  if (kind === 'i128' && width === 16) {
+    overPieces(v, selection, pieceRows(width), (k, p, mask, n) => {
+      const out = k.arena.reserve(24)
+      k.u8.fill(0, out, out + 24)
+      k.exports.group_sum_128(p, 0, mask, n, out)
+      sum += (k.view.getBigInt64(out + 16, true) << 128n) + (k.view.getBigUint64(out + 8, true) << 64n) + k.view.getBigUint64(out, true)
+    })
+    return sum
+  }
+  const code = kindCode(kind === 'i128' ? 'i64' : kind, width)
   overPieces(v, selection, pieceRows(width), (k, p, mask, n) => {
     const out = k.arena.reserve(16)
     k.exports.sum_ints(p, code, mask, n, out)
-    low += k.view.getBigInt64(out, true)
-    high += k.view.getBigInt64(out + 8, true)
+    sum += (k.view.getBigInt64(out + 8, true) << 32n) + k.view.getBigInt64(out, true)
   })
-  return { low, high }
+  return sum
 }
 
 function sumFloats(v: Vec, kind: ValueKind, selection: Uint8Array | undefined): number {

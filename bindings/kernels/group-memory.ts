@@ -10,9 +10,8 @@ const KEPT_BYTES_MAX = 4 << 20
 let idle: { readonly k: KernelInstance; readonly limitBytes: number } | undefined
 
 export class GroupMemory {
-  readonly k: KernelInstance
   readonly #limitBytes: number
-  #released = false
+  #k: KernelInstance | undefined
   /** Values of a piece as they are stored. */
   readonly raw: Room = new Room(this, false)
   /** The same as words. */
@@ -20,15 +19,20 @@ export class GroupMemory {
   readonly offsets: Room = new Room(this, false)
   readonly validity: Room = new Room(this, false)
 
-  /** @throws KernelMemoryExhaustedError when the host has no memory for another instance */
   constructor(limitBytes: number = kernelLimitBytes()) {
     this.#limitBytes = limitBytes
-    if (idle?.limitBytes === limitBytes) {
-      this.k = idle.k
+  }
+
+  /** The instance, taken at the first use. */
+  get k(): KernelInstance {
+    if (this.#k !== undefined) return this.#k
+    if (idle?.limitBytes === this.#limitBytes) {
+      this.#k = idle.k
       idle = undefined
     } else {
-      this.k = new KernelInstance({ limitBytes })
+      this.#k = new KernelInstance({ limitBytes: this.#limitBytes })
     }
+    return this.#k
   }
 
   /** A region that stays until the end. Zeroed. */
@@ -40,10 +44,11 @@ export class GroupMemory {
 
   /** Gives everything back. Idempotent. */
   release(): void {
-    if (this.#released) return
-    this.#released = true
-    this.k.arena.reset()
-    if (this.k.arena.memoryBytes <= KEPT_BYTES_MAX) idle = { k: this.k, limitBytes: this.#limitBytes }
+    const k = this.#k
+    this.#k = undefined
+    if (k === undefined) return
+    k.arena.reset()
+    if (k.arena.memoryBytes <= KEPT_BYTES_MAX) idle = { k, limitBytes: this.#limitBytes }
   }
 }
 

@@ -34,16 +34,21 @@ export class GroupTable implements Disposable {
    */
   constructor(columns: readonly GroupColumn[], limitBytes?: number) {
     this.memory = new GroupMemory(limitBytes)
-    this.#groups = new Room(this.memory, true)
+    this.#groups = new Room(this.memory, false)
     this.#numbers = new Room(this.memory, false)
     this.#mask = new Room(this.memory, false)
     this.#interners = columns.map(({ kind, layout }) => internerFor(this.memory, kind, layout))
     this.#pairs = columns.slice(1).map(() => new PairInterner(this.memory))
   }
 
-  /** Groups seen so far. */
+  /** Groups seen so far; without columns, one. */
   get size(): number {
-    return this.#interners.length === 0 ? 1 : (this.#pairs.at(-1)?.size ?? this.#interners[0]!.size)
+    return this.isWhole ? 1 : (this.#pairs.at(-1)?.size ?? this.#interners[0]!.size)
+  }
+
+  /** Whether there are no columns, so that every row is in group 0: aggregates then run over whole columns. @internal */
+  get isWhole(): boolean {
+    return this.#interners.length === 0
   }
 
   /** Rows of the batch. */
@@ -70,6 +75,7 @@ export class GroupTable implements Disposable {
     assert(vecs.length === this.#interners.length, 'a batch has every column that is grouped by', vecs.length)
     this.#length = length
     this.#selection = selection
+    if (this.isWhole) return
     const groups = this.#groups.ensure(length * 4)
     const mask = bitsIn(this.memory, this.#mask, selection, length)
     for (const [c, interner] of this.#interners.entries()) {
@@ -88,6 +94,7 @@ export class GroupTable implements Disposable {
 
   /** The group of every row of the batch; what stands at rows that do not count means nothing. */
   groups(): Uint32Array<ArrayBuffer> {
+    if (this.isWhole) return new Uint32Array(this.#length)
     const start = this.#groups.at >>> 2
     return this.memory.k.u32.slice(start, start + this.#length)
   }

@@ -28,8 +28,10 @@ const CAPACITY = 8
 const HEAD_BYTES = 64
 
 const FIRST_SLOTS = 1024
-/** Up to here slots are a grid that pairs index without hashing: 256 KiB. */
-const DIRECT_SLOTS_MAX = 1 << 16
+/** Up to here slots are a grid that pairs index without hashing: 16 MiB. */
+const GRID_SLOTS_MAX = 1 << 22
+/** Up to here tables grow by four. */
+const SMALL_SLOTS_MAX = 1 << 16
 
 /** What group_widen does to words beyond widening. */
 export const WIDEN = { plain: 0, least: 1, most: 2, equal: 3 } as const
@@ -167,7 +169,7 @@ class Table {
   grow(): void {
     const slots = this.field(MASK) + 1
     if (this.isDirect) return this.#limit(Math.min(slots + 1, this.field(LIMIT) * 4))
-    this.resize(slots < DIRECT_SLOTS_MAX ? slots * 4 : slots * 2, false)
+    this.resize(slots < SMALL_SLOTS_MAX ? slots * 4 : slots * 2, false)
   }
 
   /** Slots made anew; numbers stay. Words may have been changed before. */
@@ -417,7 +419,7 @@ export class PairInterner {
     const { first, second } = this.pairs()
     const rows = Math.max(this.#rows, ceilPowerOfTwo(firstCount))
     const width = Math.max(2 ** this.#shift, ceilPowerOfTwo(secondCount))
-    const direct = rows * width <= DIRECT_SLOTS_MAX
+    const direct = rows * width <= GRID_SLOTS_MAX
     this.#rows = rows
     this.#shift = direct ? Math.log2(width) : 32
     const words = this.#words()

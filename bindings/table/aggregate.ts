@@ -2,14 +2,15 @@
 //
 // Rules (api.md section 4): nulls are skipped; sum of nothing is 0; avg, min and max of nothing are null; min and max skip NaN as well, sum and avg do
 // not; int64 sums are exact and RangeError beyond int64; groups come in first-seen order and null is a group.
-// Invariant: memory grows with groups and distinct values, not with rows. A group of batches whose statistics answer everything is not read.
+// Grouping and adding are kernels (kernels/groups.ts, kernels/grouped.ts); without columns to group by, every row is in one group.
+// Invariant: memory grows with groups and distinct values, not with rows, and is given back by dispose. A group of batches whose statistics answer
+// everything is not read.
 
 import { InvalidConfigError, UnsupportedTypeError } from '../errors.ts'
 import { type ColumnDef, layoutOf, valueKindOf } from '../format/index.ts'
-import type { ValueKind } from '../kernels/index.ts'
-import { CountAccumulator, DistinctCount, type Extreme, extremeOf, extremeRow, FloatSum, type Groups, IntegerSum } from './accumulators.ts'
+import { GroupedCount, GroupedDistinct, GroupedExtreme, GroupedFloatSum, GroupedIntSum, GroupTable, type ValueKind } from '../kernels/index.ts'
 import type { ColumnBatch, ColumnStats, SourceGroup } from './batch.ts'
-import { Grouper } from './group-by.ts'
+import { type GroupKey, groupKey } from './group-keys.ts'
 import { decimalText, describeType } from './physical.ts'
 import { cellReader } from './rows-out.ts'
 import { columnOf, sortableColumn } from './scan-plan.ts'
@@ -26,23 +27,24 @@ export type LooseAggregate =
   | { readonly min: string }
   | { readonly max: string }
 
-/** One run of an aggregate. */
-export class Aggregation {
+/** One run of an aggregate. To be disposed of when it ended, however it did. */
+export class Aggregation implements Disposable {
   /** What the scan has to load, in the order in which `add` takes it. */
   readonly columns: readonly ColumnDef[]
   readonly #by: readonly string[]
-  readonly #byPlaces: readonly number[]
-  readonly #grouper: Grouper | undefined
+  readonly #keys: readonly { readonly place: number; readonly key: GroupKey }[]
+  readonly #groups: GroupTable
   readonly #inputs: Inputs
-  readonly #results: readonly { readonly name: string; readonly reader: (size: number) => (group: number) => unknown }[]
+  readonly #results: readonly { readonly name: string; readonly reader: Reader }[]
 
   /** @throws InvalidConfigError, SchemaMismatchError, UnsupportedTypeError when the request does not fit the view */
   constructor(view: TableView, spec: Readonly<Record<string, LooseAggregate>>, by: readonly string[]) {
-    const keys = by.map((name) => columnOf(view, name))
+    const columns = by.map((name) => columnOf(view, name))
+    const keys = columns.map((column) => groupKey(column))
     this.#by = by
-    this.#inputs = new Inputs(view, by.length > 0)
-    this.#byPlaces = keys.map((column) => this.#inputs.place(column))
-    this.#grouper = keys.length > 0 ? new Grouper(keys) : undefined
+    this.#groups = new GroupTable(keys.map(({ of }) => of))
+    this.#inputs = new Inputs(view, this.#groups)
+    this.#keys = columns.map((column, i) => ({ place: this.#inputs.place(column), key: keys[i]! }))
     this.#results = Object.entries(spec).map(([name, aggregate]) => {
       // A row is a plain object: assigning this property would set its prototype and lose the value.
       if (name === '__proto__')
@@ -57,57 +59,70 @@ export class Aggregation {
     this.columns = this.#inputs.columns.map(({ column }) => column)
   }
 
-  add(batch: ColumnBatch): void {
-    if (this.#grouper === undefined) return this.#inputs.feed(batch, undefined, 1)
-    const groups = this.#grouper.assign(
-      this.#byPlaces.map((place) => batch.columns[place]!),
-      batch.length,
-    )
-    this.#inputs.feed(batch, groups, this.#grouper.size)
+  /** `selection`: the rows of the batch that count; undefined = all. */
+  add(batch: ColumnBatch, selection?: Uint8Array): void {
+    const keys = this.#keys.map(({ place, key }) => key.encode(batch.columns[place]!, selection))
+    this.#groups.assign(keys, batch.length, selection)
+    this.#inputs.feed(batch)
   }
 
   /** Takes the answer for a whole group from its statistics; false: it has to be read. Only for groups whose every live row counts. */
   addFromStatistics(group: SourceGroup): boolean {
-    return this.#grouper === undefined && this.#inputs.feedStatistics(group)
+    return this.#by.length === 0 && this.#inputs.feedStatistics(group)
   }
 
   /** One row of results, or, grouped, one per group in first-seen order. */
   *results(): Generator<undefined, Record<string, unknown> | Record<string, unknown>[]> {
-    if (this.#grouper === undefined) return Object.fromEntries(this.#results.map(({ name, reader }) => [name, reader(1)(0)]))
-    const { size } = this.#grouper
-    const keys = this.#grouper.cells()
-    const readers = this.#results.map(({ reader }) => reader(size))
     const names = [...this.#by, ...this.#results.map(({ name }) => name)]
-    const cells = [...keys, ...readers]
+    const columns = this.#by.length === 0 ? [] : this.#groups.keys()
+    const cells = columns.map((values, i) => this.#keys[i]!.key.cells(values))
+    for (const { reader } of this.#results) {
+      yield
+      cells.push(reader())
+    }
     const rows: Record<string, unknown>[] = []
+    const { size } = this.#groups
     for (let group = 0; group < size; group++) {
       const row: Record<string, unknown> = {}
       for (let i = 0; i < names.length; i++) row[names[i]!] = cells[i]!(group)
       rows.push(row)
       if (group % GROUPS_PER_STEP === GROUPS_PER_STEP - 1) yield
     }
-    return rows
+    return this.#by.length === 0 ? rows[0]! : rows
+  }
+
+  [Symbol.dispose](): void {
+    this.#groups[Symbol.dispose]()
   }
 }
 
 const GROUPS_PER_STEP = 4096
 
-type Sum = { readonly exact: IntegerSum } | { readonly float: FloatSum }
+/** Makes the reader of a result in the end, when every batch was added. */
+type Reader = () => (group: number) => unknown
 
-/** The accumulators that the asked-for results share: the sum and the average of a column add it up once. */
+type Sum = { readonly exact: GroupedIntSum } | { readonly float: GroupedFloatSum }
+
+interface ExtremeOf {
+  readonly place: number
+  readonly extreme: GroupedExtreme
+  readonly which: 'min' | 'max'
+}
+
+/** The aggregates that the asked-for results share: the sum and the average of a column add it up once. */
 class Inputs {
   readonly columns: ViewColumn[] = []
   readonly #view: TableView
-  readonly #grouped: boolean
-  #rows: CountAccumulator | undefined
-  readonly #counts = new Map<number, CountAccumulator>()
+  readonly #groups: GroupTable
+  #rows: GroupedCount | undefined
+  readonly #counts = new Map<number, GroupedCount>()
   readonly #sums = new Map<number, Sum>()
-  readonly #extremes = new Map<string, { readonly place: number; readonly extreme: Extreme; readonly sign: 1 | -1 }>()
-  readonly #distincts = new Map<number, DistinctCount>()
+  readonly #extremes = new Map<string, ExtremeOf>()
+  readonly #distincts = new Map<number, { readonly key: GroupKey; readonly distinct: GroupedDistinct }>()
 
-  constructor(view: TableView, grouped: boolean) {
+  constructor(view: TableView, groups: GroupTable) {
     this.#view = view
-    this.#grouped = grouped
+    this.#groups = groups
   }
 
   /** Where the column is among the loaded ones; added when new. */
@@ -116,22 +131,22 @@ class Inputs {
     return place >= 0 ? place : this.columns.push(column) - 1
   }
 
-  /** Makes the accumulators of one result; returns what reads it in the end. */
-  result(name: string, aggregate: LooseAggregate): (size: number) => (group: number) => unknown {
+  /** Makes the aggregates of one result; returns what reads it in the end. */
+  result(name: string, aggregate: LooseAggregate): Reader {
     if (aggregate === 'count') {
-      const rows = (this.#rows ??= new CountAccumulator())
-      return () => (group) => rows.at(group)
+      const rows = (this.#rows ??= new GroupedCount(this.#groups))
+      return () => byGroup(rows.counts())
     }
     const [verb, column, ...more] = typeof aggregate === 'object' && aggregate !== null ? Object.entries(aggregate).flat() : []
     if (more.length === 0 && typeof column === 'string') {
       switch (verb) {
         case 'count': {
           const counts = this.#count(columnOf(this.#view, column))
-          return () => (group) => counts.at(group)
+          return () => byGroup(counts.counts())
         }
         case 'distinct': {
           const distinct = this.#distinct(columnOf(this.#view, column))
-          return () => (group) => distinct.at(group, this.#grouped)
+          return () => byGroup(distinct.counts())
         }
         case 'sum':
           return this.#sumResult(this.#summable(column, 'sum'))
@@ -139,7 +154,7 @@ class Inputs {
           return this.#avgResult(this.#summable(column, 'avg'))
         case 'min':
         case 'max':
-          return this.#extremeResult(sortableColumn(this.#view, column, verb), verb === 'min' ? 1 : -1)
+          return this.#extremeResult(sortableColumn(this.#view, column, verb), verb)
         default:
           break
       }
@@ -150,15 +165,13 @@ class Inputs {
     })
   }
 
-  feed(batch: ColumnBatch, groups: Groups, size: number): void {
-    this.#rows?.addRows(batch.length, groups, size)
-    for (const [place, counts] of this.#counts) counts.add(batch.columns[place]!, groups, size)
-    for (const [place, sum] of this.#sums) ('exact' in sum ? sum.exact : sum.float).add(batch.columns[place]!, groups, size)
-    for (const { place, extreme, sign } of this.#extremes.values()) {
-      const vec = batch.columns[place]!
-      extreme.add(groups === undefined ? extremeRow(vec, valueKindOf(this.columns[place]!.column.type)!, sign) : vec, groups, size)
-    }
-    for (const [place, distinct] of this.#distincts) distinct.add(batch.columns[place]!, groups, size)
+  /** The batch whose groups were assigned last. */
+  feed({ columns }: ColumnBatch): void {
+    this.#rows?.add()
+    for (const [place, counts] of this.#counts) counts.add(columns[place]!)
+    for (const [place, sum] of this.#sums) ('exact' in sum ? sum.exact : sum.float).add(columns[place]!)
+    for (const { place, extreme } of this.#extremes.values()) extreme.add(columns[place]!)
+    for (const [place, { key, distinct }] of this.#distincts) distinct.add(key.encode(columns[place]!, this.#groups.selection))
   }
 
   feedStatistics(group: SourceGroup): boolean {
@@ -167,30 +180,36 @@ class Inputs {
     if (!complete && (this.#counts.size > 0 || this.#extremes.size > 0)) return false
     const stats = this.columns.map(({ column }) => group.stats(column.id))
     for (const place of this.#counts.keys()) if (stats[place] === undefined) return false
-    for (const { place, sign } of this.#extremes.values()) {
-      if (!statesExtreme(stats[place], valueKindOf(this.columns[place]!.column.type)!, sign, group.rows)) return false
+    for (const { place, which } of this.#extremes.values()) {
+      if (!statesExtreme(stats[place], valueKindOf(this.columns[place]!.column.type)!, which, group.rows)) return false
     }
-    this.#rows?.addRows(group.liveRows, undefined, 1)
-    for (const [place, counts] of this.#counts) counts.addRows(group.rows - stats[place]!.nullCount, undefined, 1)
-    for (const { place, extreme, sign } of this.#extremes.values()) {
-      const value = sign > 0 ? stats[place]!.min : stats[place]!.max
+    this.#rows?.addRows(group.liveRows)
+    for (const [place, counts] of this.#counts) counts.addRows(group.rows - stats[place]!.nullCount)
+    this.#groups.assign([], 1)
+    for (const { place, extreme, which } of this.#extremes.values()) {
+      const value = stats[place]![which]
       const { type } = this.columns[place]!.column
-      if (value !== undefined) extreme.add(vecOfValue(valueKindOf(type)!, value as number | bigint), undefined, 1)
+      if (value !== undefined) extreme.add(vecOfValue(valueKindOf(type)!, value as number | bigint))
     }
     return true
   }
 
-  #count(column: ViewColumn): CountAccumulator {
-    return once(this.#counts, this.place(column), () => new CountAccumulator())
+  #count(column: ViewColumn): GroupedCount {
+    return once(this.#counts, this.place(column), () => new GroupedCount(this.#groups))
   }
 
-  #distinct(column: ViewColumn): DistinctCount {
-    return once(this.#distincts, this.place(column), () => new DistinctCount(column))
+  #distinct(column: ViewColumn): GroupedDistinct {
+    return once(this.#distincts, this.place(column), () => {
+      const key = groupKey(column)
+      return { key, distinct: new GroupedDistinct(this.#groups, key.of) }
+    }).distinct
   }
 
   #sum(column: ViewColumn): Sum {
     const kind = valueKindOf(column.column.type)!
-    return once(this.#sums, this.place(column), () => (kind === 'f32' || kind === 'f64' ? { float: new FloatSum(kind) } : { exact: new IntegerSum(kind) }))
+    return once(this.#sums, this.place(column), () =>
+      kind === 'f32' || kind === 'f64' ? { float: new GroupedFloatSum(this.#groups, kind) } : { exact: new GroupedIntSum(this.#groups, kind) },
+    )
   }
 
   #summable(name: string, verb: string): ViewColumn {
@@ -201,39 +220,48 @@ class Inputs {
     throw new UnsupportedTypeError(`${this.#view.table.name}.${name}: ${type} has no ${verb}`, { details: { type } })
   }
 
-  #sumResult(column: ViewColumn): () => (group: number) => unknown {
+  #sumResult(column: ViewColumn): Reader {
     const sum = this.#sum(column)
-    if ('float' in sum) return () => (group) => sum.float.at(group)
+    if ('float' in sum) return () => byGroup(sum.float.sums())
     const where = `${this.#view.table.name}.${column.name}`
     return () => (group) => sumCell(column, where, sum.exact.at(group))
   }
 
-  #avgResult(column: ViewColumn): () => (group: number) => unknown {
+  #avgResult(column: ViewColumn): Reader {
     const sum = this.#sum(column)
-    const counts = this.#count(column)
+    const counter = this.#count(column)
     const { type } = column.column
     const scale = type.kind === 'decimal' ? type.scale : 0
-    return () => (group) => {
-      const n = counts.at(group)
-      if (n === 0) return null
-      return 'float' in sum ? sum.float.at(group) / n : mean(sum.exact.at(group), n, scale)
+    return () => {
+      const counts = counter.counts()
+      const floats = 'float' in sum ? sum.float.sums() : undefined
+      return (group) => {
+        const n = counts[group]!
+        if (n === 0) return null
+        return 'exact' in sum ? mean(sum.exact.at(group), n, scale) : floats![group]! / n
+      }
     }
   }
 
-  #extremeResult(column: ViewColumn, sign: 1 | -1): (size: number) => (group: number) => unknown {
+  #extremeResult(column: ViewColumn, which: 'min' | 'max'): Reader {
     const place = this.place(column)
-    const { extreme } = once(this.#extremes, `${place}:${sign}`, () => {
-      const layout = layoutOf(column.column.type)
-      return { place, sign, extreme: extremeOf(valueKindOf(column.column.type)!, layout.kind === 'fixed' ? layout.width : 0, sign) }
+    const { type } = column.column
+    const { extreme } = once(this.#extremes, `${place}:${which}`, () => {
+      const of = { kind: valueKindOf(type)!, layout: layoutOf(type) }
+      return { place, which, extreme: new GroupedExtreme(this.#groups, of, which) }
     })
-    return (size) => cellReader(column, extreme.finish(size))
+    return () => cellReader(column, extreme.values())
   }
 }
 
+function byGroup(values: Float64Array): (group: number) => number {
+  return (group) => values[group]!
+}
+
 /** Whether statistics tell the smallest (largest) value exactly. Bytes may be shortened there, and zeros lose their sign. */
-function statesExtreme(stats: ColumnStats | undefined, kind: ValueKind, sign: 1 | -1, rows: number): boolean {
+function statesExtreme(stats: ColumnStats | undefined, kind: ValueKind, which: 'min' | 'max', rows: number): boolean {
   if (stats === undefined || kind === 'bytes') return false
-  const value = sign > 0 ? stats.min : stats.max
+  const value = stats[which]
   if (value === undefined) return stats.nullCount === rows
   return typeof value === 'bigint' || (typeof value === 'number' && !((kind === 'f32' || kind === 'f64') && value === 0))
 }

@@ -128,13 +128,13 @@ class TableScan {
   async aggregate(spec: Readonly<Record<string, LooseAggregate>>, o: { readonly by?: readonly string[] } = {}): Promise<Row | Row[]> {
     const by = o.by ?? []
     const plan = await this.#planned()
-    const aggregation = new Aggregation(plan.view, spec, by)
+    using aggregation = new Aggregation(plan.view, spec, by)
     const add = (batch: ColumnBatch): void => aggregation.add(batch)
     const finish = (): Steps<Row | Row[]> => aggregation.results()
-    if (plan.limit < plan.storedRows) return this.#each(plan, aggregation.columns, add, finish, true)
+    if (plan.limit < plan.storedRows) return await this.#each(plan, aggregation.columns, add, finish, true)
     // Without a limit that counts the order changes no result, and statistics may answer for whole groups.
     const groups = plan.groups.filter(({ group, everyRow }) => !everyRow || !aggregation.addFromStatistics(group))
-    return this.#each({ ...plan, groups, order: [] }, aggregation.columns, add, finish)
+    return await this.#each({ ...plan, groups, order: [] }, aggregation.columns, add, finish)
   }
 
   async explain(): Promise<Explain> {

@@ -36,11 +36,6 @@ export function numbersOf(vec: Vec, kind: ValueKind): NumberArray {
   }
 }
 
-/** The values of a fixed Vec as little-endian 32-bit words, width / 4 a row. */
-export function wordsOf(vec: Vec, width: number): Int32Array {
-  return new Int32Array(vec.values.buffer, vec.values.byteOffset, (vec.length * width) >> 2)
-}
-
 /** The codes of a dict Vec. */
 export function codesOf(vec: Vec): Uint8Array | Uint16Array | Uint32Array {
   const { buffer, byteOffset } = vec.values
@@ -61,17 +56,6 @@ export function fixedVec(width: number, length: number, values: ArrayBufferView,
     children: [],
     dictionary: undefined,
   }
-}
-
-/** Validity bits of `length` rows from a question; undefined when every row is valid. */
-export function validityOf(length: number, valid: (row: number) => boolean): { bits: Uint8Array; nullCount: number } {
-  const bits = new Uint8Array(((length + 63) >> 6) << 3)
-  let nullCount = 0
-  for (let i = 0; i < length; i++) {
-    if (valid(i)) bits[i >> 3]! |= 1 << (i & 7)
-    else nullCount++
-  }
-  return { bits, nullCount }
 }
 
 /** Unsigned byte order of two runs of bytes: negative, 0 or positive. */
