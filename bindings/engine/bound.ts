@@ -38,8 +38,9 @@ export function scratch(): Scratch {
 /** Keys of the rows an InlineRowWriter has just written. */
 export class SinkKeys implements RowKeys {
   readonly rows: number
+  readonly stride = 0
   readonly data: Uint8Array
-  private readonly ends: Uint32Array
+  readonly ends: Uint32Array
   constructor(rows: number, data: Uint8Array, ends: Uint32Array) {
     this.rows = rows
     this.data = data

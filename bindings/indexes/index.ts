@@ -1,5 +1,5 @@
 export { keyHashes } from './key-hash.ts'
-export { BINARY_SEARCH, decodeKeyIndex, encodeKeyIndex, probeMany, SEARCH_ROW } from './key-index.ts'
-export type { Candidates, KeyIndex } from './key-index.ts'
+export { BINARY_SEARCH, decodeKeyIndex, encodeKeyIndex, SEARCH_ROW } from './key-index.ts'
+export type { KeyIndex } from './key-index.ts'
 export { compareFirstPart, compareKey, compareRows, isStrictlyAscending, keyParts } from './key-parts.ts'
 export type { KeyPart } from './key-parts.ts'

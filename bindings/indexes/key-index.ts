@@ -12,7 +12,8 @@
 import { assert } from '../assert.ts'
 import { CorruptionError } from '../errors.ts'
 import { DecodeError, hasCheck, writeCheck } from '../format/index.ts'
-import { BloomFilter } from '../kernels/index.ts'
+import { bitmapToIndices, BloomFilter, checkBuckets, probeBuckets, writeBuckets } from '../kernels/index.ts'
+import type { BucketPlaces, BucketShape, Candidates } from '../kernels/index.ts'
 
 const MAGIC = 0x58444956
 const VERSION = 1
@@ -24,6 +25,8 @@ const GROUP_BUCKETS = 64
 const BUCKET_ENTRIES = 12
 const TAG_BITS_MAX = 12
 const BLOOM_BITS_PER_KEY = 10
+/** Copying this many bytes costs about as much as a probe in kernel memory saves. */
+const HASH_REPAYS_BYTES = 512
 
 /** Answer of `probe`: the key may be in the fragment; look for it by binary search. */
 export const BINARY_SEARCH = -1
@@ -38,17 +41,13 @@ export interface KeyIndex {
    */
   probe(low: number, high: number): number
   readonly hits: Uint32Array
+  /** As `probe` of `count` hashes, (low, high) pairs, in one go: pairs (place of the hash, row); SEARCH_ROW for BINARY_SEARCH. */
+  probeMany(hashes: Uint32Array, count: number): Candidates
   /** False: certainly absent. A look or two at memory, where probe() may compare a bucket's tags: for asking many fragments about one key. */
   mayHold(low: number, high: number): boolean
 }
 
-/** Candidates of many keys: pairs (place of the hash, row); row 0xFFFFFFFF = binary search. */
-export interface Candidates {
-  readonly count: number
-  /** 2 * count entries. */
-  readonly pairs: Uint32Array
-}
-
+/** As the row of a candidate: the fragment is sorted, look for the key by binary search. */
 export const SEARCH_ROW = 0xffff_ffff
 
 /** More rows than any fragment has; keeps bit positions within 31 bits. */
@@ -64,78 +63,29 @@ export function encodeKeyIndex(hashes: Uint32Array, rows: number, sorted: boolea
 function encodeBuckets(hashes: Uint32Array, rows: number): Uint8Array<ArrayBuffer> {
   const buckets = Math.max(1, Math.ceil(rows / BUCKET_ENTRIES))
   const rowBits = Math.max(1, 32 - Math.clz32(Math.max(0, rows - 1)))
-  const tagBits = Math.min(TAG_BITS_MAX, 32 - rowBits)
-  const scale = buckets / 0x1_0000_0000
-  // Counting sort by bucket: starts[b + 1] first counts, then is the place of the bucket's next entry.
-  const starts = new Uint32Array(buckets + 2)
-  const bucketOf = new Uint32Array(rows)
-  for (let i = 0; i < rows; i++) {
-    const bucket = Math.floor(hashes[2 * i + 1]! * scale)
-    bucketOf[i] = bucket
-    starts[bucket + 2]!++
-  }
-  for (let b = 2; b <= buckets + 1; b++) starts[b]! += starts[b - 1]!
-  const entries = new Uint32Array(rows)
-  const tagMask = (1 << tagBits) - 1
-  for (let i = 0; i < rows; i++) entries[starts[bucketOf[i]! + 1]!++] = (((hashes[2 * i]! & tagMask) << rowBits) | i) >>> 0
-  // Now starts[b] is where bucket b begins and starts[buckets] the end.
-  return writeBuckets({ rows, buckets, rowBits, tagBits, starts, entries })
-}
-
-function writeBuckets(o: {
-  rows: number
-  buckets: number
-  rowBits: number
-  tagBits: number
-  starts: Uint32Array
-  entries: Uint32Array
-}): Uint8Array<ArrayBuffer> {
-  const { rows, buckets, rowBits, tagBits, starts, entries } = o
-  const bits = rowBits + tagBits
-  const groups = Math.ceil((buckets + 1) / GROUP_BUCKETS)
-  let narrow = true
-  for (let b = 0; b <= buckets; b++) if (starts[b]! - starts[b - (b % GROUP_BUCKETS)]! > 0xffff) narrow = false
-  const startBytes = narrow ? 2 : 4
-  const at = layoutBuckets(buckets, rows, bits, startBytes)
-  const file = newFile({ rows, buckets, rowBits, tagBits, startBytes }, at.end - HEADER_BYTES)
-  if (narrow) {
-    const bases = new Uint32Array(file.buffer, at.bases, groups)
-    const relative = new Uint16Array(file.buffer, at.starts, buckets + 1)
-    for (let g = 0; g < groups; g++) bases[g] = starts[g * GROUP_BUCKETS]!
-    for (let b = 0; b <= buckets; b++) relative[b] = starts[b]! - bases[Math.floor(b / GROUP_BUCKETS)]!
-  } else {
-    new Uint32Array(file.buffer, at.starts, buckets + 1).set(starts.subarray(0, buckets + 1))
-  }
-  const words = new Uint32Array(file.buffer, at.entries, at.entryWords)
-  for (let i = 0; i < rows; i++) {
-    const bit = i * bits
-    const word = bit >>> 5
-    const shift = bit & 31
-    words[word]! |= entries[i]! << shift
-    if (shift + bits > 32) words[word + 1]! |= entries[i]! >>> (32 - shift)
-  }
+  const shape = { rows, buckets, rowBits, tagBits: Math.min(TAG_BITS_MAX, 32 - rowBits) }
+  const { file } = writeBuckets(shape, hashes, (narrow) => {
+    const startBytes = narrow ? 2 : 4
+    const at = layoutBuckets(buckets, rows, rowBits + shape.tagBits, startBytes)
+    return { file: newFile({ ...shape, startBytes }, at.end - HEADER_BYTES), at }
+  })
   writeCheck(file)
   return file
 }
 
-function layoutBuckets(
-  buckets: number,
-  rows: number,
-  bits: number,
-  startBytes: number,
-): { bases: number; starts: number; entries: number; entryWords: number; end: number } {
-  const bases = HEADER_BYTES
-  const starts = bases + (startBytes === 2 ? round8(4 * Math.ceil((buckets + 1) / GROUP_BUCKETS)) : 0)
+interface FilePlaces extends BucketPlaces {
+  readonly end: number
+}
+
+function layoutBuckets(buckets: number, rows: number, bits: number, startBytes: number): FilePlaces {
+  const bases = startBytes === 2 ? HEADER_BYTES : 0
+  const starts = HEADER_BYTES + (startBytes === 2 ? round8(4 * Math.ceil((buckets + 1) / GROUP_BUCKETS)) : 0)
   const entries = starts + round8(startBytes * (buckets + 1))
   const entryWords = Math.ceil((rows * bits) / 32)
   return { bases, starts, entries, entryWords, end: entries + round8(4 * entryWords) }
 }
 
-interface Header {
-  readonly rows: number
-  readonly buckets: number
-  readonly rowBits: number
-  readonly tagBits: number
+interface Header extends BucketShape {
   readonly startBytes: number
 }
 
@@ -160,7 +110,9 @@ export function decodeKeyIndex(bytes: Uint8Array, rows: number): KeyIndex {
   const isSound = rows < ROWS_MAX && buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
   const at = layoutBuckets(buckets, rows, rowBits + tagBits, startBytes)
   if (!isSound || at.end + CHECK_BYTES !== file.length) throw new DecodeError('a key index that contradicts its header', 8)
-  return new BucketIndex(header, file, at)
+  const tags = checkBuckets(header, file, at)
+  if (tags === undefined) throw new DecodeError('a key index that names rows it does not have', HEADER_BYTES)
+  return new BucketIndex(header, file, at, tags)
 }
 
 function decodeBloom(file: Uint8Array, rows: number): KeyIndex {
@@ -193,6 +145,13 @@ class BloomIndex implements KeyIndex {
     return this.#filter.probeOne(low, high) ? BINARY_SEARCH : 0
   }
 
+  probeMany(hashes: Uint32Array, count: number): Candidates {
+    const { bitmap, hits } = this.#filter.probeMany(hashes.subarray(0, 2 * count))
+    const pairs = new Uint32Array(2 * hits).fill(SEARCH_ROW)
+    bitmapToIndices(bitmap, count).forEach((place, i) => (pairs[2 * i] = place))
+    return { count: hits, pairs }
+  }
+
   mayHold(low: number, high: number): boolean {
     return this.#filter.probeOne(low, high)
   }
@@ -202,7 +161,9 @@ class BucketIndex implements KeyIndex {
   readonly rows: number
   hits: Uint32Array = new Uint32Array(8)
   readonly byteLength: number
-  readonly #buckets: number
+  readonly #header: BucketShape
+  readonly #file: Uint8Array
+  readonly #places: BucketPlaces
   readonly #scale: number
   readonly #rowBits: number
   readonly #bits: number
@@ -214,11 +175,15 @@ class BucketIndex implements KeyIndex {
   /** Per bucket one bit for each value of the tag's low 8 bits: in memory only, about 5 % of absent keys pass. */
   readonly #tagBits: Uint32Array
 
-  constructor(header: Header, file: Uint8Array, at: { bases: number; starts: number; entries: number; entryWords: number }) {
+  /** @param tags  of checkBuckets */
+  constructor(header: Header, file: Uint8Array, at: BucketPlaces, tags: Uint32Array) {
     const { buffer, byteOffset } = file
+    this.#header = header
+    this.#file = file
+    this.#places = at
+    this.#tagBits = tags
     this.rows = header.rows
     this.byteLength = file.length + header.buckets * 32
-    this.#buckets = header.buckets
     this.#scale = header.buckets / 0x1_0000_0000
     this.#rowBits = header.rowBits
     this.#bits = header.rowBits + header.tagBits
@@ -230,29 +195,6 @@ class BucketIndex implements KeyIndex {
       ? new Uint16Array(buffer, byteOffset + at.starts, header.buckets + 1)
       : new Uint32Array(buffer, byteOffset + at.starts, header.buckets + 1)
     this.#entries = new Uint32Array(buffer, byteOffset + at.entries, at.entryWords)
-    assert(this.#start(this.#buckets) === header.rows, 'the last bucket ends with the rows', header.rows)
-    this.#tagBits = this.#collectTags()
-  }
-
-  #collectTags(): Uint32Array {
-    const bitsOfTags = new Uint32Array(this.#buckets * 8)
-    for (let bucket = 0; bucket < this.#buckets; bucket++) {
-      const end = this.#start(bucket + 1)
-      for (let i = this.#start(bucket); i < end; i++) {
-        const tag = (this.#entry(i) >>> this.#rowBits) & this.#tagMask & 0xff
-        bitsOfTags[bucket * 8 + (tag >>> 5)]! |= 1 << (tag & 31)
-      }
-    }
-    return bitsOfTags
-  }
-
-  #entry(i: number): number {
-    const bit = i * this.#bits
-    const word = Math.floor(bit / 32)
-    const shift = bit % 32
-    let entry = this.#entries[word]! >>> shift
-    if (shift + this.#bits > 32) entry |= this.#entries[word + 1]! << (32 - shift)
-    return entry
   }
 
   mayHold(low: number, high: number): boolean {
@@ -283,6 +225,21 @@ class BucketIndex implements KeyIndex {
     return count
   }
 
+  probeMany(hashes: Uint32Array, count: number): Candidates {
+    // The index is copied into kernel memory, which few hashes do not repay.
+    if (count * HASH_REPAYS_BYTES < this.#file.length) return this.#probeFew(hashes, count)
+    return probeBuckets(this.#header, this.#file, this.#places, hashes, count)
+  }
+
+  #probeFew(hashes: Uint32Array, count: number): Candidates {
+    const pairs: number[] = []
+    for (let place = 0; place < count; place++) {
+      const hits = this.probe(hashes[2 * place]!, hashes[2 * place + 1]!)
+      for (let i = 0; i < hits; i++) pairs.push(place, this.hits[i]!)
+    }
+    return { count: pairs.length / 2, pairs: Uint32Array.from(pairs) }
+  }
+
   #start(bucket: number): number {
     const start = this.#starts[bucket]!
     return this.#bases === undefined ? start : start + this.#bases[bucket >>> 6]!
@@ -293,26 +250,6 @@ class BucketIndex implements KeyIndex {
     more.set(this.hits)
     this.hits = more
   }
-}
-
-/** Candidates of `count` keys in one pass; `hashes` are (low, high) pairs. */
-export function probeMany(index: KeyIndex, hashes: Uint32Array, count: number): Candidates {
-  let pairs = new Uint32Array(64)
-  let found = 0
-  for (let i = 0; i < count; i++) {
-    const hits = index.probe(hashes[2 * i]!, hashes[2 * i + 1]!)
-    const rows = hits === BINARY_SEARCH ? 1 : hits
-    if (2 * (found + rows) > pairs.length) {
-      const more = new Uint32Array(Math.max(2 * pairs.length, 2 * (found + rows)))
-      more.set(pairs)
-      pairs = more
-    }
-    for (let k = 0; k < rows; k++, found++) {
-      pairs[2 * found] = i
-      pairs[2 * found + 1] = hits === BINARY_SEARCH ? SEARCH_ROW : index.hits[k]!
-    }
-  }
-  return { count: found, pairs: pairs.subarray(0, 2 * found) }
 }
 
 function round8(bytes: number): number {

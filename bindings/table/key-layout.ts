@@ -2,10 +2,13 @@
 
 import type { TableSchema } from '../format/index.ts'
 import { type KeyPart, keyParts } from '../indexes/index.ts'
-import type { Vec } from '../kernels/index.ts'
+import { canonicalKeys, type Vec } from '../kernels/index.ts'
 import { type ByteSink, byteSink } from './byte-sink.ts'
 import { keyBytesFromVecs } from './key-values.ts'
 import type { KeyRun } from './memory-index.ts'
+
+/** Fewer rows cost less one by one than the copies into kernel memory. */
+const KERNEL_ROWS_MIN = 8
 
 export class KeyLayout {
   readonly parts: readonly KeyPart[]
@@ -31,7 +34,10 @@ export class KeyLayout {
     const vecs = parts.map((part) => columns[part.index]!)
     const kinds = parts.map((part) => part.kind)
     // 64-bit integers are stored as they are.
-    if (parts.length === 1 && (kinds[0] === 'i64' || kinds[0] === 'u64')) return keys.pushMany(vecs[0]!.values.subarray(from * 8, to * 8), to - from)
+    if (parts.length === 1 && (kinds[0] === 'i64' || kinds[0] === 'u64')) {
+      return keys.pushMany({ rows: to - from, stride: 8, data: vecs[0]!.values.subarray(from * 8, to * 8), ends: undefined })
+    }
+    if (to - from >= KERNEL_ROWS_MIN) return keys.pushMany(canonicalKeys(vecs, kinds, from, to))
     for (let row = from; row < to; row++) {
       sink.at = 0
       keyBytesFromVecs(vecs, kinds, row, sink)

@@ -3,13 +3,13 @@
 // Invariant: a key has at most one slot, which names its newest row; slots are replaced, never removed. Sub-tables double alone, so that no insert pays
 // for rehashing everything. The hash is seeded per process: it is no format, and chosen keys must not be able to collide.
 
+import type { KeyColumn } from '../kernels/index.ts'
+
 const SUB_TABLES = 16
 const FIRST_SLOTS = 16
 
-/** Canonical key bytes of some rows, back to back in `data`. */
-export interface RowKeys {
-  readonly rows: number
-  readonly data: Uint8Array
+/** Canonical key bytes of some rows. */
+export interface RowKeys extends KeyColumn {
   start(row: number): number
   end(row: number): number
 }
@@ -18,7 +18,8 @@ export interface RowKeys {
 export class KeyRun implements RowKeys {
   readonly stride: number
   data: Uint8Array
-  private ends: Uint32Array | undefined
+  /** Of keys of varying length; entries behind `rows` are unspecified. */
+  ends: Uint32Array | undefined
   rows = 0
 
   /** `stride` 0 = keys of varying length. */
@@ -61,17 +62,28 @@ export class KeyRun implements RowKeys {
     this.rows++
   }
 
-  /** Append whole keys of the fixed stride that lie back to back. */
-  pushMany(bytes: Uint8Array, count: number): void {
-    const at = this.rows * this.stride
-    const length = count * this.stride
+  /** Append all keys of another run of this stride. */
+  pushMany(keys: KeyColumn): void {
+    const { data, ends, rows } = keys
+    if (rows === 0) return
+    const at = this.start(this.rows)
+    const length = ends === undefined ? rows * this.stride : ends[rows - 1]!
     if (at + length > this.data.length) {
-      const larger = new Uint8Array(Math.max(at + length, this.data.length * 2))
+      const larger = new Uint8Array(Math.max(at + length, at === 0 ? 0 : this.data.length * 2))
       larger.set(this.data.subarray(0, at))
       this.data = larger
     }
-    this.data.set(bytes.subarray(0, length), at)
-    this.rows += count
+    this.data.set(data.subarray(0, length), at)
+    if (this.ends !== undefined) {
+      const count = this.rows + rows
+      if (count > this.ends.length) {
+        const larger = new Uint32Array(Math.max(count, this.rows === 0 ? 0 : this.ends.length * 2))
+        larger.set(this.ends.subarray(0, this.rows))
+        this.ends = larger
+      }
+      for (let row = 0; row < rows; row++) this.ends[this.rows + row] = at + ends![row]!
+    }
+    this.rows += rows
   }
 
   truncate(rows: number): void {

@@ -12,7 +12,6 @@ import {
   isStrictlyAscending,
   keyHashes,
   keyParts,
-  probeMany,
   SEARCH_ROW,
 } from '../../../bindings/indexes/index.ts'
 import { slice, xxh3 } from '../../../bindings/kernels/index.ts'
@@ -86,7 +85,7 @@ describe('a bucketed key index', () => {
     for (const sorted of [false, true]) {
       const index = decodeKeyIndex(encodeKeyIndex(hashes, 500, sorted), 500)
       const asked = Uint32Array.from([...hashes, ...randomHashes(500, 10)])
-      const { count, pairs } = probeMany(index, asked, 1000)
+      const { count, pairs } = index.probeMany(asked, 1000)
       const expected: number[] = []
       for (let i = 0; i < 1000; i++) {
         const hits = index.probe(asked[2 * i]!, asked[2 * i + 1]!)

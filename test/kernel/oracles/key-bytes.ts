@@ -1,9 +1,8 @@
-// indexes/key-bytes.ts: canonical bytes of composite keys, all rows of a batch back to back (docs/format.md section "Keys").
+// oracles/key-bytes.ts: canonical bytes of composite keys, byte by byte in plain TypeScript (docs/format.md section "Keys").
 //
 // Invariant: equal tuples have equal bytes: parts of fixed length in canonical form, parts of varying length behind their u32 length.
-import type { ValueKind, Vec } from '../kernels/index.ts'
-
-import type { KeyPart } from './key-parts.ts'
+import type { KeyPart } from '../../../bindings/indexes/index.ts'
+import type { ValueKind, Vec } from '../../../bindings/kernels/index.ts'
 
 export class KeyBytes {
   readonly offsets: Int32Array
