@@ -26,8 +26,8 @@ export const ENTRIES = [
 
 /** Functions and classes keep their names: they are what a stack trace shows. */
 const MINIFY = { compress: { keepNames: { function: true, class: true } }, mangle: { keepNames: true }, codegen: true }
-/** The kernels and what they throw: a chunk of its own, so that `varve/kernels` loads nothing of the store. */
-const KERNELS = { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, priority: 1 }
+/** The kernels that more than one entry needs, and what they throw: a chunk of its own, so that `varve/kernels` loads nothing of the store, nor the store what only that offers. */
+const KERNELS = { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, minShareCount: 2 }
 /** Chunks that rolldown would name after the folder of all sources. */
 const CHUNK_NAMES = { bindings: 'store' }
 
