@@ -10,10 +10,13 @@
 // Marks are bytes in a second memory, imported, so that the module's own memory stays as it is.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { delimiter, join, resolve } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
-import binaryen from 'binaryen'
+// The one that compiles the module; assemblyscript brings it.
+import binaryen from 'assemblyscript/binaryen'
 
 const PERCENT_MIN = 95
 const PAGE_BYTES = 65_536
@@ -63,8 +66,17 @@ function compile() {
   execFileSync('asc', asc, { env, stdio: ['ignore', 'inherit', 'inherit'] })
   const text = join(folder, 'plain.wat')
   const features = ['--enable-simd', '--enable-bulk-memory', '--enable-nontrapping-float-to-int', '--enable-sign-ext', '--enable-mutable-globals']
-  execFileSync('wasm-opt', [plain, ...features, '--input-source-map', `${plain}.map`, '-g', '--emit-text', '--output', text], { env, stdio: 'ignore' })
+  execFileSync(process.execPath, [wasmOpt(), plain, ...features, '--input-source-map', `${plain}.map`, '-g', '--emit-text', '--output', text], {
+    env,
+    stdio: 'ignore',
+  })
   return readFileSync(text, 'utf8')
+}
+
+/** Binaryen's command line tool: its library cannot read a source map. */
+function wasmOpt() {
+  const compiler = createRequire(fileURLToPath(import.meta.resolve('assemblyscript')))
+  return join(dirname(compiler.resolve('binaryen')), 'bin', 'wasm-opt')
 }
 
 /** Puts the marks in. An arm = { func, what, file, line, column }; its index is its mark. */
