@@ -3,12 +3,17 @@
 // A buffer starts with the u32 offset of its root table. A table starts with the i32 distance back to its vtable:
 //   vtable: | u16 bytes of vtable | u16 bytes of table | u16 offset of slot 0 in the table, 0 = absent | slot 1 | ...
 // Strings, vectors and tables lie behind the field that holds their u32 distance; so children are written after their parent and the field is patched.
-// Invariant: offsets are relative to a buffer whose start is 8-byte aligned; a reader leaves its bytes for nothing: DecodeError instead.
+// Invariant: offsets are relative to a buffer whose start is 8-byte aligned; a reader leaves its bytes for nothing: DecodeError instead. Offsets of a hostile
+// buffer may meet in one place or go round in circles, so the work that a buffer causes is bounded by its length.
 import { ByteWriter, DecodeError } from './bytes.ts'
 
 const decoder = new TextDecoder()
 const encoder = new TextEncoder()
 const DEPTH_MAX = 64
+/** What a table costs beside the bytes of its strings. A buffer whose parts do not overlap costs less than its length, however its parts are shared out. */
+const TABLE_COST = 8
+/** Headers are read more than once; several fields may share a name. */
+const COST_MAX = { perByte: 16, base: 4096 }
 
 export type FlatValue =
   | { readonly as: 'i8' | 'i16' | 'i32' | 'i64'; readonly value: number }
@@ -116,24 +121,35 @@ function align(out: ByteWriter, unit: number, before: number): void {
   while ((out.at + before) % unit !== 0) out.u8(0)
 }
 
-/** The root table of `bytes`. */
+/** The root table of `bytes`. The readers of one buffer are for one pass over it. */
 export function readFlatbuffer(bytes: Uint8Array): FlatReader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return new FlatReader(view, follow(view, 0), 0)
+  const work = { left: COST_MAX.perByte * bytes.length + COST_MAX.base }
+  return new FlatReader({ view, work }, follow(view, 0), 0)
+}
+
+interface FlatSource {
+  readonly view: DataView
+  /** What may still be read. */
+  readonly work: { left: number }
 }
 
 /** A table to read slot by slot. Absent slots give the stated default. */
 export class FlatReader {
+  readonly #source: FlatSource
   readonly #view: DataView
   readonly #at: number
   readonly #vtable: number
   readonly #slots: number
   readonly #depth: number
 
-  constructor(view: DataView, at: number, depth: number) {
+  constructor(source: FlatSource, at: number, depth: number) {
     if (depth > DEPTH_MAX) throw new DecodeError('tables nested too deep', at)
+    const { view } = source
+    this.#source = source
     this.#view = view
     this.#at = at
+    this.#pay(TABLE_COST)
     this.#vtable = at - view.getInt32(within(view, at, 4), true)
     const bytes = view.getUint16(within(view, this.#vtable, 4), true)
     within(view, this.#vtable, bytes)
@@ -171,22 +187,28 @@ export class FlatReader {
     const start = follow(this.#view, at)
     const length = this.#view.getUint32(within(this.#view, start, 4), true)
     within(this.#view, start + 4, length)
+    this.#pay(length)
     return decoder.decode(new Uint8Array(this.#view.buffer, this.#view.byteOffset + start + 4, length))
   }
   table(slot: number): FlatReader | undefined {
     const at = this.#field(slot, 4)
-    return at === 0 ? undefined : new FlatReader(this.#view, follow(this.#view, at), this.#depth + 1)
+    return at === 0 ? undefined : new FlatReader(this.#source, follow(this.#view, at), this.#depth + 1)
   }
   tables(slot: number): FlatReader[] {
     const vector = this.#vector(slot, 4)
     const found: FlatReader[] = []
-    for (let i = 0; i < vector.count; i++) found.push(new FlatReader(this.#view, follow(this.#view, vector.start + 4 * i), this.#depth + 1))
+    for (let i = 0; i < vector.count; i++) found.push(new FlatReader(this.#source, follow(this.#view, vector.start + 4 * i), this.#depth + 1))
     return found
   }
   /** A view of a vector of structs of `width` bytes. */
   structs(slot: number, width: number): { count: number; view: DataView } {
     const vector = this.#vector(slot, width)
     return { count: vector.count, view: new DataView(this.#view.buffer, this.#view.byteOffset + vector.start, vector.count * width) }
+  }
+
+  #pay(cost: number): void {
+    this.#source.work.left -= cost
+    if (this.#source.work.left < 0) throw new DecodeError('tables and strings that overlap', this.#at)
   }
 
   #vector(slot: number, width: number): { start: number; count: number } {

@@ -63,12 +63,16 @@ function tailIsNull(node: ArrowNode, from: number, to: number): boolean {
   return true
 }
 
+/** Room made for missing values, at most: a stated width alone must not allocate. */
+const PADDED_BYTES_MAX = 2 ** 28
+
 /** The bytes of rows of a fixed width, aligned to 8. */
 export function fixedBytes(node: ArrowNode, start: number, count: number, width: number): Uint8Array {
   const end = (start + count) * width
   if (end > node.values.length) {
     const have = Math.floor(node.values.length / width)
     if (!tailIsNull(node, have, start + count)) throw new BufferFault(`${node.values.length} bytes of values for ${start + count} rows of ${width}`)
+    if (count * width > PADDED_BYTES_MAX) throw new BufferFault(`${count} rows of ${width} bytes without values`)
     const padded = new Uint8Array(count * width)
     padded.set(node.values.subarray(start * width, have * width))
     return padded
@@ -84,9 +88,9 @@ export function asBytes(array: ArrayBufferView): Uint8Array {
 
 /** First and last child row, and offsets from 0 on. */
 export function localOffsets(node: ArrowNode, start: number, count: number, limit: number): { first: number; last: number; offsets: Int32Array } {
-  const out = new Int32Array(count + 1)
-  if (count === 0) return { first: 0, last: 0, offsets: out }
+  if (count === 0) return { first: 0, last: 0, offsets: new Int32Array(1) }
   const offsets = longEnough(node, start + count)
+  const out = new Int32Array(count + 1)
   if (offsets instanceof Int32Array) {
     const first = offsets[start]!
     let before = 0

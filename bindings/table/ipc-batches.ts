@@ -1,7 +1,7 @@
 // table/ipc-batches.ts: the record and dictionary batches of foreign Arrow IPC as Arrow nodes over the bytes of their body.
 //
 // Nothing is converted here; lengths are held against buffers where values are taken (kernels/arrow-buffers.ts).
-// Invariant: every buffer lies inside its body, and no stated length makes an allocation that the input does not pay for.
+// Invariant: every buffer lies inside its body and shares no byte with another, and no stated length makes an allocation that the input does not pay for.
 import { DecodeError, type FlatReader, structI64 } from '../format/index.ts'
 import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode, nativeZstd } from '../kernels/index.ts'
 import type { IpcField } from './ipc-schema.ts'
@@ -87,6 +87,8 @@ class Parts {
   #node = 0
   #buffer = 0
   #view = 0
+  /** Of the buffers taken. */
+  #storedBytes = 0
 
   constructor(batch: FlatReader, body: Uint8Array, dictionaries: ReadonlyMap<number, ArrowDictionarySource>, zstd: ZstdDecode | undefined) {
     this.rows = batch.i64(0)
@@ -131,28 +133,33 @@ class Parts {
     if (dictionary !== undefined) {
       const values = this.#next()
       const source = this.#dictionaries.get(dictionary.id) ?? { identity: NO_ENTRIES, type: field.type, chunks: () => NO_ENTRIES }
-      return { ...base, validity, values, dictionary: source }
+      return held({ ...base, validity, values, dictionary: source })
     }
+    return held({ ...base, validity, ...this.#parts(field) })
+  }
+
+  /** What a node has behind its bitmap. */
+  #parts(field: IpcField): Partial<ArrowNode> {
     switch (field.type.id) {
       case ARROW.binary:
       case ARROW.utf8:
-        return { ...base, validity, offsets: offsets32(this.#next()), values: this.#next() }
+        return { offsets: offsets32(this.#next()), values: this.#next() }
       case ARROW.largeBinary:
       case ARROW.largeUtf8:
-        return { ...base, validity, offsets: offsets64(this.#next()), values: this.#next() }
+        return { offsets: offsets64(this.#next()), values: this.#next() }
       case ARROW.binaryView:
       case ARROW.utf8View:
-        return { ...base, validity, values: this.#next(), buffers: this.#viewBuffers() }
+        return { values: this.#next(), buffers: this.#viewBuffers() }
       case ARROW.list:
       case ARROW.map:
-        return { ...base, validity, offsets: offsets32(this.#next()), children: this.#children(field) }
+        return { offsets: offsets32(this.#next()), children: this.#children(field) }
       case ARROW.largeList:
-        return { ...base, validity, offsets: offsets64(this.#next()), children: this.#children(field) }
+        return { offsets: offsets64(this.#next()), children: this.#children(field) }
       case ARROW.struct:
       case ARROW.fixedSizeList:
-        return { ...base, validity, children: this.#children(field) }
+        return { children: this.#children(field) }
       default:
-        return { ...base, validity, values: this.#next() }
+        return { values: this.#next() }
     }
   }
 
@@ -173,6 +180,9 @@ class Parts {
     const offset = structI64(this.#buffers.view, at)
     const bytes = structI64(this.#buffers.view, at + 8)
     if (offset < 0 || bytes < 0 || bytes > this.#body.length - offset) throw new DecodeError(`a buffer of ${bytes} bytes outside its body`, offset)
+    // Each column takes what its buffers hold: a body read again for each of thousands of columns would be work without end.
+    this.#storedBytes += bytes
+    if (this.#storedBytes > this.#body.length) throw new DecodeError('buffers that overlap', offset)
     const stored = this.#body.subarray(offset, offset + bytes)
     return this.#codec < 0 || bytes === 0 ? stored : this.#plain(stored)
   }
@@ -192,6 +202,14 @@ class Parts {
 }
 
 const EMPTY = new Uint8Array(0)
+
+/** A row takes a bit at least, in some buffer of its own; structs and lists of fixed size have theirs in their children, and nulls take none. */
+function held(node: ArrowNode): ArrowNode {
+  const { length, validity, values, offsets, children } = node
+  const bytes = (validity?.length ?? 0) + values.length + (offsets?.byteLength ?? 0)
+  if (length > 8 * bytes && (children.length === 0 || offsets !== undefined)) throw new DecodeError(`${length} rows in buffers of ${bytes} bytes`, 0)
+  return node
+}
 const NO_ENTRIES: readonly ArrowNode[] = []
 
 function offsets32(bytes: Uint8Array): Int32Array {

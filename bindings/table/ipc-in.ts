@@ -100,24 +100,27 @@ export function footerSchema(bytes: Uint8Array): { footer: FlatReader; schema: F
   return { footer, schema }
 }
 
-/** Where the messages of a file start, dictionaries first. */
-export function blockOffsets(bytes: Uint8Array, footer: FlatReader): number[] {
-  const offsets: number[] = []
+/** The messages of a file, dictionaries first. */
+export function* fileMessages(bytes: Uint8Array, footer: FlatReader): Generator<MessageAt, undefined> {
+  let total = 0
   for (const slot of [2, 3]) {
     const blocks = footer.structs(slot, 24)
-    // The same block listed again and again is no file, only work without end.
-    if (blocks.count * 8 > bytes.length) throw new DecodeError(`${blocks.count} blocks in ${bytes.length} bytes`, 0)
-    for (let i = 0; i < blocks.count; i++) offsets.push(structI64(blocks.view, 24 * i))
+    for (let i = 0; i < blocks.count; i++) {
+      const at = structI64(blocks.view, 24 * i)
+      const message = messageAt(bytes, at)
+      total += message.bodyStart + message.bodyBytes - at
+      // The same bytes listed again and again are no file, only work without end.
+      if (total > bytes.length) throw new DecodeError('messages that overlap', at)
+      yield message
+    }
   }
-  return offsets
 }
 
 async function* fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): AsyncGenerator<ColumnBatch, number> {
   const { footer, schema } = footerSchema(bytes)
   const decoder = new IpcDecoder(checkedFields(view, schema))
   let rows = 0
-  for (const offset of blockOffsets(bytes, footer)) {
-    const message = messageAt(bytes, offset)
+  for (const message of fileMessages(bytes, footer)) {
     rows += yield* decodeMessage(view, decoder, message, bytes.subarray(message.bodyStart, message.bodyStart + message.bodyBytes), rows, o)
   }
   return rows
@@ -129,7 +132,11 @@ export interface Message {
   readonly bodyBytes: number
 }
 
-export function messageAt(bytes: Uint8Array, at: number): Message & { bodyStart: number } {
+export interface MessageAt extends Message {
+  readonly bodyStart: number
+}
+
+export function messageAt(bytes: Uint8Array, at: number): MessageAt {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (at < 0 || at + 8 > bytes.length) throw new DecodeError('a message outside the file', at)
   const marked = view.getUint32(at, true) === CONTINUES

@@ -6,7 +6,7 @@ import { DecodeError } from '../format/index.ts'
 import { type BatchOptions, sourceToBatches } from './arrow-in.ts'
 import type { ColumnBatch } from './batch.ts'
 import { IpcDecoder } from './ipc-batches.ts'
-import { blockOffsets, checkedFields, explained, footerSchema, isFile, KIND, messageAt } from './ipc-in.ts'
+import { checkedFields, explained, fileMessages, footerSchema, isFile, KIND, type MessageAt, messageAt } from './ipc-in.ts'
 import type { TableView } from './view.ts'
 
 /** @throws SchemaMismatchError: no Arrow, damaged, zstd, or it does not fit the table; NullKeyError */
@@ -22,7 +22,7 @@ function fileBatches(view: TableView, bytes: Uint8Array, o: BatchOptions): Colum
   const { footer, schema } = footerSchema(bytes)
   const into = new Intake(view, o)
   into.decoder = new IpcDecoder(checkedFields(view, schema))
-  for (const offset of blockOffsets(bytes, footer)) into.take(bytes, messageAt(bytes, offset))
+  for (const message of fileMessages(bytes, footer)) into.take(bytes, message)
   return into.batches
 }
 
@@ -64,7 +64,7 @@ class Intake {
     this.o = o
   }
 
-  take(bytes: Uint8Array, { kind, header, bodyStart, bodyBytes }: ReturnType<typeof messageAt>): void {
+  take(bytes: Uint8Array, { kind, header, bodyStart, bodyBytes }: MessageAt): void {
     if (kind !== KIND.dictionaryBatch && kind !== KIND.recordBatch) return
     const { decoder, view } = this
     if (decoder === undefined) throw new DecodeError('a stream that does not start with its schema', bodyStart)

@@ -3,8 +3,9 @@
 //   magic 28B52FFD | descriptor | [window] | [content bytes 1, 2, 4 or 8] | { u24: last 1 bit, kind 2 bits, size 21 bits | bytes }… | [checksum 4]
 //
 // The frame is walked first: both decoders then see one whole frame, whose output is bounded before anything is allocated for it, and both must give
-// exactly the stated length. Invariant: damaged bytes are DecodeError, whichever decoder meets them. Only the host's looks at the checksum.
+// exactly the stated length, and that of the checksum where there is one. Invariant: damaged bytes are DecodeError, whichever decoder meets them.
 import { DecodeError } from '../format/index.ts'
+import { xxh64 } from '../kernels/index.ts'
 
 /** The plain bytes of one frame that holds at most `bytesMax`; throws anything where it is damaged. */
 export type ZstdDecode = (frame: Uint8Array, bytesMax: number) => Uint8Array
@@ -40,7 +41,15 @@ export function zstdFrameDecode(frame: Uint8Array, stated: number, decode: ZstdD
 /** A decoder in JavaScript, for hosts without one: some ten times slower. */
 export async function plainZstd(): Promise<ZstdDecode> {
   const { decompressZstd } = await import('hyparquet-compressors')
-  return (frame, bytesMax) => decompressZstd(withoutLength(frame, readHeader(frame, bytesMax)))
+  return (frame, bytesMax) => {
+    const header = readHeader(frame, bytesMax)
+    const plain = decompressZstd(withoutLength(frame, header))
+    if (header.hasChecksum) {
+      const sum = new DataView(frame.buffer, frame.byteOffset + frame.length - 4, 4).getUint32(0, true)
+      if (sum !== xxh64(plain).lo) throw new DecodeError('checksum mismatch', frame.length - 4)
+    }
+    return plain
+  }
 }
 
 /** The header of a frame that should hold `stated` bytes. */

@@ -71,6 +71,7 @@ describe.each(decoders)('%s zstd decoder', (_name, decode) => {
     ['a skippable frame first', Uint8Array.of(0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 9, ...packed(words.subarray(0, 900))), 900],
     ['no frame', noise.subarray(0, 100), 100],
     ['nothing', new Uint8Array(0), 5],
+    ['another checksum', withByte(packed(words, { [ZSTD_c_checksumFlag]: 1 }), -1, (byte) => byte ^ 1), words.length],
     ['a dictionary id', withByte(packed(words), 4, (byte) => byte | 1), words.length],
     ['a reserved bit', withByte(packed(words), 4, (byte) => byte | 8), words.length],
   ])('refuses %s', (_what, frame, stated) => {
@@ -120,9 +121,11 @@ function lying(plain: Uint8Array, bytes: number): Uint8Array {
   return Uint8Array.of(...header, ...blocks)
 }
 
+/** `at`: from the end where it is negative. */
 function withByte(bytes: Uint8Array, at: number, change: (byte: number) => number): Uint8Array {
   const out = bytes.slice()
-  out[at] = change(out[at]!)
+  const place = at < 0 ? out.length + at : at
+  out[place] = change(out[place]!)
   return out
 }
 
