@@ -28,7 +28,7 @@ export {
   indices_check, take_8, take_16, take_32, take_64, take_128, take_n, var_offsets, var_gather,
 } from './arrow-take'
 export { rebase_offsets, int_convert, codes_remap, codes_to_indices, dict_intern } from './arrow-concat'
-export { range_8, range_16, range_32, range_64, range_128, in_sorted, compare_bytes, in_sorted_bytes, codes_to_bits } from './predicate'
+export { range_8, range_16, range_32, range_64, range_128, in_sorted, in_sorted_128, compare_bytes, in_sorted_bytes, codes_to_bits } from './predicate'
 export {
   sort_keys_fixed, sort_keys_bytes, sort_keys_codes, sort_pass, sort_ties, sort_ranks, adjacent_keys, adjacent_bytes, first_descent,
   row_numbers, least_keys, rows_up_to,
@@ -51,6 +51,9 @@ export {
   group_count, group_sum_words, group_sum_128, group_sum_floats, sum_runs, sum_of_runs, group_float_sums, group_least, group_extreme_128,
   group_extreme_bytes,
 } from './group-sums'
+
+// Two columns row by row
+export { compare_columns, compare_byte_columns } from './compare'
 
 // Sets of rows
 export {

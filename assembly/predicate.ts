@@ -6,8 +6,9 @@
 import { code_at } from './arrow-concat'
 import { bytes_compare, bytes_equal } from './bytes'
 
+/** The bits of 16 rows from `row` on, those behind n as 0. */
 @inline
-function put(out: usize, row: u32, n: u32, bits: u32): void {
+export function put(out: usize, row: u32, n: u32, bits: u32): void {
   const rest = n - row
   store<u16>(out + (row >> 3), <u16>(rest >= 16 ? bits : bits & ((<u32>1 << rest) - 1)))
 }
@@ -125,16 +126,20 @@ export function range_128(p: usize, n: u32, ranges: usize, count: u32, out: usiz
   }
 }
 
-/** A row of `width` bytes as i64: `mode` 0 sign-extended, 1 zero-extended, 2 u64 with its order moved to i64. */
+/**
+ * A row of `width` bytes as i64: `mode` 0 sign-extended, 1 zero-extended, 2 u64 with its order moved to i64, 3 the bits of a float as f64, -0 as +0.
+ * Any order serves a search for equals; NaN has bits that no list holds.
+ */
 @inline
 function wide(p: usize, width: u32, mode: u32): i64 {
+  if (mode == 3) return reinterpret<i64>((width == 4 ? <f64>load<f32>(p) : load<f64>(p)) + 0.0)
   if (width == 1) return mode ? <i64>load<u8>(p) : <i64>load<i8>(p)
   if (width == 2) return mode ? <i64>load<u16>(p) : <i64>load<i16>(p)
   if (width == 4) return mode ? <i64>load<u32>(p) : <i64>load<i32>(p)
   return mode == 2 ? load<i64>(p) ^ i64.MIN_VALUE : load<i64>(p)
 }
 
-/** Integers that occur in a sorted list of `m` i64 (in the same extension as the rows). */
+/** Numbers that occur in a sorted list of `m` i64 (in the same form as the rows). */
 export function in_sorted(p: usize, width: u32, mode: u32, n: u32, list: usize, m: u32, out: usize): void {
   for (let row: u32 = 0; row < n; row += 16) {
     let bits: u32 = 0
@@ -148,6 +153,27 @@ export function in_sorted(p: usize, width: u32, mode: u32, n: u32, list: usize, 
         length -= half
       }
       if (m && load<i64>(at) == x) bits |= <u32>1 << k
+    }
+    put(out, row, n, bits)
+  }
+}
+
+/** 16-byte integers that occur in a sorted list of `m` of them. */
+export function in_sorted_128(p: usize, n: u32, list: usize, m: u32, out: usize): void {
+  for (let row: u32 = 0; row < n; row += 16) {
+    let bits: u32 = 0
+    const stop = min<u32>(16, n - row)
+    for (let k: u32 = 0; k < stop; k++, p += 16) {
+      const low = load<u64>(p)
+      const high = load<i64>(p, 8)
+      let at = list
+      for (let length = m; length > 1; ) {
+        const half = length >> 1
+        const mid = at + (<usize>half << 4)
+        if (le128(load<i64>(mid, 8), load<u64>(mid), high, low)) at = mid
+        length -= half
+      }
+      if (m && load<u64>(at) == low && load<i64>(at, 8) == high) bits |= <u32>1 << k
     }
     put(out, row, n, bits)
   }

@@ -16,7 +16,7 @@ import {
   WRITE_ID_BYTES,
 } from '../format/index.ts'
 import type { TableSchema } from '../format/index.ts'
-import { sha256 } from '../kernels/index.ts'
+import { bitmapToIndices, sha256 } from '../kernels/index.ts'
 import { Catalog, type CatalogFragment, type CatalogTable } from './catalog.ts'
 import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
 
@@ -155,7 +155,7 @@ function encodeFragment(w: ByteWriter, fragment: CatalogFragment): void {
   w.varint(fragment.ordinal)
   encodeFragmentRef(w, fragment.ref)
   encodeVectors(w, fragment.vector === undefined ? [] : [fragment.vector])
-  w.ascending(fragment.hidden === undefined ? [] : bitmapRows(fragment.hidden, fragment.hiddenCount))
+  w.ascending(fragment.hidden === undefined ? [] : bitmapToIndices(fragment.hidden, fragment.ref.rows))
 }
 
 function decodeFragment(r: ByteReader): CatalogFragment {
@@ -173,14 +173,4 @@ function decodeFragment(r: ByteReader): CatalogFragment {
     }
   }
   return { lsn, ordinal, ref, vector, hidden, hiddenCount: rows.length }
-}
-
-/** Positions of the set bits, ascending. */
-export function bitmapRows(bitmap: Uint8Array, count: number): Uint32Array {
-  const rows = new Uint32Array(count)
-  let n = 0
-  for (let byteAt = 0; byteAt < bitmap.length && n < count; byteAt++) {
-    for (let byte = bitmap[byteAt]!; byte !== 0; byte &= byte - 1) rows[n++] = byteAt * 8 + 31 - Math.clz32(byte & -byte)
-  }
-  return rows
 }

@@ -3,7 +3,7 @@
 // Invariant: a fragment holds a key at most once; rows that a later row replaced after they were cut are told by ownHides(); a failure shows at the next call.
 
 import type { FragmentHides as HideList, FragmentRef } from '../format/index.ts'
-import { filter, type Vec } from '../kernels/index.ts'
+import { bitmapAll, filter, popcount, type Vec } from '../kernels/index.ts'
 import { fileKey, type StagedFile, type StagingArea } from '../staging/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type TableState } from '../table/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -149,7 +149,7 @@ export class Cutter {
             if (isKept) at++
           }
         }
-        base += bitmap === undefined ? part.rows : countBits(bitmap)
+        base += bitmap === undefined ? part.rows : popcount(bitmap, part.rows)
       })
       if (rows.length > 0) lists.push({ lsn: 0, ordinal, rows: Uint32Array.from(rows) })
     }
@@ -199,13 +199,7 @@ export function vecBytes(vec: Vec): number {
 
 function keptBitmap(part: LoadPart | undefined, rows: number): Uint8Array | undefined {
   if (part?.dropped === undefined || part.dropped.size === 0) return undefined
-  const bitmap = new Uint8Array((rows + 7) >> 3)
-  for (let row = 0; row < rows; row++) if (!part.dropped.has(row)) bitmap[row >> 3]! |= 1 << (row & 7)
+  const bitmap = bitmapAll(rows)
+  for (const row of part.dropped) bitmap[row >> 3]! &= ~(1 << (row & 7))
   return bitmap
-}
-
-function countBits(bitmap: Uint8Array): number {
-  let count = 0
-  for (const byte of bitmap) for (let bits = byte; bits !== 0; bits &= bits - 1) count++
-  return count
 }

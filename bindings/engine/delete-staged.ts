@@ -6,7 +6,7 @@
 // hidden rows changed after its vector was written is told row by row instead.
 
 import type { DeletionVectorRef, FragmentHides as HideList } from '../format/index.ts'
-import { Coverage } from '../kernels/index.ts'
+import { bitmapEqual, Coverage, popcount } from '../kernels/index.ts'
 import { fileKey, type StagedFile } from '../staging/index.ts'
 import type { CommitResult, TableState, WriteOptions } from '../table/index.ts'
 import { type HideSet, NOW } from './admission.ts'
@@ -71,7 +71,7 @@ async function publish(engine: Engine, staged: StagedDelete, fused: FusedWrite, 
     o?.signal?.throwIfAborted()
     const hidden = hiddenWith(state, hide)
     const file = await (await fused.area()).put('dv', Coverage.ofBitmap(hidden, state.fragment(hide.lsn, hide.ordinal).ref.rows).encode())
-    vectors.set(idOf(hide), { file, hidden, count: countBits(hidden) })
+    vectors.set(idOf(hide), { file, hidden, count: popcount(hidden, hidden.length * 8) })
   }
   const gens = await fused.promote([...vectors.values()].map(({ file }) => file))
   // From the last wait in here on everything is one step with the queueing.
@@ -97,7 +97,7 @@ function changeOf({ state, view }: Bound, hides: HideSet, vectors: ReadonlyMap<s
   const bitmaps = new Map<string, Uint8Array>()
   for (const hide of lists) {
     const vector = vectors.get(idOf(hide))
-    if (vector === undefined || !isSame(hiddenWith(state, hide), vector.hidden)) {
+    if (vector === undefined || !bitmapEqual(hiddenWith(state, hide), vector.hidden, vector.hidden.length * 8)) {
       inline.push(hide)
       continue
     }
@@ -131,18 +131,6 @@ function hiddenWith(table: TableState, hide: HideList): Uint8Array {
   if (before !== undefined) hidden.set(before.subarray(0, hidden.length))
   for (const row of hide.rows) hidden[row >> 3]! |= 1 << (row & 7)
   return hidden
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
-  return true
-}
-
-function countBits(bitmap: Uint8Array): number {
-  let count = 0
-  for (const byte of bitmap) for (let bits = byte; bits !== 0; bits &= bits - 1) count++
-  return count
 }
 
 function idOf({ lsn, ordinal }: { readonly lsn: number; readonly ordinal: number }): string {

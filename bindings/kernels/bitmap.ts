@@ -40,16 +40,11 @@ export function popcountRange(bitmap: Uint8Array, start: number, end: number): n
   const headMask = (0xff << (start & 7)) & 0xff
   const tailMask = 0xff >>> (7 - ((end - 1) & 7))
   if (first === last) return ones(bitmap[first]! & headMask & tailMask)
-  let count = ones(bitmap[first]! & headMask) + ones(bitmap[last]! & tailMask)
-  let i = first + 1
-  for (; i < last && (bitmap.byteOffset + i) & 3; i++) count += ones(bitmap[i]!)
-  const words = (last - i) >>> 2
-  if (words > 0) {
-    const view = new Uint32Array(bitmap.buffer, bitmap.byteOffset + i, words)
-    for (let w = 0; w < words; w++) count += ones(view[w]!)
-    i += words * 4
+  if (end - start > SMALL_ROWS) {
+    return scratch((k) => k.exports.bits_popcount(k.copyIn(bitmap.subarray(first, last + 1)), end - first * 8) - ones(bitmap[first]! & ~headMask))
   }
-  for (; i < last; i++) count += ones(bitmap[i]!)
+  let count = ones(bitmap[first]! & headMask) + ones(bitmap[last]! & tailMask)
+  for (let i = first + 1; i < last; i++) count += ones(bitmap[i]!)
   return count
 }
 
@@ -66,53 +61,47 @@ export function bitmapToIndices(bitmap: Uint8Array, n: number): Uint32Array<Arra
 
 /** Rows in both; both bitmaps cover n rows. */
 export function bitmapAnd(a: Uint8Array, b: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
-  const out = copyPadded(a, n)
-  andInto(out, b, n)
-  return out
+  return combine('and', a, b, n)
 }
 
 /** Rows in either. */
 export function bitmapOr(a: Uint8Array, b: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
-  const out = copyPadded(a, n)
-  orInto(out, b, n)
-  return out
-}
-
-/** Rows not in a. */
-export function bitmapNot(a: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(bitmapBytes(n))
-  const bytes = (n + 7) >>> 3
-  for (let i = 0; i < bytes; i++) out[i] = ~a[i]!
-  return trim(out, n)
+  return combine('or', a, b, n)
 }
 
 /** Rows in a and not in b. */
 export function bitmapAndNot(a: Uint8Array, b: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
-  const out = copyPadded(a, n)
-  const bytes = (n + 7) >>> 3
-  for (let i = 0; i < bytes; i++) out[i]! &= ~b[i]!
-  return out
+  return combine('andnot', a, b, n)
+}
+
+/** Rows in one of them and not in the other. */
+export function bitmapXor(a: Uint8Array, b: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
+  return combine('xor', a, b, n)
+}
+
+/** Rows not in a. */
+export function bitmapNot(a: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
+  return combine('not', a, a, n)
+}
+
+/** Whether two bitmaps hold the same of n rows. */
+export function bitmapEqual(a: Uint8Array, b: Uint8Array, n: number): boolean {
+  return popcount(combine('xor', a, b, n), n) === 0
 }
 
 /** out &= b over n rows. */
 export function andInto(out: Uint8Array, b: Uint8Array, n: number): void {
-  const bytes = (n + 7) >>> 3
-  let i = 0
-  if (((out.byteOffset | b.byteOffset) & 3) === 0) {
-    const words = bytes >>> 2
-    const x = new Uint32Array(out.buffer, out.byteOffset, words)
-    const y = new Uint32Array(b.buffer, b.byteOffset, words)
-    for (let w = 0; w < words; w++) x[w]! &= y[w]!
-    i = words * 4
-  }
-  for (; i < bytes; i++) out[i]! &= b[i]!
+  combineInto('and', out, b, n)
 }
 
 /** out |= b over n rows; bits of b behind n do not get in. */
 export function orInto(out: Uint8Array, b: Uint8Array, n: number): void {
-  const bytes = (n + 7) >>> 3
-  for (let i = 0; i < bytes; i++) out[i]! |= b[i]!
-  trim(out, n)
+  combineInto('or', out, b, n)
+}
+
+/** out = not out over n rows. */
+export function notInto(out: Uint8Array, n: number): void {
+  combineInto('not', out, out, n)
 }
 
 /** Clears the bits behind row n. */
@@ -133,8 +122,17 @@ export function sliceBits(bitmap: Uint8Array, start: number, n: number): Uint8Ar
   const first = start >>> 3
   const shift = start & 7
   if (shift === 0) return bitmap.subarray(first, first + ((n + 7) >>> 3))
-  const out = new Uint8Array(bitmapBytes(n))
   const bytes = (n + 7) >>> 3
+  if (n > SMALL_ROWS) {
+    return scratch((k) => {
+      const source = k.copyIn(bitmap.subarray(first, first + bytes + 1))
+      const out = k.arena.reserve(bitmapBytes(n))
+      k.u8.fill(0, out + bytes, out + bitmapBytes(n))
+      k.exports.concat_bits(out, 0, source, shift, n)
+      return k.copyOut(out, bitmapBytes(n))
+    })
+  }
+  const out = new Uint8Array(bitmapBytes(n))
   for (let i = 0; i < bytes; i++) out[i] = (bitmap[first + i]! >>> shift) | ((bitmap[first + i + 1] ?? 0) << (8 - shift))
   return trim(out, n)
 }
@@ -145,14 +143,58 @@ export function bitmapIn(k: KernelInstance, bitmap: Uint8Array, n: number): numb
   const padded = bitmapBytes(n)
   const at = k.arena.reserve(padded)
   const u8 = k.u8
-  u8.fill(0, at + bytes, at + padded)
-  u8.set(bitmap.subarray(0, bytes), at)
+  // One that is shorter than its rows has zeros there.
+  const given = Math.min(bytes, bitmap.length)
+  u8.fill(0, at + given, at + padded)
+  u8.set(given === bitmap.length ? bitmap : bitmap.subarray(0, given), at)
   if (n & 7) u8[at + bytes - 1]! &= (1 << (n & 7)) - 1
   return at
 }
 
-/** Below this, a loop here costs less than the copies into and out of kernel memory. */
+/** Up to this, a loop here costs less than the copies into and out of kernel memory. */
 const SMALL_ROWS = 512
+
+// op of bits_op.
+const BIT_OP = { and: 0, or: 1, andnot: 2, not: 3, xor: 4 } as const
+
+type BitOp = keyof typeof BIT_OP
+
+function combine(op: BitOp, a: Uint8Array, b: Uint8Array, n: number): Uint8Array<ArrayBuffer> {
+  if (n > SMALL_ROWS)
+    return trim(
+      scratch((k) => k.copyOut(combineIn(k, op, a, b, n), bitmapBytes(n))),
+      n,
+    )
+  const out = new Uint8Array(bitmapBytes(n))
+  combineSmall(op, a, b, n, out)
+  return out
+}
+
+function combineInto(op: BitOp, out: Uint8Array, b: Uint8Array, n: number): void {
+  if (n <= SMALL_ROWS) return combineSmall(op, out, b, n, out)
+  scratch((k) => {
+    const at = combineIn(k, op, out, b, n)
+    out.set(k.u8.subarray(at, at + ((n + 7) >>> 3)))
+  })
+  if (n & 7) out[n >>> 3]! &= (1 << (n & 7)) - 1
+}
+
+/** The result in kernel memory, whole words; bits behind n may be set. */
+function combineIn(k: KernelInstance, op: BitOp, a: Uint8Array, b: Uint8Array, n: number): number {
+  const at = bitmapIn(k, a, n)
+  k.exports.bits_op(BIT_OP[op], at, op === 'not' ? at : bitmapIn(k, b, n), bitmapBytes(n), at)
+  return at
+}
+
+function combineSmall(op: BitOp, a: Uint8Array, b: Uint8Array, n: number, out: Uint8Array): void {
+  const bytes = (n + 7) >>> 3
+  for (let i = 0; i < bytes; i++) {
+    const x = a[i]!
+    const y = b[i]!
+    out[i] = op === 'and' ? x & y : op === 'or' ? x | y : op === 'andnot' ? x & ~y : op === 'not' ? ~x : x ^ y
+  }
+  if (n & 7) out[n >>> 3]! &= (1 << (n & 7)) - 1
+}
 
 function smallIndices(bitmap: Uint8Array, n: number): Uint32Array<ArrayBuffer> {
   const out = new Uint32Array(popcount(bitmap, n))

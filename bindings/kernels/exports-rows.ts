@@ -21,4 +21,8 @@ export interface RowExports {
   ranges_or(a: number, an: number, b: number, bn: number, out: number): number
   container_pack(bits: number, out: number): number
   container_unpack(kind: number, count: number, data: number, bits: number): number
+  // compare.ts, predicate.ts
+  compare_columns(a: number, b: number, width: number, kind: number, n: number, op: number, out: number): void
+  compare_byte_columns(a: number, b: number, n: number, accept: number, out: number): void
+  in_sorted_128(p: number, n: number, list: number, m: number, out: number): void
 }

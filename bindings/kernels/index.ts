@@ -16,7 +16,23 @@ export { chainDigest, Sha256, sha256, sha256Many } from './sha256.ts'
 export { encodeFrame, resyncBytes, scanBytes, scanInPlace, sealFrame, WAL_STOP, walStopName } from './wal.ts'
 export type { FrameFields, WalBytesScan, WalScan, WalScanInput, WalStop } from './wal.ts'
 export type { Layout, ValueKind, Vec } from './vec.ts'
-export { bitmapAll, bitmapAnd, bitmapAndNot, bitmapBytes, bitmapNone, bitmapNot, bitmapOr, bitmapToIndices, popcount } from './bitmap.ts'
+export {
+  bitmapAll,
+  bitmapAnd,
+  bitmapAndNot,
+  bitmapBytes,
+  bitmapEqual,
+  bitmapNone,
+  bitmapNot,
+  bitmapOr,
+  bitmapToIndices,
+  bitmapXor,
+  copyPadded,
+  popcount,
+} from './bitmap.ts'
+export { evaluateBitmap } from './bitmap-expression.ts'
+export type { BitmapExpression } from './bitmap-expression.ts'
+export { compareColumns } from './predicate-columns.ts'
 export { Coverage } from './coverage.ts'
 export type { CoverageSource } from './coverage.ts'
 export { filter, filterMany, slice, take, takeMany } from './columns.ts'

@@ -106,16 +106,28 @@ export function inRanges(v: Vec, kind: ValueKind, ranges: readonly Range[]): Uin
 }
 
 /** Rows equal to the one value of one of many ranges; nulls not looked at. */
-export function sortedInts(v: Vec, kind: ValueKind, ranges: readonly Range[]): Uint8Array<ArrayBuffer> {
+export function inSorted(v: Vec, kind: ValueKind, ranges: readonly Range[]): Uint8Array<ArrayBuffer> {
   const width = widthOf(v.layout)
-  // 16-byte integers and floats have no list kernel; such lists are rare.
-  if (width > 8 || kind === 'f32' || kind === 'f64') return inRanges(v, kind, ranges)
+  if (width === 16) return inSorted128(v, ranges)
+  const float = kind === 'f32' || kind === 'f64'
   const bias = kind.startsWith('u') && width === 8 ? 1n << 63n : 0n
-  const values = BigInt64Array.from(ranges, ({ low }) => BigInt.asIntN(64, BigInt(low) - bias)).toSorted()
+  // Floats are looked up by the bits of their float64; -0 + 0 is 0, as the kernel makes it.
+  const values = float
+    ? new BigInt64Array(Float64Array.from(ranges, ({ low }) => Number(low) + 0).buffer).sort()
+    : BigInt64Array.from(ranges, ({ low }) => BigInt.asIntN(64, BigInt(low) - bias)).sort()
   return scratch((k) => {
     const list = k.copyIn(new Uint8Array(values.buffer))
-    const mode = bias > 0n ? 2 : kind.startsWith('u') ? 1 : 0
+    const mode = float ? 3 : bias > 0n ? 2 : kind.startsWith('u') ? 1 : 0
     return rangesIn(k, v, width, (p, n, out) => k.exports.in_sorted(p, width, mode, n, list, values.length, out))
+  })
+}
+
+function inSorted128(v: Vec, ranges: readonly Range[]): Uint8Array<ArrayBuffer> {
+  const values = ranges.map(({ low }) => BigInt(low)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  return scratch((k) => {
+    const list = k.arena.reserve(values.length * 16)
+    for (const [i, value] of values.entries()) putValue(k.view, list + i * 16, 16, 'i128', value)
+    return rangesIn(k, v, 16, (p, n, out) => k.exports.in_sorted_128(p, n, list, values.length, out))
   })
 }
 

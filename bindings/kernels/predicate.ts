@@ -7,7 +7,7 @@ import { andInto, bitmapBytes, bitmapNot, copyPadded } from './bitmap.ts'
 import { compareByteStrings } from './byte-strings.ts'
 import type { KernelInstance } from './instance.ts'
 import { pieceEnd, pieceRows } from './pieces.ts'
-import { inRanges, rangesIn, rangesOf, sortedInts } from './predicate-ranges.ts'
+import { inRanges, inSorted, rangesIn, rangesOf } from './predicate-ranges.ts'
 import type { Range } from './predicate-ranges.ts'
 import { scratch } from './scratch.ts'
 import { dictionaryOf, offsetsOf } from './vec-build.ts'
@@ -50,7 +50,7 @@ export function inList(v: Vec, kind: ValueKind, values: readonly Constant[]): Ui
   if (kind === 'bytes') return inBytes(v, values as readonly Uint8Array[])
   const ranges = (values as readonly (number | bigint)[]).flatMap((value) => rangesOf(v, kind, 'eq', value))
   if (ranges.length <= RANGES_MAX) return withNulls(v, inRanges(v, kind, ranges))
-  return withNulls(v, sortedInts(v, kind, ranges))
+  return withNulls(v, inSorted(v, kind, ranges))
 }
 
 /** Rows of a var, dict or fixed column of bytes that begin with the prefix. */

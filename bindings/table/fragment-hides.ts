@@ -4,7 +4,7 @@
 // Invariant: rows are hidden in LSN order and never come back. fork() starts a new history, so that histories stay short: older snapshots keep the old object.
 
 import { assert } from '../assert.ts'
-import { bitmapNone } from '../kernels/index.ts'
+import { bitmapNot, copyPadded } from '../kernels/index.ts'
 
 interface HideEvent {
   readonly lsn: number
@@ -115,14 +115,8 @@ export class FragmentHides {
     if (this.bitmap === undefined || this.countAt(lsn) === 0) return undefined
     if (this.liveCache?.lsn !== lsn) {
       const hidden = this.hiddenAt(lsn)!
-      const bitmap = new Uint8Array(hidden.length)
-      for (let i = 0; i < hidden.length; i++) bitmap[i] = ~hidden[i]!
-      this.liveCache = { lsn, bitmap }
+      this.liveCache = { lsn, bitmap: bitmapNot(hidden, this.rows) }
     }
-    const live = bitmapNone(end - start)
-    live.set(this.liveCache.bitmap.subarray(start >> 3, (end + 7) >> 3))
-    const rest = (end - start) & 7
-    if (rest !== 0) live[(end - start) >> 3]! &= (1 << rest) - 1
-    return live
+    return copyPadded(this.liveCache.bitmap.subarray(start >> 3), end - start)
   }
 }

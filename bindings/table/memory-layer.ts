@@ -7,7 +7,7 @@
 import { assert } from '../assert.ts'
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { layoutOf } from '../format/index.ts'
-import { bitmapNone, type Vec } from '../kernels/index.ts'
+import { compareConst, makeVec, popcount, type Vec } from '../kernels/index.ts'
 import type { BatchSource, SourceGroup } from './batch.ts'
 import { ColumnBuilder, type InlineCursor } from './column-builder.ts'
 import { hashKey, KeyRun, MemoryIndex, type RowKeys } from './memory-index.ts'
@@ -93,14 +93,10 @@ export class MemoryChunk {
   /** Bitmap of the first `rows` rows that are not hidden at `lsn`; undefined = all live. */
   liveAt(lsn: number, rows: number): { bitmap: Uint8Array | undefined; count: number } {
     if (this.hidden === 0) return { bitmap: undefined, count: rows }
-    const bitmap = bitmapNone(rows)
-    let count = 0
-    for (let row = 0; row < rows; row++) {
-      if (this.hiddenAt[row]! > lsn) {
-        bitmap[row >> 3]! |= 1 << (row & 7)
-        count++
-      }
-    }
+    const { buffer, byteOffset } = this.hiddenAt
+    const hiddenAt = makeVec({ kind: 'fixed', width: 8 }, rows, { values: new Uint8Array(buffer, byteOffset, rows * 8) })
+    const bitmap = compareConst(hiddenAt, 'f64', 'gt', lsn)
+    const count = popcount(bitmap, rows)
     return count === rows ? { bitmap: undefined, count } : { bitmap, count }
   }
 }

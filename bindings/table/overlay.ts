@@ -1,6 +1,6 @@
 // table/overlay.ts: a version of a table with something laid over it: rows hidden, rows added (what a transaction has written itself).
 
-import { bitmapNone, bitmapToIndices, popcount, type Vec } from '../kernels/index.ts'
+import { bitmapAll, bitmapAnd, bitmapToIndices, copyPadded, popcount, type Vec } from '../kernels/index.ts'
 import type { ColumnDef } from '../format/index.ts'
 import type { BatchSource, ColumnBatch, SourceGroup, TableVersion } from './batch.ts'
 import type { MemoryChunk } from './memory-layer.ts'
@@ -50,10 +50,8 @@ function push(lists: Map<number, number[]>, at: number, row: number): void {
 }
 
 function masked(batch: BatchSource, rows: readonly number[]): BatchSource {
-  const live = bitmapNone(batch.rows)
   const before = batch.live()
-  if (before === undefined) for (let row = 0; row < batch.rows; row++) live[row >> 3]! |= 1 << (row & 7)
-  else live.set(before.subarray(0, live.length))
+  const live = before === undefined ? bitmapAll(batch.rows) : copyPadded(before, batch.rows)
   for (const row of rows) live[row >> 3]! &= ~(1 << (row & 7))
   return {
     rows: batch.rows,
@@ -88,9 +86,9 @@ export async function collectPlaces(version: TableVersion, structure: Structure,
     let base = 0
     for (let i = 0; i < group.batches.length; i++) {
       const batch = group.batches[i]!
-      const bitmap = compiled.eval(await batch.load(compiled.columns), batch.rows)
+      const passing = compiled.eval(await batch.load(compiled.columns), batch.rows)
       const live = batch.live()
-      if (live !== undefined) for (let k = 0; k < bitmap.length; k++) bitmap[k]! &= live[k] ?? 0
+      const bitmap = live === undefined ? passing : bitmapAnd(passing, live, batch.rows)
       const start = group.kind === 'memory' ? chunks[i]!.base : base
       for (const row of bitmapToIndices(bitmap, batch.rows)) places.push({ fragment, row: start + row })
       base += batch.rows

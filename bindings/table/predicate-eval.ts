@@ -7,8 +7,8 @@ import { assert } from '../assert.ts'
 import { SchemaMismatchError } from '../errors.ts'
 import { valueKindOf } from '../format/index.ts'
 import type { ColumnDef } from '../format/index.ts'
-import { bitmapAll, bitmapNone } from '../kernels/index.ts'
-import type { Vec } from '../kernels/index.ts'
+import { evaluateBitmap } from '../kernels/index.ts'
+import type { BitmapExpression, Vec } from '../kernels/index.ts'
 import { leafBitmap } from './leaf-eval.ts'
 import { didYouMean } from './names.ts'
 import { compareConstants, equalities, leafOf } from './predicate-leaf.ts'
@@ -46,7 +46,7 @@ export function compilePredicate(predicate: Predicate<any>, view: TableView): Co
     root,
     eval(vecs, length) {
       assert(vecs.length === columns.length, 'a predicate gets the columns that it asked for', vecs.length)
-      return evalNode(root, vecs, length)
+      return evaluateBitmap(expressionOf(root, vecs, length), length)
     },
   }
 }
@@ -103,57 +103,16 @@ function unknownColumn(name: string, view: TableView): SchemaMismatchError {
   return new SchemaMismatchError(`${table}: no column ${JSON.stringify(name)}${didYouMean(name, view.byName.keys())}`, { details: { table, column: name } })
 }
 
-/** A fresh bitmap for every node, so that the caller of each may work in place. */
-function evalNode(node: CompiledNode, vecs: readonly Vec[], length: number): Uint8Array {
+/** What the kernels make of a node: leaves are evaluated when they can still matter. */
+function expressionOf(node: CompiledNode, vecs: readonly Vec[], length: number): BitmapExpression {
   switch (node.op) {
     case 'leaf':
-      return leafBitmap(node.leaf, valueKindOf(node.column.type), vecs[node.place] as Vec, length)
+      return () => leafBitmap(node.leaf, valueKindOf(node.column.type), vecs[node.place]!, length)
     case 'not':
-      return complement(evalNode(node.of, vecs, length), length)
-    case 'and': {
-      const [first, ...rest] = node.of
-      if (first === undefined) return bitmapAll(length)
-      const result = evalNode(first, vecs, length)
-      for (const one of rest) {
-        if (isEmpty(result)) break
-        andInto(result, evalNode(one, vecs, length))
-      }
-      return result
-    }
-    case 'or': {
-      const [first, ...rest] = node.of
-      if (first === undefined) return bitmapNone(length)
-      const result = evalNode(first, vecs, length)
-      for (const one of rest) orInto(result, evalNode(one, vecs, length))
-      return result
-    }
+      return { not: expressionOf(node.of, vecs, length) }
+    case 'and':
+      return { and: node.of.map((one) => expressionOf(one, vecs, length)) }
+    case 'or':
+      return { or: node.of.map((one) => expressionOf(one, vecs, length)) }
   }
-}
-
-function words(bitmap: Uint8Array): Uint32Array {
-  return new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.byteLength >> 2)
-}
-
-function complement(bitmap: Uint8Array, length: number): Uint8Array {
-  const w = words(bitmap)
-  for (let i = 0; i < w.length; i++) w[i] = ~(w[i] as number)
-  bitmap.fill(0, (length + 7) >> 3)
-  if ((length & 7) !== 0) bitmap[length >> 3] = (bitmap[length >> 3] as number) & ((1 << (length & 7)) - 1)
-  return bitmap
-}
-
-function andInto(target: Uint8Array, source: Uint8Array): void {
-  const [a, b] = [words(target), words(source)]
-  for (let i = 0; i < a.length; i++) a[i] = (a[i] as number) & (b[i] as number)
-}
-
-function orInto(target: Uint8Array, source: Uint8Array): void {
-  const [a, b] = [words(target), words(source)]
-  for (let i = 0; i < a.length; i++) a[i] = (a[i] as number) | (b[i] as number)
-}
-
-function isEmpty(bitmap: Uint8Array): boolean {
-  const w = words(bitmap)
-  for (let i = 0; i < w.length; i++) if (w[i] !== 0) return false
-  return true
 }

@@ -7,6 +7,7 @@
 import { assert } from '../assert.ts'
 import type { CatalogTable } from '../catalog/index.ts'
 import type { ColumnDef, FlushRecord, FragmentHides as HideList, FragmentRef, TableChange, TableSchema } from '../format/index.ts'
+import { bitmapAndNot, bitmapOr, bitmapToIndices, copyPadded } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { SourceGroup, TableVersion } from './batch.ts'
 import { FragmentHides } from './fragment-hides.ts'
@@ -241,17 +242,10 @@ function forked(fragment: LiveFragment): LiveFragment {
 /** Rows of either bitmap, in a new one for all rows; undefined when there is neither. */
 function merged(rows: number, a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
   if (a === undefined && b === undefined) return undefined
-  const both = new Uint8Array((rows + 7) >> 3)
-  for (let i = 0; i < both.length; i++) both[i] = (a?.[i] ?? 0) | (b?.[i] ?? 0)
-  return both
+  return a === undefined || b === undefined ? copyPadded((a ?? b)!, rows) : bitmapOr(a, b, rows)
 }
 
 /** Rows of `vector` that `hidden` does not hold yet, ascending. */
 function fresh(vector: Uint8Array, hidden: Uint8Array | undefined, rows: number): Uint32Array {
-  const list: number[] = []
-  for (let row = 0; row < rows; row++) {
-    const bit = 1 << (row & 7)
-    if ((vector[row >> 3]! & bit) !== 0 && (hidden === undefined || (hidden[row >> 3]! & bit) === 0)) list.push(row)
-  }
-  return Uint32Array.from(list)
+  return bitmapToIndices(hidden === undefined ? copyPadded(vector, rows) : bitmapAndNot(vector, hidden, rows), rows)
 }
