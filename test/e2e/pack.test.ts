@@ -44,12 +44,15 @@ describe('the tarball', () => {
   })
 
   it(
-    'has a demo, whose child process is killed and whose store is recovered',
+    'has a demo, whose child process is killed and whose store is recovered, and a doctor, which is loaded when it is asked for',
     async () => {
       const command = join('node_modules', '.bin', 'varve')
       const data = resolve('node_modules/vega-datasets/data/flights-3m.parquet')
-      const { stdout } = await runIn(installed.project, process.execPath, [command, 'demo', '--rows', '20000', '--data', data, '--dir', join(parent, 'demo')])
-      expect(stdout).toMatch(/All \d+ claims held/)
+      const run = async (...parameters: string[]): Promise<string> => (await runIn(installed.project, process.execPath, [command, ...parameters])).stdout
+      const store = join(parent, 'demo')
+      expect(await run('demo', '--rows', '20000', '--data', data, '--dir', store)).toMatch(/All \d+ claims held/)
+      expect(JSON.parse(await run('doctor', store, '--json'))).toMatchObject({ findings: [] })
+      expect(JSON.parse(await run('repair', store, '--json'))).toMatchObject({ confirmed: false })
     },
     INSTALL_MS,
   )
