@@ -6,6 +6,7 @@
 // Invariant: nothing outside `bytes` is read, whatever they say; another algorithm, hash or compression is refused by name.
 import { CorruptionError } from '../errors.ts'
 import { BloomFilter } from './bloom.ts'
+import { type KernelBytes, viewOf } from './buffer.ts'
 
 const BLOCK_BYTES = 32
 /** parquet-format bounds a filter: 128 MiB. */
@@ -19,11 +20,12 @@ const DEPTH_MAX = 8
 /**
  * Read a filter of a Parquet file: probe it with hashes of xxh64 or xxh64Column. Its number of keys is unknown: 0.
  *
- * @param bytes  header and blocks; what follows them is left alone
+ * @param given  header and blocks; what follows them is left alone
  * @param source  what the bytes are, for the message of the error
  * @throws CorruptionError index.corrupt
  */
-export function decodeParquetBloom(bytes: Uint8Array, source: string): BloomFilter {
+export function decodeParquetBloom(given: KernelBytes, source: string): BloomFilter {
+  const bytes = viewOf(given)
   const reader = new CompactReader(bytes, source)
   let size = -1
   const kinds = [0, 0, 0]

@@ -6,6 +6,7 @@
 // Invariant: a key that was inserted is always found; the bytes are a function of the set of hashes and the number of blocks alone.
 import { assert } from '../assert.ts'
 import { CorruptionError } from '../errors.ts'
+import { type KernelBytes, refuseDetached, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 
 export const BLOOM_HEADER_BYTES = 32
@@ -54,6 +55,7 @@ export class BloomFilter {
 
   static buildWithBlocks(hashes: Uint32Array, blocks: number): BloomFilter {
     assert(blocks >= 1, 'a bloom filter has at least one block', blocks)
+    refuseDetached(hashes)
     const k = kernels()
     const mark = k.arena.mark()
     try {
@@ -86,7 +88,8 @@ export class BloomFilter {
    * @param source  what the bytes are, for the message of the error
    * @throws CorruptionError index.corrupt
    */
-  static decode(bytes: Uint8Array, source: string): BloomFilter {
+  static decode(given: KernelBytes, source: string): BloomFilter {
+    const bytes = viewOf(given)
     const bad = (why: string): CorruptionError => new CorruptionError('index.corrupt', `${source}: bloom filter: ${why}`, { details: { file: source } })
     if (bytes.byteLength < BLOOM_HEADER_BYTES + BLOCK_BYTES) throw bad(`${bytes.byteLength} bytes, at least ${BLOOM_HEADER_BYTES + BLOCK_BYTES} expected`)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -147,6 +150,7 @@ export class BloomFilter {
 
   /** Bit i of the bitmap = key i may be present; whole 64-bit words, spare bits 0. */
   probeMany(hashes: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
+    refuseDetached(hashes)
     const n = hashes.length >>> 1
     const bitmap = new Uint8Array(((n + 63) >>> 6) << 3)
     // The blocks are copied into kernel memory, which few keys do not repay.

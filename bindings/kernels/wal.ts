@@ -153,16 +153,18 @@ export function sealFrame(k: KernelInstance, p: number, length: number, f: Frame
 }
 
 /** A whole frame on the JavaScript heap: for marks, footers and tests; the log's hot path seals in place. */
-export function encodeFrame(payload: Uint8Array, f: FrameFields, seed: bigint): Uint8Array<ArrayBuffer> {
-  assert(payload.byteLength <= PAYLOAD_BYTES_MAX, 'a frame payload is at most 64 MiB - 32', payload.byteLength)
+export function encodeFrame(payload: KernelBytes, f: FrameFields, seed: bigint): Uint8Array<ArrayBuffer> {
+  const n = payload.byteLength
+  assert(n <= PAYLOAD_BYTES_MAX, 'a frame payload is at most 64 MiB - 32', n)
   const k = kernels()
   const mark = k.arena.mark()
   try {
+    const from = bytesIn(k, payload)
     const seedPtr = k.arena.reserve(8)
-    const p = k.arena.reserve(HEADER_BYTES + payload.byteLength + 8)
+    const p = k.arena.reserve(HEADER_BYTES + n + 8)
     k.view.setBigUint64(seedPtr, seed, true)
-    k.u8.set(payload, p + HEADER_BYTES)
-    return k.copyOut(p, sealFrame(k, p, payload.byteLength, f, seedPtr))
+    k.u8.copyWithin(p + HEADER_BYTES, from, from + n)
+    return k.copyOut(p, sealFrame(k, p, n, f, seedPtr))
   } finally {
     k.arena.rewind(mark)
   }

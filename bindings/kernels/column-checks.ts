@@ -1,0 +1,43 @@
+// kernels/column-checks.ts: what is looked at before columns of callers reach the kernels, whose own assertions would call a wrong argument a bug of ours.
+import { InvalidConfigError, InvariantError } from '../errors.ts'
+import type { Column } from './column.ts'
+import { type ArrowType, typeName } from './column-type.ts'
+
+/** The rows that columns share. @throws RangeError */
+export function sameRows(columns: readonly Column[]): number {
+  const n = columns[0]?.length ?? 0
+  for (const { length } of columns) if (length !== n) throw new RangeError(`columns of ${n} and ${length} rows: one length expected`)
+  return n
+}
+
+/** @throws RangeError unless the bitmap has n bits */
+export function coversRows(selection: Uint8Array | undefined, n: number): void {
+  if (selection !== undefined && selection.length * 8 < n)
+    throw new RangeError(`a selection of ${selection.length} bytes for ${n} rows: ${(n + 7) >>> 3} expected`)
+}
+
+/** @throws InvalidConfigError (key `column`) unless the types are one and the same, dictionaries counting as their values */
+export function sameTypes(columns: readonly Column[]): void {
+  const plain = ({ type }: Column): string => JSON.stringify(type.kind === 'dictionary' ? type.values : type)
+  const [head] = columns
+  for (const column of columns) if (plain(column) !== plain(head!)) throw wrongType(column.type, typeName(head!.type))
+}
+
+/** What `run` gives; rows that it finds out of bounds are the caller's. @throws RangeError */
+export function inBounds<T>(run: () => T): T {
+  try {
+    return run()
+  } catch (error) {
+    if (!(error instanceof InvariantError)) throw error
+    throw new RangeError(error.message.replace('invariant broken: ', ''), { cause: error })
+  }
+}
+
+/** The error for a column of another type than the one expected. */
+export function wrongType(type: ArrowType, expected: string): InvalidConfigError {
+  const name = typeName(type)
+  return new InvalidConfigError(`a column of type ${name}: ${expected} expected`, {
+    details: { key: 'column', value: name },
+    hint: 'Hand in a column of another type.',
+  })
+}

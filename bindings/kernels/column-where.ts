@@ -1,0 +1,107 @@
+// kernels/column-where.ts: which rows of a column stand in a relation to a constant, as bitmaps: the kernels of predicate.ts for varve/kernels.
+//
+// Two-valued: a null or NaN compares false. Bitmaps have bit i of byte i >> 3 for row i and zero bits behind, to a multiple of 64; join them with bitmapAnd,
+// bitmapOr, bitmapNot, bitmapAndNot of bitmap.ts.
+import { InvalidConfigError } from '../errors.ts'
+import { coversRows, wrongType } from './column-checks.ts'
+import type { Column } from './column.ts'
+import { type ArrowType, kindOfType, typeName } from './column-type.ts'
+import {
+  between as betweenVec,
+  type CompareOp,
+  compareConst,
+  type Constant,
+  inList as inListVec,
+  isNullBitmap,
+  notNullBitmap,
+  startsWith as startsWithVec,
+} from './predicate.ts'
+import { bitmapToIndices } from './bitmap.ts'
+
+const encoder = new TextEncoder()
+
+/**
+ * Rows whose value stands in that relation to the constant. Numbers compare by value, whatever the width; utf8 and binary by unsigned bytes.
+ *
+ * @param constant  number or bigint for numbers, dates, times and decimals (unscaled); string or bytes for utf8; bytes for binary; boolean for bool
+ * @throws InvalidConfigError (key `constant`) for a constant of another type; UnsupportedTypeError nested types, float16, decimal256
+ * @cost one pass; dictionary columns compare each entry once
+ * @example compare(columnOf(Int16Array.of(75, 12)), 'gt', 60) // bit 0
+ */
+export function compare<V>(column: Column<V>, op: CompareOp, constant: NoInfer<V>): Uint8Array<ArrayBuffer> {
+  const kind = kindOfType(column.type)
+  return compareConst(column, kind, op, constantOf(column.type, constant))
+}
+
+/** Rows from low to high, both included. Constants and errors as `compare`. */
+export function between<V>(column: Column<V>, low: NoInfer<V>, high: NoInfer<V>): Uint8Array<ArrayBuffer> {
+  const kind = kindOfType(column.type)
+  return betweenVec(column, kind, constantOf(column.type, low), constantOf(column.type, high))
+}
+
+/** Rows whose value is one of the list. Constants and errors as `compare`. */
+export function inList<V>(column: Column<V>, values: readonly NoInfer<V>[]): Uint8Array<ArrayBuffer> {
+  const kind = kindOfType(column.type)
+  return inListVec(
+    column,
+    kind,
+    values.map((value) => constantOf(column.type, value)),
+  )
+}
+
+/**
+ * Rows of a utf8 or binary column that begin with the prefix, byte by byte.
+ *
+ * @throws InvalidConfigError (keys `column`, `constant`)
+ * @example startsWith(columnOf(['SFO', 'LAX']), 'S')
+ */
+export function startsWith<V>(column: Column<V>, prefix: NoInfer<V>): Uint8Array<ArrayBuffer> {
+  const { type } = column
+  const bytes = constantOf(type, prefix)
+  if (!(bytes instanceof Uint8Array)) throw wrongType(type, 'utf8 or binary')
+  return startsWithVec(column, bytes)
+}
+
+/** Null rows. Copies the validity bitmap. */
+export function isNull(column: Column): Uint8Array<ArrayBuffer> {
+  return isNullBitmap(column)
+}
+
+/** Rows that are not null. Copies the validity bitmap. */
+export function isNotNull(column: Column): Uint8Array<ArrayBuffer> {
+  return notNullBitmap(column)
+}
+
+/**
+ * Numbers of the rows whose bit is set, ascending: for `take`.
+ *
+ * @param rows  how many rows the selection covers
+ * @throws RangeError for a selection that is too short
+ * @example selectedRows(compare(delay, 'gt', 60), delay.length)
+ */
+export function selectedRows(selection: Uint8Array, rows: number): Uint32Array<ArrayBuffer> {
+  coversRows(selection, rows)
+  return bitmapToIndices(selection, rows)
+}
+
+/** A constant as the kernels take it. */
+function constantOf(type: ArrowType, value: unknown): Constant {
+  switch (kindOfType(type)) {
+    case 'bool':
+      if (typeof value === 'boolean') return value
+      break
+    case 'bytes': {
+      const text = type.kind === 'utf8' || (type.kind === 'dictionary' && type.values.kind === 'utf8')
+      if (text && typeof value === 'string') return encoder.encode(value)
+      if (value instanceof Uint8Array) return value
+      break
+    }
+    default:
+      if (typeof value === 'number' || typeof value === 'bigint') return value
+  }
+  const found = value === null ? 'null' : typeof value
+  throw new InvalidConfigError(`a column of type ${typeName(type)} compared with a value of type ${found}`, {
+    details: { key: 'constant', value: found },
+    hint: 'Compare with a value of the type of the column.',
+  })
+}
