@@ -7,7 +7,8 @@ import { coversRows, sameRows, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
 import { type ArrowType, kindOfType, layoutOfType } from './column-type.ts'
-import { GroupedCount, GroupedDistinct, GroupedExtreme, GroupedFloatSum, GroupedIntSum } from './grouped.ts'
+import { GroupedExtreme } from './grouped-extreme.ts'
+import { GroupedCount, GroupedDistinct, GroupedFloatSum, GroupedIntSum } from './grouped.ts'
 import { GroupTable } from './groups.ts'
 import type { GroupColumn } from './groups.ts'
 import type { Vec } from './vec.ts'
@@ -31,9 +32,7 @@ export function sum<V extends number | bigint>(column: Column<V>, selection?: Ui
   coversRows(selection, column.length)
   const { type } = column
   checkAddable(type)
-  const kind = kindOfType(type)
-  if (kind === 'i128') return sumOfGroups(column, selection) as V
-  const total = sumVec(column, kind, selection)
+  const total = sumVec(column, kindOfType(type), selection)
   return (type.kind === 'decimal' ? BigInt(total) : total) as V
 }
 
@@ -69,14 +68,6 @@ function valueOf(type: ArrowType): (value: number | bigint | boolean | Uint8Arra
 function checkAddable(type: ArrowType): void {
   const addable = type.kind === 'int' || type.kind === 'float' || type.kind === 'decimal' || type.kind === 'duration'
   if (!addable) throw wrongType(type, 'a number, decimal or duration')
-}
-
-function sumOfGroups(column: Column, selection: Uint8Array | undefined): bigint {
-  using groups = new GroupTable([])
-  const sums = new GroupedIntSum(groups, kindOfType(column.type))
-  groups.assign([], column.length, selection)
-  sums.add(column)
-  return sums.at(0)
 }
 
 /** What to compute by group: one of these per name. */
