@@ -48,7 +48,12 @@ export { bitmapAll, bitmapAnd, bitmapAndNot, bitmapNone, bitmapNot, bitmapOr, po
 export { count, groupBy, mean, minMax, sum } from './column-sums.ts'
 export type { Aggregate, Aggregated, Groups } from './column-sums.ts'
 export type { Layout, Vec } from './vec.ts'
-// Sets of keys.
+// Keys, and sets of keys and rows.
+export { canonicalKeys, join, keyHashes } from './column-keys.ts'
+export { KeyTable, NO_ROW } from './key-table.ts'
+export type { KeyColumn } from './key-table.ts'
+export { Coverage } from './coverage.ts'
+export type { CoverageSource } from './coverage.ts'
 export { xxh3Column, xxh64Column } from './column-hash.ts'
 export { BloomFilter } from './bloom.ts'
 export { decodeParquetBloom, encodeParquetBloom } from './bloom-parquet.ts'

@@ -26,6 +26,11 @@ import {
   isNotNull,
   isNull,
   isSorted,
+  join,
+  canonicalKeys,
+  keyHashes,
+  KeyTable,
+  NO_ROW,
   mean,
   mergeRuns,
   minMax,
@@ -375,5 +380,54 @@ describe('hashes of columns', () => {
     const filterOf = BloomFilter.build(xxh3Column(keys))
     expect(filterOf.probeMany(xxh3Column(keys)).hits).toBe(1000)
     expect(BloomFilter.decode(filterOf.encode(), 'test').probeMany(xxh3Column(slice(keys, 10, 20))).hits).toBe(10)
+  })
+})
+
+describe('keys', () => {
+  it('are joined on several columns; nulls match nothing, the last of equal build rows wins', () => {
+    const side = fc.array(fc.tuple(fc.option(fc.integer({ min: 0, max: 5 }), { freq: 6 }), fc.option(fc.constantFrom('', 'a', 'ab', 'b'), { freq: 6 })), {
+      maxLength: 60,
+    })
+    fc.assert(
+      fc.property(side, side, fc.boolean(), (build, probe, coded) => {
+        const columns = (rows: typeof build): Column[] => {
+          const words = columnOf(rows.map(([, word]) => word))
+          return [ints(rows.map(([number]) => number)), coded && rows === probe ? encodeDictionary(words)! : words]
+        }
+        const last = new Map<string, number>()
+        build.forEach((row, i) => {
+          if (!row.includes(null)) last.set(JSON.stringify(row), i)
+        })
+        const expected = probe.map((row) => last.get(JSON.stringify(row)) ?? NO_ROW)
+        const { rows, found } = join(columns(build), columns(probe))
+        expect([...rows]).toEqual(expected)
+        expect(found).toBe(expected.filter((row) => row !== NO_ROW).length)
+        const [numbers] = columns(build)
+        expect(toArray(take(numbers!, rows))).toEqual(expected.map((row) => (row === NO_ROW ? null : build[row]![0])))
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('hash as the column does, or by their canonical bytes', () => {
+    const [a, b] = [columnOf(Int16Array.of(1, -2)), columnOf(['x', 'yz'])] as const
+    expect(keyHashes([a])).toEqual(xxh3Column(a))
+    const { data, ends } = canonicalKeys([a, b])
+    const { lo, hi } = xxh3(data.subarray(ends![0], ends![1]))
+    expect([...keyHashes([a, b])].slice(2)).toEqual([lo, hi])
+  })
+
+  it('are remembered from batch to batch by a table', () => {
+    const table = new KeyTable(8, { lo: 1, hi: 2 })
+    expect([...table.put(canonicalKeys([columnOf(Int32Array.of(5, 6))]))]).toEqual([NO_ROW, NO_ROW])
+    expect([...table.put(canonicalKeys([columnOf(BigInt64Array.of(6n, 7n))]))]).toEqual([1, NO_ROW])
+  })
+
+  it('with nulls, of other types or numbers of columns are refused', () => {
+    expect(() => canonicalKeys([ints([1, null])])).toThrow(InvalidConfigError)
+    expect(() => keyHashes([columnOf(['a', null])])).toThrow(/key column 0 has nulls/)
+    expect(() => keyHashes([])).toThrow(RangeError)
+    expect(() => join([ints([1])], [columnOf(['a'])])).toThrow(InvalidConfigError)
+    expect(() => join([ints([1])], [ints([1]), ints([1])])).toThrow(RangeError)
   })
 })
