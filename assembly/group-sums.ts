@@ -1,31 +1,31 @@
 // group-sums.ts: running counts, sums and extremes by group: row i of a piece belongs to group groups[i] (u32; groups 0: all rows to group 0).
 //
-// Words come from group_widen. Accumulators are records by group in caller memory, zeroed before their first use. Only rows whose mask bit is set count
-// (mask 0: every row). Nothing here checks group numbers: they come from group-table.ts, and the caller made room for them.
+// Words come from group_widen. Accumulators are records by group in caller memory, zeroed before their first use. The n rows that count are listed in rows
+// (u32; 0: rows 0 to n - 1). Nothing here checks group numbers: they come from group-table.ts, and the caller made room for them.
 // Floats add pairwise in row order: runs of 128 values one by one, runs joined like the carries of a binary counter (the summation of NumPy and Julia,
-// made incremental), so that a sum depends on the sequence of its values only. Invariant: where no room is left, the row to go on from is returned.
+// made incremental), so that a sum depends on the sequence of its values only. Invariant: where no room is left, the place in the list to go on from is returned.
 import { code_at } from './arrow-concat'
 import { bytes_compare } from './bytes'
-import { has } from './group-table'
+import { rowAt } from './group-table'
 
 @inline
 function groupOf(groups: usize, row: u32): usize {
   return groups ? <usize>load<u32>(groups + (<usize>row << 2)) : 0
 }
 
-/** counts (u64 by group) grow by the masked rows. */
-export function group_count(groups: usize, mask: usize, n: u32, counts: usize): void {
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+/** counts (u64 by group) grow by the rows. */
+export function group_count(groups: usize, rows: usize, n: u32, counts: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const at = counts + (groupOf(groups, row) << 3)
     store<u64>(at, load<u64>(at) + 1)
   }
 }
 
 /** sums: { u64 low, i64 high } by group, a 128-bit integer. Words are signed or not. */
-export function group_sum_words(words: usize, signed: u32, groups: usize, mask: usize, n: u32, sums: usize): void {
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+export function group_sum_words(words: usize, signed: u32, groups: usize, rows: usize, n: u32, sums: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const x = load<u64>(words + (<usize>row << 3))
     const at = sums + (groupOf(groups, row) << 4)
     const low = load<u64>(at) + x
@@ -35,9 +35,9 @@ export function group_sum_words(words: usize, signed: u32, groups: usize, mask: 
 }
 
 /** Values of 16 bytes, two's complement; sums: { u64 low, u64 middle, i64 high } by group, a 192-bit integer. */
-export function group_sum_128(p: usize, groups: usize, mask: usize, n: u32, sums: usize): void {
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+export function group_sum_128(p: usize, groups: usize, rows: usize, n: u32, sums: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const x = load<u64>(p + (<usize>row << 4))
     const y = load<u64>(p + (<usize>row << 4), 8)
     const at = sums + groupOf(groups, row) * 24
@@ -68,11 +68,11 @@ function carry(block: usize, run: f64): void {
 
 /**
  * Words are f64. states: { f64 run, u32 values in it, u32 block + 1 } by group; a group gets a block with its first full run: pool = { u32 blocks, u32 used,
- * u32 room }. Returns n, or the row (from `from` on) for which the pool has no block.
+ * u32 room }. Returns n, or the place (from `from` on) of the row for which the pool has no block.
  */
-export function group_sum_floats(words: usize, groups: usize, mask: usize, from: u32, n: u32, states: usize, pool: usize): u32 {
-  for (let row = from; row < n; row++) {
-    if (!has(mask, row)) continue
+export function group_sum_floats(words: usize, groups: usize, rows: usize, from: u32, n: u32, states: usize, pool: usize): u32 {
+  for (let i = from; i < n; i++) {
+    const row = rowAt(rows, i)
     const at = states + (groupOf(groups, row) << 4)
     const count = load<u32>(at, 8) + 1
     const run = load<f64>(at) + load<f64>(words + (<usize>row << 3))
@@ -84,7 +84,7 @@ export function group_sum_floats(words: usize, groups: usize, mask: usize, from:
     let block = load<u32>(at, 12)
     if (!block) {
       const used = load<u32>(pool, 4)
-      if (used == load<u32>(pool, 8)) return row
+      if (used == load<u32>(pool, 8)) return i
       block = used + 1
       store<u32>(pool, block, 4)
       store<u32>(at, block, 12)
@@ -131,9 +131,9 @@ export function sum_runs(words: usize, n: u32, state: usize): void {
       if (p >= end) break
     }
     const left = <u32>((end - p) >>> 3)
-    const rows = min<u32>(left, RUN - count)
-    for (const stop = p + (<usize>rows << 3); p < stop; p += 8) run += load<f64>(p)
-    count += rows
+    const some = min<u32>(left, RUN - count)
+    for (const stop = p + (<usize>some << 3); p < stop; p += 8) run += load<f64>(p)
+    count += some
     if (count == RUN) {
       carry(block, run)
       run = 0
@@ -163,9 +163,9 @@ export function group_float_sums(states: usize, blocks: usize, size: u32, out: u
 }
 
 /** Ordered words (floats: as f64, NaN skipped; equal values: the first stays). best: { word, u64 seen } by group; the least word wins. */
-export function group_least(words: usize, float: u32, groups: usize, mask: usize, n: u32, best: usize): void {
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+export function group_least(words: usize, float: u32, groups: usize, rows: usize, n: u32, best: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const x = load<i64>(words + (<usize>row << 3))
     const at = best + (groupOf(groups, row) << 4)
     const old = load<i64>(at)
@@ -180,9 +180,9 @@ export function group_least(words: usize, float: u32, groups: usize, mask: usize
 }
 
 /** Values of 16 bytes, two's complement; `most`: the greatest instead. best: { value, u64 seen, u64 0 } by group. */
-export function group_extreme_128(p: usize, most: u32, groups: usize, mask: usize, n: u32, best: usize): void {
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+export function group_extreme_128(p: usize, most: u32, groups: usize, rows: usize, n: u32, best: usize): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const x = p + (<usize>row << 4)
     const at = best + (groupOf(groups, row) << 5)
     if (load<u64>(at, 16)) {
@@ -201,14 +201,14 @@ export function group_extreme_128(p: usize, most: u32, groups: usize, mask: usiz
 
 /**
  * Byte strings: u32 offsets, or `width` bytes each; with codes, row i is entry codes[i] of `width` entries (codes beyond are passed over). best: { u32 start, u32 length, u32 room, u32 seen } by group, the
- * bytes in pool = { u32 data, u32 used, u32 capacity }; a longer winner moves to a place of twice the size. Returns n, or the row that has no room.
+ * bytes in pool = { u32 data, u32 used, u32 capacity }; a longer winner moves to a place of twice the size. Returns n, or the place of the row that has no room.
  */
 export function group_extreme_bytes(
-  offsets: usize, data: usize, width: u32, codes: usize, codeWidth: u32, most: u32, groups: usize, mask: usize, from: u32, n: u32, best: usize, pool: usize,
+  offsets: usize, data: usize, width: u32, codes: usize, codeWidth: u32, most: u32, groups: usize, rows: usize, from: u32, n: u32, best: usize, pool: usize,
 ): u32 {
   const kept = <usize>load<u32>(pool)
-  for (let row = from; row < n; row++) {
-    if (!has(mask, row)) continue
+  for (let i = from; i < n; i++) {
+    const row = rowAt(rows, i)
     const entry = codes ? code_at(codes, codeWidth, row) : row
     if (codes && entry >= width) continue
     let p = data + <usize>entry * width
@@ -226,7 +226,7 @@ export function group_extreme_bytes(
     if (length > load<u32>(at, 8)) {
       const used = load<u32>(pool, 4)
       const left = load<u32>(pool, 8) - used
-      if (length > left) return row
+      if (length > left) return i
       // Doubled, so that what is left behind in the pool stays below what is in use; the exact length where no more is there.
       const room = min<u32>(max<u32>(length << 1, 16), left)
       store<u32>(pool, used + room, 4)

@@ -5,7 +5,7 @@
 // `size` values have numbers, `limit` of them fit (half the slots, so that a probe ends); `null` is the number of null plus 1, 0 while none was seen.
 // Words: a slot is u32 number + 1; entries are the words, by number. With `direct` the word's low bits are the slot and nothing is compared.
 // Bytes: a slot is { u32 number + 1, u32 hash }; entries are u32 offsets (size + 1 of them) into `data`, of which `capacity` bytes exist.
-// Invariant: the n-th new value gets number n and keeps it. A kernel that runs out of room returns the row it stands at; called again from there, it goes on.
+// Invariant: the n-th new value gets number n and keeps it. A kernel that runs out of room returns where in the list of rows it stands; called again from there, it goes on.
 import { bytes_equal } from './bytes'
 import { NULL_INDEX } from './arrow-bits'
 import { code_at } from './arrow-concat'
@@ -20,9 +20,15 @@ const ENTRIES: usize = 24
 const DATA: usize = 28
 const CAPACITY: usize = 32
 
+/** The i-th row of a list of rows; without a list, row i. */
+@inline
+export function rowAt(rows: usize, i: u32): u32 {
+  return rows ? load<u32>(rows + (<usize>i << 2)) : i
+}
+
 /** Bit `row` of a bitmap; no bitmap has every bit set. */
 @inline
-export function has(bits: usize, row: u32): bool {
+function has(bits: usize, row: u32): bool {
   return !bits || ((load<u8>(bits + (row >>> 3)) >>> (<u8>row & 7)) & 1) != 0
 }
 
@@ -40,19 +46,19 @@ function wordSlot(word: u64, direct: u32, mask: u32): u32 {
 }
 
 /**
- * Numbers of the rows from `from` on whose mask bit is set, into out (u32 by row; rows without the bit are left as they are). Words of null rows are not
- * looked at. Returns n, or the row for which the table has no room.
+ * Numbers of the n rows listed in rows (u32; 0: rows 0 to n - 1), from place `from` on, into out (u32 by row; rows that are not listed are left as they are).
+ * Words of null rows are not looked at. Returns n, or the place of the row for which the table has no room.
  */
-export function group_words(words: usize, validity: usize, mask: usize, from: u32, n: u32, t: usize, out: usize): u32 {
+export function group_words(words: usize, validity: usize, rows: usize, from: u32, n: u32, t: usize, out: usize): u32 {
   const slots = <usize>load<u32>(t, SLOTS)
   const slotMask = load<u32>(t, MASK)
   const direct = load<u32>(t, DIRECT)
   const limit = load<u32>(t, LIMIT)
   const entries = <usize>load<u32>(t, ENTRIES)
   let size = load<u32>(t, SIZE)
-  let row = from
-  for (; row < n; row++) {
-    if (!has(mask, row)) continue
+  let i = from
+  for (; i < n; i++) {
+    const row = rowAt(rows, i)
     let number: u32 = 0
     if (!has(validity, row)) {
       number = load<u32>(t, NULL)
@@ -80,7 +86,7 @@ export function group_words(words: usize, validity: usize, mask: usize, from: u3
     store<u32>(out + (<usize>row << 2), number - 1)
   }
   store<u32>(t, size, SIZE)
-  return row
+  return i
 }
 
 /** Puts the numbers of a word table into its slots, which are new and zeroed. */
@@ -110,7 +116,7 @@ function hashBytes(p: usize, n: u32): u32 {
 }
 
 /** As group_words for byte strings: u32 offsets, or, without them, `width` bytes each. Reads up to 7 bytes past the last row. */
-export function group_bytes(offsets: usize, data: usize, width: u32, validity: usize, mask: usize, from: u32, n: u32, t: usize, out: usize): u32 {
+export function group_bytes(offsets: usize, data: usize, width: u32, validity: usize, rows: usize, from: u32, n: u32, t: usize, out: usize): u32 {
   const slots = <usize>load<u32>(t, SLOTS)
   const slotMask = load<u32>(t, MASK)
   const limit = load<u32>(t, LIMIT)
@@ -118,9 +124,9 @@ export function group_bytes(offsets: usize, data: usize, width: u32, validity: u
   const kept = <usize>load<u32>(t, DATA)
   const capacity = load<u32>(t, CAPACITY)
   let size = load<u32>(t, SIZE)
-  let row = from
-  for (; row < n; row++) {
-    if (!has(mask, row)) continue
+  let i = from
+  for (; i < n; i++) {
+    const row = rowAt(rows, i)
     let number: u32 = 0
     if (!has(validity, row)) {
       number = load<u32>(t, NULL)
@@ -164,7 +170,7 @@ export function group_bytes(offsets: usize, data: usize, width: u32, validity: u
     store<u32>(out + (<usize>row << 2), number - 1)
   }
   store<u32>(t, size, SIZE)
-  return row
+  return i
 }
 
 /** Moves the slots of a bytes table (mask + 1 of them at `old`) to its new ones, which are zeroed. */
@@ -181,13 +187,13 @@ export function group_rehash_bytes(t: usize, old: usize, oldMask: u32): void {
 }
 
 /**
- * Codes of masked rows that `map` (u32 by code, 0 = not met yet) does not know, in first-seen order, into out; they are marked in map. A null row and a code
+ * Codes of the listed rows that `map` (u32 by code, 0 = not met yet) does not know, in first-seen order, into out; they are marked in map. A null row and a code
  * beyond the entries stand for null, listed once as NULL_INDEX; `nulls` says that it need not be listed. Returns how many were listed.
  */
-export function group_new_codes(codes: usize, width: u32, validity: usize, mask: usize, n: u32, map: usize, entries: u32, nulls: u32, out: usize): u32 {
+export function group_new_codes(codes: usize, width: u32, validity: usize, rows: usize, n: u32, map: usize, entries: u32, nulls: u32, out: usize): u32 {
   let count: u32 = 0
-  for (let row: u32 = 0; row < n; row++) {
-    if (!has(mask, row)) continue
+  for (let i: u32 = 0; i < n; i++) {
+    const row = rowAt(rows, i)
     const code = code_at(codes, width, row)
     if (code >= entries || !has(validity, row)) {
       if (nulls) continue

@@ -76,7 +76,8 @@ export function sumBigInt(v: Vec, kind: ValueKind, selection?: Uint8Array): bigi
     overPieces(v, selection, pieceRows(width), (k, p, mask, n) => {
       const out = k.arena.reserve(24)
       k.u8.fill(0, out, out + 24)
-      k.exports.group_sum_128(p, 0, mask, n, out)
+      const rows = mask === 0 ? 0 : k.arena.reserve(n * 4 + 32)
+      k.exports.group_sum_128(p, 0, rows, rows === 0 ? n : k.exports.bits_to_indices(mask, n, rows), out)
       sum += (k.view.getBigInt64(out + 16, true) << 128n) + (k.view.getBigUint64(out + 8, true) << 64n) + k.view.getBigUint64(out, true)
     })
     return sum

@@ -18,6 +18,8 @@ export class GroupMemory {
   readonly words: Room = new Room(this, false)
   readonly offsets: Room = new Room(this, false)
   readonly validity: Room = new Room(this, false)
+  /** The rows of a piece that count. */
+  readonly rows: Room = new Room(this, false)
 
   constructor(limitBytes: number = kernelLimitBytes()) {
     this.#limitBytes = limitBytes

@@ -9,7 +9,7 @@ import { compareByteStrings } from './byte-strings.ts'
 import { Room } from './group-memory.ts'
 import { Grouped } from './grouped.ts'
 import type { GroupColumn, GroupTable } from './groups.ts'
-import { at, bytesIn, bytesPieceEnd, WIDEN, wordsIn } from './interner.ts'
+import { bytesIn, bytesPieceEnd, rowsIn, WIDEN, wordsIn } from './interner.ts'
 import { dictionaryOf, makeVec, nullVec, widthOf } from './vec-build.ts'
 import type { Layout, ValueKind, Vec } from './vec.ts'
 
@@ -51,12 +51,16 @@ export class GroupedExtreme extends Grouped {
       assert(widthOf(vec.layout) === 16, 'decimals have 16 bytes', vec.layout)
       const best = this.#best.ensure(size * 32)
       const most = this.#most ? 1 : 0
-      return this.pieces(mask, (groups, bits, first, n) => exports.group_extreme_128(bytesIn(memory, vec, first, first + n).data, most, groups, bits, n, best))
+      return this.pieces(mask, (groups, rows, first, n) =>
+        exports.group_extreme_128(bytesIn(memory, vec, first, first + n).data, most, groups, rows.at, rows.count, best),
+      )
     }
     const best = this.#best.ensure(size * 16)
     const float = isFloat(this.#kind) ? 1 : 0
     const mode = this.#most ? WIDEN.most : WIDEN.least
-    this.pieces(mask, (groups, bits, first, n) => exports.group_least(wordsIn(memory, vec, this.#kind, mode, first, n), float, groups, bits, n, best))
+    this.pieces(mask, (groups, rows, first, n) =>
+      exports.group_least(wordsIn(memory, vec, this.#kind, mode, first, n), float, groups, rows.at, rows.count, best),
+    )
   }
 
   /** One row per group; null where no value was seen. */
@@ -140,9 +144,12 @@ export class GroupedExtreme extends Grouped {
     const best = this.#best.ensure(size * 16)
     const pool = this.#pool.ensure(POOL_BYTES)
     const groups = groupsAt + first * 4
-    for (let row = 0; ;) {
-      row = k.exports.group_extreme_bytes(offsets, data, width, codes, codeWidth, this.#most ? 1 : 0, groups, at(mask, first), row, n, best, pool)
-      if (row === n) return
+    const rows = rowsIn(memory, mask, first, n)
+    for (let from = 0; ;) {
+      const most = this.#most ? 1 : 0
+      from = k.exports.group_extreme_bytes(offsets, data, width, codes, codeWidth, most, groups, rows.at, from, rows.count, best, pool)
+      if (from === rows.count) return
+      const row = rows.at === 0 ? from : k.u32[(rows.at >>> 2) + from]!
       const fields = pool >>> 2
       const used = k.u32[fields + 1]!
       const moved = this.#data.ensure(used + Math.max(4096, 2 * lengthAt(row)), used)

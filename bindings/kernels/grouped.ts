@@ -7,7 +7,7 @@ import { countValid, sumBigInt } from './aggregate.ts'
 import { bitmapAnd, popcount } from './bitmap.ts'
 import { Room } from './group-memory.ts'
 import type { GroupColumn, GroupTable } from './groups.ts'
-import { at, bitsIn, bytesIn, type Interner, internerFor, PairInterner, WIDEN, WORD_ROWS, wordsIn } from './interner.ts'
+import { bitsIn, bytesIn, type Interner, internerFor, PairInterner, type RowList, rowsIn, WIDEN, WORD_ROWS, wordsIn } from './interner.ts'
 import { PairwiseSum } from './pairwise-sum.ts'
 import { widthOf } from './vec-build.ts'
 import type { ValueKind, Vec } from './vec.ts'
@@ -46,10 +46,13 @@ export abstract class Grouped {
     return bitsIn(this.groups.memory, this.#mask, this.groups.selection, this.groups.length)
   }
 
-  /** Runs over pieces of rows: numbers of groups, mask, first row, rows. */
-  protected pieces(mask: number, run: (groups: number, mask: number, first: number, n: number) => void): void {
-    const { length, groupsAt } = this.groups
-    for (let first = 0; first < length; first += WORD_ROWS) run(groupsAt + first * 4, at(mask, first), first, Math.min(WORD_ROWS, length - first))
+  /** Runs over pieces of rows: the groups of the piece, its rows that count, its first row, how many it has. */
+  protected pieces(mask: number, run: (groups: number, rows: RowList, first: number, n: number) => void): void {
+    const { length, groupsAt, memory } = this.groups
+    for (let first = 0; first < length; first += WORD_ROWS) {
+      const n = Math.min(WORD_ROWS, length - first)
+      run(groupsAt + first * 4, rowsIn(memory, mask, first, n), first, n)
+    }
   }
 }
 
@@ -65,11 +68,12 @@ export class GroupedCount extends Grouped {
 
   /** The rows of the batch; with a column, those that are not null in it. */
   add(vec?: Vec): void {
-    const { memory, groupsAt, length, selection, size } = this.groups
+    const { memory, length, selection, size } = this.groups
     if (this.groups.isWhole)
       return this.addRows(vec !== undefined ? countValid(vec, selection) : selection === undefined ? length : popcount(selection, length))
     const mask = vec === undefined ? this.selected() : this.maskOf(vec)
-    memory.k.exports.group_count(groupsAt, mask, length, this.#counts.ensure(size * 8))
+    const counts = this.#counts.ensure(size * 8)
+    this.pieces(mask, (groups, rows) => memory.k.exports.group_count(groups, rows.at, rows.count, counts))
   }
 
   /** Rows that are known without their batch, where there are no columns to group by. */
@@ -114,12 +118,12 @@ export class GroupedIntSum extends Grouped {
     const sums = this.#sums.ensure(size * this.#bytes)
     const signed = this.#kind.startsWith('u') ? 0 : 1
     const wide = this.#kind === 'i128' && widthOf(vec.layout) === 16
-    this.pieces(mask, (groups, bits, first, n) => {
+    this.pieces(mask, (groups, rows, first, n) => {
       if (this.#kind === 'i128') {
         assert(wide, 'decimals have 16 bytes', vec.layout)
-        exports.group_sum_128(bytesIn(memory, vec, first, first + n).data, groups, bits, n, sums)
+        exports.group_sum_128(bytesIn(memory, vec, first, first + n).data, groups, rows.at, rows.count, sums)
       } else {
-        exports.group_sum_words(wordsIn(memory, vec, this.#kind, WIDEN.plain, first, n), signed, groups, bits, n, sums)
+        exports.group_sum_words(wordsIn(memory, vec, this.#kind, WIDEN.plain, first, n), signed, groups, rows.at, rows.count, sums)
       }
     })
   }
@@ -166,11 +170,11 @@ export class GroupedFloatSum extends Grouped {
     const mask = this.maskOf(vec)
     const states = this.#states.ensure(size * FLOAT_BYTES)
     const pool = this.#pool.ensure(POOL_BYTES)
-    this.pieces(mask, (groups, bits, first, n) => {
+    this.pieces(mask, (groups, rows, first, n) => {
       const words = wordsIn(memory, vec, this.#kind, WIDEN.plain, first, n)
-      for (let row = 0; ; this.#moreBlocks()) {
-        row = k.exports.group_sum_floats(words, groups, bits, row, n, states, pool)
-        if (row === n) return
+      for (let from = 0; ; this.#moreBlocks()) {
+        from = k.exports.group_sum_floats(words, groups, rows.at, from, rows.count, states, pool)
+        if (from === rows.count) return
       }
     })
   }

@@ -55,12 +55,30 @@ export function wordsIn(memory: GroupMemory, vec: Vec, kind: ValueKind, mode: 0 
   return words
 }
 
-/** A bitmap of n rows in kernel memory; 0 for none. */
+/** A bitmap of n rows in kernel memory, padded with zero bits to 64; 0 for none. */
 export function bitsIn(memory: GroupMemory, room: Room, bitmap: Uint8Array | undefined, n: number): number {
   if (bitmap === undefined) return 0
-  const at = room.ensure(bitmapBytes(n))
-  memory.k.u8.set(bitmap.subarray(0, (n + 7) >>> 3), at)
+  const padded = bitmapBytes(n)
+  const bytes = (n + 7) >>> 3
+  const at = room.ensure(padded)
+  const { u8 } = memory.k
+  u8.set(bitmap.subarray(0, bytes), at)
+  u8.fill(0, at + bytes, at + padded)
+  if (n & 7) u8[at + bytes - 1]! &= (1 << (n & 7)) - 1
   return at
+}
+
+/** Rows of a piece: how many, and where they are listed; 0: they are the first ones. */
+export interface RowList {
+  readonly at: number
+  readonly count: number
+}
+
+/** The rows among first .. first + n whose bit is set in the bitmap at `mask` (0: all), counted from the first; valid until the next call. */
+export function rowsIn(memory: GroupMemory, mask: number, first: number, n: number): RowList {
+  if (mask === 0) return { at: 0, count: n }
+  const at = memory.rows.ensure(n * 4 + 32)
+  return { at, count: memory.k.exports.bits_to_indices(mask + (first >>> 3), n, at) }
 }
 
 /** A piece of a column of byte strings in kernel memory. */
@@ -232,7 +250,7 @@ class WordInterner implements Interner {
     for (let first = 0; first < vec.length; first += WORD_ROWS) {
       const n = Math.min(WORD_ROWS, vec.length - first)
       const words = wordsIn(memory, vec, this.#kind, mode, first, n)
-      numberWords(this.#table, words, at(validity, first), at(mask, first), n, out + first * 4)
+      numberWords(this.#table, words, at(validity, first), rowsIn(memory, mask, first, n), out + first * 4)
     }
   }
 
@@ -258,11 +276,11 @@ class WordInterner implements Interner {
   }
 }
 
-function numberWords(table: Table, words: number, validity: number, mask: number, n: number, out: number): void {
+function numberWords(table: Table, words: number, validity: number, rows: RowList, out: number): void {
   const { exports } = table.memory.k
-  for (let row = 0; ; table.grow()) {
-    row = exports.group_words(words, validity, mask, row, n, table.head, out)
-    if (row === n) return
+  for (let from = 0; ; table.grow()) {
+    from = exports.group_words(words, validity, rows.at, from, rows.count, table.head, out)
+    if (from === rows.count) return
   }
 }
 
@@ -305,13 +323,14 @@ class BytesInterner implements Interner {
     for (let first = 0; first < vec.length;) {
       const end = bytesPieceEnd(vec, first)
       const piece = bytesIn(this.#memory, vec, first, end)
-      const { exports } = this.#memory.k
-      for (let row = 0; ;) {
-        const rows = end - first
-        row = exports.group_bytes(piece.offsets, piece.data, piece.width, at(validity, first), at(mask, first), row, rows, this.#table.head, out + first * 4)
-        if (row === rows) break
+      const { k } = this.#memory
+      const rows = rowsIn(this.#memory, mask, first, end - first)
+      for (let from = 0; ;) {
+        from = k.exports.group_bytes(piece.offsets, piece.data, piece.width, at(validity, first), rows.at, from, rows.count, this.#table.head, out + first * 4)
+        if (from === rows.count) break
+        const row = first + (rows.at === 0 ? from : k.u32[(rows.at >>> 2) + from]!)
         if (this.#table.isFull) this.#table.grow()
-        else this.#growData(piece.width > 0 ? piece.width : vec.offsets![first + row + 1]! - vec.offsets![first + row]!)
+        else this.#growData(piece.width > 0 ? piece.width : vec.offsets![row + 1]! - vec.offsets![row]!)
       }
       first = end
     }
@@ -333,7 +352,8 @@ class BytesInterner implements Interner {
       const list = this.#list.ensure(n * 8)
       k.u8.set(vec.values.subarray(first * width, (first + n) * width), codes)
       const knowsNull = this.nullNumber >= 0 ? 1 : 0
-      const count = k.exports.group_new_codes(codes, width, at(validity, first), at(mask, first), n, this.#map.at, entries, knowsNull, list)
+      const rows = rowsIn(memory, mask, first, n)
+      const count = k.exports.group_new_codes(codes, width, at(validity, first), rows.at, rows.count, this.#map.at, entries, knowsNull, list)
       if (count > 0) {
         const numbers = list + n * 4
         this.number(take(dictionary, k.u32.slice(list >>> 2, (list >>> 2) + count)), 0, numbers)
@@ -391,7 +411,7 @@ export class PairInterner {
     for (let row = 0; row < n; row += WORD_ROWS) {
       const rows = Math.min(WORD_ROWS, n - row)
       exports.group_pairs(first + row * 4, second + row * 4, this.#shift, rows, words)
-      numberWords(this.#table, words, 0, at(mask, row), rows, out + row * 4)
+      numberWords(this.#table, words, 0, rowsIn(this.#memory, mask, row, rows), out + row * 4)
     }
   }
 
@@ -432,7 +452,7 @@ export class PairInterner {
 }
 
 /** The part of a bitmap (0: none) that begins at a row, which is a multiple of 8. */
-export function at(bits: number, row: number): number {
+function at(bits: number, row: number): number {
   return bits === 0 ? 0 : bits + (row >>> 3)
 }
 

@@ -31,6 +31,8 @@ export type LooseAggregate =
 export class Aggregation implements Disposable {
   /** What the scan has to load, in the order in which `add` takes it. */
   readonly columns: readonly ColumnDef[]
+  /** Share of a batch's rows from which it costs less to pass over the others than to gather those that count. */
+  readonly wholeFrom: number
   readonly #by: readonly string[]
   readonly #keys: readonly { readonly place: number; readonly key: GroupKey }[]
   readonly #groups: GroupTable
@@ -57,6 +59,7 @@ export class Aggregation implements Disposable {
       return { name, reader: this.#inputs.result(name, aggregate) }
     })
     this.columns = this.#inputs.columns.map(({ column }) => column)
+    this.wholeFrom = by.length === 0 ? WHOLE_FROM : WHOLE_FROM_GROUPED
   }
 
   /** `selection`: the rows of the batch that count; undefined = all. */
@@ -97,6 +100,10 @@ export class Aggregation implements Disposable {
 }
 
 const GROUPS_PER_STEP = 4096
+
+// Measured on sums of int64 and float64: whole columns go through kernels that skip rows by bitmap, groups are written for each row on its own.
+const WHOLE_FROM = 0.03
+const WHOLE_FROM_GROUPED = 0.3
 
 /** Makes the reader of a result in the end, when every batch was added. */
 type Reader = () => (group: number) => unknown

@@ -22,6 +22,8 @@ export interface SelectOptions {
   readonly signal: AbortSignal | undefined
   /** Called before each batch: throws when the scan must stop. */
   readonly check: () => void
+  /** Batches of which at least this share is wanted come whole, with a filter: for callers that read each value once. None when left out. */
+  readonly wholeFrom?: number | undefined
   /** True: groups and batches with these statistics hold nothing of interest. Asked when their turn comes. */
   readonly skip?: (stats: (columnId: number) => ColumnStats | undefined) => boolean
 }
@@ -35,6 +37,8 @@ export interface Selected {
   readonly position: number
   /** Which stored rows these are; undefined: the first `length` ones. */
   readonly selection: Uint8Array | undefined
+  /** Only with `wholeFrom`: the rows of the columns that are wanted. Undefined: all. */
+  readonly filter?: Uint8Array | undefined
 }
 
 interface Step {
@@ -207,6 +211,10 @@ export class SelectCursor {
     const { selection, count } = wanted
     const loaded = step.everyRow ? this.#spread(wanted.vecs) : [...wanted.vecs, ...rest]
     let columns = this.#places.map((place) => loaded[place]!)
+    if (selection !== undefined && columns.length > 0 && count >= source.rows * (this.#o.wholeFrom ?? 2)) {
+      this.#remaining -= count
+      return { columns, length: source.rows, source, position: step.position, selection, filter: selection }
+    }
     if (columns.length === 0) columns = []
     else if (selection !== undefined) columns = filterMany(columns, selection, source.rows, count)
     else if (count < source.rows) columns = columns.map((vec) => slice(vec, 0, count))

@@ -42,13 +42,25 @@ export function createScan<T extends AnyTable, R>(request: ScanRequest): Scan<T,
 
 type Row = Record<string, unknown>
 
+/** A batch of a run; with a filter, only those of its rows count. */
+interface RunBatch extends ColumnBatch {
+  readonly filter?: Uint8Array | undefined
+}
+
 /** One run: batches of the columns asked for, in the scan's order. */
 interface Run {
   readonly pace: Pace
   /** Stored rows passed so far. */
   readonly scannedRows: number
-  next(): ColumnBatch | undefined | Promise<ColumnBatch | undefined>
+  next(): RunBatch | undefined | Promise<RunBatch | undefined>
   close(): void
+}
+
+interface RunOptions {
+  /** The rows that an ordered run chooses come as they are stored. */
+  readonly inStorageOrder?: boolean
+  /** Share of rows from which a batch may come whole with a filter. */
+  readonly wholeFrom?: number
 }
 
 /** Rows made between two looks at the clock. */
@@ -129,12 +141,13 @@ class TableScan {
     const by = o.by ?? []
     const plan = await this.#planned()
     using aggregation = new Aggregation(plan.view, spec, by)
-    const add = (batch: ColumnBatch): void => aggregation.add(batch)
+    const add = (batch: RunBatch): void => aggregation.add(batch, batch.filter)
     const finish = (): Steps<Row | Row[]> => aggregation.results()
-    if (plan.limit < plan.storedRows) return await this.#each(plan, aggregation.columns, add, finish, true)
+    const { wholeFrom } = aggregation
+    if (plan.limit < plan.storedRows) return await this.#each(plan, aggregation.columns, add, finish, { inStorageOrder: true, wholeFrom })
     // Without a limit that counts the order changes no result, and statistics may answer for whole groups.
     const groups = plan.groups.filter(({ group, everyRow }) => !everyRow || !aggregation.addFromStatistics(group))
-    return await this.#each({ ...plan, groups, order: [] }, aggregation.columns, add, finish)
+    return await this.#each({ ...plan, groups, order: [] }, aggregation.columns, add, finish, { wholeFrom })
   }
 
   async explain(): Promise<Explain> {
@@ -170,7 +183,7 @@ class TableScan {
     this.#request.check()
   }
 
-  #run(plan: ScanPlan, columns: readonly ColumnDef[], inStorageOrder: boolean): Run {
+  #run(plan: ScanPlan, columns: readonly ColumnDef[], { inStorageOrder = false, wholeFrom }: RunOptions = {}): Run {
     const { options, world, check, sortBytes } = this.#request
     const { signal, onProgress } = options
     const pace = new Pace({
@@ -184,18 +197,18 @@ class TableScan {
     })
     if (plan.order.length > 0) return new OrderedRun({ plan, columns, pace, signal, sortBytes, inStorageOrder })
     const { groups, where, limit } = plan
-    return Object.assign(new SelectCursor({ groups, where, columns, limit, signal, check: () => pace.check() }), { pace })
+    return Object.assign(new SelectCursor({ groups, where, columns, limit, signal, wholeFrom, check: () => pace.check() }), { pace })
   }
 
   /** Shows every batch to `visit`, then runs `finish`, all at the pace. */
   async #each<F>(
     plan: ScanPlan,
     columns: readonly ColumnDef[],
-    visit: (batch: ColumnBatch, pace: Pace) => void | Promise<void>,
+    visit: (batch: RunBatch, pace: Pace) => void | Promise<void>,
     finish: () => Steps<F>,
-    inStorageOrder = false,
+    options: RunOptions = {},
   ): Promise<F> {
-    const run = this.#run(plan, columns, inStorageOrder)
+    const run = this.#run(plan, columns, options)
     try {
       await eachSelected(run, run.pace, (batch) => visit(batch, run.pace))
       const steps = finish()
@@ -243,7 +256,6 @@ class TableScan {
     const run = this.#run(
       plan,
       plan.select.map(({ column }) => column),
-      false,
     )
     try {
       for (;;) {
