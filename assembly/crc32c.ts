@@ -1,8 +1,12 @@
 // crc32c.ts: CRC-32C (Castagnoli, reflected 0x82F63B78, init and final xor all ones; RFC 3720 B.4).
 //
-// Slice-by-16: T[k][b] is the CRC register after byte b followed by k zero bytes. From 8 KiB on, sparse folding: x^(8*5275) + x^(8*4508) + x^(8*2751) + 1
-// is a multiple of the polynomial (test/kernel/crc32c.test.ts recomputes it), so byte i may be pushed forward to i+767, i+2524 and i+5275; that is four
-// loads and three xors per 16 bytes, and only the last 5275 bytes are left for the table. Needs no carry-less multiply.
+// Slice-by-16: T[k][b] is the CRC register after byte b followed by k zero bytes. Longer inputs are folded first, by sparse multiples of the polynomial
+// (test/kernel/crc32c.test.ts recomputes both), which needs no carry-less multiply:
+//
+//   from 8 KiB    x^(8*5275) + x^(8*4508) + x^(8*2751) + 1: byte i may be pushed forward to i+767, i+2524 and i+5275; four loads per 16 bytes
+//   from 576 B    x^(8*266) + x^(8*143) + x^(8*121) + x^(8*88) + x^(8*71) + 1: to i+123, i+145, i+178, i+195, i+266; six loads per 16 bytes
+//
+// The first leaves 5275 bytes, which go through the second; that leaves 266 for the table.
 import { SCRATCH } from './memory'
 
 const POLY: u32 = 0x82f63b78
@@ -39,10 +43,11 @@ export function crc32c_table(state: u32, p: usize, n: usize): u32 {
     const b = load<u32>(p, 4)
     const d = load<u32>(p, 8)
     const e = load<u32>(p, 12)
-    c = at(15, a) ^ at(14, a >>> 8) ^ at(13, a >>> 16) ^ at(12, a >>> 24)
-      ^ at(11, b) ^ at(10, b >>> 8) ^ at(9, b >>> 16) ^ at(8, b >>> 24)
+    // What does not wait for the register is added up first: a step then takes one lookup and three xors of latency.
+    const rest = at(11, b) ^ at(10, b >>> 8) ^ at(9, b >>> 16) ^ at(8, b >>> 24)
       ^ at(7, d) ^ at(6, d >>> 8) ^ at(5, d >>> 16) ^ at(4, d >>> 24)
       ^ at(3, e) ^ at(2, e >>> 8) ^ at(1, e >>> 16) ^ at(0, e >>> 24)
+    c = (at(15, a) ^ at(14, a >>> 8)) ^ (at(13, a >>> 16) ^ (at(12, a >>> 24) ^ rest))
     p += 16
     n -= 16
   }
@@ -56,16 +61,19 @@ export function crc32c_table(state: u32, p: usize, n: usize): u32 {
 
 /** Continues from a previous finished value (0 to start); returns a finished value. */
 export function crc32c(crc: u32, p: usize, n: usize): u32 {
-  if (n < FOLD_BYTES_MIN) return ~crc32c_table(~crc, p, n)
+  if (n < NEAR_BYTES_MIN) return ~crc32c_table(~crc, p, n)
   const folded = n & ~(<usize>63)
-  const state = fold(~crc, p, folded)
+  const state = n < FOLD_BYTES_MIN ? foldNear(~crc, p, folded) : fold(~crc, p, folded)
   return ~crc32c_table(state, p + folded, n - folded)
 }
 
+const NEAR_BYTES_MIN: usize = 576
 const FOLD_BYTES_MIN: usize = 8192
 const NEAR: usize = 767
 const MIDDLE: usize = 2524
 const FAR: usize = 5275
+/** FAR rounded down to 64. */
+const FAR_FOLDED: usize = 5248
 /** FAR rounded up to 16: what stays in front of the window between steps. */
 const HISTORY: usize = 5280
 /** Multiple of 64; HISTORY + STEP <= SCRATCH_BYTES, and the window stays in the first-level cache. */
@@ -100,13 +108,55 @@ function fold(state: u32, p: usize, n: usize): u32 {
   for (let j = MIDDLE; j < FAR; j += 16) {
     v128.store(r + j, v128.xor(v128.xor(v128.load(q + j), v128.load(q + j - NEAR)), v128.load(q + j - MIDDLE)))
   }
-  return crc32c_table(0, r, FAR)
+  return crc32c_table(foldNear(0, r, FAR_FOLDED), r + FAR_FOLDED, FAR - FAR_FOLDED)
 }
 
 // @ts-ignore: decorator
 @inline
 function tap(q: usize, p: usize): void {
   v128.store(q, v128.xor(v128.load(p), v128.xor(v128.xor(v128.load(q - NEAR), v128.load(q - MIDDLE)), v128.load(q - FAR))))
+}
+
+const N1: usize = 123
+const N2: usize = 145
+const N3: usize = 178
+const N4: usize = 195
+const N5: usize = 266
+/** N5 rounded up to 16: zeros in front of the window. */
+const NEAR_HISTORY: usize = 272
+/** Behind everything that `fold` uses, whose last bytes come through here too. */
+const NEAR_WINDOW: usize = SCRATCH + 22016 + NEAR_HISTORY
+
+/** Register after n bytes (a multiple of 64, 320 .. FOLD_BYTES_MIN): five sources at most 266 bytes back, so that little is left for the table. */
+function foldNear(state: u32, p: usize, n: usize): u32 {
+  memory.fill(NEAR_WINDOW - NEAR_HISTORY, 0, NEAR_HISTORY)
+  let first = i32x4.replace_lane(i32x4(0, 0, 0, 0), 0, state)
+  const end = NEAR_WINDOW + n
+  for (let q = NEAR_WINDOW; q < end; q += 64, p += 64) {
+    v128.store(q, v128.xor(first, near(v128.load(p), q)))
+    first = i32x4(0, 0, 0, 0)
+    v128.store(q, near(v128.load(p, 16), q + 16), 16)
+    v128.store(q, near(v128.load(p, 32), q + 32), 32)
+    v128.store(q, near(v128.load(p, 48), q + 48), 48)
+  }
+  // In the last N5 bytes take back what was pushed from within them: the same sum with zeros in front, out of place, the furthest source left out.
+  const r = SCRATCH + 512
+  const w = SCRATCH + NEAR_HISTORY
+  memory.fill(SCRATCH + NEAR_HISTORY - 208, 0, 208)
+  memory.copy(w, end - N5, N5)
+  for (let j: usize = 0; j < N5; j += 16) {
+    const q = w + j
+    v128.store(r + 64 + j, v128.xor(v128.xor(v128.load(q), v128.load(q - N1)), v128.xor(v128.xor(v128.load(q - N2), v128.load(q - N3)), v128.load(q - N4))))
+  }
+  return crc32c_table(0, r + 64, N5)
+}
+
+// @ts-ignore: decorator
+@inline
+function near(data: v128, q: usize): v128 {
+  const a = v128.xor(v128.load(q - N1), v128.load(q - N2))
+  const b = v128.xor(v128.load(q - N3), v128.load(q - N4))
+  return v128.xor(v128.xor(data, v128.load(q - N5)), v128.xor(a, b))
 }
 
 /** CRC of A followed by B (n bytes): the register of A is carried over n zero bytes by squaring, then B's is added. */

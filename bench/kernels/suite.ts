@@ -4,7 +4,7 @@
 // and peers, all in the same interleaved rounds. Invariant: what each of them returns is checked before the first round and after the last one, untimed.
 import { contest, type Turn, verify } from '../contest.ts'
 import { randomOf } from '../data.ts'
-import { type Outcome, ratioOf } from '../report.ts'
+import { medianOf, type Outcome, ratioOf } from '../report.ts'
 
 export const KIB = 1024
 export const MIB: number = 1024 * KIB
@@ -94,21 +94,23 @@ function check(name: string, all: readonly (readonly [string, Entrant])[]): void
 function calibrate(run: () => unknown, ms: number): number {
   const started = performance.now()
   let batch = 1
-  while (performance.now() - started < ms) {
-    const from = performance.now()
-    for (let i = 0; i < batch; i++) run()
-    if (performance.now() - from < BATCH_MS) batch *= 2
-  }
+  while (performance.now() - started < ms) if (timeBatch(run, batch) < BATCH_MS) batch *= 2
   return batch
 }
 
+/** The median of the batches of a turn: a batch in which the thread was put aside, or garbage collected, does not count. */
 function repeat(run: () => unknown, batch: number, amount: number, ms: number): Turn {
   const started = performance.now()
-  for (let n = batch; ; n += batch) {
-    for (let i = 0; i < batch; i++) run()
-    const spent = performance.now() - started
-    if (spent >= ms) return { ms: spent, operations: n * amount }
-  }
+  const batches: number[] = []
+  do batches.push(timeBatch(run, batch))
+  while (performance.now() - started < ms)
+  return { ms: medianOf(batches), operations: batch * amount }
+}
+
+function timeBatch(run: () => unknown, batch: number): number {
+  const started = performance.now()
+  for (let i = 0; i < batch; i++) run()
+  return performance.now() - started
 }
 
 /** 64B, 4KiB, 16MiB. */

@@ -28,6 +28,8 @@ describe('CRC-32C', () => {
       return result
     }
     expect(power(8 * 5275) ^ power(8 * (5275 - 767)) ^ power(8 * (5275 - 2524)) ^ 1n).toBe(0n)
+    const near = [123, 145, 178, 195].reduce((sum, distance) => sum ^ power(8 * (266 - distance)), power(8 * 266))
+    expect(near ^ 1n).toBe(0n)
   })
 
   it('equals the definition at every length 0..700 and at the edges of the fold', () => {
