@@ -1,9 +1,9 @@
 // arrow-merge.ts: merging sorted runs, and composite keys as byte strings so that they merge like any other.
 //
-// Keys are the u64 columns of arrow-sort.ts, rows are u32 indices; a run is (keys, rows, count). Stable: a before b on ties. The caller has put nulls
+// Keys are the u64 columns of arrow-sort.ts, or those of keys_behind; rows are u32 indices; a run is (keys, rows, count). Stable: a before b on ties. The caller has put nulls
 // aside or encoded them, and has asked the *_descent kernels whether the runs ascend.
 import { valid } from './arrow-bits'
-import { compare_tied } from './bytes'
+import { compare_tied, prefix64 } from './bytes'
 
 /** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
 export function keys_descent(keys: usize, n: u32): u32 {
@@ -17,24 +17,53 @@ export function keys_descent(keys: usize, n: u32): u32 {
   return n
 }
 
-/** The same for rows of a var column with their prefixes. `first` = the row that counts as 0. */
-export function bytes_descent(offsets: usize, data: usize, prefixes: usize, first: u32, n: u32): u32 {
-  if (!n) return 0
-  let before = load<u64>(prefixes + (<usize>first << 3))
-  for (let i: u32 = 1; i < n; i++) {
-    const prefix = load<u64>(prefixes + (<usize>(first + i) << 3))
-    if (prefix < before || (prefix == before && compare_tied(offsets, data, first + i - 1, first + i) > 0)) return i
-    before = prefix
+/**
+ * Keys of `n` rows of a var column from row `first` on, to keys + 8 * row: the eight bytes behind the first `shared` (<= 8), as a big-endian number.
+ * Returns the first i whose row does not begin with the same `shared` bytes as row `like`, or n.
+ */
+export function keys_behind(offsets: usize, data: usize, like: u32, shared: u32, first: u32, n: u32, keys: usize): u32 {
+  const head = prefix64(data + load<u32>(offsets + (<usize>like << 2)), shared)
+  let at = offsets + (<usize>first << 2)
+  let out = keys + (<usize>first << 3)
+  let start = load<u32>(at)
+  for (let i: u32 = 0; i < n; i++) {
+    at += 4
+    const end = load<u32>(at)
+    const p = data + start
+    const size = end - start
+    if (size < shared || prefix64(p, shared) != head) return i
+    store<u64>(out, prefix64(p + shared, size - shared))
+    out += 8
+    start = end
   }
   return n
 }
 
-/** Merges until one side is used up, then copies the other. No branch depends on the keys. */
-function mergeOne(ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd: usize, ok: usize, oi: usize): void {
+/** As keys_descent for rows of a var column, whose ties their bytes decide. `first` = the row that counts as 0. */
+export function bytes_descent(offsets: usize, data: usize, shared: u32, keys: usize, first: u32, n: u32): u32 {
+  if (!n) return 0
+  let before = load<u64>(keys + (<usize>first << 3))
+  for (let i: u32 = 1; i < n; i++) {
+    const key = load<u64>(keys + (<usize>(first + i) << 3))
+    if (key < before || (key == before && compare_tied(offsets, data, shared, first + i - 1, first + i) > 0)) return i
+    before = key
+  }
+  return n
+}
+
+/** Whether the row at bi, of key y, comes before the row at ai, of key x. No offsets: keys alone decide. */
+@inline
+function precedes(offsets: usize, data: usize, shared: u32, x: u64, ai: usize, y: u64, bi: usize): usize {
+  if (offsets && x == y) return <usize>(compare_tied(offsets, data, shared, load<u32>(bi), load<u32>(ai)) < 0)
+  return <usize>(y < x)
+}
+
+/** Merges until one side is used up, then copies the other. No branch depends on keys that differ. */
+function mergeOne(offsets: usize, data: usize, shared: u32, ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd: usize, ok: usize, oi: usize): void {
   while (ak < aEnd && bk < bEnd) {
     const a = load<u64>(ak)
     const b = load<u64>(bk)
-    const second = <usize>(b < a)
+    const second = precedes(offsets, data, shared, a, ai, b, bi)
     const first = second ^ 1
     store<u64>(ok, select<u64>(b, a, <bool>second))
     store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>second)))
@@ -53,13 +82,16 @@ function mergeOne(ak: usize, ai: usize, aEnd: usize, bk: usize, bi: usize, bEnd:
 }
 
 /**
- * Merges (keys, rows) a and b, a first on ties. A step waits for the one before it, so the output is cut in two halves (where the halves begin in a and b
- * is found by bisection) that are merged in lockstep.
+ * Merges (keys, rows) a and b, a first on ties; with `offsets`, rows of equal keys are compared by their bytes behind the `shared` ones first.
+ * A step waits for the one before it, so the output is cut in two halves (where the halves begin in a and b is found by bisection) that are merged in
+ * lockstep.
  */
-export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, bn: u32, ok: usize, oi: usize): void {
+export function merge_keys(
+  offsets: usize, data: usize, shared: u32, ak: usize, ai: usize, an: u32, bk: usize, bi: usize, bn: u32, ok: usize, oi: usize,
+): void {
   const aEnd = ak + (<usize>an << 3)
   const bEnd = bk + (<usize>bn << 3)
-  if (!an || !bn || load<u64>(aEnd - 8) <= load<u64>(bk)) {
+  if (!an || !bn || !precedes(offsets, data, shared, load<u64>(aEnd - 8), ai + (<usize>(an - 1) << 2), load<u64>(bk), bi)) {
     // Runs that do not overlap are the common case of a compaction.
     memory.copy(ok, ak, <usize>an << 3)
     memory.copy(oi, ai, <usize>an << 2)
@@ -73,7 +105,9 @@ export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, 
   let high = min<u32>(an, half)
   while (low < high) {
     const mid = (low + high) >> 1
-    if (load<u64>(bk + (<usize>(half - mid - 1) << 3)) < load<u64>(ak + (<usize>mid << 3))) high = mid
+    const i = <usize>mid
+    const j = <usize>(half - mid - 1)
+    if (precedes(offsets, data, shared, load<u64>(ak + (i << 3)), ai + (i << 2), load<u64>(bk + (j << 3)), bi + (j << 2))) high = mid
     else low = mid + 1
   }
   const i = <usize>low
@@ -91,8 +125,8 @@ export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, 
     const y = load<u64>(bk)
     const x2 = load<u64>(a2)
     const y2 = load<u64>(b2)
-    const s = <usize>(y < x)
-    const s2 = <usize>(y2 < x2)
+    const s = precedes(offsets, data, shared, x, ai, y, bi)
+    const s2 = precedes(offsets, data, shared, x2, a2i, y2, b2i)
     store<u64>(ok, select<u64>(y, x, <bool>s))
     store<u64>(o2, select<u64>(y2, x2, <bool>s2))
     store<u32>(oi, load<u32>(select<usize>(bi, ai, <bool>s)))
@@ -112,39 +146,8 @@ export function merge_keys(ak: usize, ai: usize, an: u32, bk: usize, bi: usize, 
     b2 += s2 << 3
     b2i += s2 << 2
   }
-  mergeOne(ak, ai, aMid, bk, bi, bMid, ok, oi)
-  mergeOne(a2, a2i, aEnd, b2, b2i, bEnd, o2, o2i)
-}
-
-/** Merges rows a and b of a var column by bytes, a first on ties; prefixes as made by sort_keys_bytes, addressed by row. */
-export function merge_bytes(offsets: usize, data: usize, prefixes: usize, ai: usize, an: u32, bi: usize, bn: u32, oi: usize): void {
-  const aEnd = ai + (<usize>an << 2)
-  const bEnd = bi + (<usize>bn << 2)
-  if (an && bn) {
-    let a = load<u32>(ai)
-    let b = load<u32>(bi)
-    let pa = load<u64>(prefixes + (<usize>a << 3))
-    let pb = load<u64>(prefixes + (<usize>b << 3))
-    while (true) {
-      if (pb < pa || (pb == pa && compare_tied(offsets, data, a, b) > 0)) {
-        store<u32>(oi, b)
-        oi += 4
-        bi += 4
-        if (bi == bEnd) break
-        b = load<u32>(bi)
-        pb = load<u64>(prefixes + (<usize>b << 3))
-      } else {
-        store<u32>(oi, a)
-        oi += 4
-        ai += 4
-        if (ai == aEnd) break
-        a = load<u32>(ai)
-        pa = load<u64>(prefixes + (<usize>a << 3))
-      }
-    }
-  }
-  memory.copy(oi, ai, aEnd - ai)
-  memory.copy(oi + (aEnd - ai), bi, bEnd - bi)
+  mergeOne(offsets, data, shared, ak, ai, aMid, bk, bi, bMid, ok, oi)
+  mergeOne(offsets, data, shared, a2, a2i, aEnd, b2, b2i, bEnd, o2, o2i)
 }
 
 // Composite keys as byte strings whose unsigned order is the order of the keys: per key 0 + bytes, or 1 for null. Fixed keys are their u64, big-endian;

@@ -156,7 +156,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       let j = i
       while (j > first) {
         const other = load<u32>(idx + (<usize>(j - 1) << 2))
-        if (compare_tied(offsets, data, other, row) * sign <= 0) break
+        if (compare_tied(offsets, data, 0, other, row) * sign <= 0) break
         store<u32>(idx + (<usize>j << 2), other)
         j--
       }
@@ -175,7 +175,7 @@ function mergeSort(offsets: usize, data: usize, idx: usize, n: u32, tmp: usize, 
       while (a < mid && b < stop) {
         const ra = load<u32>(from + (<usize>a << 2))
         const rb = load<u32>(from + (<usize>b << 2))
-        if (compare_tied(offsets, data, ra, rb) * sign <= 0) {
+        if (compare_tied(offsets, data, 0, ra, rb) * sign <= 0) {
           store<u32>(at, ra)
           a++
         } else {

@@ -53,13 +53,13 @@ export function compare_rows(offsets: usize, data: usize, a: u32, b: u32): i32 {
   return bytes_compare(data + fa, load<u32>(pa, 4) - fa, data + fb, load<u32>(pb, 4) - fb)
 }
 
-/** The same for rows whose first eight bytes, zero-padded, are equal. */
+/** The same for rows whose first `shared` + 8 bytes, zero-padded behind `shared`, are equal. */
 @inline
-export function compare_tied(offsets: usize, data: usize, a: u32, b: u32): i32 {
+export function compare_tied(offsets: usize, data: usize, shared: u32, a: u32, b: u32): i32 {
   const pa = offsets + (<usize>a << 2)
   const pb = offsets + (<usize>b << 2)
-  const fa = load<u32>(pa)
-  const fb = load<u32>(pb)
+  const fa = load<u32>(pa) + shared
+  const fb = load<u32>(pb) + shared
   const an = load<u32>(pa, 4) - fa
   const bn = load<u32>(pb, 4) - fb
   // A row of less than eight bytes equals the other's prefix but for zeros at the end: the shorter one comes first.

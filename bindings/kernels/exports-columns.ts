@@ -69,9 +69,22 @@ export interface ColumnExports {
   rows_up_to(keys: number, validity: number, n: number, limit: number, out: number): number
   // arrow-merge.ts
   keys_descent(keys: number, n: number): number
-  bytes_descent(offsets: number, data: number, prefixes: number, first: number, n: number): number
-  merge_keys(ak: number, ai: number, an: number, bk: number, bi: number, bn: number, ok: number, oi: number): void
-  merge_bytes(offsets: number, data: number, prefixes: number, ai: number, an: number, bi: number, bn: number, oi: number): void
+  keys_behind(offsets: number, data: number, like: number, shared: number, first: number, n: number, keys: number): number
+  bytes_descent(offsets: number, data: number, shared: number, keys: number, first: number, n: number): number
+  /** offsets 0 = keys alone decide. */
+  merge_keys(
+    offsets: number,
+    data: number,
+    shared: number,
+    ak: number,
+    ai: number,
+    an: number,
+    bk: number,
+    bi: number,
+    bn: number,
+    ok: number,
+    oi: number,
+  ): void
   encode_measure(offsets: number, data: number, validity: number, n: number, lengths: number): void
   encode_keys(keys: number, validity: number, n: number, cursors: number, base: number): void
   encode_bytes(offsets: number, data: number, validity: number, n: number, cursors: number, base: number): void

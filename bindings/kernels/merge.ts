@@ -1,6 +1,6 @@
 // kernels/merge.ts: sorted runs as one order: a tournament of pairwise stable merges, in kernel memory.
 //
-// One numeric key merges by its u64 column, one byte key by its bytes; anything else (composite, 16-byte or fixed-size binary keys) is encoded row by row
+// One numeric key merges by its u64 column, one byte key by the eight bytes behind what all rows begin with, then by its bytes; anything else (composite, 16-byte or fixed-size binary keys) is encoded row by row
 // as a byte string of the same order first. Invariant: runs ascend, nulls last; that is checked, never assumed.
 import { assert } from '../assert.ts'
 import { RunNotSortedError } from '../errors.ts'
@@ -13,7 +13,7 @@ import { keyColumns, kindCode } from './sort-keys.ts'
 import type { VarColumn } from './sort-keys.ts'
 import { isSorted } from './sort.ts'
 import type { SortKey } from './sort.ts'
-import { widthOf } from './vec-build.ts'
+import { offsetsOf, widthOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
 /**
@@ -36,8 +36,9 @@ export function mergeRuns(runs: readonly (readonly SortKey[])[]): Uint32Array<Ar
     const keys = filled.map((run) => run[0]!)
     const parts = partsOf(keys, refuse)
     if (keys.every(isNumeric)) return mergeKeys(k, numberColumn(k, keys), parts, refuse)
+    if (keys.every(({ vec }) => vec.layout.kind === 'var')) return mergeBytes(k, varColumns(k, keys), parts, refuse)
     const { keys: columns, bytes } = keyColumns(k, together(keys))
-    if (bytes !== undefined) return mergeBytes(k, bytes, columns[0]!, parts, refuse)
+    if (bytes !== undefined) return mergeBytes(k, bytes, parts, refuse)
     return columns.length === 1 ? mergeKeys(k, columns[0]!, parts, refuse) : mergeEncoded(k, filled, refuse)
   })
 }
@@ -98,24 +99,71 @@ function together(keys: readonly SortKey[]): SortKey {
   return { kind, vec: concat(keys.map(wide)) }
 }
 
-/** A merged stretch: where its row numbers and, when it has any, its keys lie. */
+/** What decides between rows of equal keys: their bytes behind the shared ones; no offsets = nothing, they are equal. */
+interface Ties extends VarColumn {
+  readonly shared: number
+}
+
+const NO_TIES: Ties = { offsets: 0, data: 0, shared: 0 }
+const SHARED_BYTES_MAX = 8
+
+/** A merged stretch: where its row numbers and its keys lie. */
 interface Stretch {
   readonly rows: number
   readonly keys: number
   readonly count: number
 }
 
-type Merge = (a: Stretch, b: Stretch, to: Stretch) => void
-
 function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
   for (const [i, part] of parts.entries()) if (k.exports.keys_descent(column + part.start * 8, part.valid) < part.valid) refuse(i)
-  return tournament(k, parts, column, (a, b, to) => k.exports.merge_keys(a.keys, a.rows, a.count, b.keys, b.rows, b.count, to.keys, to.rows))
+  return tournament(k, parts, column, NO_TIES)
 }
 
-function mergeBytes(k: KernelInstance, bytes: VarColumn, prefixes: number, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
-  const { offsets, data } = bytes
-  for (const [i, part] of parts.entries()) if (k.exports.bytes_descent(offsets, data, prefixes, part.start, part.valid) < part.valid) refuse(i)
-  return tournament(k, parts, undefined, (a, b, to) => k.exports.merge_bytes(offsets, data, prefixes, a.rows, a.count, b.rows, b.count, to.rows))
+/** By the eight bytes behind those that all rows share, then by all bytes. */
+function mergeBytes(k: KernelInstance, { offsets, data }: VarColumn, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
+  const column = k.arena.reserve(parts.reduce((sum, part) => sum + part.length, 0) * 8)
+  const like = parts.find((part) => part.valid > 0)?.start ?? 0
+  const shared = sharedBytes(k, offsets, data, parts)
+  for (const [i, { start, valid }] of parts.entries()) {
+    // Between a first and a last row that share their beginning, a row without it is out of order.
+    if (k.exports.keys_behind(offsets, data, like, shared, start, valid, column) < valid) refuse(i)
+    if (k.exports.bytes_descent(offsets, data, shared, column, start, valid) < valid) refuse(i)
+  }
+  return tournament(k, parts, column, { offsets, data, shared })
+}
+
+/** How many bytes, up to eight, the first and last rows of all runs begin with in common. */
+function sharedBytes(k: KernelInstance, offsets: number, data: number, parts: readonly RunPart[]): number {
+  const { u8, u32 } = k
+  const at = offsets >>> 2
+  const ends = parts.flatMap(({ start, valid }) => (valid > 0 ? [start, start + valid - 1] : []))
+  const like = u32[at + (ends[0] ?? 0)]!
+  let shared = SHARED_BYTES_MAX
+  for (const row of ends) {
+    const start = u32[at + row]!
+    const size = Math.min(shared, u32[at + row + 1]! - start)
+    for (shared = 0; shared < size && u8[data + start + shared] === u8[data + like + shared];) shared++
+  }
+  return shared
+}
+
+/** The byte strings of all runs in kernel memory, one run after the other. */
+function varColumns(k: KernelInstance, keys: readonly SortKey[]): VarColumn {
+  const sizes = keys.map(({ vec }) => offsetsOf(vec)[vec.length]! - offsetsOf(vec)[0]!)
+  const offsets = k.arena.reserve((keys.reduce((sum, { vec }) => sum + vec.length, 0) + 1) * 4)
+  const data = k.arena.reserve(sizes.reduce((sum, size) => sum + size, 0))
+  const { i32, u8 } = k
+  let row = offsets
+  let end = 0
+  for (const [i, { vec }] of keys.entries()) {
+    const from = offsetsOf(vec)
+    u8.set(vec.values.subarray(from[0]!, from[vec.length]!), data + end)
+    i32.set(from.subarray(0, vec.length + 1), row >>> 2)
+    k.exports.rebase_offsets(row, vec.length + 1, end - from[0]!, row)
+    row += vec.length * 4
+    end += sizes[i]!
+  }
+  return { offsets, data }
 }
 
 function mergeEncoded(k: KernelInstance, runs: readonly (readonly SortKey[])[], refuse: Refuse): Uint32Array<ArrayBuffer> {
@@ -127,30 +175,21 @@ function mergeEncoded(k: KernelInstance, runs: readonly (readonly SortKey[])[], 
     return { start: total - length, length, valid: length }
   })
   const keys = runs[0]!.map((_, i) => together(runs.map((run) => run[i]!)))
-  const encoded = encodeRows(k, keys, total)
-  const prefixes = k.arena.reserve(total * 8)
-  k.exports.sort_keys_bytes(encoded.offsets, encoded.data, 0, 0, total, 0, prefixes)
-  return mergeBytes(k, encoded, prefixes, parts, refuse)
+  return mergeBytes(k, encodeRows(k, keys, total), parts, refuse)
 }
 
-/** Merges neighbours, round after round, between two buffers. `column`: keys by row, carried along with the rows. */
-function tournament(k: KernelInstance, parts: readonly RunPart[], column: number | undefined, merge: Merge): Uint32Array<ArrayBuffer> {
+/** Merges neighbours, round after round, between two buffers; the keys of `column`, by row, are carried along with the rows. */
+function tournament(k: KernelInstance, parts: readonly RunPart[], column: number, { offsets, data, shared }: Ties): Uint32Array<ArrayBuffer> {
   const valid = parts.reduce((sum, part) => sum + part.valid, 0)
-  const keyBytes = column === undefined ? 0 : 8
-  const sides = [0, 1].map(() => ({ rows: k.arena.reserve(valid * 4), keys: k.arena.reserve(valid * keyBytes) }))
-  const stretch = (side: number, at: number, count: number): Stretch => ({
-    rows: sides[side]!.rows + at * 4,
-    keys: sides[side]!.keys + at * keyBytes,
-    count,
-  })
+  const sides = [0, 1].map(() => ({ rows: k.arena.reserve(valid * 4), keys: k.arena.reserve(valid * 8) }))
+  const stretch = (side: number, at: number, count: number): Stretch => ({ rows: sides[side]!.rows + at * 4, keys: sides[side]!.keys + at * 8, count })
   let at = 0
   let round = parts.map((part) => {
-    const made = stretch(0, at, part.valid)
+    // The first round reads the keys where they are.
+    const made = { ...stretch(0, at, part.valid), keys: column + part.start * 8 }
     k.exports.row_numbers(made.rows, part.start, part.valid)
     at += part.valid
-    if (column === undefined) return made
-    // The first round reads the keys where they are.
-    return { ...made, keys: column + part.start * 8 }
+    return made
   })
   for (let side = 1; round.length > 1; side ^= 1) {
     const next: Stretch[] = []
@@ -159,7 +198,7 @@ function tournament(k: KernelInstance, parts: readonly RunPart[], column: number
       const a = round[i]!
       const b = round[i + 1] ?? { rows: 0, keys: 0, count: 0 }
       const to = stretch(side, at, a.count + b.count)
-      merge(a, b, to)
+      k.exports.merge_keys(offsets, data, shared, a.keys, a.rows, a.count, b.keys, b.rows, b.count, to.keys, to.rows)
       next.push(to)
       at += to.count
     }
