@@ -34,6 +34,16 @@ function tiedStrings(n: number, random: Random): ReturnType<typeof stringsOf> {
   return stringsOf(rows, random.below(3), random)
 }
 
+/** The same, all of which begin with the same bytes. */
+function alike(n: number, shared: number, random: Random): ReturnType<typeof stringsOf> {
+  const head = bytesOf(random, shared)
+  return stringsOf(
+    tiedStrings(n, random).rows.map((row) => new Uint8Array([...head, ...row])),
+    random.below(3),
+    random,
+  )
+}
+
 /** Rows in ascending order, stable. */
 function ascending<T>(rows: readonly T[], compare: (a: T, b: T) => number): number[] {
   return rows.map((_, i) => i).toSorted((a, b) => compare(rows[a]!, rows[b]!))
@@ -230,16 +240,36 @@ export const SORT_MERGE: Proofs = {
       yield { inputs: [u64s(keys)], outputs: [], call: (x, to) => x.keys_descent(to[0]!, n), result: at < 0 ? n : at }
     }
   },
-  *bytes_descent(n, random) {
-    for (const sorted of [false, true]) {
+  *keys_behind(n, random) {
+    for (const shared of [0, 3, 8]) {
       const first = random.below(3)
-      const made = tiedStrings(n + first, random).rows
-      const tail = made.slice(first)
-      const strings = stringsOf([...made.slice(0, first), ...(sorted ? tail.toSorted(compareBytes) : tail)], 1, random)
-      const rows = strings.rows.slice(first)
-      const at = rows.findIndex((row, i) => i > 0 && compareBytes(row, rows[i - 1]!) < 0)
-      const call: Case['call'] = (x, to) => x.bytes_descent(to[0]!, to[1]!, to[2]!, first, n)
-      yield { inputs: [strings.offsets, strings.data, u64s(strings.rows.map(prefixOf))], outputs: [], call, result: at < 0 ? n : at }
+      const { rows, offsets, data } = alike(n + first, shared, random)
+      const keys = u64s(rows.slice(first).map((row) => prefixOf(row.subarray(shared))))
+      const call: Case['call'] = (x, to) => x.keys_behind(to[0]!, to[1]!, 0, shared, first, n, to[2]! - 8 * first)
+      yield { inputs: [offsets, data], outputs: [{ expected: keys }], call, result: n }
+      if (shared === 0 || n < 2) continue
+      // A row that begins otherwise, or is too short: what lies behind it is not written.
+      const at = 1 + random.below(n - 1)
+      const other = rows.map((row, i) => (i === first + at ? (random.chance(0.5) ? row.subarray(0, shared - 1) : row.map((byte) => byte ^ 1)) : row))
+      const broken = stringsOf(other, 2, random)
+      const before = u64s(keysOf(n, random, 1))
+      const expected = new Uint8Array([...keys.subarray(0, 8 * at), ...before.subarray(8 * at)])
+      yield { inputs: [broken.offsets, broken.data], outputs: [{ expected, before }], call, result: at }
+    }
+  },
+  *bytes_descent(n, random) {
+    for (const shared of [0, 5]) {
+      for (const sorted of [false, true]) {
+        const first = random.below(3)
+        const made = alike(n + first, shared, random).rows
+        const tail = made.slice(first)
+        const strings = stringsOf([...made.slice(0, first), ...(sorted ? tail.toSorted(compareBytes) : tail)], 1, random)
+        const rows = strings.rows.slice(first)
+        const at = rows.findIndex((row, i) => i > 0 && compareBytes(row, rows[i - 1]!) < 0)
+        const call: Case['call'] = (x, to) => x.bytes_descent(to[0]!, to[1]!, shared, to[2]!, first, n)
+        const keys = u64s(strings.rows.map((row) => prefixOf(row.subarray(shared))))
+        yield { inputs: [strings.offsets, strings.data, keys], outputs: [], call, result: at < 0 ? n : at }
+      }
     }
   },
   *merge_keys(n, random) {
@@ -252,20 +282,24 @@ export const SORT_MERGE: Proofs = {
         const both = [...a.map((key, i) => [key, ai[i]!] as const), ...b.map((key, i) => [key, bi[i]!] as const)]
         const merged = both.toSorted((x, y) => order(x[0], y[0]))
         const outputs = [{ expected: u64s(merged.map(([key]) => key)) }, { expected: u32s(merged.map(([, row]) => row)) }]
-        const call: Case['call'] = (x, at) => x.merge_keys(at[0]!, at[1]!, an, at[2]!, at[3]!, n - an, at[4]!, at[5]!)
+        const call: Case['call'] = (x, at) => x.merge_keys(0, 0, 0, at[0]!, at[1]!, an, at[2]!, at[3]!, n - an, at[4]!, at[5]!)
         yield { inputs: [u64s(a), u32s(ai), u64s(b), u32s(bi)], outputs, call }
       }
     }
-  },
-  *merge_bytes(n, random) {
-    for (const an of new Set([0, n >> 1, random.below(n + 1), n])) {
-      const { rows, offsets, data } = tiedStrings(n, random)
-      const byBytes = (x: number, y: number): number => compareBytes(rows[x]!, rows[y]!)
-      const all = shuffled(n, random)
-      const a = all.slice(0, an).toSorted(byBytes)
-      const b = all.slice(an).toSorted(byBytes)
-      const call: Case['call'] = (x, at) => x.merge_bytes(at[0]!, at[1]!, at[2]!, at[3]!, an, at[4]!, n - an, at[5]!)
-      yield { inputs: [offsets, data, u64s(rows.map(prefixOf)), u32s(a), u32s(b)], outputs: [{ expected: u32s([...a, ...b].toSorted(byBytes)) }], call }
+    // Rows of a var column, whose ties their bytes decide.
+    for (const shared of [0, 5]) {
+      for (const an of new Set([0, n >> 1, random.below(n + 1), n])) {
+        const { rows, offsets, data } = alike(n, shared, random)
+        const byBytes = (x: number, y: number): number => compareBytes(rows[x]!, rows[y]!)
+        const keysFor = (some: readonly number[]): Uint8Array => u64s(some.map((row) => prefixOf(rows[row]!.subarray(shared))))
+        const all = shuffled(n, random)
+        const a = all.slice(0, an).toSorted(byBytes)
+        const b = all.slice(an).toSorted(byBytes)
+        const merged = [...a, ...b].toSorted(byBytes)
+        const call: Case['call'] = (x, at) => x.merge_keys(at[0]!, at[1]!, shared, at[2]!, at[3]!, an, at[4]!, at[5]!, n - an, at[6]!, at[7]!)
+        const outputs = [{ expected: keysFor(merged) }, { expected: u32s(merged) }]
+        yield { inputs: [offsets, data, keysFor(a), u32s(a), keysFor(b), u32s(b)], outputs, call }
+      }
     }
   },
   *encode_measure(n, random) {
