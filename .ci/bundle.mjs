@@ -26,10 +26,15 @@ export const ENTRIES = [
 
 /** Functions and classes keep their names: they are what a stack trace shows. */
 const MINIFY = { compress: { keepNames: { function: true, class: true } }, mangle: { keepNames: true }, codegen: true }
-/** The kernels that more than one entry needs, and what they throw: a chunk of its own, so that `varve/kernels` loads nothing of the store, nor the store what only that offers. */
-const KERNELS = { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, minShareCount: 2 }
-/** Chunks that rolldown would name after the folder of all sources. */
-const CHUNK_NAMES = { bindings: 'store' }
+/**
+ * Chunks of what several entries share; what only one of them or an import() needs, rolldown puts there or makes a chunk of. `varve/kernels` loads the first of
+ * these, a worker thread the first two, a store all three. None takes in what only one entry offers, nor `store` what is only loaded when it is asked for.
+ */
+const GROUPS = [
+  { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, minShareCount: 2, priority: 3 },
+  { name: 'tasks', test: /bindings\/(?:table\/worker-tasks|runtime\/workers)\./, priority: 2 },
+  { name: 'store', test: /bindings\/(?!cli\/|testing\/)/, tags: ['$initial'], minShareCount: 2, priority: 1 },
+]
 
 /** Stands for the URL of a module until it is known which chunk the module went to. */
 const URL_MARK = /"module-url:([^"]+)"/g
@@ -67,8 +72,8 @@ export async function bundle(folder) {
     minify: MINIFY,
     comments: false,
     entryFileNames: '[name].js',
-    chunkFileNames: ({ name }) => `chunks/${CHUNK_NAMES[name] ?? name}.js`,
-    codeSplitting: { groups: [KERNELS] },
+    chunkFileNames: 'chunks/[name].js',
+    codeSplitting: { groups: GROUPS },
   })
   await build.close()
   for (const { fileName, code, moduleIds } of output) {
