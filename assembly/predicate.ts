@@ -149,7 +149,9 @@ export function in_sorted(p: usize, width: u32, mode: u32, n: u32, list: usize, 
       let at = list
       for (let length = m; length > 1; ) {
         const half = length >> 1
-        if (load<i64>(at + (<usize>half << 3)) <= x) at += <usize>half << 3
+        // No branch on the data: the searches of several rows then overlap in the processor.
+        const mid = at + (<usize>half << 3)
+        at = select<usize>(mid, at, load<i64>(mid) <= x)
         length -= half
       }
       if (m && load<i64>(at) == x) bits |= <u32>1 << k
@@ -170,7 +172,7 @@ export function in_sorted_128(p: usize, n: u32, list: usize, m: u32, out: usize)
       for (let length = m; length > 1; ) {
         const half = length >> 1
         const mid = at + (<usize>half << 4)
-        if (le128(load<i64>(mid, 8), load<u64>(mid), high, low)) at = mid
+        at = select<usize>(mid, at, le128(load<i64>(mid, 8), load<u64>(mid), high, low))
         length -= half
       }
       if (m && load<u64>(at) == low && load<i64>(at, 8) == high) bits |= <u32>1 << k

@@ -6,6 +6,7 @@ import { kernels } from '../bindings/kernels/index.ts'
 import { quoteKernels } from './docs.ts'
 import { bloom } from './kernels/bloom.ts'
 import { coldStart } from './kernels/cold-start.ts'
+import { coverage } from './kernels/coverage.ts'
 import { checksums } from './kernels/crc32c.ts'
 import { filtering } from './kernels/filter.ts'
 import { lz4 } from './kernels/lz4.ts'
@@ -27,6 +28,7 @@ export const PARTS: Readonly<Record<string, (suite: KernelSuite) => Promise<void
   bloom,
   filter: filtering,
   predicate: predicates,
+  coverage,
   merge: merging,
   lz4,
   'cold-start': coldStart,
