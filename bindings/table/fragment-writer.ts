@@ -7,7 +7,7 @@ import { ArrowWriter, BATCH_ROWS, encodePageDirectory, PAGES_KEY, toHex, valueKi
 import type { CheckedPage, FragmentColumn, FragmentRef, Page, PageStats, TableSchema } from '../format/index.ts'
 import { encodeKeyIndex, isStrictlyAscending, compareRows, keyHashes, keyParts } from '../indexes/index.ts'
 import type { KeyPart } from '../indexes/index.ts'
-import { concat, lz4FrameEncode, Sha256, sha256, slice, sortIndices, take } from '../kernels/index.ts'
+import { concat, lz4FrameEncode, rangeRoot, sha256, slice, sortIndices, take } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import { columnStats, dictionaryStats, mergeStats } from './column-stats.ts'
@@ -15,7 +15,6 @@ import { physicalColumn } from './fragment-columns.ts'
 import type { PhysicalColumn } from './fragment-columns.ts'
 
 /** Chunk of the digest list (kernels.md section 3.4). */
-const CHUNK_BYTES = 65_536
 
 export interface EncodeFragmentInput {
   readonly schema: TableSchema
@@ -150,29 +149,4 @@ function ascends(parts: readonly KeyPart[], keys: readonly Vec[], rows: number):
 
 function encodedFile(file: Uint8Array<ArrayBuffer>): EncodedFile {
   return { file, digest: toHex(sha256(file)) }
-}
-
-/** Root of the digest list over all bytes of a file (kernels.md section 3.4). */
-export function rangeRoot(file: Uint8Array): Uint8Array {
-  let level: Uint8Array[] = []
-  for (let at = 0; at < file.length; at += CHUNK_BYTES)
-    level.push(
-      new Sha256()
-        .update(Uint8Array.of(0))
-        .update(file.subarray(at, at + CHUNK_BYTES))
-        .digest(),
-    )
-  if (level.length === 0) level.push(sha256(Uint8Array.of(0)))
-  while (level.length > 1) {
-    const parents: Uint8Array[] = []
-    for (let i = 0; i < level.length; i += 2) {
-      const right = level[i + 1]
-      parents.push(right === undefined ? level[i]! : new Sha256().update(Uint8Array.of(1)).update(level[i]!).update(right).digest())
-    }
-    level = parents
-  }
-  const head = new Uint8Array(9)
-  head[0] = 2
-  new DataView(head.buffer).setBigUint64(1, BigInt(file.length), true)
-  return new Sha256().update(head).update(level[0]!).digest()
 }
