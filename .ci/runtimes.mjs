@@ -30,9 +30,14 @@ export const RUNTIMES = [
 /** Where the runtime's executable is, installed when it is not there yet: `{ executable }` or `{ reason }` when the registry cannot be reached. */
 export async function runtimeOf({ install, command }) {
   if (install === undefined) return { executable: join(repository, 'node_modules/.bin', command) }
-  const folder = join(CACHE, install)
-  const executable = join(folder, 'node_modules/.bin', command)
-  if (existsSync(executable)) return { executable }
+  const { folder, reason } = await installed(CACHE, install, join('node_modules/.bin', command))
+  return folder === undefined ? { reason } : { executable: join(folder, 'node_modules/.bin', command) }
+}
+
+/** The folder in `cache` that `install` (name@version) is installed into, if need be; `proof`: a path in it that stands once it is: `{ folder }` or `{ reason }`. */
+export async function installed(cache, install, proof) {
+  const folder = join(cache, install)
+  if (existsSync(join(folder, proof))) return { folder }
   const fresh = `${folder}.${process.pid}`
   await mkdir(fresh, { recursive: true })
   await writeFile(join(fresh, 'package.json'), '{ "private": true }\n')
@@ -44,9 +49,9 @@ export async function runtimeOf({ install, command }) {
     throw error
   }
   await rename(fresh, folder).catch((error) => {
-    if (!existsSync(executable)) throw error // else another process was first
+    if (!existsSync(join(folder, proof))) throw error // else another process was first
   })
-  return { executable }
+  return { folder }
 }
 
 /**

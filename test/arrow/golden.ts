@@ -10,6 +10,7 @@ const shared = new URL('../../../shared/data/arrow-testing/data/', import.meta.u
 const kept = new URL('../data/arrow-testing/data/', import.meta.url)
 /** Whether the whole set is there, not the few files that are kept in the tree. */
 export const HAS_WHOLE_SET: boolean = existsSync(shared)
+export const NOT_THERE = '../shared/data/arrow-testing is not there, only the few files kept in test/data'
 const root = HAS_WHOLE_SET ? shared : kept
 
 export type Value = null | boolean | number | bigint | string | readonly Value[] | readonly (readonly [string, Value])[]

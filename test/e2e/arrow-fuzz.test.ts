@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
-import { HAS_WHOLE_SET } from '../arrow/golden.ts'
+import { HAS_WHOLE_SET, NOT_THERE } from '../arrow/golden.ts'
 
 const CHILD = fileURLToPath(new URL('arrow-fuzz-child.ts', import.meta.url))
 const MUTATIONS = Number(process.env['VARVE_MUTATIONS'] ?? 8_000)
@@ -29,9 +29,8 @@ async function run(...parameters: readonly string[]): Promise<Report> {
   return JSON.parse(stdout) as Report
 }
 
-it.skipIf(HAS_WHOLE_SET)('the fuzz corpora of Arrow (skipped: ../shared/data/arrow-testing is not there)', () => undefined)
-
-it.runIf(HAS_WHOLE_SET)('every file of the fuzz corpora is a right table or a typed error, and takes no memory', async () => {
+it('every file of the fuzz corpora is a right table or a typed error, and takes no memory', async ({ skip }) => {
+  if (!HAS_WHOLE_SET) skip(NOT_THERE)
   const report = await run('corpus')
   expect(report.failures).toEqual([])
   expect(report.inputs).toBe(68)
