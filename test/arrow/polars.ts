@@ -8,9 +8,10 @@ import { polarsFrom } from '../../.ci/engines.mjs'
 
 /** What the tests use of nodejs-polars; its own types are not installed. */
 export interface Polars {
-  readonly Int16: unknown
   readonly Int32: unknown
   readonly Int64: unknown
+  readonly UInt64: unknown
+  readonly Utf8: unknown
   readonly Date: unknown
   readonly Categorical: unknown
   Datetime(unit: string): unknown
@@ -26,10 +27,11 @@ interface PolarsSeries {
 export interface PolarsFrame {
   readonly height: number
   readonly columns: readonly string[]
-  getColumn(name: string): { readonly dtype: { toString(): string }; cast(type: unknown): PolarsColumn } & PolarsColumn
+  getColumn(name: string): PolarsColumn
   writeIPC(o: { compression: 'lz4' | 'zstd' | 'uncompressed' }): Uint8Array
 }
 interface PolarsColumn {
+  cast(type: unknown): PolarsColumn
   toArray(): unknown[]
 }
 
