@@ -259,7 +259,17 @@ describe('pages', () => {
   })
 
   it('name files that are there', () => {
-    const roots = ['', 'bindings/', 'bindings/table/', 'bindings/store/', 'bindings/log/', 'bindings/root/', 'bindings/engine/', 'bindings/kernels/']
+    const roots = [
+      '',
+      'bindings/',
+      'bindings/table/',
+      'bindings/store/',
+      'bindings/log/',
+      'bindings/root/',
+      'bindings/engine/',
+      'bindings/kernels/',
+      'assembly/',
+    ]
     const gone: string[] = []
     for (const page of pages) {
       for (const [, path] of read(page).matchAll(/`([\w./-]+\.(?:ts|mjs))`/g)) {

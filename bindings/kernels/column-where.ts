@@ -3,7 +3,8 @@
 // Two-valued: a null or NaN compares false. Bitmaps have bit i of byte i >> 3 for row i and zero bits behind, to a multiple of 64; join them with bitmapAnd,
 // bitmapOr, bitmapNot, bitmapAndNot of bitmap.ts.
 import { InvalidConfigError } from '../errors.ts'
-import { coversRows, wrongType } from './column-checks.ts'
+import { bitmapToIndices } from './bitmap.ts'
+import { coversRows, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, kindOfType, typeName } from './column-type.ts'
 import {
@@ -16,21 +17,31 @@ import {
   notNullBitmap,
   startsWith as startsWithVec,
 } from './predicate.ts'
-import { bitmapToIndices } from './bitmap.ts'
+import { compareColumns } from './predicate-columns.ts'
 
 const encoder = new TextEncoder()
 
 /**
- * Rows whose value stands in that relation to the constant. Numbers compare by value, whatever the width; utf8 and binary by unsigned bytes.
+ * Rows whose value stands in that relation to a constant, or to the value of the same row of another column. Numbers compare by value; utf8 and binary by
+ * unsigned bytes.
  *
- * @param constant  number or bigint for numbers, dates, times and decimals (unscaled); string or bytes for utf8; bytes for binary; boolean for bool
- * @throws InvalidConfigError (key `constant`) for a constant of another type; UnsupportedTypeError nested types, float16, decimal256
+ * @param other  number or bigint for numbers, dates, times and decimals (unscaled); string or bytes for utf8; bytes for binary; boolean for bool; or a column
+ *   of the same type and length
+ * @throws InvalidConfigError (key `constant`) for a constant of another type, (key `column`) for a column of one; RangeError for a column of another length;
+ *   UnsupportedTypeError nested types, float16, decimal256
  * @cost one pass; dictionary columns compare each entry once
  * @example compare(columnOf(Int16Array.of(75, 12)), 'gt', 60) // bit 0
  */
-export function compare<V>(column: Column<V>, op: CompareOp, constant: NoInfer<V>): Uint8Array<ArrayBuffer> {
+export function compare<V>(column: Column<V>, op: CompareOp, other: NoInfer<V> | Column<NoInfer<V>>): Uint8Array<ArrayBuffer> {
   const kind = kindOfType(column.type)
-  return compareConst(column, kind, op, constantOf(column.type, constant))
+  if (!isColumn(other)) return compareConst(column, kind, op, constantOf(column.type, other))
+  sameRows([column, other])
+  sameTypes([column, other])
+  return compareColumns(column, other, kind, op)
+}
+
+function isColumn(value: unknown): value is Column {
+  return typeof value === 'object' && value !== null && 'layout' in value
 }
 
 /** Rows from low to high, both included. Constants and errors as `compare`. */

@@ -93,6 +93,23 @@ describe('predicates', () => {
     )
   })
 
+  it('compare columns row by row', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(text, text), { maxLength: 100 }), (pairs) => {
+        const [a, b] = [columnOf(pairs.map(([left]) => left)), columnOf(pairs.map(([, right]) => right))]
+        for (const op of ops) {
+          const expected = pairs.flatMap(([left, right], i) => (left !== null && right !== null && holds[op](compareTexts(left, right)) ? [i] : []))
+          expect([...selectedRows(compare(a, op, b), pairs.length)]).toEqual(expected)
+          expect([...selectedRows(compare(encodeDictionary(a)!, op, b), pairs.length)]).toEqual(expected)
+        }
+      }),
+      { numRuns: 30 },
+    )
+    expect([...selectedRows(compare(columnOf(Int32Array.of(1, 5)), 'lt', columnOf(Int32Array.of(2, 2))), 2)]).toEqual([0])
+    expect(() => compare(columnOf(Int32Array.of(1)), 'lt', columnOf(Int32Array.of(2, 2)))).toThrow(RangeError)
+    expect(() => compare(columnOf(Int32Array.of(1)), 'lt', columnOf(Int16Array.of(2)))).toThrow(InvalidConfigError)
+  })
+
   it('are joined as bitmaps', () => {
     const column = columnOf(Int32Array.from({ length: 100 }, (_, i) => i))
     const low = compare(column, 'lt', 50)
