@@ -40,7 +40,8 @@ export class Arena {
   #size: number
   /** What may be handed out without a look at limits: memory as it is, up to the limit. */
   #end: number
-  #depth = 0
+  /** Where the open stretches of scratch begin, outermost first. */
+  #marks: number[] = []
   #pendingReads = 0
 
   constructor(memory: WebAssembly.Memory, base: number, limits: ArenaLimits) {
@@ -85,7 +86,7 @@ export class Arena {
    */
   reserve(bytes: number): number {
     const size = Math.ceil((bytes + PADDING) / ALIGN) * ALIGN
-    if (this.#depth === 0) return this.#reserveRegion(size)
+    if (this.#marks.length === 0) return this.#reserveRegion(size)
     const offset = this.#top
     const end = offset + size
     if (end > this.#end) this.#grow(end)
@@ -97,7 +98,7 @@ export class Arena {
   release(offset: number): void {
     const at = this.#find(offset)
     if (at < 0) {
-      assert(this.#depth > 0, 'released region was reserved', offset)
+      assert(this.#marks.length > 0, 'released region was reserved', offset)
       return
     }
     const region = this.#regions[at]!
@@ -113,27 +114,31 @@ export class Arena {
       before.bytes += region.bytes
       this.#regions.splice(at, 1)
     }
-    if (this.#depth === 0) this.#trim()
+    if (this.#marks.length === 0) this.#trim()
   }
 
   /** Give everything back. Memory itself stays. */
   reset(): void {
     this.#regions = []
     this.#top = this.base
-    this.#depth = 0
+    this.#marks = []
   }
 
   /** Start of a scratch stretch: what is reserved from here on is given back by `rewind`. Nests. */
   mark(): number {
-    this.#depth++
-    return this.#top
+    this.#marks.push(this.#top)
+    return this.#marks.length
   }
 
-  /** End of the stretch started by the `mark` that returned this value. Call it in `finally`. */
+  /**
+   * End of the stretch started by the `mark` that returned this value, and of those begun inside it and not ended: an error may pass over an inner one.
+   * Call that of the outermost in `finally`.
+   */
   rewind(mark: number): void {
-    assert(this.#depth > 0 && mark <= this.#top, 'rewind follows its mark', mark)
-    this.#top = mark
-    if (--this.#depth === 0 && this.#regions.at(-1)?.free) this.#trim()
+    assert(mark > 0 && mark <= this.#marks.length, 'rewind follows its mark', mark)
+    this.#top = this.#marks[mark - 1]!
+    this.#marks.length = mark - 1
+    if (mark === 1 && this.#regions.at(-1)?.free) this.#trim()
   }
 
   /** A view of a region; detached by the next growth. */
