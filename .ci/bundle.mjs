@@ -28,10 +28,11 @@ export const ENTRIES = [
 const MINIFY = { compress: { keepNames: { function: true, class: true } }, mangle: { keepNames: true }, codegen: true }
 /**
  * Chunks of what several entries share; what only one of them or an import() needs, rolldown puts there or makes a chunk of. `varve/kernels` loads the first of
- * these, a worker thread the first two, a store all three. None takes in what only one entry offers, nor `store` what is only loaded when it is asked for.
+ * these (with the helpers that `using` is compiled to), a worker thread the first two, a store all three. None takes in what only one entry offers, nor `store`
+ * what is only loaded when it is asked for.
  */
 const GROUPS = [
-  { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)/, minShareCount: 2, priority: 3 },
+  { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)|@oxc-project/, minShareCount: 2, priority: 3 },
   { name: 'tasks', test: /bindings\/(?:table\/worker-tasks|runtime\/workers)\./, priority: 2 },
   { name: 'store', test: /bindings\/(?!cli\/|testing\/)/, tags: ['$initial'], minShareCount: 2, priority: 1 },
 ]
