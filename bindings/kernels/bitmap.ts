@@ -153,6 +153,8 @@ export function bitmapIn(k: KernelInstance, bitmap: Uint8Array, n: number): numb
 
 /** Up to this, a loop here costs less than the copies into and out of kernel memory. */
 const SMALL_ROWS = 512
+/** The same for logic, which copies two bitmaps in and one out. */
+const SMALL_LOGIC_ROWS = 2048
 
 // op of bits_op.
 const BIT_OP = { and: 0, or: 1, andnot: 2, not: 3, xor: 4 } as const
@@ -171,7 +173,7 @@ function combine(op: BitOp, a: Uint8Array, b: Uint8Array, n: number): Uint8Array
 }
 
 function combineInto(op: BitOp, out: Uint8Array, b: Uint8Array, n: number): void {
-  if (n <= SMALL_ROWS) return combineSmall(op, out, b, n, out)
+  if (n <= SMALL_LOGIC_ROWS) return combineSmall(op, out, b, n, out)
   scratch((k) => {
     const at = combineIn(k, op, out, b, n)
     out.set(k.u8.subarray(at, at + ((n + 7) >>> 3)))
@@ -188,11 +190,11 @@ function combineIn(k: KernelInstance, op: BitOp, a: Uint8Array, b: Uint8Array, n
 
 function combineSmall(op: BitOp, a: Uint8Array, b: Uint8Array, n: number, out: Uint8Array): void {
   const bytes = (n + 7) >>> 3
-  for (let i = 0; i < bytes; i++) {
-    const x = a[i]!
-    const y = b[i]!
-    out[i] = op === 'and' ? x & y : op === 'or' ? x | y : op === 'andnot' ? x & ~y : op === 'not' ? ~x : x ^ y
-  }
+  if (op === 'and') for (let i = 0; i < bytes; i++) out[i] = a[i]! & b[i]!
+  else if (op === 'or') for (let i = 0; i < bytes; i++) out[i] = a[i]! | b[i]!
+  else if (op === 'andnot') for (let i = 0; i < bytes; i++) out[i] = a[i]! & ~b[i]!
+  else if (op === 'xor') for (let i = 0; i < bytes; i++) out[i] = a[i]! ^ b[i]!
+  else for (let i = 0; i < bytes; i++) out[i] = ~a[i]!
   if (n & 7) out[n >>> 3]! &= (1 << (n & 7)) - 1
 }
 

@@ -23,7 +23,7 @@ import {
 import { randomOf, selectionFor, SELECTION_SHAPES } from './vec-model.ts'
 
 /** All lengths up to 257, those around where kernels take over, and one of several cache pages. */
-const LENGTHS: readonly number[] = [...Array.from({ length: 258 }, (_, n) => n), 511, 512, 513, 519, 520, 576, 1000, 4099, 70_001]
+const LENGTHS: readonly number[] = [...Array.from({ length: 258 }, (_, n) => n), 511, 512, 513, 519, 520, 576, 1000, 2047, 2048, 2049, 2055, 4099, 70_001]
 
 /** Throws when the bitmap is not of n rows padded with zeros to 64, or holds other rows. */
 function expectRows(bits: Uint8Array, n: number, holds: (i: number) => boolean, what: string): void {
@@ -57,7 +57,7 @@ describe('bitmap logic', () => {
   }, 60_000)
 
   it('notices any one bit of difference, and none behind the rows', () => {
-    for (const n of [1, 8, 63, 64, 65, 511, 512, 513, 1000]) {
+    for (const n of [1, 8, 63, 64, 65, 511, 512, 513, 2051]) {
       const { bits } = selectionFor(n, 5, n)
       for (let i = 0; i < bits.length * 8; i++) {
         const other = bits.slice()
@@ -68,11 +68,11 @@ describe('bitmap logic', () => {
   })
 
   it('takes bitmaps at any byte of a buffer', () => {
-    const backing = new Uint8Array(300)
+    const backing = new Uint8Array(320)
     const random = randomOf(4)
     for (let i = 0; i < backing.length; i++) backing[i] = random.u32()
     for (let start = 0; start < 16; start++) {
-      for (const n of [100, 600, 2000]) {
+      for (const n of [100, 600, 2300]) {
         const bits = backing.subarray(start, start + Math.ceil(n / 8))
         const bit = (i: number): boolean => ((bits[i >>> 3]! >>> (i & 7)) & 1) === 1
         expectRows(bitmapNot(bits, n), n, (i) => !bit(i), `not at ${start}`)
@@ -98,7 +98,7 @@ describe('bitmap logic', () => {
 })
 
 describe('evaluateBitmap', () => {
-  const n = 700
+  const n = 2100
   const plain = (expression: BitmapExpression, i: number): boolean => {
     if (expression instanceof Uint8Array) return ((expression[i >>> 3]! >>> (i & 7)) & 1) === 1
     if (typeof expression === 'function') return plain(expression(), i)
@@ -127,7 +127,7 @@ describe('evaluateBitmap', () => {
         expectRows(copyPadded(bits, n), n, (i) => plain(expression, i), 'first time')
         expectRows(copyPadded(evaluateBitmap(expression, n), n), n, (i) => plain(expression, i), 'second time')
       }),
-      { numRuns: 300 },
+      { numRuns: 200 },
     )
   })
 
