@@ -401,6 +401,26 @@ describe('the kernels under it', () => {
     }
   })
 
+  it('ranges_to_bits takes what lies within its window, and says how many ranges end there', () => {
+    const list = k.copyIn(new Uint8Array(Uint32Array.of(2, 5, 60, 70, 100, 300, 400, 500).buffer))
+    const windows: [number, number, number, number[]][] = [
+      [0, 8, 1, [2, 3, 4, 60, 61, 62, 63]],
+      [64, 8, 2, [0, 1, 2, 3, 4, 5, ...Array.from({ length: 28 }, (_, i) => 36 + i)]],
+      [128, 16, 2, Array.from({ length: 128 }, (_, i) => i)],
+      [320, 8, 3, []],
+      [448, 8, 4, Array.from({ length: 52 }, (_, i) => i)],
+      [512, 8, 4, []],
+    ]
+    for (const [base, bytes, done, rows] of windows) {
+      const bits = between(bytes, 0, (out) => {
+        k.u8.fill(0, out, out + bytes)
+        expect(k.exports.ranges_to_bits(list, 4, base, bytes, out), `window at ${base}`).toBe(done)
+      })
+      expect([...Coverage.ofBitmap(bits, bytes * 8).toRows()], `window at ${base}`).toEqual(rows)
+    }
+    k.arena.release(list)
+  })
+
   it('merges of range lists keep to the room they state', () => {
     fc.assert(
       fc.property(sets, sets, (left, right) => {
