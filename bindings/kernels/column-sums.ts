@@ -120,17 +120,21 @@ export function groupBy<const K extends readonly Column[], const A extends Reado
   const used = Object.values(aggregates).flatMap((aggregate) => Object.values(aggregate).filter((column) => column !== true) as Column[])
   const n = sameRows([...keys, ...used])
   coversRows(selection, n)
-  using groups = new GroupTable(keys.map(groupColumn))
-  const running = Object.entries(aggregates).map(([name, aggregate]) => ({ name, run: runningOf(groups, aggregate) }))
-  groups.assign(keys, n, selection)
-  const values = Object.fromEntries(running.map(({ name, run }) => [name, run()]))
-  const vecs = groups.keys()
-  return {
-    size: groups.size,
-    keys: vecs.map((vec, i) => plainTyped(vec, keys[i]!.type)),
-    values,
-    groupOfRow: groups.groups(),
-  } as unknown as Groups<K, A>
+  const groups = new GroupTable(keys.map(groupColumn))
+  try {
+    const running = Object.entries(aggregates).map(([name, aggregate]) => ({ name, run: runningOf(groups, aggregate) }))
+    groups.assign(keys, n, selection)
+    const values = Object.fromEntries(running.map(({ name, run }) => [name, run()]))
+    const vecs = groups.keys()
+    return {
+      size: groups.size,
+      keys: vecs.map((vec, i) => plainTyped(vec, keys[i]!.type)),
+      values,
+      groupOfRow: groups.groups(),
+    } as unknown as Groups<K, A>
+  } finally {
+    groups[Symbol.dispose]()
+  }
 }
 
 /** Groups come in the plain layout of their column. */
