@@ -2,6 +2,7 @@
 //
 // Invariant: `u8`, `u32`, `i32`, `f64` and `view` are never detached when read here; a caller that stores one across a `reserve` holds a dead view.
 // One instance serves one thread. The shared one grows up to its limit; a fixed one never grows, so that views handed to pending file I/O stay alive.
+import { KernelMemoryExhaustedError } from '../errors.ts'
 import { Arena } from './arena.ts'
 import type { ColumnExports } from './exports-columns.ts'
 import type { CoreExports } from './exports-core.ts'
@@ -32,8 +33,7 @@ export class KernelInstance {
   #view: DataView<ArrayBuffer>
 
   constructor(o: KernelInstanceOptions = {}) {
-    const instance = new WebAssembly.Instance(kernelModule(), {})
-    this.exports = instance.exports as unknown as KernelExports
+    this.exports = instantiate(o.fixedBytes ?? o.limitBytes ?? LIMIT_BYTES).exports as unknown as KernelExports
     this.memory = this.exports.memory
     this.exports.init()
     const fixed = o.fixedBytes !== undefined
@@ -93,6 +93,18 @@ export class KernelInstance {
     this.#i32 = new Int32Array(buffer)
     this.#f64 = new Float64Array(buffer)
     this.#view = new DataView(buffer)
+  }
+}
+
+/** What the module asks for at its start (asconfig.json). */
+const INITIAL_BYTES = 4 * 65_536
+
+function instantiate(limit: number): WebAssembly.Instance {
+  const module = kernelModule()
+  try {
+    return new WebAssembly.Instance(module, {})
+  } catch (cause) {
+    throw new KernelMemoryExhaustedError('kernel memory: the host has none for another instance', { details: { wanted: INITIAL_BYTES, limit }, cause })
   }
 }
 

@@ -210,6 +210,83 @@ describe('GroupTable', () => {
   })
 })
 
+describe('when kernel memory does not grow', () => {
+  const n = 60_000
+  const random = randomOf(3)
+  const fixed = (array: Int32Array | BigInt64Array | Float64Array): Vec =>
+    makeVec({ kind: 'fixed', width: array.BYTES_PER_ELEMENT }, n, { values: new Uint8Array(array.buffer) })
+  const a = fixed(Int32Array.from({ length: n }, () => random.below(20_000)))
+  const b = vecOf(
+    { kind: 'var' },
+    Array.from({ length: n }, () => Buffer.from(`text ${random.below(9000)}`).toString('hex')),
+  )
+  const floats = fixed(Float64Array.from({ length: n }, () => random.u32() / 3))
+  const decimals = vecOf(
+    { kind: 'fixed', width: 16 },
+    Array.from({ length: n }, (_, i) => i.toString(16).padStart(32, '0')),
+  )
+  const column = { kind: 'bytes', layout: { kind: 'var' } } as const
+
+  function everything(): unknown {
+    using table = new GroupTable([{ kind: 'i32', layout: a.layout }, column])
+    const sums = new GroupedIntSum(table, 'i128')
+    const pairwiseSums = new GroupedFloatSum(table, 'f64')
+    const distinct = new GroupedDistinct(table, column)
+    const most = new GroupedExtreme(table, column, 'max')
+    for (let from = 0; from < n; from += n / 2) {
+      const part = (vec: Vec): Vec => slice(vec, from, from + n / 2)
+      table.assign([part(a), part(b)], n / 2)
+      sums.add(part(decimals))
+      pairwiseSums.add(part(floats))
+      distinct.add(part(b))
+      most.add(part(b))
+    }
+    const { size } = table
+    return [size, sums.at(size - 1), pairwiseSums.sums(), distinct.counts(), most.values(), table.keys()]
+  }
+
+  it('the n-th growth is a typed error for every n, and the next run gives what it should', () => {
+    const { grow } = WebAssembly.Memory.prototype
+    const expected = everything()
+    let failures = 0
+    for (let n = 1, done = false; !done; n++) {
+      let count = 0
+      WebAssembly.Memory.prototype.grow = function (this: WebAssembly.Memory, pages: number): number {
+        if (++count === n) throw new RangeError('no more memory')
+        return grow.call(this, pages)
+      }
+      try {
+        everything()
+        done = true
+      } catch (error) {
+        failures++
+        expect(error).toMatchObject({ code: 'kernel.memory-exhausted' })
+      } finally {
+        WebAssembly.Memory.prototype.grow = grow
+      }
+    }
+    expect(failures).toBeGreaterThan(3)
+    expect(everything()).toEqual(expected)
+  })
+
+  it('no memory for an instance is that error, too', () => {
+    const { Instance } = WebAssembly
+    // What an earlier run left for the next one is taken first.
+    using first = new GroupTable([column])
+    try {
+      WebAssembly.Instance = class {
+        constructor() {
+          throw new RangeError('no address space')
+        }
+      } as unknown as typeof WebAssembly.Instance
+      expect(() => new GroupTable([column])).toThrow(expect.objectContaining({ code: 'kernel.memory-exhausted' }))
+    } finally {
+      WebAssembly.Instance = Instance
+    }
+    expect(first.size).toBe(0)
+  })
+})
+
 describe('aggregates by group', () => {
   const values = fc.record({ kind: fc.constantFrom(...kinds), choice: fc.nat(4) })
 
@@ -281,11 +358,11 @@ describe('aggregates by group', () => {
 
   it('sum floats pairwise in row order, however batches cut them', () => {
     fc.assert(
-      fc.property(sampled, fc.constantFrom('f32' as const, 'f64' as const), fc.integer({ min: 1, max: 3 }), (o, kind, groupsMax) => {
+      fc.property(sampled, fc.constantFrom('f32' as const, 'f64' as const), fc.integer({ min: 0, max: 3 }), (o, kind, groupsMax) => {
         const n = o.n * 6
         const random = randomOf(o.seed)
         const key: Column = columnOf('u8', 0, n, 0, true, o.seed)
-        const few = { ...key, cells: key.cells.map(() => random.below(groupsMax)) }
+        const few = { ...key, cells: key.cells.map(() => random.below(Math.max(1, groupsMax))) }
         const keyVec = {
           ...few,
           vec: vecOf(
@@ -296,7 +373,7 @@ describe('aggregates by group', () => {
         const column = columnOf(kind, 0, n, o.nulls === 1 ? 0.9 : o.nulls, false, o.seed - 1)
         let sums!: GroupedFloatSum
         const run = grouped(
-          [keyVec],
+          groupsMax === 0 ? [] : [keyVec],
           { ...o, n, cuts: o.cuts.map((cut) => cut * 6) },
           (_, from, to, seed) => sums.add(batchOf(column, from, to, seed)),
           (table) => (sums = new GroupedFloatSum(table, kind)),
@@ -307,6 +384,24 @@ describe('aggregates by group', () => {
       }),
       { numRuns: 300 },
     )
+  })
+
+  it.each(['f32', 'f64'] as const)('sum long columns of %s pairwise, whole or in pieces, some rows left out', (kind) => {
+    const n = 40_000
+    const random = randomOf(11)
+    const cells = Array.from({ length: n }, () => Math.fround((random.u32() - 2 ** 31) / 7))
+    const values = kind === 'f32' ? Float32Array.from(cells) : Float64Array.from(cells)
+    const vec = makeVec({ kind: 'fixed', width: values.BYTES_PER_ELEMENT }, n, { values: new Uint8Array(values.buffer) })
+    for (const [cuts, shape] of [[[]], [[1, 130, 20_000]], [[9_000], 6], [[], 5]] as const) {
+      const picked = shape === undefined ? undefined : selectionFor(n, shape, 3)
+      using table = new GroupTable([])
+      const sums = new GroupedFloatSum(table, kind)
+      for (const [from, to] of partsOf(n, cuts)) {
+        table.assign([], to - from, bitsFrom(picked?.bits, from, to))
+        sums.add(slice(vec, from, to))
+      }
+      expect([...sums.sums()]).toEqual([pairwise(picked === undefined ? cells : picked.chosen.map((row) => cells[row]!))])
+    }
   })
 
   it('sum floats of more than a thousand groups with full runs each', () => {
