@@ -40,12 +40,24 @@ export function popcountRange(bitmap: Uint8Array, start: number, end: number): n
   const headMask = (0xff << (start & 7)) & 0xff
   const tailMask = 0xff >>> (7 - ((end - 1) & 7))
   if (first === last) return ones(bitmap[first]! & headMask & tailMask)
-  if (end - start > SMALL_ROWS) {
-    return scratch((k) => k.exports.bits_popcount(k.copyIn(bitmap.subarray(first, last + 1)), end - first * 8) - ones(bitmap[first]! & ~headMask))
-  }
+  if (end - start > SMALL_ROWS) return popcountFrom(bitmap, first, end) - ones(bitmap[first]! & ~headMask)
   let count = ones(bitmap[first]! & headMask) + ones(bitmap[last]! & tailMask)
   for (let i = first + 1; i < last; i++) count += ones(bitmap[i]!)
   return count
+}
+
+/** Set bits from byte `first` to bit `end`, a piece at a time: a long bitmap needs no more kernel memory than a short one. */
+function popcountFrom(bitmap: Uint8Array, first: number, end: number): number {
+  return scratch((k) => {
+    const stop = (end + 7) >>> 3
+    const at = k.arena.reserve(Math.min(PIECE_BYTES, stop - first))
+    let count = 0
+    for (let from = first; from < stop; from += PIECE_BYTES) {
+      k.u8.set(bitmap.subarray(from, Math.min(stop, from + PIECE_BYTES)), at)
+      count += k.exports.bits_popcount(at, Math.min(PIECE_BYTES * 8, end - from * 8))
+    }
+    return count
+  })
 }
 
 /** Row numbers of the set bits among the first n, ascending. */
@@ -151,6 +163,7 @@ export function bitmapIn(k: KernelInstance, bitmap: Uint8Array, n: number): numb
   return at
 }
 
+const PIECE_BYTES = 32 << 10
 /** Up to this, a loop here costs less than the copies into and out of kernel memory. */
 const SMALL_ROWS = 512
 /** The same for logic, which copies two bitmaps in and one out. */

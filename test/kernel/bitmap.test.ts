@@ -82,6 +82,13 @@ describe('bitmap logic', () => {
     }
   })
 
+  it('counts long bitmaps piece by piece', () => {
+    const { bits, chosen } = selectionFor(600_003, 5, 3)
+    for (const n of [262_143, 262_144, 262_145, 524_288, 600_003]) expect(popcount(bits, n)).toBe(chosen.filter((row) => row < n).length)
+    const column = makeVec({ kind: 'bool' }, 600_003, { values: bits, validity: bits })
+    expect(slice(column, 5, 600_001).nullCount).toBe(599_996 - chosen.filter((row) => row >= 5 && row < 600_001).length)
+  })
+
   it('slices and counts from every bit offset', () => {
     const { bits, chosen } = selectionFor(3000, 5, 9)
     const set = new Set(chosen)
