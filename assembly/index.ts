@@ -41,6 +41,7 @@ export { sum_ints, sum_floats, min_max, min_max_bytes, codes_used } from './aggr
 export { xxh64, xxh64_fixed, xxh64_var } from './xxh64'
 export { key_bools, key_bytes, key_fixed, key_floats, key_ints, key_measure, key_places } from './key-bytes'
 export { index_check, index_pack, index_probe, index_sort, index_starts } from './key-index'
+export { search_words } from './key-search'
 export { table_find, table_grow, table_put, table_undo } from './key-table'
 
 // Grouping by hashing

@@ -5,10 +5,12 @@
 
 import { DuplicateKeyError } from '../errors.ts'
 import type { FragmentHides } from '../format/index.ts'
+import { NO_ROW, repeatedKeys } from '../kernels/index.ts'
 import {
   findKey,
   findKeySync,
   formatKey,
+  type FoundRows,
   keyObjectFromBytes,
   type LiveFragment,
   type Place,
@@ -17,7 +19,6 @@ import {
   type TableView,
 } from '../table/index.ts'
 import { RowSet } from './row-set.ts'
-import { keyText } from './tracker.ts'
 
 /** The LSN that sees everything queued. */
 export const NOW: number = Number.MAX_SAFE_INTEGER
@@ -123,6 +124,19 @@ export function refuseExisting(table: TableState, view: TableView, keys: RowKeys
   }
 }
 
+/** @throws DuplicateKeyError for the first row whose key was found */
+export function refuseFound(table: TableState, view: TableView, keys: RowKeys, found: readonly FoundRows[], firstRow: number): void {
+  let first: { readonly key: number; readonly place: Place } | undefined
+  for (const { fragment, rows, keys: numbers } of found) {
+    numbers.forEach((key, i) => {
+      if (first === undefined || key < first.key) first = { key, place: { fragment, row: rows[i]! } }
+    })
+  }
+  if (first === undefined) return
+  const { key, place } = first
+  throw refuseKey(table, view, keys.data.subarray(keys.start(key), keys.end(key)), place, firstRow + key)
+}
+
 /** The error for a key that is there already. */
 export function refuseKey(table: TableState, view: TableView, key: Uint8Array, place: Place, row: number): DuplicateKeyError {
   const values = keyObjectFromBytes(view, key)
@@ -133,24 +147,19 @@ export function refuseKey(table: TableState, view: TableView, key: Uint8Array, p
 }
 
 /** Two rows of one call with the same key: the earlier and the later; undefined when all differ. */
-export function duplicateIn(keys: RowKeys): { first: number; second: number } | undefined {
-  if (keys.rows < 2) return undefined
-  const seen = new Map<string, number>()
-  for (let row = 0; row < keys.rows; row++) {
-    const text = keyText(keys.data, keys.start(row), keys.end(row))
-    const first = seen.get(text)
-    if (first !== undefined) return { first, second: row }
-    seen.set(text, row)
-  }
-  return undefined
+export function duplicateIn(table: TableState, keys: RowKeys): { first: number; second: number } | undefined {
+  const before = repeatedKeys(keys, { lo: table.seed, hi: ~table.seed })
+  if (before === undefined) return undefined
+  const second = before.findIndex((row) => row !== NO_ROW)
+  return { first: before[second]!, second }
 }
 
 /** Of equal keys only the last row stays: the rows to keep, ascending; undefined when all do. */
-export function lastOfEach(keys: RowKeys): Uint32Array | undefined {
-  if (duplicateIn(keys) === undefined) return undefined
-  const last = new Map<string, number>()
-  for (let row = 0; row < keys.rows; row++) last.set(keyText(keys.data, keys.start(row), keys.end(row)), row)
-  return Uint32Array.from(last.values()).sort()
+export function lastOfEach(table: TableState, keys: RowKeys): Uint32Array | undefined {
+  const before = repeatedKeys(keys, { lo: table.seed, hi: ~table.seed })
+  if (before === undefined) return undefined
+  const replaced = new Set(before)
+  return Uint32Array.from({ length: keys.rows }, (_, row) => row).filter((row) => !replaced.has(row))
 }
 
 /** The error for a key that one call holds twice. */

@@ -1,7 +1,7 @@
 // engine/finish.ts: one table of a write in the form that its seal states: files, the keys it wrote, its change (recovery.md section 3).
 
 import { encodeKeysFile, type FragmentRef, type Intent, type IntentFile, type Participant, type TableChange } from '../format/index.ts'
-import { xxh3 } from '../kernels/index.ts'
+import { keyColumnHashes, xxh3 } from '../kernels/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import { type CommitResult, Pace, type TableState } from '../table/index.ts'
 import type { Engine } from './engine.ts'
@@ -64,8 +64,9 @@ export async function storeKeys(
     hashes[at++] = hi
   }
   const pace = new Pace({ world, check, table: table.name, phase: 'keys', total: count })
-  for (const { keys: run, rows } of keys.parts) {
-    for (let row = 0; row < rows; row++) note(run.data.subarray(run.start(row), run.end(row)))
+  for (const { keys: run } of keys.parts) {
+    hashes.set(keyColumnHashes(run), at)
+    at += 2 * run.rows
     await pace.step(at / 2)
   }
   const gone = [...deleted].map(keyBytesOf)

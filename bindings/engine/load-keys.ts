@@ -1,11 +1,12 @@
 // engine/load-keys.ts: the keys of the rows that one write stages for a table: which of its own rows repeat a key, and where a key is among them.
 //
-// As long as rows arrive in strictly ascending key order nothing is kept but the key columns; the first step back builds a hash index over all of them.
+// As long as rows arrive in strictly ascending key order nothing is kept but the key columns; the first step back builds a hash table over all of them,
+// in kernel memory of its own, into which each further batch is put in one call.
 // Invariant: of equal keys the last row stays; earlier ones, and deleted ones, are marked in `dropped` of their part.
 
-import { compareRows, isStrictlyAscending, keyParts, type KeyPart } from '../indexes/index.ts'
-import type { Vec } from '../kernels/index.ts'
-import { type ColumnBatch, hashKey, KeyRun, type KeyLayout, MemoryIndex } from '../table/index.ts'
+import { compareKey, compareRows, isStrictlyAscending, keyParts, type KeyPart } from '../indexes/index.ts'
+import { KeyTable, NO_ROW, type Vec } from '../kernels/index.ts'
+import { type ColumnBatch, KeyRun, type KeyLayout, type RowKeys } from '../table/index.ts'
 import type { TableSchema } from '../format/index.ts'
 
 /** One batch of the load. */
@@ -32,7 +33,7 @@ export class LoadKeys {
   private readonly layout: KeyLayout
   private readonly keyParts: readonly KeyPart[]
   private readonly seed: number
-  private index: MemoryIndex | undefined
+  private table: KeyTable | undefined
   rows = 0
 
   constructor(schema: TableSchema, layout: KeyLayout, seed: number) {
@@ -50,38 +51,33 @@ export class LoadKeys {
     const before = this.parts.at(-1)
     this.parts.push(part)
     this.rows += batch.length
-    if (this.index === undefined && this.follows(before, part)) return { part, duplicate: undefined }
-    if (this.index === undefined) {
+    if (this.table === undefined && this.follows(before, part)) return { part, duplicate: undefined }
+    if (this.table === undefined) {
       // The parts before ascend strictly: nothing in them repeats.
       this.parts.pop()
       this.look()
       this.parts.push(part)
     }
-    const duplicate = this.put(part, refuse)
-    if (duplicate !== undefined) this.giveUp(part, duplicate)
-    return { part, duplicate }
+    return { part, duplicate: this.put(part, refuse) }
   }
 
   private put(part: LoadPart, refuse: boolean): LoadDuplicate | undefined {
-    const { keys } = part
+    const table = this.table!
+    const distinct = table.size
+    const before = table.put(part.keys)
+    if (table.size - distinct === part.rows) return undefined
     for (let row = 0; row < part.rows; row++) {
-      const start = keys.start(row)
-      const end = keys.end(row)
-      const earlier = this.index!.put(hashKey(keys.data, start, end, this.seed), keys.data, start, end, part.base + row)
-      if (earlier < 0 || this.isDropped(earlier)) continue
-      if (refuse) return { first: earlier, second: part.base + row, part, row }
+      const earlier = before[row]!
+      if (earlier === NO_ROW || this.isDropped(earlier)) continue
+      if (refuse) {
+        // A part with a repeated key counts for nothing.
+        table.undo(before)
+        part.dropped = new Set(Array.from({ length: part.rows }, (_, i) => i))
+        return { first: earlier, second: part.base + row, part, row }
+      }
       this.drop(earlier)
     }
     return undefined
-  }
-
-  /** A part with a repeated key counts for nothing. */
-  private giveUp(part: LoadPart, { first, row }: LoadDuplicate): void {
-    const { keys } = part
-    const start = keys.start(row)
-    const end = keys.end(row)
-    this.index!.put(hashKey(keys.data, start, end, this.seed), keys.data, start, end, first)
-    part.dropped = new Set(Array.from({ length: part.rows }, (_, i) => i))
   }
 
   /** The row with this key goes. @returns whether there was one */
@@ -105,14 +101,11 @@ export class LoadKeys {
     return held.dropped?.has(row - held.base) === true
   }
 
-  private look(): MemoryIndex {
-    if (this.index !== undefined) return this.index
-    this.index = new MemoryIndex((ref, bytes, start, end) => {
-      const held = this.partOf(ref)
-      return held.keys.equals(ref - held.base, bytes, start, end)
-    })
+  private look(): KeyTable {
+    if (this.table !== undefined) return this.table
+    this.table = new KeyTable(this.layout.stride, { lo: this.seed, hi: ~this.seed })
     for (const part of this.parts) this.put(part, false)
-    return this.index
+    return this.table
   }
 
   private follows(before: LoadPart | undefined, part: LoadPart): boolean {
@@ -122,11 +115,30 @@ export class LoadKeys {
 
   /** Number in the load of the row with this key, or -1. */
   find(bytes: Uint8Array): number {
-    if (this.index !== undefined) {
-      const row = this.index.find(hashKey(bytes, 0, bytes.length, this.seed), bytes, 0, bytes.length)
-      return row < 0 || this.isDropped(row) ? -1 : row
+    const keys = new KeyRun(this.layout.stride)
+    keys.push(bytes, 0, bytes.length)
+    return this.findMany(keys)[0]!
+  }
+
+  /** The same for many keys. */
+  findMany(keys: RowKeys): number[] {
+    const { table } = this
+    if (table === undefined) return Array.from({ length: keys.rows }, (_, row) => this.search(keys.data.subarray(keys.start(row), keys.end(row))))
+    return Array.from(table.find(keys), (row) => (row === NO_ROW || this.isDropped(row) ? -1 : row))
+  }
+
+  /** Bisection: while there is no table all rows ascend, and none was dropped. */
+  private search(bytes: Uint8Array): number {
+    let low = 0
+    let high = this.rows
+    while (low < high) {
+      const mid = (low + high) >>> 1
+      const part = this.partOf(mid)
+      const order = compareKey(this.keyParts, part.keyVecs, mid - part.base, bytes)
+      if (order === 0) return mid
+      if (order < 0) low = mid + 1
+      else high = mid
     }
-    for (const part of this.parts) for (let row = 0; row < part.rows; row++) if (part.keys.equals(row, bytes, 0, bytes.length)) return part.base + row
     return -1
   }
 

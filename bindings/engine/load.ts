@@ -14,18 +14,17 @@ import {
   columnStats,
   type CommitResult,
   compareConstants,
-  findKey,
+  findKeys,
   findKeySync,
   formatKey,
   keyObjectFromBytes,
   type LiveFragment,
   Pace,
-  type Place,
   type Structure,
   type TableView,
   type WriteOptions,
 } from '../table/index.ts'
-import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admission.ts'
+import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
 import { Cutter, promotedRef } from './cutter.ts'
 import type { Engine } from './engine.ts'
@@ -237,23 +236,14 @@ class Loader {
     const { state, view } = this.bound
     const { layer, fragments } = state.now
     if (layer.liveRows === 0 && !fragments.some((fragment) => mayOverlap(fragment, part, view))) return
-    const { keys } = part
-    for (let row = 0; row < part.rows; row++) {
-      if ((row & 255) === 0) await this.pace.step(this.rows)
-      const key = keys.data.subarray(keys.start(row), keys.end(row))
-      let place: Place | undefined
-      for (let round = 0; ; round++) {
-        const found = round < READ_ROUNDS ? findKey(state.now, NOW, key) : findKeySync(state.now, NOW, key)
-        if (found instanceof Promise) {
-          place = await found
-        } else {
-          place = found
-          break
-        }
+    const found = await findKeys(state.now, NOW, part.keys, state.keyLayout!, () => this.pace.step(this.rows))
+    if (this.op === 'append') refuseFound(state, view, part.keys, found, firstRow)
+    for (const { fragment, rows } of found) {
+      if (fragment === undefined) for (const row of rows) this.older.add({ fragment, row })
+      else {
+        const held = this.older.rowsOf(fragment)
+        for (const row of rows) held.add(row)
       }
-      if (place === undefined) continue
-      if (this.op === 'append') throw refuseKey(state, view, key, place, firstRow + row)
-      this.older.add(place)
     }
   }
 

@@ -12,15 +12,14 @@ import {
   type ColumnBatch,
   type CompiledPredicate,
   compilePredicate,
-  findKey,
-  findKeySync,
+  findKeys,
+  type FoundRows,
   KeyRun,
   type Long,
   Pace,
-  type Place,
   type Predicate,
 } from '../table/index.ts'
-import { duplicateKeyError, HideSet, NOW, READ_ROUNDS, refuseKey } from './admission.ts'
+import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
 import { Cutter } from './cutter.ts'
 import type { Engine } from './engine.ts'
@@ -166,19 +165,17 @@ export class TableStage {
     const keys = new KeyRun(state.keyLayout!.stride)
     state.keyLayout!.push(batch.columns, 0, batch.length, keys)
     if (state.now.layer.liveRows === 0 && state.now.fragments.length === 0) return
-    for (let row = 0; row < keys.rows; row++) {
-      const key = keys.data.subarray(keys.start(row), keys.end(row))
-      if (this.deleted.size > 0 && this.deleted.has(keyText(key))) continue
-      const place = await placeOf(this.bound, key)
-      if (place !== undefined) throw refuseKey(state, view, key, place, firstRow + row)
-    }
+    const found = await findKeys(state.now, NOW, keys, state.keyLayout!, () => undefined)
+    const isDeleted = (key: number): boolean => this.deleted.has(keyText(keys.data, keys.start(key), keys.end(key)))
+    refuseFound(state, view, keys, this.deleted.size === 0 ? found : found.map((each) => lessKeys(each, isDeleted)), firstRow)
   }
 
   /** Delete by key, whether or not it is there. @returns the canonical keys, one after the other */
   async deleteKeys(keyArgs: readonly unknown[]): Promise<Uint8Array> {
     this.refuseFailed()
     const keys = keysOfArgs(this.bound, keyArgs)
-    for (let row = 0; row < keys.rows; row++) this.remove(keys.data.slice(keys.start(row), keys.end(row)))
+    for (const row of this.keys!.findMany(keys)) if (row >= 0) this.keys!.drop(row)
+    if (!this.replaced) for (let row = 0; row < keys.rows; row++) this.deleted.add(keyText(keys.data, keys.start(row), keys.end(row)))
     return keys.data.slice(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1))
   }
 
@@ -337,12 +334,10 @@ function keyTextOf(keys: KeyRun, row: number): string {
   return keyText(keys.data, keys.start(row), keys.end(row))
 }
 
-async function placeOf({ state }: Bound, key: Uint8Array): Promise<Place | undefined> {
-  for (let round = 0; ; round++) {
-    const found = round < READ_ROUNDS ? findKey(state.now, NOW, key) : findKeySync(state.now, NOW, key)
-    if (!(found instanceof Promise)) return found
-    await found
-  }
+/** Without the keys that pass the test. */
+function lessKeys({ fragment, rows, keys }: FoundRows, test: (key: number) => boolean): FoundRows {
+  const kept = keys.map((key) => !test(key))
+  return { fragment, rows: rows.filter((_, i) => kept[i]), keys: keys.filter((_, i) => kept[i]) }
 }
 
 /** Calls `first` before the first batch is handed on. */

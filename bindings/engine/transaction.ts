@@ -398,7 +398,7 @@ function add(written: TableWrites, rows: readonly Row[]): void {
 
 /** @throws DuplicateKeyError for rows of one call with the same key */
 function refuseRepeated(bound: Bound, { keys }: Intake, op: string): void {
-  const twice = keys === undefined ? undefined : duplicateIn(keys)
+  const twice = keys === undefined ? undefined : duplicateIn(bound.state, keys)
   if (twice !== undefined) throw duplicateKeyError(bound.view, keyAt(keys!, twice.first), twice.first, twice.second, op)
 }
 

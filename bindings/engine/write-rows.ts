@@ -70,10 +70,10 @@ function commitRows(
   const inline = { rows: rows.length, bytes: body.bytes, start: 0, end: body.at }
   if (keys === undefined) return commitInline(engine, bound, op, inline, undefined, new HideSet(), o, request)
   if (keys.rows > 1) {
-    const twice = duplicateIn(keys)
+    const twice = duplicateIn(bound.state, keys)
     if (twice !== undefined) {
       if (op === 'append') throw duplicateKeyError(bound.view, keys.data.slice(keys.start(twice.first), keys.end(twice.first)), twice.first, twice.second, op)
-      const kept = Array.from(lastOfEach(keys)!, (row) => rows[row]!)
+      const kept = Array.from(lastOfEach(bound.state, keys)!, (row) => rows[row]!)
       return writeRowsRound(engine, table, op, kept, o, round, request)
     }
   }
@@ -191,7 +191,7 @@ export async function writeBatch(
       if (replayed !== undefined) return replayed
     }
     if (encoded.keys !== undefined) {
-      const twice = duplicateIn(encoded.keys)
+      const twice = duplicateIn(bound.state, encoded.keys)
       if (twice !== undefined) {
         if (op !== 'upsert')
           throw duplicateKeyError(
@@ -201,7 +201,7 @@ export async function writeBatch(
             twice.second,
             op,
           )
-        const kept = lastOfEach(encoded.keys)!
+        const kept = lastOfEach(bound.state, encoded.keys)!
         batch = { length: kept.length, columns: batch.columns.map((column) => take(column, kept)) }
         encoded = encodeBatch(bound, batch)
       }

@@ -33,6 +33,8 @@ export interface KeyExports {
     pairs: number,
     cap: number,
   ): number
+  // key-search.ts
+  search_words(column: number, n: number, signed: number, keys: number, count: number, out: number): number
   // key-table.ts
   table_put(
     slots: number,

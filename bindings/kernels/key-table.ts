@@ -26,6 +26,7 @@ const LIMIT_BYTES = 2 ** 32 - 65_536
 const FIRST_SLOTS = 1024
 /** Slots in use of 16, at most. */
 const LOAD = 11
+const NO_SEED: Hash64Parts = { lo: 0, hi: 0 }
 
 function bytesOf(keys: KeyColumn): number {
   if (keys.rows === 0) return 0
@@ -215,7 +216,7 @@ function endsIn(k: KernelInstance, { ends, rows }: KeyColumn): number {
 }
 
 /** A table of one batch, in scratch memory of the shared instance. */
-function tableOf<T>(keys: KeyColumn, run: (k: KernelInstance, table: ScratchTable, before: number) => T): T {
+function tableOf<T>(keys: KeyColumn, seed: Hash64Parts, run: (k: KernelInstance, table: ScratchTable, before: number) => T): T {
   return scratch((k) => {
     let count = 16
     while (keys.rows * 16 >= count * LOAD) count *= 2
@@ -224,7 +225,7 @@ function tableOf<T>(keys: KeyColumn, run: (k: KernelInstance, table: ScratchTabl
     const data = k.copyIn(keys.data.subarray(0, bytesOf(keys)))
     const ends = endsIn(k, keys)
     k.u8.fill(0, slots, slots + count * 8)
-    const added = k.exports.table_put(slots, count - 1, data, ends, keys.stride, 0, keys.rows, 0, 0, before)
+    const added = k.exports.table_put(slots, count - 1, data, ends, keys.stride, 0, keys.rows, seed.lo, seed.hi, before)
     return run(k, { slots, mask: count - 1, data, ends, added }, before)
   })
 }
@@ -237,21 +238,25 @@ interface ScratchTable {
   readonly added: number
 }
 
-/** Of each row the row before it with the same key, or NO_ROW; undefined when all keys differ. */
-export function repeatedKeys(keys: KeyColumn): Uint32Array<ArrayBuffer> | undefined {
+/**
+ * Of each row the row before it with the same key, or NO_ROW; undefined when all keys differ.
+ *
+ * @param seed  of the hash: unknown to whoever chooses keys, where these are not one's own
+ */
+export function repeatedKeys(keys: KeyColumn, seed: Hash64Parts = NO_SEED): Uint32Array<ArrayBuffer> | undefined {
   if (keys.rows < 2) return undefined
-  return tableOf(keys, (k, { added }, before) => (added === keys.rows ? undefined : k.u32.slice(before >>> 2, (before >>> 2) + keys.rows)))
+  return tableOf(keys, seed, (k, { added }, before) => (added === keys.rows ? undefined : k.u32.slice(before >>> 2, (before >>> 2) + keys.rows)))
 }
 
-/** Hash join: of each probe key the newest build row with it, or NO_ROW, and how many were found. */
-export function joinKeys(build: KeyColumn, probe: KeyColumn): { readonly rows: Uint32Array<ArrayBuffer>; readonly found: number } {
-  return tableOf(build, (k, { slots, mask, data, ends }) => {
+/** Hash join: of each probe key the newest build row with it, or NO_ROW, and how many were found. `seed`: as of repeatedKeys. */
+export function joinKeys(build: KeyColumn, probe: KeyColumn, seed: Hash64Parts = NO_SEED): { readonly rows: Uint32Array<ArrayBuffer>; readonly found: number } {
+  return tableOf(build, seed, (k, { slots, mask, data, ends }) => {
     const out = k.arena.reserve(probe.rows * 4)
     const theirs = k.copyIn(probe.data.subarray(0, bytesOf(probe)))
     const theirEnds = endsIn(k, probe)
     const stride = ends === 0 ? build.stride : probe.stride
     assert(ends !== 0 || theirEnds !== 0 || build.stride === probe.stride, 'keys of one kind are joined', [build.stride, probe.stride])
-    const found = k.exports.table_find(slots, mask, data, ends, stride, theirs, theirEnds, probe.rows, 0, 0, out)
+    const found = k.exports.table_find(slots, mask, data, ends, stride, theirs, theirEnds, probe.rows, seed.lo, seed.hi, out)
     return { rows: k.u32.slice(out >>> 2, (out >>> 2) + probe.rows), found }
   })
 }

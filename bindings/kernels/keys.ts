@@ -157,3 +157,22 @@ function varIn(k: KernelInstance, vec: Vec, rows: number): VarIn {
   const width = isDict ? widthOf(vec.layout) : 0
   return { offsets, data, codes: isDict ? k.copyIn(vec.values.subarray(0, rows * width)) : 0, width, entries }
 }
+
+/**
+ * Of each key its row in a strictly ascending column of 64-bit integers, or NO_ROW. Keys that ascend too walk the column once.
+ *
+ * @param column  (low, high) words of the column
+ * @param keys  (low, high) words of the keys
+ */
+export function searchWords64(column: Uint32Array, signed: boolean, keys: Uint32Array): Uint32Array<ArrayBuffer> {
+  const count = keys.length >>> 1
+  return scratch((k) => {
+    const at = k.arena.reserve(column.length * 4)
+    k.u32.set(column, at >>> 2)
+    const asked = k.arena.reserve(keys.length * 4)
+    k.u32.set(keys, asked >>> 2)
+    const out = k.arena.reserve(count * 4)
+    k.exports.search_words(at, column.length >>> 1, Number(signed), asked, count, out)
+    return k.u32.slice(out >>> 2, (out >>> 2) + count)
+  })
+}

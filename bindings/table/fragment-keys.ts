@@ -5,12 +5,13 @@
 import { CorruptionError, StorageError } from '../errors.ts'
 import { DecodeError, indexName } from '../format/index.ts'
 import type { ColumnDef } from '../format/index.ts'
-import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
+import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, keyHashes, keyParts, SEARCH_ROW } from '../indexes/index.ts'
 import type { KeyIndex, KeyPart } from '../indexes/index.ts'
-import type { Vec } from '../kernels/index.ts'
+import { NO_ROW, searchWords64, type Vec } from '../kernels/index.ts'
 import type { FragmentReader, FragmentReaderOptions } from './fragment-reader.ts'
 import { KeyBounds } from './key-bounds.ts'
 import { searchWords } from './key-search.ts'
+import type { RowKeys } from './memory-index.ts'
 
 /** The key columns of a batch, ready for comparing. */
 interface BatchKeys {
@@ -25,6 +26,8 @@ type HeldKeys = ReadonlyMap<number, readonly Vec[]>
 /** Answers of `#find` below -1: -2 - batch, the batch whose key columns must be read first. */
 const NONE = -1
 const MUST_READ = -2
+/** A batch's words are copied into kernel memory for a search when each sought key pays for this many of them. */
+const KEY_REPAYS_WORDS = 512
 
 export class FragmentKeys {
   readonly #reader: FragmentReader
@@ -52,6 +55,11 @@ export class FragmentKeys {
 
   mayHold(key: Uint8Array): boolean {
     return this.#bounds.mayHold(key)
+  }
+
+  /** Those of `asked` that the bounds do not rule out. */
+  within(keys: RowKeys, asked: Uint32Array, ascending: boolean): Uint32Array {
+    return this.#bounds.within(keys, asked, ascending)
   }
 
   /** True: certainly not here, by the index in memory. False says nothing. */
@@ -102,6 +110,76 @@ export class FragmentKeys {
     return (this.#index ??= this.#readSync())
   }
 
+  /**
+   * Rows of many keys: of each asked one its row, or NO_ROW. The index is asked for all of them in one go, then each batch of key columns once.
+   *
+   * @param hashes  of all `keys`, (low, high) words
+   * @param asked  which of them, by number; if they ascend, a fragment that is sorted by a 64-bit integer is walked once
+   */
+  async lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Promise<Uint32Array> {
+    const index = this.#index ?? (await this.open())
+    if (!this.#reader.isOpen) await this.#reader.open()
+    const { batchRows } = this.#o.ref
+    const rows = new Uint32Array(asked.length).fill(NO_ROW)
+    const { count, pairs } = index.probeMany(wordsOf(hashes, asked), asked.length)
+    // Candidates by batch: places, and with an index of buckets the row of each.
+    const places: (number[] | undefined)[] = []
+    const named: (number[] | undefined)[] = []
+    for (let i = 0; i < count; i++) {
+      const place = pairs[2 * i]!
+      const row = pairs[2 * i + 1]!
+      const key = asked[place]!
+      if (row === SEARCH_ROW) {
+        const bytes = keys.data.subarray(keys.start(key), keys.end(key))
+        const { first, last } = this.#batchesOf(bytes)
+        if (first === last) (places[first] ??= []).push(place)
+        else if (first < last) {
+          const found = await this.lookup(hashes[2 * key]!, hashes[2 * key + 1]!, bytes)
+          if (found >= 0) rows[place] = found
+        }
+      } else {
+        const batch = Math.floor(row / batchRows)
+        ;(places[batch] ??= []).push(place)
+        ;(named[batch] ??= []).push(row)
+      }
+    }
+    for (let batch = 0; batch < places.length; batch++) {
+      const some = places[batch]
+      if (some === undefined) continue
+      const columns = this.#batchKeys(batch, undefined) ?? this.#batchKeys(batch, new Map([[batch, await this.#reader.load(batch, this.#columns)]]))!
+      this.#match(columns, batch * batchRows, keys, asked, some, named[batch], rows)
+    }
+    return rows
+  }
+
+  /** Places `some` of `asked` against one batch whose first row is `base`: the row each names, or a search. */
+  #match(
+    columns: BatchKeys,
+    base: number,
+    keys: RowKeys,
+    asked: Uint32Array,
+    some: readonly number[],
+    named: readonly number[] | undefined,
+    rows: Uint32Array,
+  ): void {
+    const { vecs, words } = columns
+    if (words !== undefined && keys.stride === 8 && named === undefined && some.length * KEY_REPAYS_WORDS >= words.length) {
+      const sought = Uint32Array.from(some, (place) => asked[place]!)
+      searchWords64(words, this.#isSigned, wordsOf(wordsIn(keys), sought)).forEach((row, i) => {
+        if (row !== NO_ROW) rows[some[i]!] = base + row
+      })
+      return
+    }
+    some.forEach((place, i) => {
+      const key = asked[place]!
+      const bytes = keys.data.subarray(keys.start(key), keys.end(key))
+      if (named === undefined) {
+        const row = words === undefined ? this.#bisect(vecs, bytes) : searchWords(words, this.#isSigned, bytes)
+        if (row >= 0) rows[place] = base + row
+      } else if (compareKey(this.#parts, vecs, named[i]! - base, bytes) === 0) rows[place] = named[i]!
+    })
+  }
+
   /** Row, NONE, or MUST_READ - batch. */
   #find(index: KeyIndex, low: number, high: number, key: Uint8Array, held: HeldKeys | undefined): number {
     const count = index.probe(low, high)
@@ -122,15 +200,8 @@ export class FragmentKeys {
   /** Bisection in a fragment that is sorted by its key: over the batches whose bounds hold the key. */
   #search(key: Uint8Array, held: HeldKeys | undefined): number {
     if (!this.#reader.isOpen) return MUST_READ
-    const { id } = this.#columns[0]!
-    this.#batchBounds ??= Array.from({ length: this.#reader.batchCount }, (_, batch) => new KeyBounds(this.#parts, this.#reader.batchStats(batch, id)))
-    const bounds = this.#batchBounds
-    // Batches ascend with their rows, so those that may hold the key lie together.
-    let first = 0
-    while (first < bounds.length && !bounds[first]!.mayHold(key)) first++
-    let last = bounds.length - 1
-    while (last > first && !bounds[last]!.mayHold(key)) last--
-    while (first <= last && first < bounds.length) {
+    let { first, last } = this.#batchesOf(key)
+    while (first <= last) {
       const batch = (first + last) >>> 1
       const keys = this.#batchKeys(batch, held)
       if (keys === undefined) return MUST_READ - batch
@@ -142,6 +213,18 @@ export class FragmentKeys {
       else return NONE
     }
     return NONE
+  }
+
+  /** The batches whose bounds hold the key: they ascend with their rows, so they lie together. None: last < first. The reader is open. */
+  #batchesOf(key: Uint8Array): { first: number; last: number } {
+    const { id } = this.#columns[0]!
+    this.#batchBounds ??= Array.from({ length: this.#reader.batchCount }, (_, batch) => new KeyBounds(this.#parts, this.#reader.batchStats(batch, id)))
+    const bounds = this.#batchBounds
+    let first = 0
+    while (first < bounds.length && !bounds[first]!.mayHold(key)) first++
+    let last = bounds.length - 1
+    while (last > first && !bounds[last]!.mayHold(key)) last--
+    return { first, last }
   }
 
   /** Row of the key, or -1 - the number of rows below it. */
@@ -217,4 +300,20 @@ function rebuildable(cause: unknown): Error {
   const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
   if (cause instanceof DecodeError || cause instanceof CorruptionError || isGone) return cause
   throw cause
+}
+
+/** (low, high) words of some of them, by number. */
+function wordsOf(words: Uint32Array, some: Uint32Array): Uint32Array {
+  const out = new Uint32Array(2 * some.length)
+  for (let i = 0; i < some.length; i++) {
+    out[2 * i] = words[2 * some[i]!]!
+    out[2 * i + 1] = words[2 * some[i]! + 1]!
+  }
+  return out
+}
+
+/** Keys of 8 bytes as words. */
+function wordsIn({ data, rows }: RowKeys): Uint32Array {
+  const bytes = data.byteOffset % 4 === 0 ? data : data.slice()
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, 2 * rows)
 }

@@ -14,6 +14,7 @@ import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
 import { FragmentKeys } from './fragment-keys.ts'
 import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
+import type { RowKeys } from './memory-index.ts'
 import { bytesOfVec } from './vec-views.ts'
 
 export interface FragmentReaderOptions {
@@ -135,6 +136,11 @@ export class FragmentReader {
     return this.#keys.mayHold(key)
   }
 
+  /** Those of `asked` (numbers of `keys`, in order) that the bounds of the first key column do not rule out. `ascending`: by key. No I/O. */
+  within(keys: RowKeys, asked: Uint32Array, ascending: boolean): Uint32Array {
+    return this.#keys.within(keys, asked, ascending)
+  }
+
   /** True: the key of this hash is certainly not here, by the index in memory. False says nothing. No I/O. */
   lacks(low: number, high: number): boolean {
     const lacks = this.#keys.lacks(low, high)
@@ -145,6 +151,11 @@ export class FragmentReader {
   /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
   lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
     return this.#keys.lookup(low, high, key)
+  }
+
+  /** As lookup, of many keys at once: of each asked one its row, or NO_ROW. `hashes`: of all keys; `asked`: which of them. */
+  lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Promise<Uint32Array> {
+    return this.#keys.lookupMany(keys, hashes, asked)
   }
 
   /** As lookup, blocking; memory and local roots. */

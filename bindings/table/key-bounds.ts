@@ -5,6 +5,9 @@ import { compareFirstPart } from '../indexes/index.ts'
 import type { KeyPart } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { ColumnStats } from './batch.ts'
+import type { RowKeys } from './memory-index.ts'
+
+const WORD_BYTES = 8
 
 export class KeyBounds {
   readonly #part: KeyPart | undefined
@@ -28,10 +31,40 @@ export class KeyBounds {
   }
 
   mayHold(key: Uint8Array): boolean {
-    if (this.#words !== undefined) return this.#words.mayHold(key)
+    if (this.#words !== undefined) return !this.#words.isBelow(key, 0) && !this.#words.isAbove(key, 0)
     if (this.#min !== undefined && compareFirstPart(this.#part!, this.#isTuple, this.#min, 0, key) > 0) return false
     return this.#max === undefined || compareFirstPart(this.#part!, this.#isTuple, this.#max, 0, key) >= 0
   }
+
+  /** Those of `asked`, numbers of `keys` in order, for which mayHold. `ascending`: they ascend by key. */
+  within(keys: RowKeys, asked: Uint32Array, ascending: boolean): Uint32Array {
+    const words = this.#words
+    if (words === undefined || keys.stride !== WORD_BYTES) {
+      return asked.filter((key) => this.mayHold(keys.data.subarray(keys.start(key), keys.end(key))))
+    }
+    const { data } = keys
+    if (!ascending) return asked.filter((key) => !words.isBelow(data, key * WORD_BYTES) && !words.isAbove(data, key * WORD_BYTES))
+    const from = firstOf(asked, (key) => !words.isBelow(data, key * WORD_BYTES))
+    return asked.subarray(
+      from,
+      Math.max(
+        from,
+        firstOf(asked, (key) => words.isAbove(data, key * WORD_BYTES)),
+      ),
+    )
+  }
+}
+
+/** The first place whose number passes the test; all behind it do. */
+function firstOf(asked: Uint32Array, test: (key: number) => boolean): number {
+  let low = 0
+  let high = asked.length
+  while (low < high) {
+    const mid = (low + high) >>> 1
+    if (test(asked[mid]!)) high = mid
+    else low = mid + 1
+  }
+  return low
 }
 
 class WordBounds {
@@ -49,14 +82,25 @@ class WordBounds {
     this.#maxHigh = Number(isSigned ? BigInt.asIntN(32, max >> 32n) : BigInt.asUintN(32, max >> 32n))
   }
 
-  mayHold(key: Uint8Array): boolean {
-    const top = key[4]! | (key[5]! << 8) | (key[6]! << 16) | (key[7]! << 24)
-    const high = this.#isSigned ? top : top >>> 0
-    if (high < this.#minHigh || high > this.#maxHigh) return false
-    if (high !== this.#minHigh && high !== this.#maxHigh) return true
-    const low = (key[0]! | (key[1]! << 8) | (key[2]! << 16) | (key[3]! << 24)) >>> 0
-    return (high > this.#minHigh || low >= this.#minLow) && (high < this.#maxHigh || low <= this.#maxLow)
+  /** The key of 8 bytes at `at` is less than the least. */
+  isBelow(key: Uint8Array, at: number): boolean {
+    const high = this.#high(key, at)
+    return high < this.#minHigh || (high === this.#minHigh && low(key, at) < this.#minLow)
   }
+
+  isAbove(key: Uint8Array, at: number): boolean {
+    const high = this.#high(key, at)
+    return high > this.#maxHigh || (high === this.#maxHigh && low(key, at) > this.#maxLow)
+  }
+
+  #high(key: Uint8Array, at: number): number {
+    const top = key[at + 4]! | (key[at + 5]! << 8) | (key[at + 6]! << 16) | (key[at + 7]! << 24)
+    return this.#isSigned ? top : top >>> 0
+  }
+}
+
+function low(key: Uint8Array, at: number): number {
+  return (key[at]! | (key[at + 1]! << 8) | (key[at + 2]! << 16) | (key[at + 3]! << 24)) >>> 0
 }
 
 /** One row that holds the bound, in the widest form of its kind. */

@@ -68,6 +68,11 @@ export class TableState {
     this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, this.keyLayout, context.seed), fragments: [] }]
   }
 
+  /** Of hashes that are no format: chosen keys must not be able to collide. */
+  get seed(): number {
+    return this.context.seed
+  }
+
   static create(context: TableContext, schema: TableSchema, lsn: number): TableState {
     return new TableState(context, [schema], lsn, lsn, 0)
   }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { InvariantError } from '../../bindings/errors.ts'
 import type { KeyPart } from '../../bindings/indexes/index.ts'
-import { canonicalKeys, keyColumnHashes, keyHashes, kernels, makeVec, type ValueKind, type Vec } from '../../bindings/kernels/index.ts'
+import { canonicalKeys, keyColumnHashes, keyHashes, kernels, makeVec, NO_ROW, searchWords64, type ValueKind, type Vec } from '../../bindings/kernels/index.ts'
 import { dictVecOf, seeded } from '../unit/format/vecs.ts'
 import { hex, noise } from './bytes.ts'
 import { KeyBytes } from './oracles/key-bytes.ts'
@@ -129,5 +129,46 @@ describe('canonical keys of a batch', () => {
     const dictionary = makeVec({ kind: 'var' }, 0, { offsets: Int32Array.of(0) })
     const vec = makeVec({ kind: 'dict', width: 1 }, 2, { values: new Uint8Array(8), dictionary })
     expect(() => canonicalKeys([vec], ['bytes'])).toThrow(InvariantError)
+  })
+})
+
+describe('many words in an ascending column', () => {
+  const EDGES = [0n, 1n, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn, 1n << 32n, (1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n]
+  const word = fc.oneof(fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), fc.nat(40).map(BigInt), fc.constantFrom(...EDGES))
+  const wordsOf = (values: readonly bigint[]): Uint32Array => new Uint32Array(BigUint64Array.from(values).buffer)
+
+  it('are found where a Map has them, signed and unsigned, asked in any order', () => {
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 257 }), fc.array(word, { maxLength: 60 }), fc.boolean(), fc.boolean(), (values, others, signed, ordered) => {
+        const by = (a: bigint, b: bigint): number => {
+          const [x, y] = signed ? [BigInt.asIntN(64, a), BigInt.asIntN(64, b)] : [a, b]
+          return x < y ? -1 : Number(x > y)
+        }
+        const column = [...new Set(values)].toSorted(by)
+        const rows = new Map(column.map((value, row) => [value, row]))
+        const asked = ordered ? [...others, ...values].toSorted(by) : [...others, ...values]
+        expect(Array.from(searchWords64(wordsOf(column), signed, wordsOf(asked)))).toEqual(asked.map((value) => rows.get(value) ?? NO_ROW))
+      }),
+    )
+  })
+
+  it('columns of 0..257 rows, each row and each gap', () => {
+    for (let n = 0; n <= 257; n++) {
+      const column = Array.from({ length: n }, (_, i) => BigInt(2 * i + 1))
+      const asked = Array.from({ length: 2 * n + 2 }, (_, i) => BigInt(i))
+      const expected = asked.map((value) => (value % 2n === 1n && value < BigInt(2 * n) ? Number(value >> 1n) : NO_ROW))
+      expect(Array.from(searchWords64(wordsOf(column), true, wordsOf(asked)))).toEqual(expected)
+      expect(Array.from(searchWords64(wordsOf(column), true, wordsOf(asked.toReversed())))).toEqual(expected.toReversed())
+    }
+  })
+
+  it('a column out of order answers within its rows', () => {
+    fc.assert(
+      fc.property(fc.array(word, { maxLength: 80 }), fc.array(word, { maxLength: 80 }), (column, asked) => {
+        searchWords64(wordsOf(column), true, wordsOf(asked)).forEach((row, i) => {
+          if (row !== NO_ROW) expect(column[row]).toBe(asked[i])
+        })
+      }),
+    )
   })
 })

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { CorruptionError } from '../../../bindings/errors.ts'
 import { ByteReader, ByteWriter, decodeFragmentRef, encodeFragmentRef, fragmentName, indexName, layoutOf, readArrow } from '../../../bindings/format/index.ts'
 import type { ColumnDef, ColumnType, FragmentRef, TableSchema } from '../../../bindings/format/index.ts'
-import { concat, lz4FrameDecode, nullVec, slice, xxh3 } from '../../../bindings/kernels/index.ts'
+import { concat, keyColumnHashes, lz4FrameDecode, NO_ROW, nullVec, slice, xxh3 } from '../../../bindings/kernels/index.ts'
 import type { Vec } from '../../../bindings/kernels/index.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
 import { ColumnCache } from '../../../bindings/table/column-cache.ts'
@@ -292,6 +292,22 @@ describe('look-up by key', () => {
             const none = xxh3(absent[i]!)
             expect(await reader.lookup(none.lo, none.hi, absent[i]!)).toBe(-1)
             expect(blocking.lookupSync(none.lo, none.hi, absent[i]!)).toBe(-1)
+          }
+          // All of them in one go, a few in one go; in an order of their own, as they are, and by number.
+          const run = new KeyRun(KeyLayout.of(schema)!.stride)
+          for (const key of [...wanted, ...absent]) run.push(key, 0, key.length)
+          const hashes = keyColumnHashes(run)
+          for (const asked of [
+            Uint32Array.from(shuffled(800)),
+            Uint32Array.from({ length: 800 }, (_, i) => i),
+            Uint32Array.of(5, 799, 401, 17),
+            new Uint32Array(0),
+          ]) {
+            const many = readerOf(root, encoded.ref, schema, cache)
+            const inside = many.within(run, asked, false)
+            expect(Array.from(inside)).toEqual(Array.from(asked).filter((key) => many.mayHold([...wanted, ...absent][key]!)))
+            const rows = await many.lookupMany(run, hashes, inside)
+            expect(Array.from(rows)).toEqual(Array.from(inside, (key) => (key < 400 ? key : NO_ROW)))
           }
         }
       })
