@@ -22,35 +22,62 @@ export interface NativeHasher {
   digest(): Uint8Array<ArrayBuffer>
 }
 
-let native: (() => NativeHasher) | null | undefined
+/** SHA-256 of the host, and from which size of a message on it is quicker than the kernels (docs/benchmarks.md has the figures). */
+export interface NativeSha256 {
+  digest(bytes: Uint8Array): Uint8Array<ArrayBuffer>
+  hasher(): NativeHasher
+  /** Of one message: against the scalar kernel. */
+  readonly oneBytesMin: number
+  /** Of each of many: against four lanes at once. */
+  readonly manyBytesMin: number
+}
 
-/** Makes hashers of the host's node:crypto (hardware SHA-256); undefined where there is none. */
-export function nativeSha256(): (() => NativeHasher) | undefined {
-  if (native === undefined) native = findNativeSha256()
+interface Host {
+  readonly process?: { readonly getBuiltinModule?: (name: string) => unknown; readonly versions?: Readonly<Record<string, string>> }
+}
+
+interface CryptoHash {
+  update(bytes: Uint8Array): CryptoHash
+  digest(): Uint8Array
+}
+
+/** Node 20.12 and 21.7 have `hash`, which makes no object. */
+interface CryptoModule {
+  readonly createHash?: (name: string) => CryptoHash
+  readonly hash?: (name: string, bytes: Uint8Array, encoding: 'buffer') => Uint8Array
+}
+
+let native: NativeSha256 | null | undefined
+
+/** SHA-256 of the host's node:crypto (hardware instructions), chosen once; undefined where there is none. */
+export function nativeSha256(): NativeSha256 | undefined {
+  if (native === undefined) native = findNativeSha256(globalThis as Host) ?? null
   return native ?? undefined
 }
 
-function findNativeSha256(): (() => NativeHasher) | null {
-  interface CryptoHash {
-    update(bytes: Uint8Array): CryptoHash
-    digest(): Uint8Array
-  }
-  interface CryptoModule {
-    createHash(name: string): CryptoHash
-  }
-  const crypto = builtin('node:crypto') as CryptoModule | undefined
-  if (crypto?.createHash === undefined) return null
-  return () => {
-    const hash = crypto.createHash('sha256')
-    const hasher: NativeHasher = {
-      update: (bytes) => {
-        hash.update(bytes)
-        return hasher
-      },
-      // A plain Uint8Array of its own: a Buffer compares and prints differently.
-      digest: () => new Uint8Array(hash.digest()),
-    }
-    return hasher
+/** What a host offers: asked for at run time, so that the module loads where there is no node:crypto. */
+export function findNativeSha256({ process }: Host): NativeSha256 | undefined {
+  const { createHash, hash } = (process?.getBuiltinModule?.('node:crypto') ?? {}) as CryptoModule
+  if (createHash === undefined) return undefined
+  // A call into Bun's costs less than any kernel; elsewhere it costs as much as the kernels need for some blocks.
+  const isCheap = process?.versions?.['bun'] !== undefined
+  // Digests are plain Uint8Arrays of their own: a Buffer compares and prints differently.
+  return {
+    digest:
+      hash === undefined ? (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()) : (bytes) => new Uint8Array(hash('sha256', bytes, 'buffer')),
+    hasher: () => {
+      const running = createHash('sha256')
+      const hasher: NativeHasher = {
+        update: (bytes) => {
+          running.update(bytes)
+          return hasher
+        },
+        digest: () => new Uint8Array(running.digest()),
+      }
+      return hasher
+    },
+    oneBytesMin: isCheap ? 0 : 256,
+    manyBytesMin: isCheap ? 0 : 640,
   }
 }
 

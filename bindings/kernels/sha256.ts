@@ -1,17 +1,16 @@
 // kernels/sha256.ts: SHA-256 of one message, of many, streaming, and the record hashes and chain digest of the log (log.md section 1).
 //
-// A single message of 1 KiB or more goes to the host's crypto where there is one (hardware instructions); many small ones run four lanes at a time in
-// Wasm. Invariant: all ways give identical bytes.
+// Where the host has crypto of its own (hardware instructions), it takes what it is quicker at: one message of 256 bytes or more, of many those of 640 or more
+// (load.ts). The rest runs in Wasm, many messages four lanes at a time. Invariant: all ways give identical bytes.
 import { assert } from '../assert.ts'
 import { bytesIn, type KernelBytes, placeIn, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import { nativeSha256 } from './load.ts'
-import type { NativeHasher } from './load.ts'
+import type { NativeHasher, NativeSha256 } from './load.ts'
 
 export const DIGEST_BYTES = 32
 const BLOCK_BYTES = 64
-const NATIVE_BYTES_MIN = 1024
 /** Bytes copied into kernel memory at once when streaming without native crypto. */
 const CHUNK_BYTES = 64 * 1024
 /** Batches of small messages are copied in at most this many bytes at a time. */
@@ -20,11 +19,12 @@ const IV: readonly number[] = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0
 
 /** SHA-256 of bytes: 32 bytes. */
 export function sha256(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
-  if (bytes.byteLength >= NATIVE_BYTES_MIN) {
-    const native = nativeSha256()
-    if (native !== undefined) return native().update(viewOf(bytes)).digest()
-  }
-  return sha256Wasm(bytes)
+  return sha256By(nativeSha256(), bytes)
+}
+
+/** SHA-256 by what a host offers. */
+export function sha256By(native: NativeSha256 | undefined, bytes: KernelBytes): Uint8Array<ArrayBuffer> {
+  return native !== undefined && bytes.byteLength >= native.oneBytesMin ? native.digest(viewOf(bytes)) : sha256Wasm(bytes)
 }
 
 /** SHA-256 without native crypto. */
@@ -44,18 +44,22 @@ export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
 
 /** SHA-256 of each message, in order: 32 bytes each, back to back. */
 export function sha256Many(messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
+  return sha256ManyBy(nativeSha256(), messages)
+}
+
+/** SHA-256 of each message by what a host offers. */
+export function sha256ManyBy(native: NativeSha256 | undefined, messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
   const digests = new Uint8Array(messages.length * DIGEST_BYTES)
   const k = kernels()
   const batch: Batch = { k, messages, places: placesOf(k, messages), digests }
-  const native = nativeSha256()
   const small: number[] = []
   let bytes = 0
   for (let i = 0; i < messages.length; i++) {
     const place = batch.places?.get(i)
     const length = place?.bytes ?? messages[i]!.byteLength
-    if (native !== undefined && length >= NATIVE_BYTES_MIN) {
+    if (native !== undefined && length >= native.manyBytesMin) {
       const view = place === undefined ? viewOf(messages[i]!) : k.u8.subarray(place.at, place.at + length)
-      digests.set(native().update(view).digest(), i * DIGEST_BYTES)
+      digests.set(native.digest(view), i * DIGEST_BYTES)
       continue
     }
     if (small.length > 0 && bytes + length > BATCH_BYTES) {
@@ -133,7 +137,7 @@ export class Sha256 {
 
   /** @param useNative  false: Wasm even where native crypto is there */
   constructor(useNative = true) {
-    this.#native = useNative ? nativeSha256()?.() : undefined
+    this.#native = useNative ? nativeSha256()?.hasher() : undefined
     if (this.#native === undefined) {
       this.#words = Uint32Array.from(IV)
       this.#pending = new Uint8Array(BLOCK_BYTES)

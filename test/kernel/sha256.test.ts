@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
 import { chainDigest, encodeFrame, kernels, Sha256, sha256, sha256Many } from '../../bindings/kernels/index.ts'
-import { sha256Wasm } from '../../bindings/kernels/sha256.ts'
+import { findNativeSha256, type NativeSha256 } from '../../bindings/kernels/load.ts'
+import { sha256By, sha256ManyBy, sha256Wasm } from '../../bindings/kernels/sha256.ts'
 import { concat, hex, noise } from './bytes.ts'
 import { vectorsOf } from './vectors/run.ts'
 
@@ -69,6 +70,39 @@ describe('SHA-256', () => {
     const messages = Array.from({ length: 3000 }, (_, i) => data.subarray(i % 500, (i % 500) + (i % 7 === 0 ? 1500 : 900)))
     const digests = sha256Many(messages)
     for (const i of [0, 1, 7, 1164, 1165, 2999]) expect(hex(digests.subarray(32 * i, 32 * i + 32))).toBe(native(messages[i]!))
+  })
+
+  describe('whatever the host offers', () => {
+    const host = (crypto: object | undefined, versions: Record<string, string> = {}): NativeSha256 | undefined =>
+      findNativeSha256({ process: { versions, getBuiltinModule: () => crypto } })
+    const ways = {
+      'no crypto': host(undefined),
+      'createHash alone': host({ createHash }),
+      'hash at one go': host({ createHash, hash }),
+      'a cheap call, as in Bun': host({ createHash, hash }, { bun: '1' }),
+    }
+
+    it('takes the host for one message of 256 bytes or more and for many of 640, always where a call is cheap, never where there is none', () => {
+      const bounds = Object.values(ways).map((way) => [way?.oneBytesMin, way?.manyBytesMin])
+      expect(bounds).toEqual([
+        [undefined, undefined],
+        [256, 640],
+        [256, 640],
+        [0, 0],
+      ])
+      expect(findNativeSha256({})).toBeUndefined()
+    })
+
+    it.each(Object.entries(ways))('gives the same digests: %s', (_, way) => {
+      const data = noise(3000)
+      const lengths = [0, 1, 55, 56, 63, 64, 65, 191, 192, 255, 256, 257, 639, 640, 641, 1023, 1024, 3000]
+      const messages = lengths.map((n) => data.subarray(0, n))
+      const expected = messages.map(native)
+      expect(messages.map((message) => hex(sha256By(way, message)))).toEqual(expected)
+      expect(hex(sha256ManyBy(way, messages))).toBe(expected.join(''))
+      expect(Object.getPrototypeOf(sha256By(way, data))).toBe(Uint8Array.prototype)
+      if (way !== undefined) expect(hex(way.hasher().update(data.subarray(0, 100)).update(data.subarray(100)).digest())).toBe(native(data))
+    })
   })
 
   it('streams in any pieces, with and without the host', () => {
