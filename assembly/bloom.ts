@@ -1,7 +1,7 @@
 // bloom.ts: split-block bloom filter, bit for bit the layout of Parquet (parquet-format BloomFilter.md), over 64-bit hashes.
 //
 // Block = 8 u32. Hash h: block ((h >> 32) * blocks) >> 32; in word i, bit (u32(h) * SALT[i]) >> 27.
-// Wasm has no per-lane shift: the bit is made bytewise, 1 << (k & 7) by table lookup in the byte k >> 3 of its word.
+// Wasm has no per-lane shift: the bit is made bytewise, 1 << (k & 7) by table lookup in the byte k >> 3 of its word, 0 in the others.
 
 // prettier-ignore
 const SALT: usize = memory.data<u32>([0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31], 16)
@@ -61,7 +61,7 @@ function blockOf(high: u32, blocks: u32): usize {
 function mask(key: v128, salt: v128): v128 {
   const bit = i32x4.shr_u(i32x4.mul(key, salt), 27)
   const k = v128.shuffle<u8>(bit, bit, 0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12)
-  const inByte = i8x16.eq(v128.and(k, i8x16.splat(0x18)), i8x16(0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24))
-  const bits = v128.swizzle(i8x16(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0), v128.and(k, i8x16.splat(7)))
-  return v128.and(inByte, bits)
+  // In the byte that holds the bit the index is k & 7, in the three others it is 8 or more.
+  const index = v128.xor(k, i8x16(0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24, 0, 8, 16, 24))
+  return v128.swizzle(i8x16(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0), index)
 }

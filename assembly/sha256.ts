@@ -160,13 +160,14 @@ export function sha256_digest(p: usize, n: usize, out: usize): void {
 // @ts-ignore: decorator
 @inline
 function t1(h: u32, e: u32, f: u32, g: u32, kw: u32): u32 {
-  return h + (rotr<u32>(e, 6) ^ rotr<u32>(e, 11) ^ rotr<u32>(e, 25)) + (g ^ (e & (f ^ g))) + kw
+  // e of the round before comes last: what does not wait for it, or less long, is added first.
+  return h + kw + (g ^ (e & (f ^ g))) + (rotr<u32>(e, 6) ^ rotr<u32>(e, 11) ^ rotr<u32>(e, 25))
 }
 
 // @ts-ignore: decorator
 @inline
 function t2(a: u32, b: u32, c: u32): u32 {
-  return (rotr<u32>(a, 2) ^ rotr<u32>(a, 13) ^ rotr<u32>(a, 22)) + ((a & b) | (c & (a | b)))
+  return ((b & c) + (a & (b ^ c))) + (rotr<u32>(a, 2) ^ rotr<u32>(a, 13) ^ rotr<u32>(a, 22))
 }
 
 // @ts-ignore: decorator
