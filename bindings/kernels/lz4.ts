@@ -75,19 +75,22 @@ export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, ds
 /**
  * Decode frames.
  *
- * @param statedLength  what the container says the output holds: exactly that many bytes come out
+ * @param statedLength  what the container says the output holds: exactly that many bytes come out; left out, as many as the frames hold
  * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame
  */
-export function lz4FrameDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
-  const n = viewOf(bytes).byteLength
-  checkStated(n, statedLength)
+export function lz4FrameDecode(bytes: KernelBytes, statedLength?: number): Uint8Array<ArrayBuffer> {
+  const view = viewOf(bytes)
+  const n = view.byteLength
+  const room = statedLength ?? framesYield(view)
+  checkStated(n, room)
   const k = kernels()
   const mark = k.arena.mark()
   try {
     const src = bytesIn(k, bytes)
-    const dst = k.arena.reserve(statedLength)
-    lz4FrameDecodeInto(k, src, n, dst, statedLength)
-    return k.copyOut(dst, statedLength)
+    const dst = k.arena.reserve(room)
+    const made = decodeFrames({ k, src, at: src, end: src + n }, dst, dst + room) - dst
+    if (statedLength !== undefined) checkMade(src, n, made, statedLength)
+    return k.copyOut(dst, made)
   } finally {
     k.arena.rewind(mark)
   }
@@ -96,8 +99,15 @@ export function lz4FrameDecode(bytes: KernelBytes, statedLength: number): Uint8A
 /** As `lz4FrameDecode`, from and to the instance's memory; fills exactly `statedLength` bytes at dst. */
 export function lz4FrameDecodeInto(k: KernelInstance, src: number, n: number, dst: number, statedLength: number): void {
   checkStated(n, statedLength)
-  const input: Input = { k, src, at: src, end: src + n }
-  const outEnd = dst + statedLength
+  checkMade(src, n, decodeFrames({ k, src, at: src, end: src + n }, dst, dst + statedLength) - dst, statedLength)
+}
+
+function checkMade(src: number, n: number, made: number, stated: number): void {
+  if (made !== stated) throw corrupt({ src, at: src + n, end: src + n }, `${made} bytes decoded, ${stated} stated`)
+}
+
+/** Decodes frames one behind the other; returns the end of the output. */
+function decodeFrames(input: Input, dst: number, outEnd: number): number {
   let out = dst
   let frames = 0
   while (input.at < input.end) {
@@ -111,8 +121,38 @@ export function lz4FrameDecodeInto(k: KernelInstance, src: number, n: number, ds
     out = decodeFrame(input, out, outEnd)
     frames++
   }
-  if (frames === 0 && statedLength > 0) throw corrupt(input, 'no frame')
-  if (out !== outEnd) throw corrupt(input, `${out - dst} bytes decoded, ${statedLength} stated`)
+  if (frames === 0 && outEnd > dst) throw corrupt(input, 'no frame')
+  return out
+}
+
+/** Most bytes that frames yield: what their headers state, else what their blocks can hold. Stops where the decoder will. */
+function framesYield(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const n = bytes.byteLength
+  let total = 0
+  for (let at = 0; at + HEADER_BYTES_MIN <= n;) {
+    const magic = view.getUint32(at, true)
+    if ((magic & 0xfffffff0) >>> 0 === MAGIC_SKIPPABLE) {
+      if (at + 8 > n) break
+      at += 8 + view.getUint32(at + 4, true)
+      continue
+    }
+    if (magic !== MAGIC) break
+    const flg = bytes[at + 4]!
+    const hasSize = (flg & 8) !== 0
+    const blockBytesMax = 1 << (8 + 2 * ((bytes[at + 5]! >>> 4) & 7))
+    if (hasSize && at + 14 <= n) total += view.getUint32(at + 6, true) + view.getUint32(at + 10, true) * 4_294_967_296
+    at += HEADER_BYTES_MIN + (hasSize ? 8 : 0) + ((flg & 1) !== 0 ? 4 : 0)
+    for (let word = 1; word !== 0 && at + 4 <= n;) {
+      word = view.getUint32(at, true)
+      const size = word & 0x7fffffff
+      const stored = Math.min(size, n - at - 4)
+      if (!hasSize) total += word >= RAW ? stored : Math.min(stored * RATIO_MAX, blockBytesMax)
+      at += 4 + size + (word !== 0 && (flg & 16) !== 0 ? 4 : 0)
+    }
+    if ((flg & 4) !== 0) at += 4
+  }
+  return total
 }
 
 interface Input {
@@ -208,7 +248,7 @@ function checkStated(n: number, stated: number): void {
     throw new Lz4TooLargeError(`lz4: ${stated} bytes stated over ${n} bytes of input, which yield at most ${limit}`, { details: { stated, limit } })
 }
 
-function corrupt(input: Input, why: string): Lz4CorruptError {
+function corrupt(input: Omit<Input, 'k'>, why: string): Lz4CorruptError {
   return new Lz4CorruptError(`lz4: ${why} (offset ${input.at - input.src} of ${input.end - input.src})`, { details: { offset: input.at - input.src } })
 }
 

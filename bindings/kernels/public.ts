@@ -31,6 +31,8 @@ export { xxh64 } from './xxh64.ts'
 export { Sha256, sha256, sha256Many } from './sha256.ts'
 export { CHUNK_BYTES, DigestList, isChunkOf, rangeRoot } from './digest-list.ts'
 export { lz4BlockDecode, lz4BlockEncode, lz4FrameBound, lz4FrameDecode, lz4FrameEncode } from './lz4.ts'
+export { lz4Codec, registerArrowCodecs } from './arrow-codecs.ts'
+export type { ArrowCodec, ArrowCompression } from './arrow-codecs.ts'
 export { encodeFrame, resyncBytes, scanBytes, WAL_STOP, walStopName } from './wal.ts'
 export type { FrameFields, WalBytesScan, WalScan, WalStop } from './wal.ts'
 // Columns.

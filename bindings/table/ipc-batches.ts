@@ -5,7 +5,7 @@
 import { DecodeError, type FlatReader, structI64 } from '../format/index.ts'
 import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode, nativeZstd } from '../kernels/index.ts'
 import type { IpcField } from './ipc-schema.ts'
-import { plainZstd, type ZstdDecode, zstdFrameDecode, ZSTD_RATIO_MAX } from './ipc-zstd.ts'
+import { plainZstd, type ZstdDecode, zstdContentBytes, zstdFrameDecode, ZSTD_RATIO_MAX } from './ipc-zstd.ts'
 
 const LZ4_FRAME = 0
 const ZSTD = 1
@@ -196,8 +196,12 @@ class Parts {
     if (stated < 0n || stated > BigInt(PLAIN_BYTES_MAX)) throw new DecodeError(`a plain length of ${stated}`, 0)
     const bytes = Number(stated)
     if (bytes === 0) return EMPTY
-    if (this.#codec === LZ4_FRAME) return lz4FrameDecode(packed, bytes)
-    return zstdFrameDecode(packed, bytes, this.#zstd!)
+    // apache-arrow for JavaScript states the compressed length (apache/arrow-js pull request 470): then the frame itself knows better.
+    const isPacked = bytes === packed.length
+    if (this.#codec === LZ4_FRAME) return lz4FrameDecode(packed, isPacked ? undefined : bytes)
+    const plain = (isPacked ? zstdContentBytes(packed) : undefined) ?? bytes
+    if (plain > PLAIN_BYTES_MAX) throw new DecodeError(`a plain length of ${plain}`, 0)
+    return zstdFrameDecode(packed, plain, this.#zstd!)
   }
 }
 

@@ -21,8 +21,15 @@ const CHECKSUM = 4
 
 interface Frame {
   readonly headerBytes: number
+  /** Undefined = not stated. */
+  readonly contentBytes: number | undefined
   readonly windowBytes: number
   readonly hasChecksum: boolean
+}
+
+/** The content length that a frame states of itself; undefined where it states none. @throws DecodeError */
+export function zstdContentBytes(frame: Uint8Array): number | undefined {
+  return readHeader(frame).contentBytes
 }
 
 /** The plain bytes of a frame, exactly `stated` of them. @throws DecodeError */
@@ -41,8 +48,8 @@ export function zstdFrameDecode(frame: Uint8Array, stated: number, decode: ZstdD
 /** A decoder in JavaScript, for hosts without one: some ten times slower. */
 export async function plainZstd(): Promise<ZstdDecode> {
   const { decompressZstd } = await import('hyparquet-compressors')
-  return (frame, bytesMax) => {
-    const header = readHeader(frame, bytesMax)
+  return (frame) => {
+    const header = readHeader(frame)
     const plain = decompressZstd(withoutLength(frame, header))
     if (header.hasChecksum) {
       const sum = new DataView(frame.buffer, frame.byteOffset + frame.length - 4, 4).getUint32(0, true)
@@ -52,8 +59,7 @@ export async function plainZstd(): Promise<ZstdDecode> {
   }
 }
 
-/** The header of a frame that should hold `stated` bytes. */
-function readHeader(frame: Uint8Array, stated: number): Frame {
+function readHeader(frame: Uint8Array): Frame {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
   if (frame.length < 6 || view.getUint32(0, true) !== MAGIC) throw new DecodeError('zstd: no frame', 0)
   const descriptor = frame[4]!
@@ -65,18 +71,16 @@ function readHeader(frame: Uint8Array, stated: number): Frame {
   const at = isSingle ? 5 : 6
   const headerBytes = at + lengthBytes
   if (headerBytes > frame.length) throw new DecodeError('zstd: truncated header', at)
-  const content =
-    lengthBytes === 0
-      ? stated
-      : lengthBytes === 1
-        ? frame[at]!
-        : lengthBytes === 2
-          ? view.getUint16(at, true) + 256
-          : view.getUint32(at, true) + (lengthBytes === 8 ? view.getUint32(at + 4, true) * 2 ** 32 : 0)
-  if (content !== stated) throw new DecodeError(`zstd: a frame of ${content} bytes, ${stated} stated`, at)
-  const windowBytes = isSingle ? content : windowOf(frame[5]!)
+  const contentBytes = lengthBytes === 0 ? undefined : contentOf(view, at, lengthBytes)
+  const windowBytes = isSingle ? contentBytes! : windowOf(frame[5]!)
   if (windowBytes > WINDOW_BYTES_MAX) throw new DecodeError(`zstd: a window of ${windowBytes} bytes`, 5)
-  return { headerBytes, windowBytes, hasChecksum: (descriptor & CHECKSUM) !== 0 }
+  return { headerBytes, contentBytes, windowBytes, hasChecksum: (descriptor & CHECKSUM) !== 0 }
+}
+
+function contentOf(view: DataView, at: number, bytes: number): number {
+  if (bytes === 1) return view.getUint8(at)
+  if (bytes === 2) return view.getUint16(at, true) + 256
+  return view.getUint32(at, true) + (bytes === 8 ? view.getUint32(at + 4, true) * 2 ** 32 : 0)
 }
 
 function windowOf(code: number): number {
@@ -86,7 +90,8 @@ function windowOf(code: number): number {
 
 /** Holds the blocks of a frame against its end, and the most they can yield against what is stated. */
 function walk(frame: Uint8Array, stated: number): void {
-  const { headerBytes, windowBytes, hasChecksum } = readHeader(frame, stated)
+  const { headerBytes, contentBytes, windowBytes, hasChecksum } = readHeader(frame)
+  if (contentBytes !== undefined && contentBytes !== stated) throw new DecodeError(`zstd: a frame of ${contentBytes} bytes, ${stated} stated`, 0)
   const blockMax = Math.min(windowBytes, BLOCK_BYTES_MAX)
   let at = headerBytes
   let yields = 0
