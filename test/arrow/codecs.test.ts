@@ -16,7 +16,7 @@ describe('registerArrowCodecs', () => {
   it('leaves what the host registered, and registers once', () => {
     const theirs = { decode: (bytes: Uint8Array) => bytes }
     const codecs = new Map<number, unknown>([[CompressionType.ZSTD, theirs]])
-    const set = vi.fn((type: number, codec: unknown) => void codecs.set(type, codec))
+    const set = vi.fn<(type: number, codec: unknown) => void>((type: number, codec: unknown) => void codecs.set(type, codec))
     const library = { CompressionType, compressionRegistry: { get: (type: number) => codecs.get(type) ?? null, set } }
     expect(registerArrowCodecs(library)).toEqual({ lz4: true, zstd: false })
     expect(registerArrowCodecs(library)).toEqual({ lz4: false, zstd: false })
