@@ -138,6 +138,18 @@ describe('evaluateBitmap', () => {
     )
   })
 
+  it('takes bitmaps that are short or have bits behind the rows', () => {
+    const one = Uint8Array.of(1)
+    for (const expression of [one, () => one.slice(), { or: [one, bitmapNone(n)] }, { or: [() => one.slice(), one] }, { and: [bitmapAll(n), one] }]) {
+      expectRows(evaluateBitmap(expression, n), n, (i) => i === 0, 'short')
+    }
+    expectRows(evaluateBitmap({ not: () => one.slice() }, n), n, (i) => i > 0, 'not short')
+    const junk = (): Uint8Array => new Uint8Array(bitmapBytes(n)).fill(0xff)
+    for (const expression of [junk, junk(), { or: [bitmapNone(n), junk] }, { and: [junk, junk()] }])
+      expectRows(evaluateBitmap(expression, n), n, () => true, 'junk')
+    expectRows(evaluateBitmap({ not: junk }, n), n, () => false, 'not junk')
+  })
+
   it('makes no leaf that cannot matter', () => {
     const made: string[] = []
     const leaf = (name: string, bits: Uint8Array) => (): Uint8Array => {
