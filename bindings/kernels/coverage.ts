@@ -2,7 +2,7 @@
 //
 // Immutable: every operation gives a new set. Rows are 0 .. 4,294,967,294. The words that hold a set are coverage-words.ts, the file is coverage-file.ts.
 import { assert } from '../assert.ts'
-import { bitAt, bitmapBytes, bitmapIn, bitmapNone, trim } from './bitmap.ts'
+import { bitAt, bitmapBytes, bitmapEqual, bitmapIn, bitmapNone, trim } from './bitmap.ts'
 import { packCoverage, unpackCoverage } from './coverage-file.ts'
 import { bitsIn, combine, commonCount, countRows, NO_ROWS, rangesIn, reserveRanges, type RowWords, wordsOfBits, wordsOfRanges } from './coverage-words.ts'
 import { scratch } from './scratch.ts'
@@ -59,7 +59,7 @@ export class Coverage {
 
   /** Rows in any order, repeats allowed. @throws InvariantError for a row that is no integer of 0 .. 4,294,967,294 */
   static ofRows(rows: Uint32Array | readonly number[]): Coverage {
-    for (let i = 0; i < rows.length; i++) assert(Number.isInteger(rows[i]) && rows[i]! >= 0 && rows[i]! < ROWS_MAX, 'a row number', rows[i])
+    if (!(rows instanceof Uint32Array)) for (const row of rows) assert(Number.isInteger(row) && row >= 0 && row < ROWS_MAX, 'a row number', row)
     return scratch((k) => {
       const n = rows.length
       const at = k.arena.reserve(n * 4)
@@ -67,8 +67,10 @@ export class Coverage {
       k.u32.set(rows, at >>> 2)
       let count = k.exports.rows_to_ranges(at, n, out) >>> 0
       if (count === ROWS_MAX) {
+        // Out of order, or a number too high.
         k.u32.subarray(at >>> 2, (at >>> 2) + n).sort()
         count = k.exports.rows_to_ranges(at, n, out) >>> 0
+        assert(count !== ROWS_MAX, 'a row number', ROWS_MAX)
       }
       return new Coverage(wordsOfRanges(k, out, count))
     })
@@ -132,9 +134,9 @@ export class Coverage {
     const [a, b] = [this.#rows, other.#rows]
     if (a === b) return true
     if (a.end !== b.end || a.rangeCount !== b.rangeCount) return false
-    const [x, y] = [a.ranges ?? a.bits!, b.ranges ?? b.bits!]
-    for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false
-    return true
+    // Equal ends and counts of ranges mean the same form.
+    if (a.bits !== undefined) return bitmapEqual(a.bits, b.bits!, a.end)
+    return a.ranges!.every((word, i) => word === b.ranges![i])
   }
 
   /** Rows of either. */

@@ -162,6 +162,7 @@ describe('sets of rows', () => {
     ])
     expect(Coverage.decode(top.encode()).equals(top)).toBe(true)
     for (const row of [0xffffffff, -1, 0.5, NaN]) expect(() => Coverage.ofRows([row])).toThrow(InvariantError)
+    expect(() => Coverage.ofRows(Uint32Array.of(5, 0xffffffff, 3))).toThrow(InvariantError)
     const wrong: [number, number][] = [
       [-1, 2],
       [3, 2],
