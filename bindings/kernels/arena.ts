@@ -149,12 +149,12 @@ export class Arena {
   /** Whether all of these bytes are handed out: inside one living region, or scratch. */
   holds(offset: number, bytes: number): boolean {
     if (offset < this.base || bytes > this.#top - offset) return false
-    for (const region of this.#regions) {
-      if (offset >= region.offset + region.bytes) continue
-      if (offset < region.offset) return false
-      return !region.free && bytes <= region.offset + region.bytes - offset
-    }
-    return true
+    const at = this.#findLast(offset)
+    if (at < 0) return true
+    const { offset: start, bytes: size, free } = this.#regions[at]!
+    // Scratch lies behind the regions.
+    if (offset >= start + size) return at === this.#regions.length - 1
+    return !free && bytes <= start + size - offset
   }
 
   /** An asynchronous read or write into a view starts: growth is refused until `endRead`. */
@@ -195,16 +195,20 @@ export class Arena {
   }
 
   #find(offset: number): number {
+    const at = this.#findLast(offset)
+    return at >= 0 && this.#regions[at]!.offset === offset ? at : -1
+  }
+
+  /** The last region that begins at or before the offset, or -1. */
+  #findLast(offset: number): number {
     let low = 0
-    let high = this.#regions.length - 1
-    while (low <= high) {
+    let high = this.#regions.length
+    while (low < high) {
       const mid = (low + high) >>> 1
-      const at = this.#regions[mid]!.offset
-      if (at === offset) return mid
-      if (at < offset) low = mid + 1
-      else high = mid - 1
+      if (this.#regions[mid]!.offset <= offset) low = mid + 1
+      else high = mid
     }
-    return -1
+    return low - 1
   }
 
   #grow(end: number): void {

@@ -23,6 +23,7 @@ const DEPTH_MAX = 8
  * @param given  header and blocks; what follows them is left alone
  * @param source  what the bytes are, for the message of the error
  * @throws CorruptionError index.corrupt
+ * @example decodeParquetBloom(bytes, 'chunk 0').probeMany(xxh64Column(ids))
  */
 export function decodeParquetBloom(given: KernelBytes, source: string): BloomFilter {
   const bytes = viewOf(given)
@@ -47,7 +48,11 @@ export function decodeParquetBloom(given: KernelBytes, source: string): BloomFil
   return BloomFilter.ofBlocks(bytes.subarray(reader.at, reader.at + size), 0)
 }
 
-/** Header and blocks for a Parquet file, of a filter of XXH64 hashes. */
+/**
+ * Header and blocks for a Parquet file, of a filter of XXH64 hashes.
+ *
+ * @example encodeParquetBloom(BloomFilter.build(xxh64Column(ids)))
+ */
 export function encodeParquetBloom(filter: BloomFilter): Uint8Array<ArrayBuffer> {
   const blocks = filter.bytes
   const header = [(1 << 4) | I32]

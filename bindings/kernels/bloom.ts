@@ -6,7 +6,7 @@
 // Invariant: a key that was inserted is always found; the bytes are a function of the set of hashes and the number of blocks alone.
 import { assert } from '../assert.ts'
 import { CorruptionError } from '../errors.ts'
-import { type KernelBytes, refuseDetached, viewOf } from './buffer.ts'
+import { type KernelBytes, settled, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 
 export const BLOOM_HEADER_BYTES = 32
@@ -29,7 +29,11 @@ const SALT_5 = 0x2df1424b
 const SALT_6 = 0x9efc4947 | 0
 const SALT_7 = 0x5c6bfb31
 
-/** A filter over key hashes given as (lo, hi) word pairs. */
+/**
+ * A split-block bloom filter over key hashes given as (lo, hi) word pairs: a key that was inserted is always found, one that was not nearly never.
+ *
+ * @example BloomFilter.build(xxh3Column(keys)).probeMany(xxh3Column(others)).hits
+ */
 export class BloomFilter {
   readonly blocks: number
   /** Keys inserted, as told by the builder. */
@@ -45,17 +49,18 @@ export class BloomFilter {
   /**
    * Build from hashes.
    *
-   * @param hashes  2 words a key: lo, hi
+   * @param hashes  2 words a key: lo, hi; as `xxh3Column` gives them
    * @param bitsPerKey  16: about 0.13 % false positives
+   * @throws InvalidConfigError (key `bytes`) for a stale view; KernelMemoryExhaustedError
    */
   static build(hashes: Uint32Array, bitsPerKey: number = BLOOM_BITS_PER_KEY): BloomFilter {
     const keys = hashes.length >>> 1
     return BloomFilter.buildWithBlocks(hashes, Math.max(1, Math.ceil((keys * bitsPerKey) / (8 * BLOCK_BYTES))))
   }
 
-  static buildWithBlocks(hashes: Uint32Array, blocks: number): BloomFilter {
+  static buildWithBlocks(given: Uint32Array, blocks: number): BloomFilter {
     assert(blocks >= 1, 'a bloom filter has at least one block', blocks)
-    refuseDetached(hashes)
+    const hashes = settled(given)
     const k = kernels()
     const mark = k.arena.mark()
     try {
@@ -149,8 +154,8 @@ export class BloomFilter {
   }
 
   /** Bit i of the bitmap = key i may be present; whole 64-bit words, spare bits 0. */
-  probeMany(hashes: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
-    refuseDetached(hashes)
+  probeMany(given: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
+    const hashes = settled(given)
     const n = hashes.length >>> 1
     const bitmap = new Uint8Array(((n + 63) >>> 6) << 3)
     // The blocks are copied into kernel memory, which few keys do not repay.

@@ -150,6 +150,13 @@ export function viewOf(bytes: KernelBytes): Uint8Array {
   return bytes
 }
 
+/** A view that stays what it is while kernels run: a copy of one that lies in kernel memory. @throws InvalidConfigError when it went stale */
+export function settled<T extends Uint8Array | Uint32Array>(view: T): T {
+  if (view.byteLength === 0) refuseDetached(view)
+  const k = kernels()
+  return view.byteOffset >= k.arena.base && view.buffer === k.memory.buffer ? (view.slice() as T) : view
+}
+
 /** Throws for a view whose memory has moved. */
 export function refuseDetached(view: ArrayBufferView): void {
   if ((view.buffer as ArrayBuffer).detached) throw stale('a view whose memory has moved or was transferred')

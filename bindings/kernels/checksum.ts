@@ -15,9 +15,13 @@ export interface Hash64Parts {
 }
 
 /**
- * XXH3-64 of bytes.
+ * XXH3-64 of bytes, as two words: no bigint is made.
  *
+ * @param bytes  any length; a KernelBuffer is read in place
  * @param seed  low and high word; 0 when left out
+ * @throws InvalidConfigError (keys `bytes`, `buffer`) for a stale view or a released buffer, as every call that takes bytes; KernelMemoryExhaustedError
+ * @cost one copy in, unless the bytes are in kernel memory
+ * @example const { lo, hi } = xxh3(bytes)
  */
 export function xxh3(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
   const k = kernels()
@@ -43,7 +47,12 @@ export function xxh3Into(bytes: KernelBytes, out: Uint32Array, at: number): void
   }
 }
 
-/** As `xxh3`, as one bigint: for headers, not for hot paths. */
+/**
+ * As `xxh3`, as one bigint: for headers, not for hot paths.
+ *
+ * @param seed  0 .. 2^64 - 1
+ * @example xxh3BigInt(bytes) === 0x2d06800538d394c2n // of no bytes
+ */
 export function xxh3BigInt(bytes: KernelBytes, seed = 0n): bigint {
   const { lo, hi } = xxh3(bytes, { lo: Number(seed & 0xffffffffn), hi: Number(seed >> 32n) })
   return (BigInt(hi) << 32n) | BigInt(lo)
@@ -88,7 +97,16 @@ export function xxh3Var(offsets: Int32Array, data: Uint8Array, n: number): Uint3
   return xxh3Column(vec, 'bytes')
 }
 
-/** CRC-32C of bytes, continuing from a previous value (0 to start). */
+/**
+ * CRC-32C (Castagnoli) of bytes.
+ *
+ * @param bytes  any length; a KernelBuffer is read in place
+ * @param previous  the CRC of what comes before them; 0 to start
+ * @returns u32
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost one copy in, unless the bytes are in kernel memory
+ * @example crc32c(second, crc32c(first)) // of both, one after the other
+ */
 export function crc32c(bytes: KernelBytes, previous = 0): number {
   const k = kernels()
   const mark = k.arena.mark()
@@ -100,7 +118,14 @@ export function crc32c(bytes: KernelBytes, previous = 0): number {
   }
 }
 
-/** CRC-32C of A followed by B, from the CRCs of both and the length of B. */
+/**
+ * CRC-32C of A followed by B, from the CRCs of both: for parts that were computed apart.
+ *
+ * @param bytesB  length of B
+ * @returns u32
+ * @cost some hundred nanoseconds, whatever the length
+ * @example crc32cCombine(crc32c(a), crc32c(b), b.length)
+ */
 export function crc32cCombine(a: number, b: number, bytesB: number): number {
   return kernels().exports.crc32c_combine(a, b, bytesB) >>> 0
 }

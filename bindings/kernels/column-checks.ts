@@ -1,5 +1,6 @@
 // kernels/column-checks.ts: what is looked at before columns of callers reach the kernels, whose own assertions would call a wrong argument a bug of ours.
 import { InvalidConfigError, InvariantError } from '../errors.ts'
+import { settled } from './buffer.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, typeName } from './column-type.ts'
 
@@ -10,10 +11,20 @@ export function sameRows(columns: readonly Column[]): number {
   return n
 }
 
-/** @throws RangeError unless the bitmap has n bits */
-export function coversRows(selection: Uint8Array | undefined, n: number): void {
-  if (selection !== undefined && selection.length * 8 < n)
-    throw new RangeError(`a selection of ${selection.length} bytes for ${n} rows: ${(n + 7) >>> 3} expected`)
+/**
+ * A bitmap of n rows that stays what it is while kernels run.
+ *
+ * @throws RangeError unless it has n bits; InvalidConfigError (key `bytes`) for a stale view
+ */
+export function bitsOfRows(bitmap: Uint8Array, n: number): Uint8Array {
+  const bits = settled(bitmap)
+  if (bits.length * 8 < n) throw new RangeError(`a bitmap of ${bits.length} bytes for ${n} rows: ${(n + 7) >>> 3} expected`)
+  return bits
+}
+
+/** As `bitsOfRows`; undefined = all rows. */
+export function selectionOf(selection: Uint8Array | undefined, n: number): Uint8Array | undefined {
+  return selection && bitsOfRows(selection, n)
 }
 
 /** @throws InvalidConfigError (key `column`) unless the types are one and the same, dictionaries counting as their values */

@@ -2,7 +2,8 @@
 // that know their type.
 //
 // Results own their buffers, except where rows were left as they are (decision 0002): a filter that keeps every row gives the column itself, slices are views.
-import { coversRows, inBounds, sameRows, sameTypes, wrongType } from './column-checks.ts'
+import { settled } from './buffer.ts'
+import { bitsOfRows, inBounds, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
 import type { ArrowType } from './column-type.ts'
@@ -28,10 +29,15 @@ export function take<V>(column: Column<V>, indices: Uint32Array): Column<V> {
   return takeMany([column], indices)[0]!
 }
 
-/** `take` of the same rows from several columns of one length; the row numbers are checked once. Errors as `take`. */
+/**
+ * `take` of the same rows from several columns of one length; the row numbers are checked once. Errors as `take`.
+ *
+ * @example const [origins, delays] = takeMany([origin, delay], rows)
+ */
 export function takeMany<const C extends readonly Column[]>(columns: C, indices: Uint32Array): { -readonly [I in keyof C]: C[I] } {
   sameRows(columns)
-  const vecs = inBounds(() => takeVecs(columns, indices))
+  const rows = settled(indices)
+  const vecs = inBounds(() => takeVecs(columns, rows))
   return vecs.map((vec, i) => retyped(vec, columns[i]!)) as { -readonly [I in keyof C]: C[I] }
 }
 
@@ -47,11 +53,14 @@ export function filter<V>(column: Column<V>, selection: Uint8Array): Column<V> {
   return filterMany([column], selection)[0]!
 }
 
-/** `filter` of several columns of one length by one selection, which is copied in and counted once. Errors as `filter`. */
+/**
+ * `filter` of several columns of one length by one selection, which is copied in and counted once. Errors as `filter`.
+ *
+ * @example const [origins, delays] = filterMany([origin, delay], selection)
+ */
 export function filterMany<const C extends readonly Column[]>(columns: C, selection: Uint8Array): { -readonly [I in keyof C]: C[I] } {
   const n = sameRows(columns)
-  coversRows(selection, n)
-  return filterVecs(columns, selection, n).map((vec, i) => retyped(vec, columns[i]!)) as { -readonly [I in keyof C]: C[I] }
+  return filterVecs(columns, bitsOfRows(selection, n), n).map((vec, i) => retyped(vec, columns[i]!)) as { -readonly [I in keyof C]: C[I] }
 }
 
 /**
@@ -104,7 +113,13 @@ export function encodeDictionary<V>(column: Column<V>, distinctMax: number = col
   return vec && typed(vec, { kind: 'dictionary', values: type, bits: 32, signed: true, ordered: false })
 }
 
-/** The rows of a dictionary column as plain bytes; any other column as it is. Copies the values. */
+/**
+ * The rows of a dictionary column as plain bytes; any other column as it is.
+ *
+ * @throws OffsetOverflowError above 2 GiB of text
+ * @cost copies the value of every row
+ * @example decodeDictionary(columnOf(table.getChild('origin')))
+ */
 export function decodeDictionary<V>(column: Column<V>): Column<V> {
   return column.type.kind === 'dictionary' ? typed(decodeVec(column), column.type.values) : column
 }

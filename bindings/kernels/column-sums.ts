@@ -3,7 +3,7 @@
 //
 // Nulls are skipped, NaN too by extremes. Integer sums are exact, of any size; float sums are pairwise in row order.
 import { countValid, minMaxVec, sumVec } from './aggregate.ts'
-import { coversRows, sameRows, wrongType } from './column-checks.ts'
+import { sameRows, selectionOf, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
 import { type ArrowType, kindOfType, layoutOfType } from './column-type.ts'
@@ -13,10 +13,15 @@ import { GroupTable } from './groups.ts'
 import type { GroupColumn } from './groups.ts'
 import type { Vec } from './vec.ts'
 
-/** Rows that are not null, of all or of the selection. @throws RangeError for a selection that is too short */
+/**
+ * Rows that are not null, of all or of the selection.
+ *
+ * @throws RangeError for a selection that is too short
+ * @cost none without a selection
+ * @example count(delay, late)
+ */
 export function count(column: Column, selection?: Uint8Array): number {
-  coversRows(selection, column.length)
-  return countValid(column, selection)
+  return countValid(column, selectionOf(selection, column.length))
 }
 
 /**
@@ -29,14 +34,17 @@ export function count(column: Column, selection?: Uint8Array): number {
  * @example sum(columnOf(Float64Array.of(0.5, 0.25))) // 0.75
  */
 export function sum<V extends number | bigint>(column: Column<V>, selection?: Uint8Array): V {
-  coversRows(selection, column.length)
   const { type } = column
   checkAddable(type)
-  const total = sumVec(column, kindOfType(type), selection)
+  const total = sumVec(column, kindOfType(type), selectionOf(selection, column.length))
   return (type.kind === 'decimal' ? BigInt(total) : total) as V
 }
 
-/** Mean of the values: their sum by their number, as a double; undefined without any. Decimals unscaled. Errors as `sum`. */
+/**
+ * Mean of the values: their sum by their number, as a double; undefined without any. Decimals unscaled. Errors as `sum`.
+ *
+ * @example mean(columnOf(Int8Array.of(1, 2))) // 1.5
+ */
 export function mean(column: Column<number> | Column<bigint>, selection?: Uint8Array): number | undefined {
   const n = count(column, selection)
   return n === 0 ? undefined : Number(sum(column as Column<number | bigint>, selection)) / n
@@ -50,8 +58,7 @@ export function mean(column: Column<number> | Column<bigint>, selection?: Uint8A
  * @example minMax(columnOf(['LAX', 'SFO'])) // { min: 'LAX', max: 'SFO' }
  */
 export function minMax<V>(column: Column<V>, selection?: Uint8Array): { readonly min: V; readonly max: V } | undefined {
-  coversRows(selection, column.length)
-  const found = minMaxVec(column, kindOfType(column.type), selection)
+  const found = minMaxVec(column, kindOfType(column.type), selectionOf(selection, column.length))
   if (found === undefined) return undefined
   const value = valueOf(column.type)
   return { min: value(found.min) as V, max: value(found.max) as V }
@@ -119,11 +126,11 @@ export function groupBy<const K extends readonly Column[], const A extends Reado
 ): Groups<K, A> {
   const used = Object.values(aggregates).flatMap((aggregate) => Object.values(aggregate).filter((column) => column !== true) as Column[])
   const n = sameRows([...keys, ...used])
-  coversRows(selection, n)
+  const chosen = selectionOf(selection, n)
   const groups = new GroupTable(keys.map(groupColumn))
   try {
     const running = Object.entries(aggregates).map(([name, aggregate]) => ({ name, run: runningOf(groups, aggregate) }))
-    groups.assign(keys, n, selection)
+    groups.assign(keys, n, chosen)
     const values = Object.fromEntries(running.map(({ name, run }) => [name, run()]))
     const vecs = groups.keys()
     return {

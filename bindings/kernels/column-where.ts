@@ -4,7 +4,7 @@
 // bitmapOr, bitmapNot, bitmapAndNot of bitmap.ts.
 import { InvalidConfigError } from '../errors.ts'
 import { bitmapToIndices } from './bitmap.ts'
-import { coversRows, sameRows, sameTypes, wrongType } from './column-checks.ts'
+import { bitsOfRows, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, kindOfType, typeName } from './column-type.ts'
 import {
@@ -44,13 +44,22 @@ function isColumn(value: unknown): value is Column {
   return typeof value === 'object' && value !== null && 'layout' in value
 }
 
-/** Rows from low to high, both included. Constants and errors as `compare`. */
+/**
+ * Rows from low to high, both included. Constants and errors as `compare`.
+ *
+ * @example between(delay, 0, 15)
+ */
 export function between<V>(column: Column<V>, low: NoInfer<V>, high: NoInfer<V>): Uint8Array<ArrayBuffer> {
   const kind = kindOfType(column.type)
   return betweenVec(column, kind, constantOf(column.type, low), constantOf(column.type, high))
 }
 
-/** Rows whose value is one of the list. Constants and errors as `compare`. */
+/**
+ * Rows whose value is one of the list. Constants and errors as `compare`.
+ *
+ * @cost one pass; long lists are sorted and searched
+ * @example inList(origin, ['SFO', 'OAK'])
+ */
 export function inList<V>(column: Column<V>, values: readonly NoInfer<V>[]): Uint8Array<ArrayBuffer> {
   const kind = kindOfType(column.type)
   return inListVec(
@@ -73,12 +82,22 @@ export function startsWith<V>(column: Column<V>, prefix: NoInfer<V>): Uint8Array
   return startsWithVec(column, bytes)
 }
 
-/** Null rows. Copies the validity bitmap. */
+/**
+ * Null rows.
+ *
+ * @cost copies the validity bitmap
+ * @example isNull(columnOf(['a', null])) // bit 1
+ */
 export function isNull(column: Column): Uint8Array<ArrayBuffer> {
   return isNullBitmap(column)
 }
 
-/** Rows that are not null. Copies the validity bitmap. */
+/**
+ * Rows that are not null.
+ *
+ * @cost copies the validity bitmap
+ * @example filter(delay, isNotNull(delay))
+ */
 export function isNotNull(column: Column): Uint8Array<ArrayBuffer> {
   return notNullBitmap(column)
 }
@@ -91,8 +110,7 @@ export function isNotNull(column: Column): Uint8Array<ArrayBuffer> {
  * @example selectedRows(compare(delay, 'gt', 60), delay.length)
  */
 export function selectedRows(selection: Uint8Array, rows: number): Uint32Array<ArrayBuffer> {
-  coversRows(selection, rows)
-  return bitmapToIndices(selection, rows)
+  return bitmapToIndices(bitsOfRows(selection, rows), rows)
 }
 
 /** A constant as the kernels take it. */

@@ -6,10 +6,9 @@ import { InvalidConfigError } from '../errors.ts'
 import { bitsOf, BufferFault, fixedBytes, localOffsets, nullsOf } from './arrow-buffers.ts'
 import { ARROW, type ArrowNode, vectorSource } from './arrow-source.ts'
 import { byteStrings, dictionaryVec } from './arrow-strings.ts'
-import { refuseDetached } from './buffer.ts'
+import { refuseDetached, settled } from './buffer.ts'
 import { type ArrowType, layoutOfType, readType } from './column-type.ts'
 import { concat } from './concat.ts'
-import { kernels } from './instance.ts'
 import { emptyVec, makeVec } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
@@ -192,11 +191,11 @@ function childOf(node: ArrowNode, i: number): ArrowNode {
   return child
 }
 
-/** Bytes that stay where they are: a column outlives growth of kernel memory, so bytes there are copied out of it. */
+/** Bytes that stay where they are: a column outlives growth of kernel memory. */
 function onHeap(view: ArrayBufferView): Uint8Array {
+  // A stale view has no place any more, so it is refused before another is made of it.
   if (view.byteLength === 0) refuseDetached(view)
-  const bytes = new Uint8Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength)
-  return bytes.buffer === kernels().memory.buffer ? bytes.slice() : bytes
+  return settled(new Uint8Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength))
 }
 
 function aligned(bytes: Uint8Array): Uint8Array {

@@ -22,7 +22,11 @@ export function rangeRoot(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return new DigestList(bytes).root
 }
 
-/** The digests of a file's chunks and what stands above them. */
+/**
+ * The digests of a file's chunks and what stands above them.
+ *
+ * @example new DigestList(file).path(3) // proves chunk 3
+ */
 export class DigestList {
   /** Bytes of the file. */
   readonly length: number
@@ -67,6 +71,7 @@ export class DigestList {
  * @param o.length  bytes of the whole file
  * @param o.chunk   which one, from 0
  * @param o.path    as `DigestList.path` gives it
+ * @example isChunkOf(list.root, { length: file.length, chunk: 3, bytes, path: list.path(3) })
  */
 export function isChunkOf(root: Uint8Array, o: { length: number; chunk: number; bytes: Uint8Array; path: Uint8Array }): boolean {
   const chunks = Math.max(1, Math.ceil(o.length / CHUNK_BYTES))

@@ -58,6 +58,11 @@ class Region {
   }
 }
 
+/**
+ * The keys of batch after batch, and their newest rows.
+ *
+ * @example new KeyTable(8, { lo, hi }).put(canonicalKeys([ids])) // of each row the earlier one with its key
+ */
 export class KeyTable {
   readonly #k: KernelInstance
   readonly #stride: number

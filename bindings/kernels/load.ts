@@ -6,13 +6,22 @@ import { WASM_BASE64 } from './wasm.gen.ts'
 
 let module: WebAssembly.Module | undefined
 
-/** The compiled module; compiled on first use. May be posted to workers. */
+/**
+ * The compiled module: post it to a worker, which then need not compile it.
+ *
+ * @cost compiles it at the first call of a thread
+ * @example new Worker(url, { workerData: { module: kernelModule() } })
+ */
 export function kernelModule(): WebAssembly.Module {
   module ??= new WebAssembly.Module(decodeBase64(WASM_BASE64))
   return module
 }
 
-/** Use a module compiled by another thread. Has no effect on instances that exist. */
+/**
+ * Use a module compiled by another thread. Before the first call of a kernel: instances that exist keep theirs.
+ *
+ * @example useKernelModule(workerData.module)
+ */
 export function useKernelModule(compiled: WebAssembly.Module): void {
   module = compiled
 }

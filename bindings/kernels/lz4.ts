@@ -21,12 +21,24 @@ const RAW = 0x80000000
 const RATIO_MAX = 255
 const BAD_ROOM = -2
 
-/** Most bytes `lz4FrameEncode` returns for n bytes. */
+/**
+ * Most bytes `lz4FrameEncode` returns for n bytes.
+ *
+ * @example lz4FrameBound(0) // 11
+ */
 export function lz4FrameBound(bytes: number): number {
   return HEADER_BYTES_MIN + bytes + 4 * Math.ceil(bytes / BLOCK_BYTES_MAX) + 4
 }
 
-/** One LZ4 frame of the bytes; blocks that do not shrink are stored raw. */
+/**
+ * One LZ4 frame of the bytes, as Arrow IPC takes it: version 01, independent blocks of at most 4 MiB, no checksums; blocks that do not shrink are stored raw.
+ *
+ * @param bytes  any length; a KernelBuffer is read in place
+ * @returns at most `lz4FrameBound(bytes.byteLength)` bytes
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost one copy in, unless the bytes are in kernel memory, and one out
+ * @example const frame = lz4FrameEncode(bytes)
+ */
 export function lz4FrameEncode(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   const k = kernels()
   const mark = k.arena.mark()
@@ -73,10 +85,13 @@ export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, ds
 }
 
 /**
- * Decode frames.
+ * Decode LZ4 frames: linked blocks, all checksums (verified), skippable frames, several frames in a row.
  *
  * @param statedLength  what the container says the output holds: exactly that many bytes come out; left out, as many as the frames hold
- * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame
+ * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame;
+ *   InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost one copy in, unless the bytes are in kernel memory, and one out
+ * @example lz4FrameDecode(frame, bytes.length)
  */
 export function lz4FrameDecode(bytes: KernelBytes, statedLength?: number): Uint8Array<ArrayBuffer> {
   const view = viewOf(bytes)
@@ -252,7 +267,14 @@ function corrupt(input: Omit<Input, 'k'>, why: string): Lz4CorruptError {
   return new Lz4CorruptError(`lz4: ${why} (offset ${input.at - input.src} of ${input.end - input.src})`, { details: { offset: input.at - input.src } })
 }
 
-/** One LZ4 block of the bytes, or undefined when it would not be smaller than `bytesMax`: for log payloads, whose length travels beside them. */
+/**
+ * One LZ4 block of the bytes, whose length must travel beside it.
+ *
+ * @param bytesMax  most bytes of the block; one less than the input when left out
+ * @returns undefined when the block would be longer than that
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @example const block = lz4BlockEncode(bytes) ?? bytes
+ */
 export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = bytes.byteLength - 1): Uint8Array<ArrayBuffer> | undefined {
   const k = kernels()
   const mark = k.arena.mark()
@@ -268,7 +290,11 @@ export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = bytes.byte
   }
 }
 
-/** Decode one LZ4 block of exactly `statedLength` bytes. Errors as `lz4FrameDecode`. */
+/**
+ * Decode one LZ4 block of exactly `statedLength` bytes. Errors as `lz4FrameDecode`.
+ *
+ * @example lz4BlockDecode(block, bytes.length)
+ */
 export function lz4BlockDecode(bytes: KernelBytes, statedLength: number): Uint8Array<ArrayBuffer> {
   const n = viewOf(bytes).byteLength
   checkStated(n, statedLength)

@@ -17,7 +17,15 @@ const CHUNK_BYTES = 64 * 1024
 const BATCH_BYTES = 1 << 20
 const IV: readonly number[] = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19]
 
-/** SHA-256 of bytes: 32 bytes. */
+/**
+ * SHA-256 of bytes.
+ *
+ * @param bytes  any length; a KernelBuffer is read in place
+ * @returns 32 bytes of its own
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost from 1 KiB on node:crypto where there is one (hardware instructions), else the module
+ * @example sha256(new TextEncoder().encode('abc'))
+ */
 export function sha256(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   return sha256By(nativeSha256(), bytes)
 }
@@ -42,7 +50,14 @@ export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   }
 }
 
-/** SHA-256 of each message, in order: 32 bytes each, back to back. */
+/**
+ * SHA-256 of each message, in order: small ones four at a time.
+ *
+ * @returns 32 bytes a message, back to back
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost one call for all messages below 1 KiB, up to 1 MiB together; longer ones as `sha256`
+ * @example sha256Many([a, b]).subarray(32) // that of b
+ */
 export function sha256Many(messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
   return sha256ManyBy(nativeSha256(), messages)
 }
@@ -127,7 +142,11 @@ function hashBatch({ k, messages, places, digests }: Batch, which: readonly numb
   }
 }
 
-/** Streaming SHA-256: update any number of times, then digest once. */
+/**
+ * Streaming SHA-256: update any number of times, then digest once.
+ *
+ * @example new Sha256().update(head).update(body).digest()
+ */
 export class Sha256 {
   readonly #native: NativeHasher | undefined
   readonly #words: Uint32Array | undefined
@@ -144,6 +163,7 @@ export class Sha256 {
     }
   }
 
+  /** Take the next bytes; they are not kept. @throws InvalidConfigError as `xxh3` */
   update(bytes: KernelBytes): this {
     assert(!this.#done, 'Sha256 is updated before its digest')
     if (this.#native !== undefined) {
@@ -175,6 +195,7 @@ export class Sha256 {
     return this
   }
 
+  /** The 32 bytes of all that was taken. Once. */
   digest(): Uint8Array<ArrayBuffer> {
     assert(!this.#done, 'Sha256 gives its digest once')
     this.#done = true

@@ -7,7 +7,7 @@ import { bytesIn, type KernelBytes, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
-/** Why a scan stopped; what it means is decided by the log (log.md section 2). */
+/** Why a scan stopped, by name; what it means is decided by whoever keeps the log. */
 export const WAL_STOP = {
   end: 0,
   capacity: 1,
@@ -24,7 +24,11 @@ export type WalStop = (typeof WAL_STOP)[keyof typeof WAL_STOP]
 
 const NAMES = ['end', 'capacity', 'zeros', 'short', 'length', 'checksum', 'sequence', 'epoch', 'padding', 'footer'] as const
 
-/** Name of a stop code, for messages. */
+/**
+ * Name of a stop code, for messages.
+ *
+ * @example walStopName(WAL_STOP.checksum) // 'checksum'
+ */
 export function walStopName(stop: WalStop): string {
   return NAMES[stop]
 }
@@ -103,7 +107,16 @@ export interface WalBytesScan extends WalScan {
   readonly offsets: Uint32Array<ArrayBuffer>
 }
 
-/** Scan bytes of the JavaScript heap. */
+/**
+ * Find the frames of a log in bytes, from the first one on: each one emitted has its checksum, padding, LSN and epoch verified.
+ *
+ * @param bytes  frames, the first one at byte 0; a KernelBuffer is read in place
+ * @param o  LSN of the first record, epoch and seed of the segment; `capacity`: most offsets (all when left out; go on at `consumed`)
+ * @returns offsets of the records, and why and where the scan stopped
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @cost one pass at about the speed of `xxh3`, and one copy in
+ * @example const { offsets, stop, consumed } = scanBytes(bytes, { firstLsn: 1n, epoch: 1n, seed })
+ */
 export function scanBytes(bytes: KernelBytes, o: { firstLsn: bigint; epoch: bigint; seed: bigint; capacity?: number }): WalBytesScan {
   const k = kernels()
   const mark = k.arena.mark()
@@ -120,7 +133,14 @@ export function scanBytes(bytes: KernelBytes, o: { firstLsn: bigint; epoch: bigi
   }
 }
 
-/** As `resyncInPlace` for bytes of the JavaScript heap, looking from `start` (a multiple of 8) on. */
+/**
+ * Offset of the first frame that verifies, at or behind `start`, or -1: what is left behind a damaged one.
+ *
+ * @param seed  of the segment
+ * @param start  a multiple of 8
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @example resyncBytes(bytes, seed, damagedAt + 8)
+ */
 export function resyncBytes(bytes: KernelBytes, seed: bigint, start = 0): number {
   const k = kernels()
   const mark = k.arena.mark()
@@ -152,7 +172,14 @@ export function sealFrame(k: KernelInstance, p: number, length: number, f: Frame
   return k.exports.frame_seal(p, length, f.kind, f.flags, f.local, f.lsn, f.lsn / TWO_32, f.epoch, f.epoch / TWO_32, seedPtr)
 }
 
-/** A whole frame on the JavaScript heap: for marks, footers and tests; the log's hot path seals in place. */
+/**
+ * A whole frame of a payload: header, checksum, zero padding to 8 bytes.
+ *
+ * @param payload  at most 64 MiB - 32
+ * @param f  kind 0..255, flags, local bits, LSN and epoch below 2^53
+ * @param seed  of the segment
+ * @example encodeFrame(payload, { kind: 1, flags: 0, local: 0, lsn: 1, epoch: 1 }, seed)
+ */
 export function encodeFrame(payload: KernelBytes, f: FrameFields, seed: bigint): Uint8Array<ArrayBuffer> {
   const n = payload.byteLength
   assert(n <= PAYLOAD_BYTES_MAX, 'a frame payload is at most 64 MiB - 32', n)

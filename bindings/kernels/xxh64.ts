@@ -10,9 +10,12 @@ import { offsetsOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
 
 /**
- * XXH64 of bytes.
+ * XXH64 of bytes, as two words.
  *
+ * @param bytes  any length; a KernelBuffer is read in place
  * @param seed  low and high word; 0 when left out
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @example const { lo, hi } = xxh64(bytes)
  */
 export function xxh64(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
   return scratch((k) => {

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 
 import {
   between,
+  bitmapAll,
   bitmapAnd,
   bitmapAndNot,
   bitmapNot,
@@ -18,6 +19,7 @@ import {
   count,
   decodeDictionary,
   encodeDictionary,
+  evaluateBitmap,
   filter,
   filterMany,
   groupBy,
@@ -120,6 +122,10 @@ describe('predicates', () => {
     expect(popcount(bitmapOr(low, third, 100), 100)).toBe(52)
     expect(popcount(bitmapNot(low, 100), 100)).toBe(50)
     expect(rows(between(column, 10, 12))).toEqual([10, 11, 12])
+    expect(rows(evaluateBitmap({ and: [() => low, { or: [third, { not: { and: [] } }] }] }, 100))).toEqual([3, 33])
+    expect(() => evaluateBitmap({ and: [{ not: () => new Uint8Array(12) }] }, 100)).toThrow(RangeError)
+    expect(() => bitmapAnd(low, new Uint8Array(12), 100)).toThrow(RangeError)
+    for (const n of [-1, 0.5, 2 ** 32]) expect(() => bitmapAll(n)).toThrow(RangeError)
   })
 
   it('know nulls, prefixes, decimals, booleans and bytes', () => {

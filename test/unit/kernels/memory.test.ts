@@ -4,8 +4,16 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { KernelInstance } from '../../../bindings/kernels/index.ts'
 import {
   allocate,
+  bitmapAll,
+  bitmapAnd,
+  bitmapOr,
+  BloomFilter,
+  columnOf,
+  count,
   crc32c,
   encodeFrame,
+  filter,
+  groupBy,
   InvalidConfigError,
   KernelMemoryBusyError,
   KernelMemoryExhaustedError,
@@ -15,11 +23,17 @@ import {
   lz4BlockEncode,
   lz4FrameDecode,
   lz4FrameEncode,
+  minMax,
+  popcount,
   resyncBytes,
   scanBytes,
+  selectedRows,
   Sha256,
   sha256,
   sha256Many,
+  sum,
+  take,
+  toArray,
   trimKernelMemory,
   xxh3,
   xxh3BigInt,
@@ -189,6 +203,40 @@ describe('a growth between two calls', () => {
     lz4FrameEncode(noise(5000))
     expect(packed).toEqual(before)
     expect(plain).toEqual(text)
+  })
+})
+
+describe('bitmaps, row numbers and hashes in kernel memory', () => {
+  const column = columnOf(Int32Array.from({ length: 64 }, (_, i) => i))
+  const calls = {
+    filter: (view: Uint8Array) => toArray(filter(column, view)),
+    sum: (view: Uint8Array) => sum(column, view),
+    count: (view: Uint8Array) => count(column, view),
+    minMax: (view: Uint8Array) => minMax(column, view),
+    selectedRows: (view: Uint8Array) => selectedRows(view, 64),
+    popcount: (view: Uint8Array) => popcount(view, 64),
+    bitmapAnd: (view: Uint8Array) => bitmapAnd(bitmapAll(64), view, 64),
+    bitmapOr: (view: Uint8Array) => bitmapOr(view, view, 64),
+    groupBy: (view: Uint8Array) => groupBy([column], { n: { count: true } }, view).size,
+    take: (view: Uint8Array) => toArray(take(column, new Uint32Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength / 4))),
+    'BloomFilter.build': (view: Uint8Array) => BloomFilter.build(new Uint32Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength / 4)).bytes,
+    'BloomFilter.decode': (view: Uint8Array) => BloomFilter.decode(view, 'test').blocks,
+  }
+  const inputs: Readonly<Record<string, Uint8Array>> = {
+    take: new Uint8Array(Uint32Array.of(3, 5, 63).buffer),
+    'BloomFilter.decode': BloomFilter.build(Uint32Array.of(1, 2)).encode(),
+  }
+
+  it.each(Object.entries(calls))('%s reads them, and refuses a view that went stale', (name, run) => {
+    const of = inputs[name] ?? Uint8Array.of(1, 2, 4, 8, 16, 32, 64, 128)
+    using buffer = filled(of)
+    const expected = run(of)
+    expect(run(buffer.bytes)).toEqual(expected)
+    const stale = buffer.bytes
+    grow()
+    // A view of a stale view is one, too: what JavaScript itself refuses is no answer either.
+    const error = caught(() => run(stale))
+    expect(error instanceof InvalidConfigError || error instanceof TypeError).toBe(true)
   })
 })
 
