@@ -5,6 +5,7 @@
 // another length than the buffer states is left to the library. Invariant: a codec that the host application registered stays.
 import { lz4FrameDecode, lz4FrameEncode } from './lz4.ts'
 import { nativeZstd } from './load.ts'
+import { zstdContentBytes } from './zstd.ts'
 
 /** What Arrow libraries take as a codec. */
 export interface ArrowCodec {
@@ -35,8 +36,16 @@ export function registerArrowCodecs(arrow: ArrowCompression): { readonly lz4: bo
   if (lz4) compressionRegistry.set(CompressionType.LZ4_FRAME, lz4Codec)
   const decode = nativeZstd()
   const zstd = decode !== undefined && isMissing(compressionRegistry.get(CompressionType.ZSTD))
-  if (zstd) compressionRegistry.set(CompressionType.ZSTD, { decode: (bytes: Uint8Array) => decode(bytes, ZSTD_BYTES_MAX) } satisfies ArrowCodec)
+  if (zstd) compressionRegistry.set(CompressionType.ZSTD, { decode: (bytes) => wholeFrame(bytes, decode) } satisfies ArrowCodec)
   return { lz4, zstd }
+}
+
+/** Some hosts give what there is of a frame that was cut. */
+function wholeFrame(frame: Uint8Array, decode: (frame: Uint8Array, bytesMax: number) => Uint8Array): Uint8Array {
+  const stated = zstdContentBytes(frame)
+  const plain = decode(frame, stated === undefined ? ZSTD_BYTES_MAX : Math.min(stated, ZSTD_BYTES_MAX))
+  if (stated !== undefined && plain.byteLength !== stated) throw new RangeError(`zstd: ${plain.byteLength} bytes decoded, the frame states ${stated}`)
+  return plain
 }
 
 function isMissing(codec: unknown): boolean {

@@ -102,7 +102,7 @@ export function nativeZstd(): NativeZstd | undefined {
 }
 
 /** Output is made in pieces of at most this, and joined: one piece where it is enough. */
-const ZSTD_PIECE_BYTES_MAX = 2 ** 22
+const ZSTD_PIECE_BYTES_MAX = 2 ** 24
 
 function findNativeZstd(): NativeZstd | null {
   interface ZlibModule {

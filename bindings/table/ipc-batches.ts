@@ -3,9 +3,9 @@
 // Nothing is converted here; lengths are held against buffers where values are taken (kernels/arrow-buffers.ts).
 // Invariant: every buffer lies inside its body and shares no byte with another, and no stated length makes an allocation that the input does not pay for.
 import { DecodeError, type FlatReader, structI64 } from '../format/index.ts'
-import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode, nativeZstd } from '../kernels/index.ts'
+import { ARROW, type ArrowDictionarySource, type ArrowNode, type ArrowTableSource, lz4FrameDecode, nativeZstd, zstdContentBytes } from '../kernels/index.ts'
 import type { IpcField } from './ipc-schema.ts'
-import { plainZstd, type ZstdDecode, zstdContentBytes, zstdFrameDecode, ZSTD_RATIO_MAX } from './ipc-zstd.ts'
+import { plainZstd, type ZstdDecode, zstdFrameDecode, ZSTD_RATIO_MAX } from './ipc-zstd.ts'
 
 const LZ4_FRAME = 0
 const ZSTD = 1

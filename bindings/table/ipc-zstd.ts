@@ -5,7 +5,7 @@
 // The frame is walked first: both decoders then see one whole frame, whose output is bounded before anything is allocated for it, and both must give
 // exactly the stated length, and that of the checksum where there is one. Invariant: damaged bytes are DecodeError, whichever decoder meets them.
 import { DecodeError } from '../format/index.ts'
-import { xxh64 } from '../kernels/index.ts'
+import { xxh64, zstdContentBytes } from '../kernels/index.ts'
 
 /** The plain bytes of one frame that holds at most `bytesMax`; throws anything where it is damaged. */
 export type ZstdDecode = (frame: Uint8Array, bytesMax: number) => Uint8Array
@@ -25,11 +25,6 @@ interface Frame {
   readonly contentBytes: number | undefined
   readonly windowBytes: number
   readonly hasChecksum: boolean
-}
-
-/** The content length that a frame states of itself; undefined where it states none. @throws DecodeError */
-export function zstdContentBytes(frame: Uint8Array): number | undefined {
-  return readHeader(frame).contentBytes
 }
 
 /** The plain bytes of a frame, exactly `stated` of them. @throws DecodeError */
@@ -71,16 +66,10 @@ function readHeader(frame: Uint8Array): Frame {
   const at = isSingle ? 5 : 6
   const headerBytes = at + lengthBytes
   if (headerBytes > frame.length) throw new DecodeError('zstd: truncated header', at)
-  const contentBytes = lengthBytes === 0 ? undefined : contentOf(view, at, lengthBytes)
+  const contentBytes = zstdContentBytes(frame)
   const windowBytes = isSingle ? contentBytes! : windowOf(frame[5]!)
   if (windowBytes > WINDOW_BYTES_MAX) throw new DecodeError(`zstd: a window of ${windowBytes} bytes`, 5)
   return { headerBytes, contentBytes, windowBytes, hasChecksum: (descriptor & CHECKSUM) !== 0 }
-}
-
-function contentOf(view: DataView, at: number, bytes: number): number {
-  if (bytes === 1) return view.getUint8(at)
-  if (bytes === 2) return view.getUint16(at, true) + 256
-  return view.getUint32(at, true) + (bytes === 8 ? view.getUint32(at + 4, true) * 2 ** 32 : 0)
 }
 
 function windowOf(code: number): number {

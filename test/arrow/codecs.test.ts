@@ -94,6 +94,13 @@ describe('apache-arrow with the codecs of the kernels', () => {
     const plain = new Uint8Array(100_000).fill(7)
     expect(Buffer.compare(codec.decode!(new Uint8Array(zstdCompressSync(plain))), plain)).toBe(0)
     expect(() => codec.decode!(plain)).toThrow()
+    const frame = new Uint8Array(zstdCompressSync(made.getChild('id')!.data[0]!.values as BigInt64Array))
+    for (const end of [5, 20, 1000, frame.length - 1]) expect(() => codec.decode!(frame.subarray(0, end)), `${end}`).toThrow()
+    // One that says it holds less than it does.
+    const lying = frame.slice()
+    expect(lying[4]! >> 6).toBe(2)
+    lying[(lying[4]! & 32) === 0 ? 6 : 5]! ^= 1
+    expect(() => codec.decode!(lying)).toThrow()
   })
 
   it('cuts a buffer over 4 MiB into blocks', () => {

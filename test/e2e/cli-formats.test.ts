@@ -1,9 +1,10 @@
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as flechette from '@uwdata/flechette'
 import { tableFromIPC, tableToIPC, tableFromArrays } from 'apache-arrow'
 import { parquetReadObjects } from 'hyparquet'
 import { describe, expect, it } from 'vitest'
-import { Store, t, table } from '../../bindings/index.ts'
+import { columnsFromArrow, Store, t, table } from '../../bindings/index.ts'
 import { cli, ok, tempFolder } from './cli-run.ts'
 
 /** Every flat type, with and without nulls, and values at their ends. */
@@ -146,6 +147,57 @@ describe('export and import', () => {
     await opened.close()
     await ok(['import', copy, 'nested', file])
     expect(await rowsOf(copy, nested)).toEqual(await rowsOf(store, nested))
+  })
+
+  it("makes a new table of another writer's types as docs/format.md has it: nulls, maps, instants in date64", async () => {
+    const folder = await tempFolder()
+    const { columnFromArray, dateMillisecond, map, nullType, tableFromColumns, utf8, int32 } = flechette
+    const made = tableFromColumns([
+      ['id', columnFromArray([1, 2, 3], int32())],
+      ['none', columnFromArray([null, null, null], nullType())],
+      ['at', columnFromArray([new Date(0), null, new Date(1234)], dateMillisecond())],
+      [
+        'tags',
+        columnFromArray(
+          [
+            [['a', 1]],
+            null,
+            [
+              ['b', 2],
+              ['c', null],
+            ],
+          ],
+          map(utf8(), int32()),
+        ),
+      ],
+    ])
+    const file = join(folder, 'other.arrow')
+    await writeFile(file, flechette.tableToIPC(made, { format: 'file' })!)
+    const store = join(folder, 'store')
+    await ok(['import', store, 'other', file])
+    const { columns } = (await ok(['schema', store, 'other', '--json'])).json() as { columns: Record<string, string> }
+    const derived = columnsFromArrow(new Uint8Array(await readFile(file)))
+    await using opened = await Store.open(store, { readOnly: true })
+    const other = table('other', derived)
+    expect(columns).toEqual({
+      id: 'int32 or null',
+      none: 'bool or null',
+      at: 'timestamp[ms] or null',
+      tags: 'list<struct<"key": utf8, "value": int32 or null>> or null',
+    })
+    expect(await opened.scan(other).toArray()).toEqual([
+      { id: 1, none: null, at: new Date(0), tags: [{ key: 'a', value: 1 }] },
+      { id: 2, none: null, at: null, tags: null },
+      {
+        id: 3,
+        none: null,
+        at: new Date(1234),
+        tags: [
+          { key: 'b', value: 2 },
+          { key: 'c', value: null },
+        ],
+      },
+    ])
   })
 
   it.each(['arrow', 'arrows', 'parquet'])('%s makes a new table with the types of the old one', async (format) => {

@@ -90,9 +90,10 @@ function numbered(arrow: typeof Arrow, batch: Arrow.RecordBatch, numbers: RowNum
 }
 
 function fieldOf(arrow: typeof Arrow, bytes: ByteCount, field: Arrow.Field): Field {
-  return { type: typeOf(arrow, bytes, field), nullable: field.nullable }
+  return { type: typeOf(arrow, bytes, field), nullable: field.nullable || arrow.DataType.isNull(field.type) }
 }
 
+/** As docs/format.md, "Arrow types", has it. */
 function typeOf(arrow: typeof Arrow, bytes: ByteCount, field: Arrow.Field): CellType {
   const { DataType } = arrow
   const extension = field.metadata.get('ARROW:extension:name')
@@ -103,18 +104,28 @@ function typeOf(arrow: typeof Arrow, bytes: ByteCount, field: Arrow.Field): Cell
     if (extension === 'arrow.json') return { kind: 'json' }
     return isDictionary ? { kind: 'utf8', dictionary: true } : { kind: 'utf8' }
   }
-  if (DataType.isBool(type)) return { kind: 'bool' }
+  // Nothing is lost of values that are all null.
+  if (DataType.isBool(type) || DataType.isNull(type)) return { kind: 'bool' }
   if (DataType.isInt(type)) return { kind: 'int', bits: type.bitWidth, signed: type.isSigned }
   if (DataType.isFloat(type)) return { kind: 'float', bits: type.precision === arrow.Precision.DOUBLE ? 64 : 32 }
   if (DataType.isBinary(type) || DataType.isLargeBinary(type) || DataType.isBinaryView(type)) return { kind: 'binary' }
   if (DataType.isFixedSizeBinary(type)) return extension === 'arrow.uuid' ? { kind: 'uuid' } : { kind: 'fixedSizeBinary', size: type.byteWidth }
-  if (DataType.isDate(type)) return { kind: 'date' }
+  // Some libraries keep instants in date64.
+  if (DataType.isDate(type)) return type.unit === arrow.DateUnit.DAY ? { kind: 'date' } : { kind: 'timestamp', unit: 'ms' }
   if (DataType.isTime(type)) return { kind: 'time', unit: UNITS[type.unit]! }
   if (DataType.isTimestamp(type)) {
     const tz = type.timezone ?? ''
     return { kind: 'timestamp', unit: UNITS[type.unit]!, ...(tz === '' ? {} : { tz }) }
   }
   if (DataType.isDecimal(type)) return { kind: 'decimal', precision: type.precision, scale: type.scale }
+  if (DataType.isMap(type)) {
+    const [key, value] = type.children[0]!.type.children
+    const pair: NamedField[] = [
+      { name: 'key', ...fieldOf(arrow, bytes, key!) },
+      { name: 'value', ...fieldOf(arrow, bytes, value!) },
+    ]
+    return { kind: 'list', item: { type: { kind: 'struct', fields: pair }, nullable: false } }
+  }
   if (DataType.isList(type) || DataType.isLargeList(type)) return { kind: 'list', item: fieldOf(arrow, bytes, type.children[0]!) }
   if (DataType.isFixedSizeList(type)) {
     const item = fieldOf(arrow, bytes, type.children[0]!)
