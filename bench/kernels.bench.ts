@@ -9,6 +9,7 @@ import { coldStart } from './kernels/cold-start.ts'
 import { coverage } from './kernels/coverage.ts'
 import { checksums } from './kernels/crc32c.ts'
 import { filtering } from './kernels/filter.ts'
+import { joins } from './kernels/join.ts'
 import { lz4 } from './kernels/lz4.ts'
 import { merging } from './kernels/merge.ts'
 import { KernelPeers } from './kernels/peers.ts'
@@ -30,6 +31,7 @@ export const PARTS: Readonly<Record<string, (suite: KernelSuite) => Promise<void
   predicate: predicates,
   coverage,
   merge: merging,
+  join: joins,
   lz4,
   'cold-start': coldStart,
 }
