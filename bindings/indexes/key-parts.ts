@@ -5,7 +5,10 @@
 // Invariant: compareKey is 0 exactly when the canonical bytes of the row are the sought ones.
 import { layoutOf, valueKindOf } from '../format/index.ts'
 import type { TableSchema } from '../format/index.ts'
+import { isSorted, slice } from '../kernels/index.ts'
 import type { ValueKind, Vec } from '../kernels/index.ts'
+
+const KERNEL_ROWS_MIN = 32
 
 export interface KeyPart {
   /** Place in the schema's columns. */
@@ -198,8 +201,14 @@ function compareStored(part: KeyPart, a: Vec, rowA: number, b: Vec, rowB: number
 export function isStrictlyAscending(parts: readonly KeyPart[], vecs: readonly Vec[], rows: number): boolean {
   const only = parts.length === 1 ? parts[0]! : undefined
   if (only !== undefined && only.bytes === 8 && only.kind !== 'f32' && only.kind !== 'f64') return integersAscend(vecs[0]!, only.kind, rows)
-  for (let row = 1; row < rows; row++) if (compareRows(parts, vecs, row - 1, vecs, row) >= 0) return false
-  return true
+  // Rows that do not ascend mostly show it early, and few rows cost less here than in kernel memory.
+  const first = Math.min(rows, KERNEL_ROWS_MIN)
+  for (let row = 1; row < first; row++) if (compareRows(parts, vecs, row - 1, vecs, row) >= 0) return false
+  if (rows === first) return true
+  return isSorted(
+    parts.map(({ kind }, i) => ({ vec: vecs[i]!.length === rows ? vecs[i]! : slice(vecs[i]!, 0, rows), kind })),
+    rows,
+  ).strict
 }
 
 function integersAscend(vec: Vec, kind: ValueKind, rows: number): boolean {

@@ -218,6 +218,33 @@ describe('keys of rows', () => {
     for (let a = 0; a < 5; a++) for (let b = 0; b < 5; b++) expect(compareRows(parts, coded, a, plain, b)).toBe(compareRows(parts, plain, a, plain, b))
   })
 
+  for (const types of cases) {
+    it(`ascend strictly or not, whatever their number: ${types.map((type) => type.kind).join(', ')}`, () => {
+      const random = seeded(77)
+      const schema = schemaOf(types)
+      const parts = keyParts(schema)
+      const tuples = Array.from({ length: 300 }, () => types.map((type) => randomCell(type, random, false)))
+      const compare = (a: readonly Cell[], b: readonly Cell[]): number => types.reduce((sign, _, i) => sign || order(a[i]!, b[i]!), 0)
+      const sorted = tuples.toSorted(compare).filter((tuple, i, all) => i === 0 || compare(all[i - 1]!, tuple) !== 0)
+      const ascends = (some: readonly (readonly Cell[])[]): boolean =>
+        isStrictlyAscending(
+          parts,
+          types.map((type, i) =>
+            vecOf(
+              type,
+              some.map((tuple) => tuple[i]!),
+            ),
+          ),
+          some.length,
+        )
+      expect(ascends(sorted)).toBe(true)
+      for (const at of [1, 31, 32, 33, 64, 200].filter((each) => each < sorted.length)) {
+        expect(ascends(sorted.toSpliced(at, 0, sorted[at - 1]!)), `row ${at} twice`).toBe(false)
+        expect(ascends(sorted.with(at, sorted[at - 1]!).with(at - 1, sorted[at]!)), `row ${at} before the one before it`).toBe(false)
+      }
+    })
+  }
+
   it('ascend strictly or not', () => {
     const parts = keyParts(schemaOf([int(64)]))
     const ascends = (values: readonly bigint[]): boolean => isStrictlyAscending(parts, [vecOf(int(64), values)], values.length)
