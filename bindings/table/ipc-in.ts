@@ -276,9 +276,10 @@ export function checkedFields(view: TableView, schema: FlatReader): IpcField[] {
   return fields
 }
 
-const READABLE: ReadonlySet<number> = new Set(Object.values(ARROW))
+/** Types that some column takes. */
+const READABLE: ReadonlySet<number> = new Set(Object.values(ARROW).filter((id) => id !== ARROW.duration))
 
-/** The type that has no place in a column, and where it is below the field: the walk over the buffers could not pass it. */
+/** The type that has no place in a column, and where it is below the field; the walk over the buffers passes the others only. */
 function unreadable(field: IpcField): { path: string; type: string } | undefined {
   if (!READABLE.has(field.type.id)) return { path: '', type: field.type.name }
   for (const child of field.children) {
