@@ -1,4 +1,5 @@
 // test/unit/kernels/memory.test.ts: who owns kernel memory as users of varve/kernels see it: buffers, fills, growth, limits (kernels.md section 10, Memory).
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 import { KernelInstance } from '../../../bindings/kernels/index.ts'
@@ -22,7 +23,11 @@ import {
   lz4BlockDecode,
   lz4BlockEncode,
   lz4FrameDecode,
+  lz4FrameBound,
+  lz4FrameDecodeInto,
   lz4FrameEncode,
+  lz4FrameEncodeInto,
+  Lz4CorruptError,
   minMax,
   popcount,
   resyncBytes,
@@ -203,6 +208,41 @@ describe('a growth between two calls', () => {
     lz4FrameEncode(noise(5000))
     expect(packed).toEqual(before)
     expect(plain).toEqual(text)
+  })
+})
+
+describe('LZ4 from and to buffers', () => {
+  it('decodes what it encodes, without leaving kernel memory', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 3000 }), fc.nat(40), fc.boolean(), (bytes, spare, inPlace) => {
+        using plain = filled(bytes)
+        using packed = allocate(lz4FrameBound(bytes.length) + spare)
+        const size = lz4FrameEncodeInto(inPlace ? plain : bytes, packed)
+        expect(packed.bytes.subarray(0, size)).toEqual(lz4FrameEncode(bytes))
+        using again = allocate(bytes.length + spare)
+        again.bytes.fill(0xaa)
+        lz4FrameDecodeInto(packed.bytes.subarray(0, size), again, bytes.length)
+        expect(again.bytes.subarray(0, bytes.length)).toEqual(bytes)
+        expect(again.bytes.subarray(bytes.length).every((byte) => byte === 0xaa)).toBe(true)
+        expect(plain.bytes).toEqual(bytes)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('refuses targets that are too small, hold the input or are released', () => {
+    const frame = lz4FrameEncode(text)
+    using small = allocate(text.length - 1)
+    expect(() => lz4FrameEncodeInto(text, small)).toThrow(RangeError)
+    expect(() => lz4FrameDecodeInto(frame, small, text.length)).toThrow(RangeError)
+    for (const length of [-1, 0.5]) expect(() => lz4FrameDecodeInto(frame, small, length)).toThrow(RangeError)
+    expect(() => lz4FrameDecodeInto(frame, small)).toThrow(Lz4CorruptError)
+    using wide = filled(new Uint8Array(2 * lz4FrameBound(text.length)))
+    expect(() => lz4FrameEncodeInto(wide.bytes.subarray(100, 200), wide)).toThrow(/holds the input/)
+    expect(() => lz4FrameDecodeInto(wide, wide)).toThrow(InvalidConfigError)
+    const gone = allocate(2 * lz4FrameBound(text.length))
+    gone.release()
+    expect(() => lz4FrameEncodeInto(text, gone)).toThrow(InvalidConfigError)
   })
 })
 
