@@ -4,6 +4,7 @@
 // Invariant: kernel memory that a part placed its inputs in is given back when the part ends.
 import { kernels } from '../bindings/kernels/index.ts'
 import { quoteKernels } from './docs.ts'
+import { aggregates } from './kernels/aggregate.ts'
 import { bloom } from './kernels/bloom.ts'
 import { coldStart } from './kernels/cold-start.ts'
 import { coverage } from './kernels/coverage.ts'
@@ -32,6 +33,7 @@ export const PARTS: Readonly<Record<string, (suite: KernelSuite) => Promise<void
   coverage,
   merge: merging,
   join: joins,
+  aggregate: aggregates,
   lz4,
   'cold-start': coldStart,
 }
