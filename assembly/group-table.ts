@@ -9,6 +9,7 @@
 import { bytes_equal } from './bytes'
 import { NULL_INDEX } from './arrow-bits'
 import { code_at } from './arrow-concat'
+import { SCRATCH } from './memory'
 
 const SLOTS: usize = 0
 const MASK: usize = 4
@@ -56,37 +57,60 @@ export function group_words(words: usize, validity: usize, rows: usize, from: u3
   const limit = load<u32>(t, LIMIT)
   const entries = <usize>load<u32>(t, ENTRIES)
   let size = load<u32>(t, SIZE)
-  let i = from
-  for (; i < n; i++) {
-    const row = rowAt(rows, i)
-    let number: u32 = 0
-    if (!has(validity, row)) {
-      number = load<u32>(t, NULL)
-      if (!number) {
-        if (size == limit) break
-        store<u64>(entries + (<usize>size << 3), 0)
-        number = ++size
-        store<u32>(t, number, NULL)
-      }
-    } else {
-      const word = load<u64>(words + (<usize>row << 3))
-      let at = wordSlot(word, direct, slotMask)
-      while (true) {
-        number = load<u32>(slots + (<usize>at << 2))
-        if (!number || direct || load<u64>(entries + (<usize>(number - 1) << 3)) == word) break
-        at = (at + 1) & slotMask
-      }
-      if (!number) {
-        if (size == limit) break
-        store<u64>(entries + (<usize>size << 3), word)
-        number = ++size
-        store<u32>(slots + (<usize>at << 2), number)
-      }
+  for (let block = from; block < n; block += 64) {
+    // Slots and entries of 64 rows are fetched without a branch, so that cache misses overlap; nearly all rows are known by then.
+    const count = min<u32>(64, n - block)
+    for (let j: u32 = 0; j < count; j++) {
+      const word = load<u64>(words + (<usize>rowAt(rows, block + j) << 3))
+      store<u32>(SCRATCH + (<usize>j << 2), load<u32>(slots + (<usize>wordSlot(word, direct, slotMask) << 2)))
     }
-    store<u32>(out + (<usize>row << 2), number - 1)
+    let left: u64 = 0
+    for (let j: u32 = 0; j < count; j++) {
+      const row = rowAt(rows, block + j)
+      const number = load<u32>(SCRATCH + (<usize>j << 2))
+      const taken = <u32>(number != 0)
+      const same = <u32>(load<u64>(entries + (<usize>(number - taken) << 3)) == load<u64>(words + (<usize>row << 3)))
+      store<u32>(out + (<usize>row << 2), number - 1)
+      left |= <u64>(taken & (direct | same) & <u32>has(validity, row) ^ 1) << j
+    }
+    for (; left; left &= left - 1) {
+      const j = <u32>ctz<u64>(left)
+      const row = rowAt(rows, block + j)
+      let number: u32 = 0
+      if (!has(validity, row)) {
+        number = load<u32>(t, NULL)
+        if (!number) {
+          if (size == limit) {
+            store<u32>(t, size, SIZE)
+            return block + j
+          }
+          store<u64>(entries + (<usize>size << 3), 0)
+          number = ++size
+          store<u32>(t, number, NULL)
+        }
+      } else {
+        const word = load<u64>(words + (<usize>row << 3))
+        let at = wordSlot(word, direct, slotMask)
+        while (true) {
+          number = load<u32>(slots + (<usize>at << 2))
+          if (!number || direct || load<u64>(entries + (<usize>(number - 1) << 3)) == word) break
+          at = (at + 1) & slotMask
+        }
+        if (!number) {
+          if (size == limit) {
+            store<u32>(t, size, SIZE)
+            return block + j
+          }
+          store<u64>(entries + (<usize>size << 3), word)
+          number = ++size
+          store<u32>(slots + (<usize>at << 2), number)
+        }
+      }
+      store<u32>(out + (<usize>row << 2), number - 1)
+    }
   }
   store<u32>(t, size, SIZE)
-  return i
+  return n
 }
 
 /** Puts the numbers of a word table into its slots, which are new and zeroed. */

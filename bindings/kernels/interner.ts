@@ -31,7 +31,7 @@ const FIRST_SLOTS = 1024
 /** Up to here slots are a grid that pairs index without hashing: 16 MiB. */
 const GRID_SLOTS_MAX = 1 << 22
 /** Up to here tables grow by four. */
-const SMALL_SLOTS_MAX = 1 << 16
+const SMALL_SLOTS_MAX = 1 << 18
 
 /** What group_widen does to words beyond widening. */
 export const WIDEN = { plain: 0, least: 1, most: 2, equal: 3 } as const
