@@ -5,6 +5,7 @@
 //
 // --json prints { machine, versions, results } (kernels: { results }) on standard output and everything else on standard error; --keep writes
 // bench/results/<date>-<suite>.json and the tables of docs/benchmarks.md.
+import { spawnSync } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
@@ -18,6 +19,8 @@ import { type Figures, keep, type Outcome, type Report, showOutcome, showTable }
 import { FULL, QUICK, type Suite } from './suite.ts'
 
 const SUITES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { engine: ENGINE, kernels: KERNELS }
+/** Kernels run for some ms: on a busy machine a compiler that works in the background would leave one contender or the other unoptimized. */
+const COMPILE_IN_LINE = ['--no-concurrent-recompilation', '--no-concurrent-osr', '--wasm-sync-tier-up']
 const USAGE = `npm run bench -- ${Object.keys(SUITES).join('|')} [--against ${PEER_NAMES.join(',')}|all] [--only part,part] [--quick] [--json] [--keep]`
 
 const { values, positionals } = parseArgs({
@@ -36,6 +39,9 @@ if (parts === undefined || positionals.length > 1 || unknown.length > 0) {
 } else if (values.keep === true && isPartial) {
   console.error('--keep is for whole runs: without --only and --quick')
   process.exitCode = 2
+} else if (name === 'kernels' && COMPILE_IN_LINE.some((flag) => !process.execArgv.includes(flag))) {
+  const [, file, ...rest] = process.argv
+  process.exitCode = spawnSync(process.execPath, [...COMPILE_IN_LINE, file!, ...rest], { stdio: 'inherit' }).status ?? 1
 } else if (name === 'kernels') {
   await runKernels({ only, quick: values.quick === true, json: values.json === true, keep: values.keep === true })
 } else await runEngine()

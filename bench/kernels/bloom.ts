@@ -1,8 +1,8 @@
 // bench/kernels/bloom.ts: the split-block filter: probing 64 Ki hashes against 128 KiB of blocks, building and asking for a million keys.
 //
-// Peers: the same layout in plain JavaScript, the package bloomfilter (string keys; ours are hashed within its race), a Set.
+// Peers: the same layout in plain JavaScript, the package bloomfilter (string keys; varve's are hashes in the first race, strings that it hashes in the second), a Set.
 import { BloomFilter, kernels, makeVec, popcount, type Vec, xxh3Column } from '../../bindings/kernels/index.ts'
-import { entrant, KIB, type KernelSuite, noise, race } from './suite.ts'
+import { entrant, type Entrant, KIB, type KernelSuite, noise, race } from './suite.ts'
 
 interface BloomfilterPackage {
   BloomFilter: new (bits: number, hashes: number) => { add(key: string): void; test(key: string): boolean }
@@ -11,18 +11,33 @@ interface BloomfilterPackage {
 const FILTER_BYTES = 128 * KIB
 const BLOCKS = FILTER_BYTES / 32
 const PROBES = 65_536
+const TARGETS = { js: 2, bloomfilter: 6 }
 /** As many keys as fill the filter to 16 bits each. */
 const KEYS = (FILTER_BYTES * 8) / 16
 const SALTS = [0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31].map((salt) => salt | 0)
 
+/** 64 Ki keys in, 64 Ki asked for, half of which are there. */
+interface Texts {
+  readonly present: readonly string[]
+  readonly asked: readonly string[]
+  /** The package's filter with the keys in it, of as many bits. */
+  readonly peer: { test(key: string): boolean } | undefined
+}
+
 export async function bloom(suite: KernelSuite): Promise<void> {
-  await probing(suite)
-  await stringKeys(suite)
+  const other = (await suite.peer('bloomfilter')) as BloomfilterPackage | undefined
+  const all = Array.from({ length: 2 * PROBES }, (_, i) => `key-${i}`)
+  const present = all.slice(0, PROBES)
+  const peer = other && new other.BloomFilter(FILTER_BYTES * 8, 8)
+  if (peer !== undefined) for (const text of present) peer.add(text)
+  const texts: Texts = { present, asked: Array.from({ length: PROBES }, (_, i) => all[i % 2 === 0 ? i : PROBES + i]!), peer }
+  await probing(suite, texts)
+  await stringKeys(suite, texts)
   await million(suite)
 }
 
 /** Half of the hashes are in the filter. */
-async function probing(suite: KernelSuite): Promise<void> {
+async function probing(suite: KernelSuite, texts: Texts): Promise<void> {
   const k = kernels()
   const inserted = words(2 * KEYS, 3)
   const asked = Uint32Array.from(words(2 * PROBES, 4))
@@ -52,20 +67,17 @@ async function probing(suite: KernelSuite): Promise<void> {
         () => probeWords(blocks, asked),
         (found) => found.hits === hits,
       ),
+      bloomfilter: askPeer(texts),
     },
-    targets: { 'in-memory': { js: 2 } },
+    targets: { 'in-memory': TARGETS, 'with-copies': TARGETS },
   })
 }
 
 /** The keys are strings for the package; varve hashes the same keys as an utf8 column, which is part of the turn. */
-async function stringKeys(suite: KernelSuite): Promise<void> {
-  const other = (await suite.peer('bloomfilter')) as BloomfilterPackage | undefined
+async function stringKeys(suite: KernelSuite, texts: Texts): Promise<void> {
   const k = kernels()
-  const texts = Array.from({ length: 2 * PROBES }, (_, i) => `key-${i}`)
-  const present = utf8(texts.slice(0, PROBES))
-  // Every other key asked for is there.
-  const questions = Array.from({ length: PROBES }, (_, i) => texts[i % 2 === 0 ? i : PROBES + i]!)
-  const asked = utf8(questions)
+  const present = utf8(texts.present)
+  const asked = utf8(texts.asked)
   const filter = BloomFilter.buildWithBlocks(xxh3Column(present, 'bytes'), BLOCKS)
   const hits = filter.probeMany(xxh3Column(asked, 'bytes')).hits
   const f = suite.place(filter.bytes)
@@ -73,9 +85,6 @@ async function stringKeys(suite: KernelSuite): Promise<void> {
   const data = suite.place(asked.values)
   const hashes = suite.room(8 * PROBES)
   const out = suite.room(PROBES / 8)
-  const peer = other && new other.BloomFilter(FILTER_BYTES * 8, 8)
-  if (peer !== undefined) for (const text of texts.slice(0, PROBES)) peer.add(text)
-  const isPlausible = (found: number): boolean => found >= PROBES / 2 && found < PROBES * 0.55
   await race(suite, {
     name: 'bloom.hash-and-probe-64Ki-strings',
     unit: 'keys/s',
@@ -94,16 +103,24 @@ async function stringKeys(suite: KernelSuite): Promise<void> {
       ),
     },
     peers: {
-      bloomfilter:
-        peer &&
-        entrant(() => {
-          let found = 0
-          for (const text of questions) if (peer.test(text)) found++
-          return found
-        }, isPlausible),
+      bloomfilter: askPeer(texts),
     },
-    targets: { 'in-memory': { bloomfilter: 6 } },
   })
+}
+
+function askPeer({ asked, peer }: Texts): Entrant | undefined {
+  return (
+    peer &&
+    entrant(() => {
+      let found = 0
+      for (const text of asked) if (peer.test(text)) found++
+      return found
+    }, isPlausible)
+  )
+}
+
+function isPlausible(found: number): boolean {
+  return found >= PROBES / 2 && found < PROBES * 0.55
 }
 
 /** A million keys built in, a million asked for, hashing included. */

@@ -10,11 +10,13 @@ export const KIB = 1024
 export const MIB: number = 1024 * KIB
 /** Calls between two looks at the clock take at least this long. */
 const BATCH_MS = 0.1
+const LONG_MS = 1
+const LONG_TURN_MS = 30
 
 export interface KernelSuite {
   readonly rounds: number
   readonly turnMs: number
-  /** Before the first round, per contender. */
+  /** Processor time before the first round, per contender. */
   readonly warmMs: number
   readonly isQuick: boolean
   /** The bytes of one input, from 64 B to 16 MiB; a few of them in a quick run. */
@@ -66,8 +68,8 @@ export async function race(suite: KernelSuite, { name, unit, amount, ours, peers
   const all = [...Object.entries(ours), ...present]
   check(name, all)
   const turns = all.map(([who, { run }]) => {
-    const batch = calibrate(run, suite.warmMs)
-    return { name: who, turn: (): Promise<Turn> => Promise.resolve(repeat(run, batch, amount, suite.turnMs)) }
+    const pace = calibrate(run, suite.warmMs)
+    return { name: who, turn: (): Promise<Turn> => Promise.resolve(repeat(run, pace, amount, suite.turnMs)) }
   })
   const { contenders, runs } = await contest(name, unit, suite.rounds, turns)
   check(name, all)
@@ -90,21 +92,48 @@ function check(name: string, all: readonly (readonly [string, Entrant])[]): void
   for (const [who, { run, ok }] of all) verify(ok(run()), `${name}: ${who}`)
 }
 
-/** Warms the call up for a while, until its optimized code is there; returns how many calls are worth one look at the clock. */
-function calibrate(run: () => unknown, ms: number): number {
-  const started = performance.now()
-  let batch = 1
-  while (performance.now() - started < ms) if (timeBatch(run, batch) < BATCH_MS) batch *= 2
-  return batch
+interface Pace {
+  /** Calls between two looks at the clock. */
+  readonly batch: number
+  /** One call takes longer than the thread may be left alone for. */
+  readonly isLong: boolean
 }
 
-/** The median of the batches of a turn: a batch in which the thread was put aside, or garbage collected, does not count. */
-function repeat(run: () => unknown, batch: number, amount: number, ms: number): Turn {
+/** Warms the call up for some processor time, until its optimized code is there, and finds its pace. */
+function calibrate(run: () => unknown, ms: number): Pace {
+  const started = cpuMs()
+  while (cpuMs() - started < ms) run()
+  let batch = 1
+  const least = (): number => Math.min(timeBatch(run, batch), timeBatch(run, batch), timeBatch(run, batch))
+  while (least() < BATCH_MS) batch *= 2
+  return { batch, isLong: least() > LONG_MS }
+}
+
+/**
+ * Short calls: the median of the batches of a turn, so that a batch in which the thread was put aside does not count. Long calls: the processor time of this
+ * thread, which does not run on while others have the processor.
+ */
+function repeat(run: () => unknown, { batch, isLong }: Pace, amount: number, ms: number): Turn {
   const started = performance.now()
+  if (isLong) {
+    const from = cpuMs()
+    let calls = 0
+    do {
+      run()
+      calls++
+    } while (cpuMs() - from < LONG_TURN_MS)
+    return { ms: cpuMs() - from, operations: calls * amount }
+  }
   const batches: number[] = []
   do batches.push(timeBatch(run, batch))
   while (performance.now() - started < ms)
   return { ms: medianOf(batches), operations: batch * amount }
+}
+
+/** Of this thread; counted by the system in steps of up to some ms. */
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
 }
 
 function timeBatch(run: () => unknown, batch: number): number {
