@@ -26,6 +26,9 @@ const BRANCH = 'coverage/branch'
 /** Properties of binaryen's expression infos that hold child expressions. */
 const CHILDREN = 'children operands condition ifTrue ifFalse body value ptr left right vec shift a b c dest source size delta'.split(' ')
 
+/** Passes before the marks: where an inlined function's parameter is constant, only one way of its branches exists. */
+const FOLD = ['--precompute-propagate', '--vacuum']
+
 /** Have no children; binaryen tells nothing about the last two, and a constant's `value` is a number. */
 const LEAVES = new Set([binaryen.ConstId, binaryen.NopId, binaryen.UnreachableId])
 const KINDS = new Map([
@@ -66,10 +69,14 @@ function compile() {
   execFileSync('asc', asc, { env, stdio: ['ignore', 'inherit', 'inherit'] })
   const text = join(folder, 'plain.wat')
   const features = ['--enable-simd', '--enable-bulk-memory', '--enable-nontrapping-float-to-int', '--enable-sign-ext', '--enable-mutable-globals']
-  execFileSync(process.execPath, [wasmOpt(), plain, ...features, '--input-source-map', `${plain}.map`, '-g', '--emit-text', '--output', text], {
-    env,
-    stdio: 'ignore',
-  })
+  execFileSync(
+    process.execPath,
+    [wasmOpt(), plain, ...features, '--input-source-map', `${plain}.map`, ...(release ? [] : FOLD), '-g', '--emit-text', '--output', text],
+    {
+      env,
+      stdio: 'ignore',
+    },
+  )
   return readFileSync(text, 'utf8')
 }
 

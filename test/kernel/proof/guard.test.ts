@@ -32,6 +32,16 @@ describe('the register of proofs', () => {
   })
 })
 
+describe('the module', () => {
+  it('may be set up again: nothing changes', () => {
+    const { exports, u8, arena } = new KernelInstance({ fixedBytes: 1 << 16 })
+    const at = arena.reserve(9)
+    u8.set(Buffer.from('123456789'), at)
+    exports.init()
+    expect(exports.crc32c(0, at, 9) >>> 0).toBe(0xe3069283)
+  })
+})
+
 describe('the harness', () => {
   const copied = (change: (output: Output) => Output, call: Case['call'] = (x, at) => x.row_numbers(at[0]!, 0, 3)): Cases => {
     const expected = new Uint8Array(Uint32Array.of(0, 1, 2).buffer)

@@ -5,10 +5,11 @@ import { BITS_TAKE } from './bits-take.ts'
 import { CONCAT_PREDICATE } from './concat-predicate.ts'
 import type { Proofs } from './harness.ts'
 import { HASHES } from './hashes.ts'
+import { KEYS } from './keys.ts'
 import { LOG_LZ4 } from './log-lz4.ts'
 import { SORT_MERGE } from './sort-merge.ts'
 
-export const PROOFS: Proofs = { ...BITS_TAKE, ...CONCAT_PREDICATE, ...SORT_MERGE, ...AGGREGATE, ...INLINE, ...HASHES, ...LOG_LZ4 }
+export const PROOFS: Proofs = { ...BITS_TAKE, ...CONCAT_PREDICATE, ...SORT_MERGE, ...AGGREGATE, ...INLINE, ...HASHES, ...LOG_LZ4, ...KEYS }
 
 /** Test file under test/kernel, by what the names begin with. */
 export const PROVEN_ELSEWHERE: readonly (readonly [file: string, names: RegExp])[] = [
