@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
+import { limitKernels } from '../../../bindings/kernels/index.ts'
 import { t } from '../../../bindings/table/columns.ts'
 import { table } from '../../../bindings/table/definition.ts'
 import { gte } from '../../../bindings/table/predicate.ts'
@@ -211,6 +212,46 @@ describe('groups', () => {
       expected.set(key, found)
     }
     expect(result).toEqual([...expected.values()])
+  })
+
+  it('that pass the limit of kernel memory are a typed error; the next aggregate works', async () => {
+    const groups = [group(Array.from({ length: 40_000 }, (_, i) => city('FR', 'a', i)))]
+    limitKernels(1 << 20)
+    try {
+      await expect(grouped(cities, groups, { n: 'count', x: { sum: 'x' } }, ['rank'])).rejects.toMatchObject({ code: 'kernel.memory-exhausted' })
+      expect(await grouped(cities, groups, { n: 'count' }, ['country'])).toEqual([{ country: 'FR', n: 40_000 }])
+    } finally {
+      limitKernels(512 << 20)
+    }
+    expect(await grouped(cities, groups, { n: 'count' }, ['rank'])).toHaveLength(40_000)
+  })
+
+  it('are those of the rows that pass, whether most do or few', async () => {
+    const groups = Array.from({ length: 3 }, (_, g) =>
+      group(Array.from({ length: 700 }, (_, i) => city(i % 5 === 0 ? null : `c${i % 11}`, `k${i % 3}`, (i * 7 + g) % 100, i % 2 === 0, i / 7))),
+    )
+    for (const least of [5, 50, 72, 98]) {
+      const rows = groups.flatMap(({ batches }) => batches[0]!.rows as any[]).filter(({ rank }) => rank >= least)
+      const expected = new Map<string, any>()
+      for (const { country, kind, rank, x } of rows) {
+        const found = expected.get(`${country}|${kind}`) ?? { country, kind, n: 0, sum: 0, low: x, kinds: new Set() }
+        found.n++
+        found.sum += rank
+        found.low = Math.min(found.low, x)
+        found.kinds.add(rank)
+        expected.set(`${country}|${kind}`, found)
+      }
+      const spec = { n: 'count', sum: { sum: 'rank' }, low: { min: 'x' }, kinds: { distinct: 'rank' } } as const
+      const where = gte<any, string>('rank', least)
+      expect(await grouped(cities, groups, spec, ['country', 'kind'], { where })).toEqual([...expected.values()].map((e) => ({ ...e, kinds: e.kinds.size })))
+      const xs = rows.map(({ x }) => x)
+      expect(await aggregate(cities, groups, { n: 'count', some: { count: 'country' }, high: { max: 'x' }, avg: { avg: 'rank' } }, { where })).toEqual({
+        n: rows.length,
+        some: rows.filter(({ country }) => country !== null).length,
+        high: Math.max(...xs),
+        avg: rows.reduce((sum, { rank }) => sum + rank, 0) / rows.length,
+      })
+    }
   })
 
   it('follow the filter and the limit', async () => {
