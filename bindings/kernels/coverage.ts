@@ -2,6 +2,7 @@
 //
 // Immutable: every operation gives a new set. Rows are 0 .. 4,294,967,294. The words that hold a set are coverage-words.ts, the file is coverage-file.ts.
 import { assert } from '../assert.ts'
+import { settled } from './buffer.ts'
 import { bitAt, bitmapBytes, bitmapEqual, bitmapIn, bitmapNone, trim } from './bitmap.ts'
 import { packCoverage, unpackCoverage } from './coverage-file.ts'
 import { bitsIn, combine, commonCount, countRows, NO_ROWS, rangesIn, reserveRanges, type RowWords, wordsOfBits, wordsOfRanges } from './coverage-words.ts'
@@ -60,11 +61,12 @@ export class Coverage {
   /** Rows in any order, repeats allowed. @throws InvariantError for a row that is no integer of 0 .. 4,294,967,294 */
   static ofRows(rows: Uint32Array | readonly number[]): Coverage {
     if (!(rows instanceof Uint32Array)) for (const row of rows) assert(Number.isInteger(row) && row >= 0 && row < ROWS_MAX, 'a row number', row)
+    const given = rows instanceof Uint32Array ? settled(rows) : rows
     return scratch((k) => {
-      const n = rows.length
+      const n = given.length
       const at = k.arena.reserve(n * 4)
       const out = reserveRanges(k, n)
-      k.u32.set(rows, at >>> 2)
+      k.u32.set(given, at >>> 2)
       let count = k.exports.rows_to_ranges(at, n, out) >>> 0
       if (count === ROWS_MAX) {
         // Out of order, or a number too high.
@@ -78,8 +80,9 @@ export class Coverage {
 
   /** Rows whose bit is set among the first n of a bitmap (bit i of byte i >> 3). */
   static ofBitmap(bitmap: Uint8Array, n: number): Coverage {
-    assert(bitmap.length * 8 >= n && n <= ROWS_MAX, 'a bitmap has a bit for each of its rows', n)
-    return scratch((k) => new Coverage(wordsOfBits(k, bitmapIn(k, bitmap, n), bitmapBytes(n))))
+    const bits = settled(bitmap)
+    assert(bits.length * 8 >= n && n <= ROWS_MAX, 'a bitmap has a bit for each of its rows', n)
+    return scratch((k) => new Coverage(wordsOfBits(k, bitmapIn(k, bits, n), bitmapBytes(n))))
   }
 
   /**
@@ -88,7 +91,8 @@ export class Coverage {
    * @throws `corrupt` coverage.corrupt: anything wrong with the bytes; says what and at which byte
    */
   static decode(bytes: Uint8Array, source: CoverageSource = {}): Coverage {
-    return scratch((k) => new Coverage(unpackCoverage(k, bytes, source.file ?? 'coverage', Math.min(source.rows ?? ROWS_MAX, ROWS_MAX))))
+    const given = settled(bytes)
+    return scratch((k) => new Coverage(unpackCoverage(k, given, source.file ?? 'coverage', Math.min(source.rows ?? ROWS_MAX, ROWS_MAX))))
   }
 
   /** The set as a VCOV file: array, bitmap or runs per 65,536 rows, and a checksum. The same rows give the same bytes. */

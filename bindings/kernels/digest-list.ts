@@ -5,6 +5,7 @@
 // The first bytes keep leaves, parents and roots apart, as in RFC 6962 section 2.1. Invariant: a chunk is accepted only under the root of the very file, at
 // its very place and length. No bytes: the top is SHA-256(00).
 import { assert } from '../assert.ts'
+import { settled } from './buffer.ts'
 import { DIGEST_BYTES, Sha256, sha256, sha256Many } from './sha256.ts'
 
 /** Bytes of a chunk; the last one may be shorter. */
@@ -37,7 +38,7 @@ export class DigestList {
 
   constructor(bytes: Uint8Array) {
     this.length = bytes.byteLength
-    const levels = [leavesOf(bytes)]
+    const levels = [leavesOf(settled(bytes))]
     for (let level = levels[0]!; level.byteLength > DIGEST_BYTES; level = levels.at(-1)!) levels.push(parentsOf(level))
     this.#levels = levels
     this.root = rootOf(this.length, levels.at(-1)!)

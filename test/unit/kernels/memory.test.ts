@@ -11,6 +11,11 @@ import {
   BloomFilter,
   columnOf,
   count,
+  Coverage,
+  decodeParquetBloom,
+  DigestList,
+  encodeParquetBloom,
+  evaluateBitmap,
   crc32c,
   encodeFrame,
   filter,
@@ -30,6 +35,7 @@ import {
   Lz4CorruptError,
   minMax,
   popcount,
+  rangeRoot,
   resyncBytes,
   scanBytes,
   selectedRows,
@@ -261,10 +267,23 @@ describe('bitmaps, row numbers and hashes in kernel memory', () => {
     take: (view: Uint8Array) => toArray(take(column, new Uint32Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength / 4))),
     'BloomFilter.build': (view: Uint8Array) => BloomFilter.build(new Uint32Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength / 4)).bytes,
     'BloomFilter.decode': (view: Uint8Array) => BloomFilter.decode(view, 'test').blocks,
+    decodeParquetBloom: (view: Uint8Array) => decodeParquetBloom(view, 'test').blocks,
+    evaluateBitmap: (view: Uint8Array) => evaluateBitmap({ or: [{ not: bitmapAll(64) }, () => view] }, 64).slice(),
+    'Coverage.ofBitmap': (view: Uint8Array) => Coverage.ofBitmap(view, 64).toRows(),
+    'Coverage.ofRows': (view: Uint8Array) => Coverage.ofRows(new Uint32Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength / 4)).toRows(),
+    'Coverage.decode': (view: Uint8Array) => Coverage.decode(view).toRows(),
+    DigestList: (view: Uint8Array) => new DigestList(view).root,
+    rangeRoot: (view: Uint8Array) => rangeRoot(view),
+    encodeFrame: (view: Uint8Array) => encodeFrame(view, { kind: 1, flags: 0, local: 0, lsn: 1, epoch: 1 }, 7n),
   }
   const inputs: Readonly<Record<string, Uint8Array>> = {
     take: new Uint8Array(Uint32Array.of(3, 5, 63).buffer),
     'BloomFilter.decode': BloomFilter.build(Uint32Array.of(1, 2)).encode(),
+    decodeParquetBloom: encodeParquetBloom(BloomFilter.build(Uint32Array.of(1, 2))),
+    'Coverage.ofRows': new Uint8Array(Uint32Array.of(3, 5, 63).buffer),
+    'Coverage.decode': Coverage.ofRows([1, 2, 9]).encode(),
+    DigestList: noise(200_000),
+    rangeRoot: noise(100),
   }
 
   it.each(Object.entries(calls))('%s reads them, and refuses a view that went stale', (name, run) => {
