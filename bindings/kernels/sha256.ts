@@ -23,7 +23,7 @@ const IV: readonly number[] = [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0
  * @param bytes  any length; a KernelBuffer is read in place
  * @returns 32 bytes of its own
  * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
- * @cost from 1 KiB on node:crypto where there is one (hardware instructions), else the module
+ * @cost from 256 bytes on node:crypto where there is one (hardware instructions), else the module
  * @example sha256(new TextEncoder().encode('abc'))
  */
 export function sha256(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
@@ -55,7 +55,7 @@ export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
  *
  * @returns 32 bytes a message, back to back
  * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
- * @cost one call for all messages below 1 KiB, up to 1 MiB together; longer ones as `sha256`
+ * @cost one call for all messages below 640 bytes, up to 1 MiB together; longer ones as `sha256`
  * @example sha256Many([a, b]).subarray(32) // that of b
  */
 export function sha256Many(messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
