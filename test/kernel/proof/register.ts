@@ -3,18 +3,18 @@
 import { AGGREGATE, INLINE } from './aggregate-inline.ts'
 import { BITS_TAKE } from './bits-take.ts'
 import { CONCAT_PREDICATE } from './concat-predicate.ts'
+import { GROUPED } from './groups.ts'
 import type { Proofs } from './harness.ts'
 import { HASHES } from './hashes.ts'
 import { KEYS } from './keys.ts'
 import { LOG_LZ4 } from './log-lz4.ts'
 import { SORT_MERGE } from './sort-merge.ts'
 
-export const PROOFS: Proofs = { ...BITS_TAKE, ...CONCAT_PREDICATE, ...SORT_MERGE, ...AGGREGATE, ...INLINE, ...HASHES, ...LOG_LZ4, ...KEYS }
+export const PROOFS: Proofs = { ...BITS_TAKE, ...CONCAT_PREDICATE, ...SORT_MERGE, ...AGGREGATE, ...INLINE, ...HASHES, ...LOG_LZ4, ...KEYS, ...GROUPED }
 
 /** Test file under test/kernel, by what the names begin with. */
 export const PROVEN_ELSEWHERE: readonly (readonly [file: string, names: RegExp])[] = [
   ['coverage.test.ts', /^(bits_(op|and_card|runs|end|to_ranges)|ranges_\w+|rows_to_ranges|container_\w+)$/],
-  ['groups.test.ts', /^(group_\w+|sum_runs|sum_of_runs)$/],
 ]
 
 /** No kernels: what sets the module up. */
