@@ -24,6 +24,7 @@ const WHERE = 'columnsFromArrow'
  * @param data  Arrow IPC bytes (a file, or a stream from its schema on), or a Table or RecordBatch of any Arrow library
  * @throws UnsupportedTypeError: a type that no column takes without loss; InvalidNameError: a name that is taken, or that no column may have; SchemaMismatchError: the bytes are not Arrow
  * @example const trips = table('trips', columnsFromArrow(bytes))
+ * @example const trips = table('trips', { ...columnsFromArrow(bytes), id: t.int64() }, { key: ['id'] }) // many writers mark every column nullable
  */
 export function columnsFromArrow(data: Uint8Array | ArrowLike): Columns {
   const fields = data instanceof Uint8Array ? ipcFields(WHERE, data) : likeFields(data)

@@ -1,7 +1,8 @@
 // docs/format.md, "Arrow types", against what columnsFromArrow makes of each type of Schema.fbs.
 import { readFileSync } from 'node:fs'
+import { tableFromArrays } from 'apache-arrow'
 import { describe, expect, it } from 'vitest'
-import { columnsFromArrow, UnsupportedTypeError, type VarveError } from '../../bindings/index.ts'
+import { columnsFromArrow, Store, t, table, UnkeyableTypeError, UnsupportedTypeError, type VarveError } from '../../bindings/index.ts'
 import { encodeFlatbuffer, type FlatTable, type FlatValue } from '../../bindings/format/flatbuffer.ts'
 import { specOf } from '../../bindings/table/columns.ts'
 import { describeType } from '../../bindings/table/physical.ts'
@@ -166,6 +167,21 @@ describe('Arrow types', () => {
       ['n', true],
       ['x', true],
       ['b', false],
+    ])
+  })
+
+  it('make tables with a key, whose column the code may say more about', async () => {
+    const nullable = field('id', int(64, true)).with(1, yes)
+    const columns = columnsFromArrow(schemaOf([nullable, field('on', { id: 6 })]))
+    expect(() => table('trips', columns, { key: ['id'] })).toThrow(UnkeyableTypeError)
+    const trips = table('trips', { ...columns, id: t.int64() }, { key: ['id'] })
+    await using store = await Store.open('memory:')
+    await store.create(trips)
+    await store.upsert(trips, tableFromArrays({ id: BigInt64Array.of(1n, 2n), on: [true, true] }))
+    await store.upsert(trips, tableFromArrays({ id: BigInt64Array.of(1n), on: [false] }))
+    expect(await store.scan(trips, { orderBy: 'id' }).toArray()).toEqual([
+      { id: 1n, on: false },
+      { id: 2n, on: true },
     ])
   })
 
