@@ -1,7 +1,6 @@
 // kernels/coverage.ts: a set of row numbers of one fragment: which rows an index covers, which rows are deleted (kernels.md section 7).
 //
 // Immutable: every operation gives a new set. Rows are 0 .. 4,294,967,294. The words that hold a set are coverage-words.ts, the file is coverage-file.ts.
-import { assert } from '../assert.ts'
 import { settled } from './buffer.ts'
 import { bitAt, bitmapBytes, bitmapEqual, bitmapIn, bitmapNone, trim } from './bitmap.ts'
 import { packCoverage, unpackCoverage } from './coverage-file.ts'
@@ -36,16 +35,17 @@ export class Coverage {
     this.#rows = rows
   }
 
-  /** Rows start .. end - 1. @throws InvariantError unless 0 <= start <= end <= 4,294,967,295 */
+  /** Rows start .. end - 1. @throws RangeError unless 0 <= start <= end <= 4,294,967,295 */
   static range(start: number, end: number): Coverage {
     return Coverage.ofRanges([[start, end]])
   }
 
-  /** Half-open ranges in any order; they may overlap, touch or be empty. @throws InvariantError as `range` */
+  /** Half-open ranges in any order; they may overlap, touch or be empty. @throws RangeError as `range` */
   static ofRanges(ranges: Iterable<readonly [start: number, end: number]>): Coverage {
     const words: number[] = []
     for (const [start, end] of [...ranges].toSorted((a, b) => a[0] - b[0])) {
-      assert(Number.isInteger(start) && Number.isInteger(end) && start >= 0 && start <= end && end <= ROWS_MAX, 'a range of rows', [start, end])
+      const whole = Number.isInteger(start) && Number.isInteger(end)
+      if (!(whole && start >= 0 && start <= end && end <= ROWS_MAX)) throw new RangeError(`rows ${start}..${end} are no range of rows`)
       if (start === end) continue
       if (words.length > 0 && start <= words.at(-1)!) words[words.length - 1] = Math.max(words.at(-1)!, end)
       else words.push(start, end)
@@ -58,9 +58,9 @@ export class Coverage {
     })
   }
 
-  /** Rows in any order, repeats allowed. @throws InvariantError for a row that is no integer of 0 .. 4,294,967,294 */
+  /** Rows in any order, repeats allowed. @throws RangeError for a row that is no integer of 0 .. 4,294,967,294 */
   static ofRows(rows: Uint32Array | readonly number[]): Coverage {
-    if (!(rows instanceof Uint32Array)) for (const row of rows) assert(Number.isInteger(row) && row >= 0 && row < ROWS_MAX, 'a row number', row)
+    if (!(rows instanceof Uint32Array)) for (const row of rows) if (!(Number.isInteger(row) && row >= 0 && row < ROWS_MAX)) throw noRow(row)
     const given = rows instanceof Uint32Array ? settled(rows) : rows
     return scratch((k) => {
       const n = given.length
@@ -72,16 +72,16 @@ export class Coverage {
         // Out of order, or a number too high.
         k.u32.subarray(at >>> 2, (at >>> 2) + n).sort()
         count = k.exports.rows_to_ranges(at, n, out) >>> 0
-        assert(count !== ROWS_MAX, 'a row number', ROWS_MAX)
+        if (count === ROWS_MAX) throw noRow(ROWS_MAX)
       }
       return new Coverage(wordsOfRanges(k, out, count))
     })
   }
 
-  /** Rows whose bit is set among the first n of a bitmap (bit i of byte i >> 3). */
+  /** Rows whose bit is set among the first n of a bitmap (bit i of byte i >> 3). @throws RangeError for a bitmap of fewer bits */
   static ofBitmap(bitmap: Uint8Array, n: number): Coverage {
     const bits = settled(bitmap)
-    assert(bits.length * 8 >= n && n <= ROWS_MAX, 'a bitmap has a bit for each of its rows', n)
+    if (!(bits.length * 8 >= n && n <= ROWS_MAX)) throw new RangeError(`a bitmap of ${bits.length} bytes for ${n} rows`)
     return scratch((k) => new Coverage(wordsOfBits(k, bitmapIn(k, bits, n), bitmapBytes(n))))
   }
 
@@ -204,4 +204,8 @@ export class Coverage {
     })
     return trim(out, n)
   }
+}
+
+function noRow(row: number): RangeError {
+  return new RangeError(`${row} is no row number`)
 }
