@@ -25,6 +25,7 @@ export interface ResolvedOptions {
   readonly memory: {
     readonly cacheBytes: number
     readonly writeBytes: number
+    /** Of the shared instance of a thread, and of that which each running grouped aggregate has for itself. */
     readonly kernelBytes: number
     readonly transactionBytes: number
     readonly sortBytes: number
