@@ -8,6 +8,7 @@ import type { FragmentHides } from '../format/index.ts'
 import { NO_ROW, repeatedKeys } from '../kernels/index.ts'
 import {
   findKey,
+  findKeysNow,
   findKeySync,
   formatKey,
   type FoundRows,
@@ -84,6 +85,9 @@ export class HideSet {
   }
 }
 
+/** Fewer keys cost less one by one than put together. */
+const JOIN_ROWS_MIN = 64
+
 /** Rounds of waiting for reads before admission reads blocking: a cache too small for its working set must not loop for ever. */
 export const READ_ROUNDS = 3
 
@@ -93,6 +97,10 @@ export const READ_ROUNDS = 3
  */
 export function placesOf(table: TableState, keys: RowKeys, blocking: boolean): (Place | undefined)[] | Promise<void> {
   const structure = table.now
+  if (keys.rows >= JOIN_ROWS_MIN && structure.fragments.length > 0) {
+    const found = findKeysNow(structure, NOW, keys, table.keyLayout!)
+    if (found !== undefined) return placesFrom(found, keys.rows)
+  }
   const places: (Place | undefined)[] = []
   let waits: Promise<unknown>[] | undefined
   for (let row = 0; row < keys.rows; row++) {
@@ -113,6 +121,12 @@ export function placesOf(table: TableState, keys: RowKeys, blocking: boolean): (
     else places.push(place)
   }
   if (waits !== undefined) return Promise.all(waits).then(() => undefined)
+  return places
+}
+
+function placesFrom(found: readonly FoundRows[], count: number): (Place | undefined)[] {
+  const places = Array.from<Place | undefined>({ length: count })
+  for (const { fragment, rows, keys } of found) for (let i = 0; i < rows.length; i++) places[keys[i]!] = { fragment, row: rows[i]! }
   return places
 }
 

@@ -22,40 +22,92 @@ export async function findKeys(
   layout: KeyLayout,
   between: () => Promise<void> | undefined,
 ): Promise<readonly FoundRows[]> {
-  const lists: FoundRows[] = []
-  const order = orderOf(keys, layout)
-  let asked = order ?? Uint32Array.from({ length: keys.rows }, (_, key) => key)
-  const { layer, fragments } = structure
-  if (layer.rows > 0) {
-    const list = newList(undefined)
-    asked = asked.filter((key) => {
-      const row = layer.find(keys.data, keys.start(key), keys.end(key), lsn)
-      if (row >= 0) put(list, key, row)
-      return row < 0
-    })
-    if (list.rows.length > 0) lists.push(list)
-  }
-  let hashes: Uint32Array | undefined
-  const found = new Uint8Array(keys.rows)
-  for (let i = fragments.length - 1; i >= 0 && asked.length > 0; i--) {
-    const fragment = fragments[i]!
-    const inside = fragment.reader.within(keys, asked, order !== undefined)
-    if (inside.length === 0) continue
+  const join = new TableJoin(structure, lsn, keys, layout)
+  for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
     await between()
-    hashes ??= keyColumnHashes(keys)
-    const rows = await fragment.reader.lookupMany(keys, hashes, inside)
-    const list = newList(fragment)
-    for (let at = 0; at < inside.length; at++) {
-      const row = rows[at]!
-      if (row === NO_ROW || fragment.hides.isHidden(row, lsn)) continue
-      put(list, inside[at]!, row)
-      found[inside[at]!] = 1
-    }
-    if (list.rows.length === 0) continue
-    lists.push(list)
-    asked = without(asked, found, asked.length - list.rows.length)
+    join.take(await fragment.reader.lookupMany(keys, join.hashes, join.inside))
   }
-  return lists
+  return join.found
+}
+
+/** The same from memory; undefined when something must be read first. */
+export function findKeysNow(structure: Structure, lsn: number, keys: RowKeys, layout: KeyLayout): readonly FoundRows[] | undefined {
+  const join = new TableJoin(structure, lsn, keys, layout)
+  for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
+    const rows = fragment.reader.lookupManyNow(keys, join.hashes, join.inside)
+    if (rows === undefined) return undefined
+    join.take(rows)
+  }
+  return join.found
+}
+
+/** Keys on their way through a table: next() names the fragment to ask about the keys `inside`, take() its answers. */
+class TableJoin {
+  readonly found: FoundRows[] = []
+  /** Numbers of the keys that the fragment at hand may hold. */
+  inside: Uint32Array = new Uint32Array(0)
+  readonly #fragments: readonly LiveFragment[]
+  readonly #lsn: number
+  readonly #keys: RowKeys
+  readonly #isOrdered: boolean
+  readonly #isFound: Uint8Array
+  #asked: Uint32Array
+  #at: number
+  #hashes: Uint32Array | undefined
+
+  constructor({ layer, fragments }: Structure, lsn: number, keys: RowKeys, layout: KeyLayout) {
+    this.#fragments = fragments
+    this.#at = fragments.length
+    this.#lsn = lsn
+    this.#keys = keys
+    this.#isFound = new Uint8Array(keys.rows)
+    const order = fragments.length === 0 ? undefined : orderOf(keys, layout)
+    this.#isOrdered = order !== undefined
+    this.#asked = order ?? Uint32Array.from({ length: keys.rows }, (_, key) => key)
+    if (layer.rows === 0) return
+    const list = newList(undefined)
+    for (const key of this.#asked) {
+      const row = layer.find(keys.data, keys.start(key), keys.end(key), lsn)
+      if (row >= 0) this.#put(list, key, row)
+    }
+    this.#close(list)
+  }
+
+  get hashes(): Uint32Array {
+    return (this.#hashes ??= keyColumnHashes(this.#keys))
+  }
+
+  next(): LiveFragment | undefined {
+    while (this.#asked.length > 0 && --this.#at >= 0) {
+      const fragment = this.#fragments[this.#at]!
+      this.inside = fragment.reader.within(this.#keys, this.#asked, this.#isOrdered)
+      if (this.inside.length > 0) return fragment
+    }
+    return undefined
+  }
+
+  /** @param rows  of each key of `inside`, or NO_ROW */
+  take(rows: Uint32Array): void {
+    const fragment = this.#fragments[this.#at]!
+    const list = newList(fragment)
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!
+      if (row !== NO_ROW && !fragment.hides.isHidden(row, this.#lsn)) this.#put(list, this.inside[i]!, row)
+    }
+    this.#close(list)
+  }
+
+  #put(list: List, key: number, row: number): void {
+    list.keys.push(key)
+    list.rows.push(row)
+    this.#isFound[key] = 1
+  }
+
+  #close(list: List): void {
+    if (list.rows.length === 0) return
+    this.found.push(list)
+    this.#asked = without(this.#asked, this.#isFound, this.#asked.length - list.rows.length)
+  }
 }
 
 /** Those not found yet, in order. */
@@ -73,11 +125,6 @@ interface List extends FoundRows {
 
 function newList(fragment: LiveFragment | undefined): List {
   return { fragment, rows: [], keys: [] }
-}
-
-function put(list: List, key: number, row: number): void {
-  list.keys.push(key)
-  list.rows.push(row)
 }
 
 /** Numbers of the keys in their order, where that is cheap: one integer. */

@@ -23,6 +23,22 @@ interface BatchKeys {
 /** Key columns read for one look-up: they stay at hand even if the cache is too small for them. */
 type HeldKeys = ReadonlyMap<number, readonly Vec[]>
 
+/** Many keys on their way through one fragment. */
+interface FragmentJoin {
+  readonly keys: RowKeys
+  readonly hashes: Uint32Array
+  readonly asked: Uint32Array
+  /** Of each asked key. */
+  readonly rows: Uint32Array
+  /** By batch: places among the asked that may be there, and with an index of buckets the row that each names. */
+  readonly places: (number[] | undefined)[]
+  readonly named: (number[] | undefined)[]
+  /** Places whose key several batches may hold. */
+  readonly wide: number[]
+  /** The next batch. */
+  batch: number
+}
+
 /** Answers of `#find` below -1: -2 - batch, the batch whose key columns must be read first. */
 const NONE = -1
 const MUST_READ = -2
@@ -119,37 +135,65 @@ export class FragmentKeys {
   async lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Promise<Uint32Array> {
     const index = this.#index ?? (await this.open())
     if (!this.#reader.isOpen) await this.#reader.open()
+    const join = this.#join(index, keys, hashes, asked)
+    const held = new Map<number, readonly Vec[]>()
+    for (let left = -1; ;) {
+      const next = this.#goOn(index, join, held)
+      if (next === NONE) return join.rows
+      // One key may need several batches: they stay at hand until it is found, whatever the cache keeps.
+      const now = join.wide.length + join.places.length - join.batch
+      if (now !== left) held.clear()
+      left = now
+      held.set(MUST_READ - next, await this.#reader.load(MUST_READ - next, this.#columns))
+    }
+  }
+
+  /** The same from memory; undefined when something must be read first. */
+  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Uint32Array | undefined {
+    const index = this.#index
+    if (index === undefined || !this.#reader.isOpen) return undefined
+    const join = this.#join(index, keys, hashes, asked)
+    return this.#goOn(index, join, undefined) === NONE ? join.rows : undefined
+  }
+
+  #join(index: KeyIndex, keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): FragmentJoin {
     const { batchRows } = this.#o.ref
-    const rows = new Uint32Array(asked.length).fill(NO_ROW)
+    const join: FragmentJoin = { keys, hashes, asked, rows: new Uint32Array(asked.length).fill(NO_ROW), places: [], named: [], wide: [], batch: 0 }
     const { count, pairs } = index.probeMany(wordsOf(hashes, asked), asked.length)
-    // Candidates by batch: places, and with an index of buckets the row of each.
-    const places: (number[] | undefined)[] = []
-    const named: (number[] | undefined)[] = []
     for (let i = 0; i < count; i++) {
       const place = pairs[2 * i]!
       const row = pairs[2 * i + 1]!
-      const key = asked[place]!
-      if (row === SEARCH_ROW) {
-        const bytes = keys.data.subarray(keys.start(key), keys.end(key))
-        const { first, last } = this.#batchesOf(bytes)
-        if (first === last) (places[first] ??= []).push(place)
-        else if (first < last) {
-          const found = await this.lookup(hashes[2 * key]!, hashes[2 * key + 1]!, bytes)
-          if (found >= 0) rows[place] = found
-        }
-      } else {
+      if (row !== SEARCH_ROW) {
         const batch = Math.floor(row / batchRows)
-        ;(places[batch] ??= []).push(place)
-        ;(named[batch] ??= []).push(row)
+        ;(join.places[batch] ??= []).push(place)
+        ;(join.named[batch] ??= []).push(row)
+        continue
       }
+      const key = asked[place]!
+      const { first, last } = this.#batchesOf(keys.data.subarray(keys.start(key), keys.end(key)))
+      if (first === last) (join.places[first] ??= []).push(place)
+      else if (first < last) join.wide.push(place)
     }
-    for (let batch = 0; batch < places.length; batch++) {
-      const some = places[batch]
+    return join
+  }
+
+  /** NONE when the join is done, or MUST_READ - batch. */
+  #goOn(index: KeyIndex, join: FragmentJoin, held: HeldKeys | undefined): number {
+    const { keys, hashes, asked, wide } = join
+    for (; wide.length > 0; wide.pop()) {
+      const key = asked[wide.at(-1)!]!
+      const row = this.#find(index, hashes[2 * key]!, hashes[2 * key + 1]!, keys.data.subarray(keys.start(key), keys.end(key)), held)
+      if (row < NONE) return row
+      if (row >= 0) join.rows[wide.at(-1)!] = row
+    }
+    for (; join.batch < join.places.length; join.batch++) {
+      const some = join.places[join.batch]
       if (some === undefined) continue
-      const columns = this.#batchKeys(batch, undefined) ?? this.#batchKeys(batch, new Map([[batch, await this.#reader.load(batch, this.#columns)]]))!
-      this.#match(columns, batch * batchRows, keys, asked, some, named[batch], rows)
+      const columns = this.#batchKeys(join.batch, held)
+      if (columns === undefined) return MUST_READ - join.batch
+      this.#match(columns, join.batch * this.#o.ref.batchRows, keys, asked, some, join.named[join.batch], join.rows)
     }
-    return rows
+    return NONE
   }
 
   /** Places `some` of `asked` against one batch whose first row is `base`: the row each names, or a search. */

@@ -158,6 +158,11 @@ export class FragmentReader {
     return this.#keys.lookupMany(keys, hashes, asked)
   }
 
+  /** The same without I/O; undefined when something must be read first. */
+  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Uint32Array | undefined {
+    return this.#keys.lookupManyNow(keys, hashes, asked)
+  }
+
   /** As lookup, blocking; memory and local roots. */
   lookupSync(low: number, high: number, key: Uint8Array): number {
     return this.#keys.lookupSync(low, high, key)

@@ -11,7 +11,7 @@ export { sameDefinition, schemaFromDefinition, table, tableFromSchema } from './
 export { FragmentReader } from './fragment-reader.ts'
 export type { EncodedFragment } from './fragment-writer.ts'
 export { batchBytes, batchesOf, isRows } from './input-kind.ts'
-export { findKeys } from './find-keys.ts'
+export { findKeys, findKeysNow } from './find-keys.ts'
 export type { FoundRows } from './find-keys.ts'
 export { KeyLayout } from './key-layout.ts'
 export { keyObjectFromBytes } from './key-object.ts'

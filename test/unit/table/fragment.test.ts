@@ -281,7 +281,8 @@ describe('look-up by key', () => {
           ),
         )
         const root = await stored(encoded)
-        for (const cache of [new ColumnCache(), new ColumnCache(1)]) {
+        const caches = [new ColumnCache(), new ColumnCache(1)]
+        for (const cache of caches) {
           const reader = readerOf(root, encoded.ref, schema, cache)
           const blocking = readerOf(root, encoded.ref, schema, cache)
           for (let i = 0; i < 400; i++) {
@@ -306,7 +307,10 @@ describe('look-up by key', () => {
             const many = readerOf(root, encoded.ref, schema, cache)
             const inside = many.within(run, asked, false)
             expect(Array.from(inside)).toEqual(Array.from(asked).filter((key) => many.mayHold([...wanted, ...absent][key]!)))
+            expect(many.lookupManyNow(run, hashes, inside), 'nothing is in memory').toBeUndefined()
             const rows = await many.lookupMany(run, hashes, inside)
+            const now = many.lookupManyNow(run, hashes, inside)
+            if (cache === caches[0]) expect(now).toEqual(rows)
             expect(Array.from(rows)).toEqual(Array.from(inside, (key) => (key < 400 ? key : NO_ROW)))
           }
         }
