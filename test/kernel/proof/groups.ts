@@ -173,23 +173,28 @@ export const GROUPED: Proofs = {
   *group_rehash_words(n, random) {
     // Numbers in new slots are found again: each word's row numbers as before.
     const words = Array.from({ length: n }, () => BigInt(random.below(50)) * 0x9e37_79b9n)
+    const valid = booleans(random, n, 0.9)
     const listed = words.map((_, i) => i)
-    const { numbers, order } = numbered(words.map(String), listed, 512)
-    const head = u32s([0, 2047, 0, order.length, 512, 0, 0, 0, 0])
+    const { numbers, order } = numbered(
+      words.map((word, i) => (valid[i] ? String(word) : undefined)),
+      listed,
+      512,
+    )
+    const head = u32s([0, 2047, 0, order.length, 512, order.indexOf(undefined) + 1, 0, 0, 0])
     yield {
-      inputs: [u64s(words), u64s(order.map((key) => BigInt(key!)))],
+      inputs: [u64s(words), bitsOf(valid), u64s(order.map((key) => BigInt(key ?? 0)))],
       outputs: [
         { before: head, expected: NOTHING, slack: head.length },
         { before: new Uint8Array(8192), expected: NOTHING, slack: 8192 },
         { expected: u32s(listed.map((row) => numbers.get(row)!)) },
       ],
       addresses: (view, at) => {
-        view.setUint32(at[2]!, at[3]!, true)
-        view.setUint32(at[2]! + 24, at[1]!, true)
+        view.setUint32(at[3]!, at[4]!, true)
+        view.setUint32(at[3]! + 24, at[2]!, true)
       },
       call: (x, at) => {
-        x.group_rehash_words(at[2]!)
-        return x.group_words(at[0]!, 0, 0, 0, n, at[2]!, at[4]!)
+        x.group_rehash_words(at[3]!)
+        return x.group_words(at[0]!, at[1]!, 0, 0, n, at[3]!, at[5]!)
       },
       result: n,
     }
