@@ -1,10 +1,10 @@
 // bench/kernels/aggregate.ts: sums of whole columns, and sums by one or two columns of few, many and as many values as rows; in batches of 64 Ki rows.
 //
-// Peers: a loop over typed arrays, with a Map from key to place where it groups (strings lie ready for it); polars, native and on all cores. varve hashes,
-// compares and adds exactly; its copies into kernel memory are part of every figure.
+// Peers: a loop over typed arrays, with a Map from key to place where it groups (strings lie ready for it). varve hashes, compares and adds exactly; its
+// copies into kernel memory are part of every figure. No engine with threads of its own: races count the time of the main thread, which waits for those.
 import { GroupedIntSum, GroupTable, makeVec, slice, sumVec, type ValueKind, type Vec } from '../../bindings/kernels/index.ts'
 import { randomOf } from '../data.ts'
-import { type Entrant, entrant, type KernelSuite, race } from './suite.ts'
+import { entrant, type KernelSuite, race } from './suite.ts'
 
 const BATCH_ROWS = 65_536
 
@@ -13,13 +13,6 @@ interface Key {
   readonly kind: ValueKind
   /** The same for JavaScript. */
   readonly cells: Int32Array | readonly string[]
-}
-
-/** What is used of nodejs-polars. */
-interface Polars {
-  DataFrame(columns: Readonly<Record<string, unknown>>): { groupBy(...by: string[]): { agg(...what: unknown[]): { height: number } } }
-  Series(name: string, values: ArrayLike<unknown>): unknown
-  col(name: string): { sum(): unknown }
 }
 
 export async function aggregates(suite: KernelSuite): Promise<void> {
@@ -89,7 +82,6 @@ async function grouped(suite: KernelSuite, name: string, values: Int32Array, key
         () => mapSums(values, keys),
         (sums) => sums.length === expected.length,
       ),
-      polars: await polars(suite, values, keys, expected.length),
     },
   })
 }
@@ -121,18 +113,6 @@ function mapSums(values: Int32Array, [first, second]: readonly Key[]): Float64Ar
     sums[place]! += values[i]!
   }
   return sums.slice(0, places.size)
-}
-
-async function polars(suite: KernelSuite, values: Int32Array, keys: readonly Key[], groups: number): Promise<Entrant | undefined> {
-  const loaded = (await suite.peer('nodejs-polars')) as Polars | undefined
-  if (loaded === undefined) return undefined
-  const columns = keys.map(({ cells }, i) => [`k${i}`, loaded.Series(`k${i}`, cells)] as const)
-  const frame = loaded.DataFrame({ ...Object.fromEntries(columns), v: loaded.Series('v', values) })
-  const by = keys.map((_, i) => `k${i}`)
-  return entrant(
-    () => frame.groupBy(...by).agg(loaded.col('v').sum()),
-    ({ height }) => height === groups,
-  )
 }
 
 // One for each type, so that neither sees two.
