@@ -180,6 +180,19 @@ describe('mergeRuns', () => {
     expect([...mergeRuns([pair(a), pair(b)])].map((i) => both[i])).toEqual(sorted)
   })
 
+  it('merges int64 extremes as signed numbers', () => {
+    const values = [-(2n ** 63n), -(2n ** 63n) + 1n, -256n, -1n, 0n, 1n, 255n, 2n ** 63n - 2n, 2n ** 63n - 1n]
+    const run = (part: readonly bigint[]): SortKey[] => {
+      const rows = part.map((value) => Buffer.from(BigInt64Array.of(value).buffer).toString('hex'))
+      return [{ vec: vecOf({ kind: 'fixed', width: 8 }, rows), kind: 'i64' }]
+    }
+    for (const modulus of [2, 3, 4]) {
+      const a = values.filter((_, i) => i % modulus === 0)
+      const b = values.filter((_, i) => i % modulus !== 0)
+      expect([...mergeRuns([run(a), run(b)])].map((i) => [...a, ...b][i])).toEqual(values)
+    }
+  })
+
   it('refuses a run that is not sorted and names its row', () => {
     const run = (rows: readonly string[]): SortKey[] => [{ vec: vecOf({ kind: 'fixed', width: 1 }, rows), kind: 'i8' }]
     expect(() => mergeRuns([run(['01', '02']), run(['01', '7f', '80'])])).toThrow(expect.objectContaining({ name: 'RunNotSortedError', row: 2 }))
