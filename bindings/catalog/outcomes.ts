@@ -3,7 +3,7 @@
 // Invariant: of each writeId the first publish or rollback in log order is the outcome; later ones fold to nothing and are counted. An outcome is kept for
 // 7 days of record time and 100,000 records, whichever is longer; `floor` is the highest LSN whose outcome was forgotten.
 
-import { ByteReader, ByteWriter, decodeList, decodeSeal, encodeSeal, hexText, type SealRecord, WRITE_ID_BYTES } from '../format/index.ts'
+import { ByteReader, ByteWriter, decodeList, decodeSeal, encodeSeal, toHex, type SealRecord, WRITE_ID_BYTES } from '../format/index.ts'
 
 /** Outcomes, dead names and idempotency keys live at least this long, in times of records. */
 export const TERM_MS: number = 7 * 24 * 3600 * 1000
@@ -39,7 +39,7 @@ export class Outcomes {
 
   /** @returns false, and counted: it is decided already */
   seal(lsn: number, record: SealRecord): boolean {
-    const id = hexText(record.writeId)
+    const id = toHex(record.writeId)
     if (this.decided.has(id)) return this.ignore()
     this.pending.set(id, { ...record, lsn })
     this.stamp++
@@ -48,7 +48,7 @@ export class Outcomes {
 
   /** @returns false, and counted: it is decided already */
   decide(lsn: number, writeId: Uint8Array, outcome: DecidedWrite['outcome'], timeMs: number): boolean {
-    const id = hexText(writeId)
+    const id = toHex(writeId)
     if (this.decided.has(id)) return this.ignore()
     if (this.pending.delete(id)) this.stamp++
     this.decided.set(id, { writeId: writeId.slice(), outcome, lsn, timeMs })
@@ -101,12 +101,12 @@ export function decodeOutcomes(r: ByteReader): Outcomes {
     const bytes = r.blob()
     return { ...decodeSeal(new ByteReader(bytes, 0, bytes.length), lsn), lsn }
   })
-  for (const seal of pending) outcomes.pending.set(hexText(seal.writeId), seal)
+  for (const seal of pending) outcomes.pending.set(toHex(seal.writeId), seal)
   const decided = decodeList(r, () => {
     const writeId = r.raw(WRITE_ID_BYTES).slice()
     const outcome: DecidedWrite['outcome'] = r.u8() === 1 ? 'published' : 'rolledBack'
     return { writeId, outcome, lsn: r.varint(), timeMs: r.u53() }
   })
-  for (const each of decided) outcomes.decided.set(hexText(each.writeId), each)
+  for (const each of decided) outcomes.decided.set(toHex(each.writeId), each)
   return outcomes
 }

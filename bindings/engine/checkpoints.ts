@@ -4,7 +4,7 @@
 
 import { type Catalog, type Checkpoint, checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from '../catalog/index.ts'
 import { CorruptionError } from '../errors.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { type Failpoints, FP } from '../runtime/index.ts'
@@ -51,8 +51,8 @@ export async function readCheckpoint(root: Root, storeId: Uint8Array, lsn: numbe
   } catch (cause) {
     throw new CorruptionError('checkpoint.corrupt', `${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { details: { file }, cause })
   }
-  if (checkpoint.lsn !== lsn || hexText(checkpoint.storeId) !== hexText(storeId)) {
-    throw new CorruptionError('checkpoint.corrupt', `${file}: made for LSN ${checkpoint.lsn} of store ${hexText(checkpoint.storeId)}`, { details: { file } })
+  if (checkpoint.lsn !== lsn || toHex(checkpoint.storeId) !== toHex(storeId)) {
+    throw new CorruptionError('checkpoint.corrupt', `${file}: made for LSN ${checkpoint.lsn} of store ${toHex(checkpoint.storeId)}`, { details: { file } })
   }
   return checkpoint
 }

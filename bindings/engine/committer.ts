@@ -18,7 +18,7 @@ import {
   encodeSchemaRecord,
   encodeSeal,
   type FlushRecord,
-  hexText,
+  toHex,
   type Intent,
   publishedCommit,
   type PublishRecord,
@@ -196,7 +196,7 @@ export class Committer {
   isPending(writeIdHex: string): boolean {
     for (let i = this.pendingFrom; i < this.pending.length; i++) {
       const { record } = this.pending[i]!
-      if (record.kind === KIND_COMMIT && hexText(record.commit.writeId) === writeIdHex) return true
+      if (record.kind === KIND_COMMIT && toHex(record.commit.writeId) === writeIdHex) return true
     }
     return false
   }
@@ -221,7 +221,7 @@ export class Committer {
     const remembered = this.state.catalog.keys.get(key)
     const known = waiting?.request ?? remembered?.request
     if (known === undefined) return undefined
-    if (hexText(known) !== hexText(request))
+    if (toHex(known) !== toHex(request))
       throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
     if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
     return commitResult(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
@@ -255,7 +255,7 @@ export class Committer {
     const record = this.encodeCommit(commit, armed)
     const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH)
     this.parent = lsn
-    if (armed !== undefined) this.decisions.queue(hexText(writeId), lsn, 'published')
+    if (armed !== undefined) this.decisions.queue(toHex(writeId), lsn, 'published')
     this.applied(() => {
       admitted.forEach((each, i) => {
         // Of a publish what the log makes of it, so that this handle and the next one apply the same.
@@ -265,7 +265,7 @@ export class Committer {
       })
     })
     const result = this.wait<CommitResult>(lsn, record, commitResult(lsn, writeId, timeMs, rows, false))
-    if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(hexText(writeId))).catch(() => undefined)
+    if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(toHex(writeId))).catch(() => undefined)
     if (commit.idempotency !== undefined) {
       const { key } = commit.idempotency
       this.pendingKeys.set(key, { request: commit.idempotency.request, result })
@@ -300,7 +300,7 @@ export class Committer {
   seal(intent: Intent, changes: readonly TableChange[]): Promise<number> {
     this.assertAlive()
     const writeId = ulidBytes(intent.writeId)
-    const isAgain = this.state.catalog.outcomes.pending.has(hexText(writeId))
+    const isAgain = this.state.catalog.outcomes.pending.has(toHex(writeId))
     this.decisions.admit(writeId, Number(intent.baseLsn), isAgain)
     const record = { timeMs: this.nextTime(), writeId, intent, changes }
     this.writer.reset()
@@ -317,7 +317,7 @@ export class Committer {
     this.writer.reset()
     encodeRollback(this.writer, record)
     const lsn = this.submit(KIND_ROLLBACK)
-    this.decisions.queue(hexText(record.writeId), lsn, 'rolledBack')
+    this.decisions.queue(toHex(record.writeId), lsn, 'rolledBack')
     return this.wait(lsn, { kind: KIND_ROLLBACK, rollback: record }, lsn)
   }
 

@@ -4,7 +4,7 @@
 
 import type { Catalog } from '../catalog/index.ts'
 import { FencedError } from '../errors.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import { ulidText } from '../runtime/index.ts'
 
 const GIVEN_IDS_MAX = 10_000
@@ -57,7 +57,7 @@ export class Decisions {
 
   /** @throws FencedError (scope write): it was decided by somebody else, or it is so old that its outcome may be forgotten */
   admit(writeId: Uint8Array, baseLsn: number, isSealed: boolean): void {
-    const id = hexText(writeId)
+    const id = toHex(writeId)
     const decision = this.of(id)
     const { outcomes } = this.catalog
     const isLost = isSealed ? !outcomes.pending.has(id) : baseLsn < outcomes.floor

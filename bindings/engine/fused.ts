@@ -6,7 +6,7 @@
 // Invariant: the record names only files that are durable under their final names; the directory goes only when the outcome is known.
 
 import { ClosedError, CommitOutcomeUnknownError, FencedError, InvalidConfigError, PoisonedError } from '../errors.ts'
-import { hexText, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
+import { toHex, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
 import type { CommitLog } from '../log/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
@@ -47,7 +47,7 @@ export class FusedWrite {
   private async arm(): Promise<StagingArea> {
     const { intents, committer, state } = this.engine.parts
     const { kind, table, op, notes } = this.o
-    const idHex = hexText(ulidBytes(this.writeId))
+    const idHex = toHex(ulidBytes(this.writeId))
     if (intents.isLive(this.writeId) || committer.decisionOf(idHex) !== undefined || state.catalog.outcomes.pending.has(idHex)) {
       throw new InvalidConfigError(`another write has the id ${this.writeId}`, {
         details: { key: 'writeId', value: this.writeId },

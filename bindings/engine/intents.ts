@@ -7,7 +7,7 @@ import { ResourceLimitError } from '../errors.ts'
 import {
   canonicalJson,
   encodeIntent,
-  hexText,
+  toHex,
   INTENT_VERSION,
   type Intent,
   type IntentKind,
@@ -93,20 +93,20 @@ export class Intents {
       participants: sorted(o.participants),
       registrations: [],
       tombstones: [],
-      nonce: hexText(this.world.random.bytes(NONCE_BYTES)),
+      nonce: toHex(this.world.random.bytes(NONCE_BYTES)),
     })
   }
 
   /** The final form, for the seal. @throws ResourceLimitError */
   seal(armed: Intent, o: SealOptions): Intent {
-    return checked({ ...armed, participants: sorted(o.participants), ...(o.request === undefined ? {} : { request: hexText(o.request) }) })
+    return checked({ ...armed, participants: sorted(o.participants), ...(o.request === undefined ? {} : { request: toHex(o.request) }) })
   }
 }
 
 /** Digest of the definitions that the store has: what a write was prepared with. */
 export function schemaDigest(catalog: Catalog): string {
   const tables = [...catalog.tables.values()].sort((a, b) => a.id - b.id)
-  return hexText(sha256(new TextEncoder().encode(canonicalJson(tables.map(({ id, createdLsn, schemas }) => ({ id, createdLsn, schema: schemas.at(-1) }))))))
+  return toHex(sha256(new TextEncoder().encode(canonicalJson(tables.map(({ id, createdLsn, schemas }) => ({ id, createdLsn, schema: schemas.at(-1) }))))))
 }
 
 function sorted(participants: readonly Participant[]): readonly Participant[] {

@@ -21,7 +21,7 @@ import {
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
-  hexText,
+  toHex,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -145,7 +145,7 @@ export class StoreState {
     if (record.kind === KIND_FLUSH) return this.unlessDecided(record, record.flush.writeId, record.flush.timeMs)
     if (record.kind !== KIND_PUBLISH) return record
     const { commit, sealLsn } = record.publish
-    const id = hexText(commit.writeId)
+    const id = toHex(commit.writeId)
     if (outcomes.of(id) !== undefined) return { kind: SUPERSEDED, timeMs: commit.timeMs, record }
     const seal = outcomes.pending.get(id)
     if (seal === undefined || seal.lsn !== sealLsn)
@@ -154,14 +154,14 @@ export class StoreState {
   }
 
   private unlessDecided(record: StateRecord, writeId: Uint8Array, timeMs: number): StateRecord {
-    return this.catalog.outcomes.of(hexText(writeId)) === undefined ? record : { kind: SUPERSEDED, timeMs, record }
+    return this.catalog.outcomes.of(toHex(writeId)) === undefined ? record : { kind: SUPERSEDED, timeMs, record }
   }
 
   /** The commit of a record that a checkpoint has folded, unless it came after the outcome of its write. */
   private oldCommit(lsn: number, record: StateRecord): CommitRecord | undefined {
     const commit = record.kind === KIND_COMMIT ? record.commit : record.kind === KIND_PUBLISH ? record.publish.commit : undefined
     if (commit === undefined || (record.kind === KIND_COMMIT && commit.isArmed !== true)) return commit
-    const outcome = this.catalog.outcomes.of(hexText(commit.writeId))
+    const outcome = this.catalog.outcomes.of(toHex(commit.writeId))
     return outcome === undefined || outcome.lsn === lsn ? commit : undefined
   }
 

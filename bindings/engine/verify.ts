@@ -10,7 +10,7 @@ import {
   type DeletionVectorRef,
   fragmentName,
   type FragmentRef,
-  hexText,
+  toHex,
   indexName,
   publishedCommit,
   type SealRecord,
@@ -87,12 +87,12 @@ async function verifyLog(
       o.onProgress?.({ phase: 'log', done: checked.records, total: Number(head - log.tail), unit: 'commits' })
     }
     const stored = await log.digestAt(head)
-    if (hexText(stored) !== hexText(digest)) {
+    if (toHex(stored) !== toHex(digest)) {
       problems.push({
         code: 'log.corrupt',
         file: 'log',
         lsn: head,
-        message: `the chain of the records ends in ${hexText(digest)}, the log states ${hexText(stored)}`,
+        message: `the chain of the records ends in ${toHex(digest)}, the log states ${toHex(stored)}`,
       })
     }
   } catch (error) {
@@ -103,12 +103,12 @@ async function verifyLog(
 }
 
 function nameFiles(record: StateRecord, files: NamedFiles): void {
-  if (record.kind === KIND_SEAL) files.seals.set(hexText(record.seal.writeId), record.seal)
+  if (record.kind === KIND_SEAL) files.seals.set(toHex(record.seal.writeId), record.seal)
   else if (record.kind === KIND_FLUSH) name(files, record.flush.fragments, record.flush.deletionVectors)
   else if (record.kind === KIND_COMMIT) nameCommit(files, record.commit)
   else if (record.kind === KIND_PUBLISH) {
     // The seal of a publish may be trimmed: then a checkpoint names its files.
-    const seal = files.seals.get(hexText(record.publish.commit.writeId))
+    const seal = files.seals.get(toHex(record.publish.commit.writeId))
     if (seal !== undefined) nameCommit(files, publishedCommit(seal, record.publish))
   }
 }
@@ -142,10 +142,10 @@ async function verifyCheckpoints(
         for (const { ref, vector } of table.fragments) name(files, [ref], vector === undefined ? [] : [vector])
       }
       if (BigInt(lsn) > log.head) throw corrupt(file, `is ahead of the log, which ends at ${log.head}`)
-      if (hexText(await log.digestAt(BigInt(lsn) as Lsn)) !== hexText(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
+      if (toHex(await log.digestAt(BigInt(lsn) as Lsn)) !== toHex(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
       if (o.level === 'all' && log.tail === 0n) {
         const folded = await StoreState.load(context, log, undefined, lsn)
-        if (hexText(sha256(checkpointBody(folded.catalog))) !== hexText(sha256(checkpointBody(checkpoint.catalog))))
+        if (toHex(sha256(checkpointBody(folded.catalog))) !== toHex(sha256(checkpointBody(checkpoint.catalog))))
           throw corrupt(file, 'is not what the log folds to')
       }
     } catch (error) {
@@ -205,7 +205,7 @@ async function verifyFile(
     const { bytes } = await root.get(name)
     checked.files++
     checked.bytes += bytes.length
-    const found = hexText(sha256(bytes))
+    const found = toHex(sha256(bytes))
     if (found === digest) inspect?.(bytes)
     else problems.push({ code, file: name, message: `${name}: digest ${found}, expected ${digest}` })
   } catch (error) {

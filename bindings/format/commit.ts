@@ -8,6 +8,7 @@
 
 import { type ByteReader, type ByteWriter, DecodeError } from './bytes.ts'
 import { decodeFragmentRef, encodeFragmentRef, type FragmentRef } from './fragment-ref.ts'
+import { fromHex, toHex } from './hex.ts'
 
 export const COMMIT_VERSION = 1
 export const WRITE_ID_BYTES = 16
@@ -170,7 +171,7 @@ export function encodeVectors(w: ByteWriter, vectors: readonly DeletionVectorRef
   for (const vector of vectors) {
     w.varint(vector.lsn)
     w.varint(vector.ordinal)
-    w.raw(hexBytes(vector.digest))
+    w.raw(fromHex(vector.digest))
     w.varint(vector.bytes)
     w.varint(vector.gen ?? 0)
     w.varint(vector.hidden)
@@ -181,7 +182,7 @@ export function decodeVectors(r: ByteReader): DeletionVectorRef[] {
   return decodeList(r, () => {
     const lsn = r.varint()
     const ordinal = r.varint()
-    const digest = hexText(r.raw(32))
+    const digest = toHex(r.raw(32))
     const bytes = r.varint()
     const gen = r.varint()
     return { lsn, ordinal, digest, bytes, ...(gen === 0 ? {} : { gen }), hidden: r.varint() }
@@ -270,18 +271,4 @@ export function rowNumbers(r: ByteReader): Uint32Array {
   const rows = r.ascending()
   if (!(rows instanceof Uint32Array)) throw new DecodeError('a row number past 2^32', r.at)
   return rows
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
-
-export function hexText(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += HEX[byte]!
-  return text
-}
-
-export function hexBytes(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length >> 1)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16)
-  return bytes
 }

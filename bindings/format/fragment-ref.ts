@@ -8,6 +8,7 @@
 // Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values.
 import { DecodeError } from './bytes.ts'
 import type { ByteReader, ByteWriter } from './bytes.ts'
+import { fromHex, toHex } from './hex.ts'
 
 /** A content-addressed file: SHA-256 in lower-case hex. */
 export interface FileRef {
@@ -221,19 +222,4 @@ function fromTwosComplement(bytes: Uint8Array): bigint {
   let value = 0n
   for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]!)
   return BigInt.asIntN(8 * bytes.length, value)
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
-
-/** Lower-case hex. */
-export function toHex(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += HEX[byte]!
-  return text
-}
-
-export function fromHex(text: string): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(text.length >> 1)
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16)
-  return bytes
 }

@@ -1,7 +1,7 @@
 export { layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
-export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, hexBytes, hexText, WRITE_ID_BYTES } from './commit.ts'
+export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, WRITE_ID_BYTES } from './commit.ts'
 export { canonicalJson, decodeIntent, encodeIntent, INTENT_NAME, INTENT_VERSION, MAIN_BRANCH, MAIN_BRANCH_ID, STAGING_PREFIX, stagedName } from './intent.ts'
 export type { Addressed, AdmitRule, Intent, IntentFile, IntentKind, IntentMode, IntentOwner, Participant, ParticipantOp } from './intent.ts'
 export {
@@ -20,7 +20,7 @@ export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFa
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
-export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, fragmentName, indexName, toHex } from './fragment-ref.ts'
+export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, fragmentName, indexName } from './fragment-ref.ts'
 export type { FileRef, FragmentColumn, FragmentRef } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'
 export type { ArrowField } from './arrow-schema.ts'
@@ -73,3 +73,4 @@ export {
 export type { Hash64, SegmentFooter, SegmentHeader } from './segment.ts'
 export { ATTEMPT_BYTES, readSlotHeader, SLOT_HEADER_BYTES, SLOT_VERSION, writeSlotHeader } from './slot.ts'
 export type { SlotHeader } from './slot.ts'
+export { fromHex, parseHex, toHex } from './hex.ts'

@@ -5,7 +5,7 @@
 
 import { CorruptIntentError, IntentVersionError } from '../errors.ts'
 import { sha256 } from '../kernels/index.ts'
-import { toHex } from './fragment-ref.ts'
+import { toHex } from './hex.ts'
 import type { TableSchema } from './types.ts'
 
 export const INTENT_VERSION = 1

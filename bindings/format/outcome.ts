@@ -9,18 +9,8 @@
 // position, found when it was published; its fragments are those of the seal, under the generations that promotion gave them.
 
 import { type ByteReader, type ByteWriter, DecodeError } from './bytes.ts'
-import {
-  type CommitRecord,
-  decodeChange,
-  decodeCommit,
-  decodeList,
-  encodeChange,
-  encodeCommit,
-  hexBytes,
-  hexText,
-  type TableChange,
-  WRITE_ID_BYTES,
-} from './commit.ts'
+import { type CommitRecord, decodeChange, decodeCommit, decodeList, encodeChange, encodeCommit, type TableChange, WRITE_ID_BYTES } from './commit.ts'
+import { fromHex, toHex } from './hex.ts'
 import type { FileRef, FragmentRef } from './fragment-ref.ts'
 import { decodeIntent, encodeIntent, type Intent } from './intent.ts'
 
@@ -117,7 +107,7 @@ export function encodePublish(w: ByteWriter, record: PublishRecord): void {
   facts(w, record.recovery)
   w.varint(record.generations.length)
   for (const { digest, ext, gen } of record.generations) {
-    w.raw(hexBytes(digest))
+    w.raw(fromHex(digest))
     w.u8(STAGED_EXTENSIONS.indexOf(ext))
     w.varint(gen)
   }
@@ -130,7 +120,7 @@ export function decodePublish(r: ByteReader): PublishRecord {
   const sealLsn = r.varint()
   const recovery = readFacts(r)
   const generations = decodeList(r, () => {
-    const digest = hexText(r.raw(32))
+    const digest = toHex(r.raw(32))
     const ext = STAGED_EXTENSIONS[r.u8()]
     if (ext === undefined) throw new DecodeError('a file of an unknown extension', r.at - 1)
     return { digest, ext, gen: r.varint() }

@@ -1,10 +1,10 @@
 // log/clean.ts: the clean-close marker: "the log reaches at least this far, with this digest" (log.md section 2).
 //
 // Invariant: written only after the footer it names is synced and the LOCK was ours; never removed, only replaced by the next clean close.
+import { parseHex, toHex } from '../format/index.ts'
 import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
 import type { Root } from '../root/index.ts'
 
-import { fromHex, toHex } from './digest.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
 export const CLEAN_NAME = 'CLEAN'
@@ -43,8 +43,8 @@ export function decodeClean(bytes: Uint8Array): CleanMark {
   if (format !== FORMAT) {
     throw new StoreTooNewError(`CLEAN has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
   }
-  const storeId = fromHex(fields['storeId'], 16)
-  const digest = fromHex(fields['digest'], 32)
+  const storeId = parseHex(fields['storeId'], 16)
+  const digest = parseHex(fields['digest'], 32)
   if (storeId === undefined || digest === undefined || typeof segment !== 'string' || !isCount(lsn) || !isCount(count) || !isCount(length)) {
     throw garbage('a field is missing')
   }

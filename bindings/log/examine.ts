@@ -3,12 +3,12 @@
 // Segments above the newest checkpoint are verified frame by frame, older ones by header, first mark and footer; the chain is folded from the last mark only.
 // Invariant: nothing is written here; a log that is shorter than CLEAN or a checkpoint says, has a gap, or has damage that was synced, is CorruptionError.
 import { CorruptionError } from '../errors.ts'
-import { FOOTER_BYTES, SEGMENT_HEADER_BYTES } from '../format/index.ts'
+import { FOOTER_BYTES, SEGMENT_HEADER_BYTES, toHex } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 
 import type { CleanMark } from './clean.ts'
 import type { Digest } from './commit-log.ts'
-import { sameBytes, toHex, zeroDigest } from './digest.ts'
+import { sameBytes, zeroDigest } from './digest.ts'
 import { findFooter } from './footer.ts'
 import { findSyncedFrame } from './frame-cursor.ts'
 import { corrupt, digestInside, foldFrom, readHead, scanSegment, type SegmentHead, type SegmentScan } from './segment-reader.ts'

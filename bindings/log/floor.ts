@@ -6,12 +6,12 @@
 // Invariant: a FLOOR is created if absent and never overwritten or removed, and its tail is above that of k - 1: so floors only go up, whoever writes them and
 // however late.
 import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
-import { ATTEMPT_BYTES } from '../format/index.ts'
+import { ATTEMPT_BYTES, parseHex, toHex } from '../format/index.ts'
 import { createOnce, readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
-import { fromHex, sameBytes, toHex, zeroDigest } from './digest.ts'
+import { sameBytes, zeroDigest } from './digest.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
 const PREFIX = 'FLOOR.'
@@ -193,7 +193,7 @@ function encodeFloor(floor: Floor, storeId: Uint8Array, attempt: Uint8Array): Ui
 }
 
 function attemptOf(bytes: Uint8Array): Uint8Array | undefined {
-  return fromHex(decodeSealed(bytes)?.['attempt'], ATTEMPT_BYTES)
+  return parseHex(decodeSealed(bytes)?.['attempt'], ATTEMPT_BYTES)
 }
 
 function decodeFloor(bytes: Uint8Array, k: number, storeId: Uint8Array): Floor {
@@ -205,8 +205,8 @@ function decodeFloor(bytes: Uint8Array, k: number, storeId: Uint8Array): Floor {
     })
   }
   const { tail, epoch, atMs, lineage, slots } = fields
-  const owner = fromHex(fields['storeId'], 16)
-  const digest = fromHex(fields['digest'], 32)
+  const owner = parseHex(fields['storeId'], 16)
+  const digest = parseHex(fields['digest'], 32)
   if (typeof lineage !== 'string' || typeof slots !== 'string') throw damaged(k, 'a field is missing')
   if (owner === undefined || digest === undefined || !isWhole(tail) || !isWhole(epoch) || !isWhole(atMs) || fields['k'] !== k) {
     throw damaged(k, 'a field is missing')

@@ -3,7 +3,7 @@
 // JSON with a check over its other fields, so that a flipped bit is told from another format.
 
 import { CorruptionError, StoreTooNewError } from '../errors.ts'
-import { hexBytes, hexText } from '../format/index.ts'
+import { fromHex, toHex } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 
 export const IDENTITY_NAME = 'VARVE'
@@ -22,7 +22,7 @@ export interface Identity {
 export type LogLayout = 'segments' | 'slots'
 
 export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments'): Uint8Array {
-  const identity: Identity = { format: FORMAT, storeId: hexText(storeId), createdMs, attempt: hexText(attempt), log }
+  const identity: Identity = { format: FORMAT, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log }
   const { log: layout, ...rest } = identity
   return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...(layout === 'segments' ? {} : { log: layout }), check: checkOf(identity) }, undefined, 2)}\n`)
 }
@@ -55,11 +55,11 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
 }
 
 export function storeIdBytes(identity: Identity): Uint8Array {
-  return hexBytes(identity.storeId)
+  return fromHex(identity.storeId)
 }
 
 function checkOf(identity: Identity): string {
-  return hexText(
+  return toHex(
     sha256(
       new TextEncoder().encode(
         JSON.stringify([identity.format, identity.storeId, identity.createdMs, identity.attempt, ...(identity.log === 'segments' ? [] : [identity.log])]),

@@ -3,11 +3,11 @@
 // The highest LOCK.<n> is the LOCK. It is taken by "create the next number, then look"; its number is the epoch its owner writes under. It is never removed,
 // only outranked, or marked released. Invariant: a lock whose owner may live is never touched; safety rests on the owner's own check (isCurrent),
 // the proof that an owner is dead is courtesy.
+import { toHex } from '../format/index.ts'
 import { CorruptionError, FencedError, LockHeldError, OpenLockTimeoutError, StorageError } from '../errors.ts'
 import type { HeldObject, Root } from '../root/index.ts'
 import { FP, type Host, type World } from '../runtime/index.ts'
 
-import { toHex } from './digest.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
 const PREFIX = 'LOCK.'

@@ -5,13 +5,13 @@
 // Invariant: the log that was found reaches CLEAN and every checkpoint with the digests they state; no two writers have one epoch, for its record is in a slot
 // that one of them won behind all records it had read.
 import { LsnTakenError } from '../errors.ts'
-import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
+import { encodeEpochRecord, KIND_EPOCH, WRITER_ID_BYTES, toHex } from '../format/index.ts'
 import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, readClean } from './clean.ts'
 import type { Lsn } from './commit-log.ts'
-import { sameBytes, toHex } from './digest.ts'
+import { sameBytes } from './digest.ts'
 import { GroupBuffer } from './group-buffer.ts'
 import { readHint } from './head-hint.ts'
 import { ObjectWriteLog } from './object-log.ts'

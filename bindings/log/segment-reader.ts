@@ -17,12 +17,13 @@ import {
   SEGMENT_HEADER_BYTES,
   SEGMENT_VERSION,
   type SegmentFooter,
+  toHex,
 } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 
 import { advanceOver } from './chain.ts'
 import type { Digest, Epoch, LogBatch, Lsn } from './commit-log.ts'
-import { hash64, sameBytes, toHex } from './digest.ts'
+import { hash64, sameBytes } from './digest.ts'
 import { forEachFrame, FrameCursor, type FrameSource, scanFrames, scanKernel, type Window } from './frame-cursor.ts'
 import { type DigestPoint, pointBefore, type SegmentInfo } from './segment-list.ts'
 import { STOP } from './tail.ts'

@@ -5,12 +5,12 @@
 // Invariant: a group is acknowledged only after a floor read that came after its slot was won shows the floor below it, or names it as trimmed; the next name is not touched before the
 // fate of this one is known; a group of unknown outcome keeps its bytes and its attempt id.
 import { CommitOutcomeUnknownError, LsnTakenError, StorageError } from '../errors.ts'
-import { ATTEMPT_BYTES, type EpochRecord } from '../format/index.ts'
+import { ATTEMPT_BYTES, type EpochRecord, toHex } from '../format/index.ts'
 import { createOnce, type RetryOptions } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import type { Lsn } from './commit-log.ts'
-import { sameBytes, toHex } from './digest.ts'
+import { sameBytes } from './digest.ts'
 import type { GroupBuffer } from './group-buffer.ts'
 import type { GroupSink } from './group-commit.ts'
 import { attemptOfSlot, type Slot, slotBytes, slotName } from './slot.ts'

@@ -3,7 +3,7 @@
 // Invariant: read-only, without a lock, also in a store that does not open; an advice never points at a tool that refuses.
 import { listCheckpoints, type StoreState, schemaDigest } from '../engine/index.ts'
 import { CorruptionError, StorageError } from '../errors.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import { type Epoch, type Lsn, readClean, type UnlockInfo, unlockInfo } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -105,7 +105,7 @@ export async function examineStore(given: RepairParts): Promise<DoctorReport> {
   const lost = log.cut === undefined ? undefined : await lostBehind(parts, log, log.cut)
   return {
     ok: !findings.some(({ needsPerson }) => needsPerson),
-    id: hexText(log.storeId),
+    id: toHex(log.storeId),
     url: root.url,
     findings,
     pending: pending.map(writeOf),

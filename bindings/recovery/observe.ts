@@ -10,7 +10,7 @@ import {
   decodeIntent,
   deletionVectorName,
   fragmentName,
-  hexText,
+  toHex,
   indexName,
   type Intent,
   type IntentFile,
@@ -50,7 +50,7 @@ export interface Subject {
 }
 
 export function idHex(writeId: string): string {
-  return hexText(ulidBytes(writeId))
+  return toHex(ulidBytes(writeId))
 }
 
 /** Read the INTENT of a write and put it beside its seal. @throws StorageError other than notFound */
@@ -208,7 +208,7 @@ async function fileOf(root: Root, places: readonly string[], digest: string, len
       if (error instanceof StorageError && error.class === 'notFound') continue
       throw error
     }
-    const found = hexText(sha256(bytes))
+    const found = toHex(sha256(bytes))
     if (bytes.length === length && found === digest) return { name, state: 'present' }
     damaged ??= { name, state: 'corrupt', detail: bytes.length === length ? `digest ${found}` : `${bytes.length} bytes, ${length} were sealed` }
   }

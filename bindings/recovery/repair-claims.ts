@@ -4,7 +4,7 @@
 import { checkpointName, decodeCheckpoint } from '../catalog/index.ts'
 import { listCheckpoints, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError, NotAStoreError, StorageError } from '../errors.ts'
-import { DecodeError, FOOTER_BYTES, hexText } from '../format/index.ts'
+import { DecodeError, FOOTER_BYTES, toHex } from '../format/index.ts'
 import {
   CLEAN_NAME,
   type CleanMark,
@@ -39,11 +39,11 @@ export async function examineIdentity(root: Root, actions: LogAction[], problems
   try {
     const identity = decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
     const known = storeIdBytes(identity)
-    if (logId === undefined || hexText(logId) === hexText(known)) return { storeId: known, layout: identity.log, isForeign: false }
+    if (logId === undefined || toHex(logId) === toHex(known)) return { storeId: known, layout: identity.log, isForeign: false }
     problems.push({
       code: 'log.corrupt',
       file: IDENTITY_NAME,
-      message: `${IDENTITY_NAME} names store ${identity.storeId}, the log is that of store ${hexText(logId)}`,
+      message: `${IDENTITY_NAME} names store ${identity.storeId}, the log is that of store ${toHex(logId)}`,
       advice: 'Put the right VARVE or the right log back; without VARVE, varve repair adopts the log.',
     })
     return { storeId: known, layout: identity.log, isForeign: true }
@@ -64,7 +64,7 @@ export async function examineIdentity(root: Root, actions: LogAction[], problems
     kind: 'adopt-log',
     file: IDENTITY_NAME,
     why,
-    detail: `${why}; the log beside it is that of store ${hexText(storeId)}: ${IDENTITY_NAME} is written for it`,
+    detail: `${why}; the log beside it is that of store ${toHex(storeId)}: ${IDENTITY_NAME} is written for it`,
     safe: true,
     done: false,
   })
@@ -124,8 +124,8 @@ export async function examineClaims(root: Root, storeId: Uint8Array, survey: Log
   let clean: CleanMark | undefined
   try {
     clean = await readClean(root)
-    if (clean !== undefined && hexText(clean.storeId) !== hexText(storeId))
-      throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${hexText(clean.storeId)}`, { details: { file: CLEAN_NAME } })
+    if (clean !== undefined && toHex(clean.storeId) !== toHex(storeId))
+      throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${toHex(clean.storeId)}`, { details: { file: CLEAN_NAME } })
   } catch (error) {
     if (!(error instanceof CorruptionError)) throw error
     clean = undefined
@@ -206,7 +206,7 @@ async function contradicts(
   claim: { readonly lsn: number; readonly digest: Uint8Array },
 ): Promise<boolean> {
   try {
-    return hexText(await digestOf(root, segments, claim.lsn, { lsn: lastLsn, digest })) !== hexText(claim.digest)
+    return toHex(await digestOf(root, segments, claim.lsn, { lsn: lastLsn, digest })) !== toHex(claim.digest)
   } catch (error) {
     if (error instanceof CorruptionError) return false
     throw error

@@ -22,7 +22,7 @@ import {
   type DeletionVectorRef,
   type FragmentRef,
   fragmentName,
-  hexText,
+  toHex,
   indexName,
   type PublishRecord,
   publishedCommit,
@@ -260,14 +260,14 @@ function nameRecord(named: Named, schemas: Schemas, seals: Map<string, SealRecor
     nameVectors(named, record.flush.deletionVectors)
   } else if (record.kind === KIND_COMMIT) nameChanges(named, schemas, record.commit.changes)
   else if (record.kind === KIND_SEAL) {
-    seals.set(hexText(record.seal.writeId), record.seal)
+    seals.set(toHex(record.seal.writeId), record.seal)
     nameSeal(named, schemas, record.seal)
   } else if (record.kind === KIND_PUBLISH) nameChanges(named, schemas, commitOf(record.publish, seals))
 }
 
 /** The seal of a publish may be trimmed: then a checkpoint names its files. */
 function commitOf(publish: PublishRecord, seals: ReadonlyMap<string, SealRecord>): readonly TableChange[] {
-  const seal = seals.get(hexText(publish.commit.writeId))
+  const seal = seals.get(toHex(publish.commit.writeId))
   return seal === undefined ? publish.commit.changes : publishedCommit(seal, publish).changes
 }
 
@@ -358,6 +358,6 @@ async function rebuildIndex({ root, world }: FileParts, { ref, schema }: Owned):
     return `the fragment it would be built from cannot be read: ${error.message}`
   }
   const bytes = encodeKeyIndex(hashes, ref.rows, ref.sorted)
-  const digest = hexText(sha256(bytes))
+  const digest = toHex(sha256(bytes))
   return digest === ref.index!.digest ? bytes : `what the key columns give has digest ${digest}, the record states ${ref.index!.digest}`
 }

@@ -6,7 +6,7 @@ import { assert } from '../assert.ts'
 import { checkpointName } from '../catalog/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { CorruptIntentError, CorruptionError, IntentVersionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
-import { decodeIntent, FOOTER_BYTES, hexText, type Intent } from '../format/index.ts'
+import { decodeIntent, FOOTER_BYTES, toHex, type Intent } from '../format/index.ts'
 import {
   CLEAN_NAME,
   type CommitLog,
@@ -264,7 +264,7 @@ async function runCut({ parts: { root, world }, findings: { survey, storeId, cut
   const inPlace = at.info === undefined ? [] : [at.info.name]
   const staged = await stagedAbove(root, world, at.lsn)
   const originals = [...((await root.head(CLEAN_NAME)) === undefined ? [] : [CLEAN_NAME]), ...above, ...staged, ...inPlace, ...later]
-  const digest = hexText(at.digest)
+  const digest = toHex(at.digest)
   const isResumed = resumed(quarantine, survey)?.lsn === at.lsn
   const given = { kind: action.kind, what: action.detail, why: action.why, from: `log/ after LSN ${at.lsn}`, originals, cut: { lsn: at.lsn, digest, lock } }
   const note = await quarantine.note(given, { isResumed })

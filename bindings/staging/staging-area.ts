@@ -7,7 +7,7 @@
 // exactly the staged bytes; nothing here ever deletes outside of staging/<writeId>/.
 import { assert } from '../assert.ts'
 import { CorruptionError, StorageError } from '../errors.ts'
-import { hexText, type Intent, stagedName, type StagedExtension } from '../format/index.ts'
+import { toHex, type Intent, stagedName, type StagedExtension } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -65,7 +65,7 @@ export class StagingArea {
   }
 
   /** Phase B: one file. Its bytes are durable, its name only after sync(). Equal bytes are stored once. @param digest SHA-256, when at hand */
-  put(ext: StagedExtension, bytes: Uint8Array, digest: string = hexText(sha256(bytes))): Promise<StagedFile> {
+  put(ext: StagedExtension, bytes: Uint8Array, digest: string = toHex(sha256(bytes))): Promise<StagedFile> {
     const key = `${digest}.${ext}`
     let staged = this.own.get(key)
     if (staged === undefined) {
@@ -258,5 +258,5 @@ export class StagingArea {
 
 function mismatch(file: StagedFile, bytes: Uint8Array): string | undefined {
   if (bytes.length !== file.bytes) return `${bytes.length} bytes instead of ${file.bytes}`
-  return hexText(sha256(bytes)) === file.digest ? undefined : 'its SHA-256 is not its name'
+  return toHex(sha256(bytes)) === file.digest ? undefined : 'its SHA-256 is not its name'
 }

@@ -3,7 +3,7 @@
 // Invariant: after it resolves the INTENT is ours and durable; after an error nothing of ours is there, as far as this process can see to it. Whose the INTENT is
 // tells its nonce.
 import { StorageError } from '../errors.ts'
-import { decodeIntent, encodeIntent, hexBytes, type Intent } from '../format/index.ts'
+import { decodeIntent, encodeIntent, fromHex, type Intent } from '../format/index.ts'
 import { createOnce, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
@@ -17,7 +17,7 @@ export async function writeIntent(root: Root, world: IntentWorld, intent: Intent
   const { writeId } = intent
   const name = intentName(writeId)
   const bytes = encodeIntent(intent)
-  const attempt = hexBytes(intent.nonce)
+  const attempt = fromHex(intent.nonce)
   // A local root answers for good: what it says of a failed call stands, and the name tells the rest. A far one is asked until it is known.
   const create = (): Promise<'created' | 'exists'> =>
     root.caps.segments
@@ -72,7 +72,7 @@ async function remove(root: Root, writeId: string): Promise<void> {
 
 function nonceOf(bytes: Uint8Array): Uint8Array | undefined {
   try {
-    return hexBytes(decodeIntent(bytes, 'INTENT').nonce)
+    return fromHex(decodeIntent(bytes, 'INTENT').nonce)
   } catch {
     return undefined
   }

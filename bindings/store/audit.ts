@@ -3,7 +3,7 @@
 import { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
 import type { Outcomes } from '../catalog/index.ts'
 import { InvalidConfigError } from '../errors.ts'
-import { hexText, type RecoveryFacts } from '../format/index.ts'
+import { toHex, type RecoveryFacts } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import type { AuditRow, RepairKind, WriteId } from '../table/index.ts'
@@ -50,7 +50,7 @@ export async function* auditRows({ log, names, outcomes, timeMs }: AuditSource, 
   const first: AuditRow[] = []
   for await (const { lsn, record } of records(log, from, end)) {
     const decided = decidedBy(record)
-    const outcome = decided === undefined ? undefined : outcomes.of(hexText(decided))
+    const outcome = decided === undefined ? undefined : outcomes.of(toHex(decided))
     if (outcome !== undefined && outcome.lsn !== lsn) continue
     const row = rowOf(lsn, record, time ?? new Date(timeMs), names)
     if (time === undefined && row.kind === 'epoch') {

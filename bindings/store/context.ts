@@ -1,7 +1,7 @@
 // store/context.ts: what every state of one store shares: readers and decoded columns by content, defaults of missing columns, deletion vectors.
 
 import { CorruptionError } from '../errors.ts'
-import { type ColumnDef, deletionVectorName, type DeletionVectorRef, type FragmentRef, hexText } from '../format/index.ts'
+import { type ColumnDef, deletionVectorName, type DeletionVectorRef, type FragmentRef, toHex } from '../format/index.ts'
 import { Coverage, sha256, type Vec } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -46,7 +46,7 @@ export class SharedContext implements StateContext {
   async loadVector(vector: DeletionVectorRef): Promise<Uint8Array> {
     const file = deletionVectorName(vector.digest, vector.gen)
     const { bytes } = await this.root.get(file)
-    const found = hexText(sha256(bytes))
+    const found = toHex(sha256(bytes))
     if (found !== vector.digest) throw new CorruptionError('coverage.corrupt', `${file}: digest ${found}`, { details: { file } })
     const rows = Coverage.decode(bytes, { file })
     return rows.toBitmap(rows.end)

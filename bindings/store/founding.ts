@@ -7,7 +7,7 @@
 // that race one makes the store and the others open that one.
 
 import { NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import { decodeIdentity, encodeIdentity, type Identity, IDENTITY_NAME, type LogLayout, logStoreId, storeIdBytes } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { createOnce, type Root } from '../root/index.ts'
@@ -101,7 +101,7 @@ async function writeIdentity(root: Root, world: World, { storeId, attempt, layou
   }
   if (status === 'exists') {
     const there = await readIdentity(root)
-    if (there?.storeId !== hexText(storeId)) throw storeExists(root, there)
+    if (there?.storeId !== toHex(storeId)) throw storeExists(root, there)
   }
   if (failpoints.active) await failpoints.hit(FP.open.afterVersionFile)
 }
@@ -119,14 +119,14 @@ async function readIdentity(root: Root): Promise<Identity | undefined> {
 async function isAnothers(root: Root, storeId: Uint8Array): Promise<boolean> {
   try {
     const there = (await readIdentity(root))?.storeId ?? hexOf(await logStoreId(root))
-    return there !== undefined && there !== hexText(storeId)
+    return there !== undefined && there !== toHex(storeId)
   } catch {
     return false // the error that brought us here says more
   }
 }
 
 function hexOf(bytes: Uint8Array | undefined): string | undefined {
-  return bytes === undefined ? undefined : hexText(bytes)
+  return bytes === undefined ? undefined : toHex(bytes)
 }
 
 function attemptIn(bytes: Uint8Array): Uint8Array | undefined {

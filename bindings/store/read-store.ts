@@ -17,7 +17,7 @@ import {
   tableNotFound,
   verifyStore,
 } from '../engine/index.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
 import { isTraced, traced, ulidBytes } from '../runtime/index.ts'
 import {
@@ -69,7 +69,7 @@ export class ReadHandle {
 
   constructor(o: Opened) {
     this.o = o
-    this.id = hexText(o.storeId)
+    this.id = toHex(o.storeId)
     this.pins_ = new Pins({
       world: o.world,
       warnMs: o.options.memory.snapshotWarnMs,

@@ -398,11 +398,11 @@ function uuidPrefix(prefix: string): Leaf {
     if (isDash ? prefix[i] !== '-' : !/[0-9a-f]/.test(prefix[i] as string)) return NEVER
   }
   const digits = prefix.replaceAll('-', '')
-  const from = hexBytes(digits.padEnd(32, '0'))
-  return digits.length === 32 ? { test: 'bytes', op: 'eq', value: from } : { test: 'byteRange', from, to: hexBytes(digits.padEnd(32, 'f')) }
+  const from = fromHex(digits.padEnd(32, '0'))
+  return digits.length === 32 ? { test: 'bytes', op: 'eq', value: from } : { test: 'byteRange', from, to: fromHex(digits.padEnd(32, 'f')) }
 }
 
-function hexBytes(hex: string): Uint8Array {
+function fromHex(hex: string): Uint8Array {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
 }
 

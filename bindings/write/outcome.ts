@@ -1,7 +1,7 @@
 // write/outcome.ts: what became of a write: asked of the fold, then of the retained log (recovery.md section 4).
 
 import { commitResult, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, type StoreState } from '../engine/index.ts'
-import { type CommitRecord, hexText } from '../format/index.ts'
+import { type CommitRecord, toHex } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { ulidBytes, ulidText } from '../runtime/index.ts'
@@ -20,13 +20,13 @@ export interface OutcomeSource {
 
 /** @param writeId  16 bytes @cost nothing for writes with an Intent; else the retained log is read */
 export async function outcomeOf({ root, log, state, isQueued }: OutcomeSource, writeId: Uint8Array): Promise<Outcome> {
-  const id = hexText(writeId)
+  const id = toHex(writeId)
   const { outcomes, keys } = state.catalog
   const known = outcomes.of(id)?.outcome
   if (known !== undefined) return known
   // Asked in one step with the head: a write that is durable a moment later is in neither.
   if (outcomes.pending.has(id) || isQueued(id)) return 'pending'
-  for (const remembered of keys.values()) if (hexText(remembered.writeId) === id) return 'published'
+  for (const remembered of keys.values()) if (toHex(remembered.writeId) === id) return 'published'
   const found = await outcomeInLog(log, id, BigInt(state.applied) as Lsn)
   if (found !== undefined) return found
   // Armed: whoever finds it may still decide.
@@ -39,9 +39,9 @@ async function outcomeInLog(log: CommitLog, writeIdHex: string, end: Lsn): Promi
     let lsn = Number(batch.first)
     for (const offset of batch.offsets) {
       const record = decodeRecord(batch.bytes, offset, lsn++)
-      if (record.kind === KIND_ROLLBACK && hexText(record.rollback.writeId) === writeIdHex) return 'rolledBack'
+      if (record.kind === KIND_ROLLBACK && toHex(record.rollback.writeId) === writeIdHex) return 'rolledBack'
       const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
-      if (commit !== undefined && hexText(commit.writeId) === writeIdHex) return 'published'
+      if (commit !== undefined && toHex(commit.writeId) === writeIdHex) return 'published'
     }
   }
   return undefined

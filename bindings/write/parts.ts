@@ -1,7 +1,7 @@
 // write/parts.ts: what the life of a write with an Intent needs beside the engine, and what it tells whoever opened the store.
 
 import { type Engine, type GateOptions, retireArea, rowGates } from '../engine/index.ts'
-import { hexText } from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { CommitResult, TableState } from '../table/index.ts'
@@ -26,7 +26,7 @@ export interface WriteParts extends FeedSource {
 
 /** The writeId as the fold keys it. */
 export function idHex(writeId: string): string {
-  return hexText(ulidBytes(writeId))
+  return toHex(ulidBytes(writeId))
 }
 
 /** Phase D: the staging directory goes, INTENT last, behind a durable outcome. Never fails. */

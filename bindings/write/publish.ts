@@ -8,7 +8,7 @@
 import type { PendingSeal } from '../catalog/index.ts'
 import { inTurn } from '../engine/index.ts'
 import { ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
-import { type FileGeneration, hexBytes, type RecoveryFacts } from '../format/index.ts'
+import { type FileGeneration, fromHex, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { CommitResult, WriteOptions } from '../table/index.ts'
@@ -131,7 +131,7 @@ async function publishOnce(
 /** What the idempotency key of the write stands for by now: another write under it was quicker. @throws IdempotencyMismatchError */
 function replayOf({ engine }: WriteParts, { intent }: PendingSeal): CommitResult | Promise<CommitResult> | undefined {
   const { idempotencyKey, request } = intent
-  return idempotencyKey === undefined || request === undefined ? undefined : engine.parts.committer.replay(idempotencyKey, hexBytes(request))
+  return idempotencyKey === undefined || request === undefined ? undefined : engine.parts.committer.replay(idempotencyKey, fromHex(request))
 }
 
 /** The rows are in the store already: this write ends without them. */
@@ -152,7 +152,7 @@ export function queueSealed(
   const { intent } = seal
   const admitted = tables.flatMap((table) => table.changes())
   const rows = admitted.reduce((sum, { change }) => sum + change.inserted + change.updated + change.deleted, 0)
-  const request = intent.request === undefined ? undefined : hexBytes(intent.request)
+  const request = intent.request === undefined ? undefined : fromHex(intent.request)
   const armed = { writeId: seal.writeId, baseLsn: Number(intent.baseLsn), seal, generations, ...(recovery === undefined ? {} : { recovery }) }
   return engine.parts.committer.commit(admitted, rows, notesOf(seal), request, armed)
 }

@@ -5,7 +5,7 @@ import { CorruptionError, DamagedStagedWriteError, StorageError } from '../error
 import {
   decodeKeysFile,
   type FileGeneration,
-  hexText,
+  toHex,
   type Intent,
   type IntentFile,
   type KeysFile,
@@ -103,7 +103,7 @@ async function alreadyPromoted(root: Root, file: StagedFile): Promise<number | u
 async function isGood(root: Root, name: string, file: StagedFile): Promise<boolean> {
   try {
     const { bytes } = await root.get(name)
-    return bytes.length === file.bytes && hexText(sha256(bytes)) === file.digest
+    return bytes.length === file.bytes && toHex(sha256(bytes)) === file.digest
   } catch (error) {
     if (error instanceof StorageError && error.class === 'notFound') return false
     throw error

@@ -6,7 +6,7 @@
 
 import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
 import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
-import { hexText, type Intent } from '../format/index.ts'
+import { toHex, type Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
@@ -226,7 +226,7 @@ export class StagedWriteHandle {
     const o = { request, signal }
     try {
       // Before anything is finished: when another write holds the key and nobody decides it, this one stays as it is and may be sealed later.
-      const known = request === undefined ? undefined : await replayOf(this.parts, { ...this.intent!, request: hexText(request) }, o)
+      const known = request === undefined ? undefined : await replayOf(this.parts, { ...this.intent!, request: toHex(request) }, o)
       const sealed = known ?? (await sealWrite(this.parts, area, this.intent!, await this.finished(), o))
       if (typeof sealed === 'number') {
         this.sealLsn = sealed

@@ -10,7 +10,7 @@ import {
   type DeletionVectorRef,
   fragmentName,
   type FragmentRef,
-  hexText,
+  toHex,
   indexName,
   publishedCommit,
   type SealRecord,
@@ -93,7 +93,7 @@ async function factsOf(log: CommitLog): Promise<LogFacts> {
     for (const offset of batch.offsets) {
       const record = decodeRecord(batch.bytes, offset, lsn)
       if (record.kind === KIND_EPOCH) epochs.set(record.epoch, lsn)
-      else if (record.kind === KIND_SEAL) seals.set(hexText(record.seal.writeId), record.seal)
+      else if (record.kind === KIND_SEAL) seals.set(toHex(record.seal.writeId), record.seal)
       else if (record.kind === KIND_COMMIT) {
         commits.add(ulidText(record.commit.writeId))
         for (const change of record.commit.changes) name(change.fragments, change.deletionVectors)
@@ -104,7 +104,7 @@ async function factsOf(log: CommitLog): Promise<LogFacts> {
       } else if (record.kind === KIND_ROLLBACK) decide(record.rollback.writeId, 'rolledBack', lsn, record.rollback.recovery !== undefined)
       else if (record.kind === KIND_PUBLISH) {
         const { writeId } = record.publish.commit
-        const seal = seals.get(hexText(writeId))!
+        const seal = seals.get(toHex(writeId))!
         for (const change of publishedCommit(seal, record.publish).changes) name(change.fragments, change.deletionVectors)
         commits.add(ulidText(writeId))
         decide(writeId, 'published', lsn, record.publish.recovery !== undefined)

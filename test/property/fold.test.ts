@@ -5,7 +5,7 @@ import { expect, it } from 'vitest'
 
 import { checkpointBody, checkpointName, encodeCheckpoint } from '../../bindings/catalog/index.ts'
 import { listCheckpoints, readCheckpoint, ReadPoint, scanAt, StoreState } from '../../bindings/engine/index.ts'
-import { hexBytes, hexText } from '../../bindings/format/index.ts'
+import { fromHex, toHex } from '../../bindings/format/index.ts'
 import { type OpenOptions, Store } from '../../bindings/index.ts'
 import { type CommitLog, type Lsn, openSegmentLog } from '../../bindings/log/index.ts'
 import { DirRoot } from '../../bindings/root/index.ts'
@@ -22,7 +22,7 @@ const script: fc.Arbitrary<Step[]> = fc
   .array(steps, { minLength: 3, maxLength: 30, size: 'max' })
   .map((list) => list.map((step) => (step.op === 'reopen' ? { ...step, how: 'clean' as const } : step)))
 
-const bodyOf = (state: StoreState): string => hexText(checkpointBody(state.catalog))
+const bodyOf = (state: StoreState): string => toHex(checkpointBody(state.catalog))
 /** The state behind a handle. */
 const inner = (store: unknown): StoreState => (store as { o: { state: StoreState } }).o.state
 
@@ -51,7 +51,7 @@ async function check(steps: readonly Step[], options: OpenOptions, seed: number)
     followed.set(Number(await follower.refresh()), bodyOf(inner(follower)))
     expect(bodyOf(inner(follower)), 'follower and writer').toBe(bodyOf(inner(history.store)))
   }
-  const storeId = hexBytes(history.store.id)
+  const storeId = fromHex(history.store.id)
   const live = bodyOf(inner(history.store))
   const head = Number(history.store.lsn)
 
@@ -88,7 +88,7 @@ async function check(steps: readonly Step[], options: OpenOptions, seed: number)
     if (!checkpoints.includes(lsn)) continue
     const stored = (await root.get(checkpointName(lsn))).bytes
     const made = encodeCheckpoint(storeId, lsn, await log.digestAt(BigInt(lsn) as Lsn), checkpointBody(whole.catalog))
-    expect(hexText(made), `checkpoint file ${lsn}`).toBe(hexText(stored))
+    expect(toHex(made), `checkpoint file ${lsn}`).toBe(toHex(stored))
   }
   await log.close()
   await follower.close()

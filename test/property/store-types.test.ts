@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 
 import { checkpointBody } from '../../bindings/catalog/index.ts'
-import { hexText } from '../../bindings/format/index.ts'
+import { toHex } from '../../bindings/format/index.ts'
 import { type OpenOptions, type ReadStore, Store } from '../../bindings/index.ts'
 import { FakeFiles } from '../../bindings/testing/index.ts'
 import { simWorld } from '../sim/sim-world.ts'
@@ -30,7 +30,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ op: fc.constant('delete' as const), which: fc.nat(20) }) },
 )
 
-const bodyOf = (store: unknown): string => hexText(checkpointBody((store as { o: { state: { catalog: never } } }).o.state.catalog))
+const bodyOf = (store: unknown): string => toHex(checkpointBody((store as { o: { state: { catalog: never } } }).o.state.catalog))
 const byId = (rows: readonly Row[]): Row[] => rows.toSorted((a, b) => ((a['id'] as bigint) < (b['id'] as bigint) ? -1 : 1))
 
 async function check(reader: ReadStore, model: ReadonlyMap<bigint, Row>, what: string): Promise<void> {

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { Catalog, checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
-import { type CommitRecord, DecodeError, type FragmentRef, hexText, type TableChange, type TableSchema } from '../../../bindings/format/index.ts'
+import { type CommitRecord, DecodeError, type FragmentRef, toHex, type TableChange, type TableSchema } from '../../../bindings/format/index.ts'
 import { InvariantError } from '../../../bindings/index.ts'
 
 const schema = (tableId: number, name: string): TableSchema => ({
@@ -197,7 +197,7 @@ describe('a checkpoint', () => {
     const catalog = full()
     const decoded = decodeCheckpoint(encodeCheckpoint(storeId, catalog.lsn, digest, checkpointBody(catalog)))
     expect(decoded).toMatchObject({ storeId, lsn: 4, digest })
-    expect(hexText(checkpointBody(decoded.catalog))).toBe(hexText(checkpointBody(catalog)))
+    expect(toHex(checkpointBody(decoded.catalog))).toBe(toHex(checkpointBody(catalog)))
     for (const each of [catalog, decoded.catalog]) {
       each.foldCommit(5, commit(30, [change({ op: 'delete', deleted: 1, hides: [{ lsn: 3, ordinal: 1, rows: Uint32Array.of(2) }] })]))
       each.foldFlush(6, {
@@ -211,7 +211,7 @@ describe('a checkpoint', () => {
         deletionVectors: [],
       })
     }
-    expect(hexText(checkpointBody(decoded.catalog))).toBe(hexText(checkpointBody(catalog)))
+    expect(toHex(checkpointBody(decoded.catalog))).toBe(toHex(checkpointBody(catalog)))
     expect(checkpointName(4)).toBe('checkpoints/00000000000000000004.ckpt')
   })
 
@@ -221,7 +221,7 @@ describe('a checkpoint', () => {
     const entries = [...shuffled.tables].reverse()
     shuffled.tables.clear()
     for (const [id, table] of entries) shuffled.tables.set(id, table)
-    expect(hexText(checkpointBody(shuffled))).toBe(hexText(checkpointBody(catalog)))
+    expect(toHex(checkpointBody(shuffled))).toBe(toHex(checkpointBody(catalog)))
   })
 
   it('is not believed with any one bit flipped, cut at any byte, or longer', () => {

@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest'
 
 import { Catalog, checkpointBody, decodeCheckpoint, encodeCheckpoint } from '../../../bindings/catalog/index.ts'
 import type { CommitRecord, FragmentRef, Intent, SealRecord, TableSchema } from '../../../bindings/format/index.ts'
-import { hexText, MAIN_BRANCH, MAIN_BRANCH_ID } from '../../../bindings/format/index.ts'
+import { toHex, MAIN_BRANCH, MAIN_BRANCH_ID } from '../../../bindings/format/index.ts'
 
 const DAY = 24 * 3600 * 1000
 const id = (n: number): Uint8Array => new Uint8Array(16).fill(n)
-const hex = (n: number): string => hexText(id(n))
+const hex = (n: number): string => toHex(id(n))
 
 const schema: TableSchema = { tableId: 1, version: 1, name: 'a', columns: [], key: [], unique: [], index: [] }
 
@@ -121,7 +121,7 @@ describe('the outcome of a write', () => {
     catalog.foldRollback(5, { timeMs: 22, writeId: id(9), sealLsn: 0, reason: 'x' })
     catalog.foldRollback(6, { timeMs: 22, writeId: id(9), sealLsn: 0, reason: 'x' })
     const read = decodeCheckpoint(encodeCheckpoint(id(1), 6, new Uint8Array(32), checkpointBody(catalog))).catalog
-    expect(hexText(checkpointBody(read))).toBe(hexText(checkpointBody(catalog)))
+    expect(toHex(checkpointBody(read))).toBe(toHex(checkpointBody(catalog)))
     expect(read.outcomes.pending.get(hex(7))).toEqual(catalog.outcomes.pending.get(hex(7)))
     expect(read.outcomes).toMatchObject({ superseded: 1, floor: 0 })
   })

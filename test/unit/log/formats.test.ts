@@ -16,9 +16,11 @@ import {
   writeFooterPayload,
   writeFrameHeader,
   writeSegmentHeader,
+  parseHex,
+  toHex,
 } from '../../../bindings/format/index.ts'
 import { decodeClean, decodeNode, encodeClean, encodeNode, type NodeState } from '../../../bindings/log/index.ts'
-import { fromHex, hash64, toHex } from '../../../bindings/log/digest.ts'
+import { hash64 } from '../../../bindings/log/digest.ts'
 import { findFooter, sealFooter } from '../../../bindings/log/footer.ts'
 import { scanFrames } from '../../../bindings/log/frame-cursor.ts'
 import { decodeSealed, encodeSealed } from '../../../bindings/log/sealed-json.ts'
@@ -180,6 +182,6 @@ describe('NODE', () => {
 it('hex comes back and nothing else passes', () => {
   const bytes = Uint8Array.from([0, 1, 15, 16, 255])
   expect(toHex(bytes)).toBe('00010f10ff')
-  expect(fromHex('00010f10ff', 5)).toEqual(bytes)
-  for (const bad of ['00010f10f', '00010F10FF', '00010f10fg', 5, undefined]) expect(fromHex(bad, 5)).toBeUndefined()
+  expect(parseHex('00010f10ff', 5)).toEqual(bytes)
+  for (const bad of ['00010f10f', '00010F10FF', '00010f10fg', 5, undefined]) expect(parseHex(bad, 5)).toBeUndefined()
 })

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { CorruptionError, StorageError } from '../../../bindings/errors.ts'
-import { decodeIntent, hexText } from '../../../bindings/format/index.ts'
+import { decodeIntent, toHex } from '../../../bindings/format/index.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
 import { DirRoot, MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { FP } from '../../../bindings/runtime/index.ts'
@@ -13,7 +13,7 @@ import { intentOf, KINDS, namesIn, ObjectRoot } from './kit.ts'
 const ROWS = patterned(9000, 1)
 const INDEX = patterned(700, 2)
 const KEYS = patterned(80, 3)
-const digestOf = (bytes: Uint8Array): string => hexText(sha256(bytes))
+const digestOf = (bytes: Uint8Array): string => toHex(sha256(bytes))
 
 describe('phase A', () => {
   for (const [kind, make] of Object.entries(KINDS)) {

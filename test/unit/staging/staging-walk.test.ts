@@ -3,7 +3,7 @@
 // Given what a stopped process left, then staged files have their INTENT, what has a final name is whole, and the next process leaves nothing behind.
 import { describe, expect, it } from 'vitest'
 
-import { hexText } from '../../../bindings/format/index.ts'
+import { toHex } from '../../../bindings/format/index.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
 import { DirRoot, type Root } from '../../../bindings/root/index.ts'
 import { intentName, StagingArea, stagingPrefix } from '../../../bindings/staging/index.ts'
@@ -48,7 +48,7 @@ async function write(root: Root, { world }: Kit): Promise<void> {
 async function look(root: Root, kit: Kit, isOrdered: boolean): Promise<void> {
   const isWhole = async (name: string): Promise<void> => {
     const digest = /([0-9a-f]{64})/.exec(name)?.[1]
-    expect(hexText(sha256((await root.get(name)).bytes)), name).toBe(digest)
+    expect(toHex(sha256((await root.get(name)).bytes)), name).toBe(digest)
   }
   const staging = await namesIn(root, 'staging/')
   const ids = new Set(staging.map((name) => name.split('/')[1]!))
