@@ -20,7 +20,7 @@ export const K256: usize = memory.data<u32>([
 const IV: usize = memory.data<u32>([0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19], 16)
 
 const STATE: usize = memory.data(32, 16)
-const TAIL: usize = memory.data(128, 16)
+const TAIL: usize = memory.data(144, 16)
 
 // ---- one message ---------------------------------------------------------------------------------------------------
 
@@ -149,7 +149,8 @@ export function sha256(state: usize, p: usize, blocks: usize): void {
 
 /** Digest of n bytes at p to 32 bytes at out. */
 export function sha256_digest(p: usize, n: usize, out: usize): void {
-  memory.copy(STATE, IV, 32)
+  v128.store(STATE, v128.load(IV))
+  v128.store(STATE, v128.load(IV, 16), 16)
   const whole = n >>> 6
   sha256(STATE, p, whole)
   const blocks = stageTail(TAIL, p + (whole << 6), n & 63, n)
@@ -182,13 +183,16 @@ function s1(x: u32): u32 {
   return rotr<u32>(x, 17) ^ rotr<u32>(x, 19) ^ (x >>> 10)
 }
 
-/** The last `rest` bytes (< 64) of a message of `total` bytes with its padding; returns 1 or 2 blocks. */
+/**
+ * The last `rest` bytes (< 64) of a message of `total` bytes with its padding; returns 1 or 2 blocks. Writes up to 15 bytes behind them: a call of memory.fill
+ * costs more than the few bytes do.
+ */
 function stageTail(to: usize, from: usize, rest: usize, total: usize): usize {
-  memory.copy(to, from, rest)
-  store<u8>(to + rest, 0x80)
   const blocks: usize = rest < 56 ? 1 : 2
   const end = to + (blocks << 6)
-  memory.fill(to + rest + 1, 0, end - 8 - (to + rest + 1))
+  memory.copy(to, from, rest)
+  for (let at = to + rest; at < end; at += 16) v128.store(at, i64x2(0, 0))
+  store<u8>(to + rest, 0x80)
   store<u64>(end - 8, bswap<u64>((<u64>total) << 3))
   return blocks
 }
@@ -206,8 +210,9 @@ const TAIL_AT: usize = 12
 const OUT: usize = 16
 const BUSY: usize = 20
 const HEAD: usize = 24
-/** Per lane 64 bytes of masked first block, then 128 bytes of tail. */
-const STAGE: usize = memory.data(4 * 192, 16)
+/** Per lane 64 bytes of masked first block, then 128 bytes of tail and 16 to spare. */
+const STAGE_BYTES: usize = 208
+const STAGE: usize = memory.data(4 * 208, 16)
 
 /** pairs: count x (u32 offset, u32 bytes); out: count digests of 32 bytes. */
 export function sha256_batch(pairs: usize, count: u32, out: usize): void {
@@ -249,7 +254,7 @@ function run(list: usize, base: usize, count: u32, out: usize, frames: bool): vo
 
 function begin(lane: usize, p: usize, n: usize, out: usize, masked: bool): void {
   const at = LANES + (lane << 6)
-  const stage = STAGE + lane * 192
+  const stage = STAGE + lane * STAGE_BYTES
   for (let w: usize = 0; w < 8; w++) store<u32>(STATE4 + (w << 4) + (lane << 2), load<u32>(IV + (w << 2)))
   const whole = n >>> 6
   const tails = stageTail(stage + 64, p + (whole << 6), n & 63, n)
@@ -257,7 +262,7 @@ function begin(lane: usize, p: usize, n: usize, out: usize, masked: bool): void 
   if (masked) {
     // `local` is bytes 6 and 7 of the message.
     if (whole > 0) {
-      memory.copy(stage, p, 64)
+      for (let i: usize = 0; i < 64; i += 16) v128.store(stage + i, v128.load(p + i))
       store<u16>(stage, 0, 6)
       head = 1
     } else {
@@ -278,7 +283,7 @@ function begin(lane: usize, p: usize, n: usize, out: usize, masked: bool): void 
 @inline
 function block(lane: usize): usize {
   const at = LANES + (lane << 6)
-  if (load<u32>(at, HEAD)) return STAGE + lane * 192
+  if (load<u32>(at, HEAD)) return STAGE + lane * STAGE_BYTES
   return load<u32>(at, WHOLE) ? load<u32>(at, CURSOR) : load<u32>(at, TAIL_AT)
 }
 
@@ -309,7 +314,7 @@ function finishScalar(lane: usize): void {
   const at = LANES + (lane << 6)
   for (let w: usize = 0; w < 8; w++) store<u32>(STATE + (w << 2), load<u32>(STATE4 + (w << 4) + (lane << 2)))
   if (load<u32>(at, HEAD)) {
-    sha256(STATE, STAGE + lane * 192, 1)
+    sha256(STATE, STAGE + lane * STAGE_BYTES, 1)
     sha256(STATE, load<u32>(at, CURSOR) + 64, load<u32>(at, WHOLE) - 1)
   } else {
     sha256(STATE, load<u32>(at, CURSOR), load<u32>(at, WHOLE))
@@ -344,7 +349,8 @@ export function chain_advance(state: usize, hashes: usize, count: u32, digestsOu
     v128.store(LINK, v128.load(state, 16), 16)
     v128.store(LINK, v128.load(hashes), 32)
     v128.store(LINK, v128.load(hashes, 16), 48)
-    memory.copy(STATE, IV, 32)
+    v128.store(STATE, v128.load(IV))
+    v128.store(STATE, v128.load(IV, 16), 16)
     sha256(STATE, LINK, 1)
     secondBlock()
     for (let w: usize = 0; w < 32; w += 4) store<u32>(state + w, bswap<u32>(load<u32>(STATE + w)))
