@@ -4,9 +4,8 @@
 //   | VBLM | version | blocks | hash | keys | xxh3 of bytes 0..24 + blocks | blocks x 32 bytes
 //
 // Invariant: a key that was inserted is always found; the bytes are a function of the set of hashes and the number of blocks alone.
-import { assert } from '../assert.ts'
 import { CorruptionError } from '../errors.ts'
-import { type KernelBytes, settled, viewOf } from './buffer.ts'
+import { type KernelBytes, settled, settledWords } from './buffer.ts'
 import { kernels } from './instance.ts'
 
 export const BLOOM_HEADER_BYTES = 32
@@ -51,16 +50,19 @@ export class BloomFilter {
    *
    * @param hashes  2 words a key: lo, hi; as `xxh3Column` gives them
    * @param bitsPerKey  16: about 0.13 % false positives
-   * @throws InvalidConfigError (key `bytes`) for a stale view; KernelMemoryExhaustedError
+   * @throws RangeError for half a hash, or bits that are no number from 0 on; InvalidConfigError (key `bytes`) for a stale view, or no Uint32Array;
+   *   KernelMemoryExhaustedError
    */
   static build(hashes: Uint32Array, bitsPerKey: number = BLOOM_BITS_PER_KEY): BloomFilter {
-    const keys = hashes.length >>> 1
+    if (!(typeof bitsPerKey === 'number' && bitsPerKey >= 0)) throw new RangeError(`a bloom filter of ${bitsPerKey} bits a key: a number from 0 on expected`)
+    const keys = wholeHashes(hashes).length >>> 1
     return BloomFilter.buildWithBlocks(hashes, Math.max(1, Math.ceil((keys * bitsPerKey) / (8 * BLOCK_BYTES))))
   }
 
+  /** As `build`, of 32-byte blocks by number: filters of as many can be merged. @throws RangeError unless a whole number from 1 on; errors of `build` */
   static buildWithBlocks(given: Uint32Array, blocks: number): BloomFilter {
-    assert(blocks >= 1, 'a bloom filter has at least one block', blocks)
-    const hashes = settled(given)
+    if (!Number.isSafeInteger(blocks) || blocks < 1) throw new RangeError(`a bloom filter of ${blocks} blocks: a whole number from 1 on expected`)
+    const hashes = wholeHashes(given)
     const k = kernels()
     const mark = k.arena.mark()
     try {
@@ -79,9 +81,18 @@ export class BloomFilter {
     }
   }
 
-  /** A filter from its blocks alone, copied. `bytes`: whole blocks, one at least. `keys`: 0 when unknown. */
-  static ofBlocks(bytes: Uint8Array, keys: number): BloomFilter {
-    assert(bytes.length >= BLOCK_BYTES && bytes.length % BLOCK_BYTES === 0, 'a bloom filter is whole blocks', bytes.length)
+  /**
+   * A filter from its blocks alone, copied.
+   *
+   * @param given  whole blocks of 32 bytes, one at least
+   * @param keys  how many were inserted; 0 when unknown
+   * @throws RangeError for any other length; InvalidConfigError (key `bytes`) for a stale view
+   */
+  static ofBlocks(given: Uint8Array, keys: number): BloomFilter {
+    const bytes = settled(given)
+    if (bytes.length === 0 || bytes.length % BLOCK_BYTES !== 0) {
+      throw new RangeError(`a bloom filter of ${bytes.length} bytes: whole blocks of ${BLOCK_BYTES} bytes expected, one at least`)
+    }
     const words = new Uint32Array(bytes.length / 4)
     new Uint8Array(words.buffer).set(bytes)
     return new BloomFilter(words, keys)
@@ -91,10 +102,10 @@ export class BloomFilter {
    * Read a filter with its header; the checksum is verified.
    *
    * @param source  what the bytes are, for the message of the error
-   * @throws CorruptionError index.corrupt
+   * @throws CorruptionError index.corrupt; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
    */
   static decode(given: KernelBytes, source: string): BloomFilter {
-    const bytes = viewOf(given)
+    const bytes = settled(given)
     const bad = (why: string): CorruptionError => new CorruptionError('index.corrupt', `${source}: bloom filter: ${why}`, { details: { file: source } })
     if (bytes.byteLength < BLOOM_HEADER_BYTES + BLOCK_BYTES) throw bad(`${bytes.byteLength} bytes, at least ${BLOOM_HEADER_BYTES + BLOCK_BYTES} expected`)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -153,9 +164,9 @@ export class BloomFilter {
     return (second & 1) !== 0
   }
 
-  /** Bit i of the bitmap = key i may be present; whole 64-bit words, spare bits 0. */
+  /** Bit i of the bitmap = key i may be present; whole 64-bit words, spare bits 0. Errors as `build`. */
   probeMany(given: Uint32Array): { readonly bitmap: Uint8Array<ArrayBuffer>; readonly hits: number } {
-    const hashes = settled(given)
+    const hashes = wholeHashes(given)
     const n = hashes.length >>> 1
     const bitmap = new Uint8Array(((n + 63) >>> 6) << 3)
     // The blocks are copied into kernel memory, which few keys do not repay.
@@ -189,13 +200,20 @@ export class BloomFilter {
     return { bitmap, hits }
   }
 
-  /** The filter of both key sets. Same number of blocks. */
+  /** The filter of both key sets. @throws RangeError unless both have as many blocks */
   merge(other: BloomFilter): BloomFilter {
-    assert(other.blocks === this.blocks, 'merged bloom filters have the same number of blocks', [this.blocks, other.blocks])
+    if (other.blocks !== this.blocks) throw new RangeError(`bloom filters of ${this.blocks} and ${other.blocks} blocks are merged: one number expected`)
     const words = this.#words.slice()
     for (let i = 0; i < words.length; i++) words[i]! |= other.#words[i]!
     return new BloomFilter(words, this.keys + other.keys)
   }
+}
+
+/** Two words a key, which stay what they are while kernels run. */
+function wholeHashes(given: Uint32Array): Uint32Array {
+  const hashes = settledWords(given)
+  if (hashes.length % 2 !== 0) throw new RangeError(`${hashes.length} words of hashes: two a key expected`)
+  return hashes
 }
 
 /** XXH3-64 of the first 24 bytes and the blocks: the 8 checksum bytes between are left out. */

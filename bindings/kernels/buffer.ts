@@ -109,57 +109,96 @@ export function allocate(bytes: number): KernelBuffer {
 }
 
 /**
+ * How many bytes are handed in. Ask before they are copied in: a growth in between would detach a view that was good.
+ *
+ * @throws InvalidConfigError (key `bytes`) for anything but a Uint8Array or a KernelBuffer, whose bytes would be taken for others
+ */
+export function lengthOf(bytes: KernelBytes): number {
+  if (!(bytes instanceof Uint8Array || bytes instanceof KernelBuffer)) checkArray(bytes, 'Uint8Array')
+  return bytes.byteLength
+}
+
+/** Throws InvalidConfigError (key `bytes`) unless it is a typed array of that kind, of whatever realm; subclasses such as Buffer are. */
+function checkArray(given: unknown, kind: 'Uint8Array' | 'Uint32Array'): void {
+  if (ArrayBuffer.isView(given) && (given as Partial<Uint8Array>)[Symbol.toStringTag] === kind) return
+  throw new InvalidConfigError(`a ${kind} is expected`, {
+    details: { key: 'bytes', value: Object.prototype.toString.call(given) },
+    hint: kind === 'Uint8Array' ? 'Hand in a Uint8Array, such as new Uint8Array(buffer) or new TextEncoder().encode(text).' : 'Hand in a Uint32Array.',
+  })
+}
+
+/**
  * Where bytes lie in kernel memory, or -1 when they are on the JavaScript heap.
  *
- * @throws InvalidConfigError for a view whose memory has moved or was given back, or a released buffer
+ * @throws InvalidConfigError for a view whose memory has moved or was given back, a released buffer, or what is no bytes
  */
 export function placeIn(k: KernelInstance, bytes: KernelBytes): number {
-  if (isOnHeap(k, bytes)) return -1
-  if (bytes instanceof KernelBuffer) {
-    const place = placeOf(bytes)
-    return place.k === k ? place.offset : -1
-  }
-  if (bytes.buffer === k.memory.buffer) {
-    if (k.arena.holds(bytes.byteOffset, bytes.byteLength)) return bytes.byteOffset
+  lengthOf(bytes)
+  if (!(bytes instanceof KernelBuffer)) return placeOfView(k, bytes)
+  const place = placeOf(bytes)
+  return place.k === k ? place.offset : -1
+}
+
+function placeOfView(k: KernelInstance, view: Uint8Array | Uint32Array): number {
+  if (isOnHeap(k, view)) return -1
+  if (view.buffer === k.memory.buffer) {
+    if (k.arena.holds(view.byteOffset, view.byteLength)) return view.byteOffset
     throw stale('a view of kernel memory that was given back')
   }
   // A detached view says that it has no bytes.
-  if (bytes.byteLength === 0) refuseDetached(bytes)
+  if (view.byteLength === 0) refuseDetached(view)
   return -1
 }
 
 /**
  * The offset of bytes in kernel memory: in place when they are there already, else copied to scratch of the caller. For reading only. Call it before
- * anything else is reserved: growth in between would detach a view that was good when it was handed in. Errors as `placeIn`.
+ * anything else is reserved: growth in between would detach a view that was good when it was handed in. Errors as `placeIn`, but for those of `lengthOf`.
  */
 export function bytesIn(k: KernelInstance, bytes: KernelBytes): number {
+  // Every caller has asked for the length, so this is a view or a buffer.
   if (isOnHeap(k, bytes)) return k.copyIn(bytes as Uint8Array)
   const at = placeIn(k, bytes)
   return at >= 0 ? at : k.copyIn(viewOf(bytes))
 }
 
 /** The common case, told without asking a small array for its buffer, which would have to be made: nothing is handed out below the arena's base. */
-function isOnHeap(k: KernelInstance, bytes: KernelBytes): boolean {
-  return (bytes as Uint8Array).byteOffset < k.arena.base && bytes.byteLength > 0
+function isOnHeap(k: KernelInstance, view: ArrayBufferView | KernelBuffer): boolean {
+  return (view as ArrayBufferView).byteOffset < k.arena.base && view.byteLength > 0
 }
 
 /** The bytes as a view that is valid now: for what is computed without kernel memory. Errors as `bytesIn`. */
 export function viewOf(bytes: KernelBytes): Uint8Array {
   if (bytes instanceof KernelBuffer) return bytes.bytes
-  if (bytes.byteLength === 0) refuseDetached(bytes)
+  placeIn(kernels(), bytes)
   return bytes
 }
 
-/** A view that stays what it is while kernels run: a copy of one that lies in kernel memory. @throws InvalidConfigError when it went stale */
-export function settled<T extends Uint8Array | Uint32Array>(view: T): T {
-  if (view.byteLength === 0) refuseDetached(view)
-  const k = kernels()
-  return view.byteOffset >= k.arena.base && view.buffer === k.memory.buffer ? (view.slice() as T) : view
+/** Bytes that stay what they are while kernels run: a copy of those that lie in kernel memory. Errors as `bytesIn`. */
+export function settled(bytes: KernelBytes): Uint8Array {
+  const view = viewOf(bytes)
+  return placeIn(kernels(), view) < 0 ? view : view.slice()
 }
 
-/** Throws for a view whose memory has moved. */
+/** The same for words: hashes, row numbers. @throws InvalidConfigError (key `bytes`) for a stale view, and for what is no Uint32Array */
+export function settledWords(words: Uint32Array): Uint32Array {
+  checkArray(words, 'Uint32Array')
+  return placeOfView(kernels(), words) < 0 ? words : words.slice()
+}
+
+/** Throws for a view whose memory has moved, or has become too short for it. */
 export function refuseDetached(view: ArrayBufferView): void {
-  if ((view.buffer as ArrayBuffer).detached) throw stale('a view whose memory has moved or was transferred')
+  const { detached, resizable } = view.buffer as ArrayBuffer
+  if (detached || (resizable && isOutOfBounds(view))) throw stale('a view whose memory has moved or was transferred')
+}
+
+/** A view says that it is empty then, as an empty one does; only use tells them apart. */
+function isOutOfBounds(view: ArrayBufferView): boolean {
+  try {
+    ;(view as Uint8Array).at(0)
+    return false
+  } catch {
+    return true
+  }
 }
 
 function stale(what: string): InvalidConfigError {

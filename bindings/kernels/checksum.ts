@@ -3,7 +3,7 @@
 // Hashes are pairs of u32 (lo, hi) so that no BigInt is made per item; batches return 2 * n words, item i at 2i (lo) and 2i + 1 (hi).
 // Key rules (kernels.md section 5): integers hash as their 8-byte sign- or zero-extended form, floats as float64 with -0 as +0 and one NaN, bool as one byte.
 import { InvariantError } from '../errors.ts'
-import { bytesIn, type KernelBytes } from './buffer.ts'
+import { bytesIn, type KernelBytes, lengthOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import type { ValueKind, Vec } from './vec.ts'
@@ -19,11 +19,13 @@ export interface Hash64Parts {
  *
  * @param bytes  any length; a KernelBuffer is read in place
  * @param seed  low and high word; 0 when left out
- * @throws InvalidConfigError (keys `bytes`, `buffer`) for a stale view or a released buffer, as every call that takes bytes; KernelMemoryExhaustedError
+ * @throws RangeError for a seed that is no pair of words; InvalidConfigError (keys `bytes`, `buffer`) for a stale view, a released buffer or what is no Uint8Array, as every call that takes bytes;
+ *   KernelMemoryExhaustedError
  * @cost one copy in, unless the bytes are in kernel memory
  * @example const { lo, hi } = xxh3(bytes)
  */
 export function xxh3(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
+  if (seed !== undefined) checkSeed(seed)
   const k = kernels()
   const mark = k.arena.mark()
   try {
@@ -51,9 +53,11 @@ export function xxh3Into(bytes: KernelBytes, out: Uint32Array, at: number): void
  * As `xxh3`, as one bigint: for headers, not for hot paths.
  *
  * @param seed  0 .. 2^64 - 1
+ * @throws RangeError for another seed; errors of `xxh3`
  * @example xxh3BigInt(bytes) === 0x2d06800538d394c2n // of no bytes
  */
 export function xxh3BigInt(bytes: KernelBytes, seed = 0n): bigint {
+  if (!(typeof seed === 'bigint' && seed >= 0n && seed < 1n << 64n)) throw new RangeError(`seed ${seed}: a bigint from 0 to 2^64 - 1 expected`)
   const { lo, hi } = xxh3(bytes, { lo: Number(seed & 0xffffffffn), hi: Number(seed >> 32n) })
   return (BigInt(hi) << 32n) | BigInt(lo)
 }
@@ -103,15 +107,16 @@ export function xxh3Var(offsets: Int32Array, data: Uint8Array, n: number): Uint3
  * @param bytes  any length; a KernelBuffer is read in place
  * @param previous  the CRC of what comes before them; 0 to start
  * @returns u32
- * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @throws RangeError for a previous CRC that is no integer; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @cost one copy in, unless the bytes are in kernel memory
  * @example crc32c(second, crc32c(first)) // of both, one after the other
  */
 export function crc32c(bytes: KernelBytes, previous = 0): number {
+  checkWord('CRC', previous)
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     return k.exports.crc32c(previous, bytesIn(k, bytes), n) >>> 0
   } finally {
     k.arena.rewind(mark)
@@ -121,17 +126,36 @@ export function crc32c(bytes: KernelBytes, previous = 0): number {
 /**
  * CRC-32C of A followed by B, from the CRCs of both: for parts that were computed apart.
  *
- * @param bytesB  length of B
+ * @param bytesB  length of B, below 2^53
  * @returns u32
+ * @throws RangeError for a length that is no whole number from 0 on, or CRCs that are no integers
  * @cost some hundred nanoseconds, whatever the length
  * @example crc32cCombine(crc32c(a), crc32c(b), b.length)
  */
 export function crc32cCombine(a: number, b: number, bytesB: number): number {
-  return kernels().exports.crc32c_combine(a, b, bytesB) >>> 0
+  checkWord('CRC', a)
+  checkWord('CRC', b)
+  if (!Number.isSafeInteger(bytesB) || bytesB < 0) throw new RangeError(`${bytesB} bytes: a whole number from 0 on expected`)
+  // The kernel counts in 32 bits; that many zero bytes leave every register as it was.
+  return kernels().exports.crc32c_combine(a, b, bytesB % CRC32C_PERIOD_BYTES) >>> 0
+}
+
+/** The polynomial is x + 1 times a primitive one of degree 31, so x has order 2^31 - 1 modulo it, and x^8, too. */
+const CRC32C_PERIOD_BYTES = 2 ** 31 - 1
+
+/** Signed words are words, too: bitwise operators give them. */
+function checkWord(name: string, value: number): void {
+  if (!Number.isInteger(value)) throw new RangeError(`${name} ${value}: an integer of 32 bits expected`)
+}
+
+/** Throws RangeError unless a seed is two words: a bigint or a number would be taken for no seed. */
+export function checkSeed({ lo, hi }: Hash64Parts): void {
+  checkWord('seed.lo', lo)
+  checkWord('seed.hi', hi)
 }
 
 function hashBytes(k: KernelInstance, bytes: KernelBytes, lo: number, hi: number): number {
-  const n = bytes.byteLength
+  const n = lengthOf(bytes)
   const at = bytesIn(k, bytes)
   const out = k.arena.reserve(8)
   k.exports.xxh3(at, n, lo, hi, out)

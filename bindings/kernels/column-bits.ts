@@ -11,12 +11,7 @@ import {
   popcount as countBits,
 } from './bitmap.ts'
 import { type BitmapExpression, evaluateBitmap as evaluateBits } from './bitmap-expression.ts'
-import { bitsOfRows } from './column-checks.ts'
-
-function rowCount(n: number): number {
-  if (!(Number.isInteger(n) && n >= 0 && n <= 0xffff_ffff)) throw new RangeError(`a bitmap of ${n} rows: a whole number from 0 to 4,294,967,295 expected`)
-  return n
-}
+import { bitsOfRows, rowCount } from './column-checks.ts'
 
 /**
  * A bitmap of n zero bits.

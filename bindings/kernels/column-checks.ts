@@ -11,6 +11,12 @@ export function sameRows(columns: readonly Column[]): number {
   return n
 }
 
+/** Rows of a bitmap. @throws RangeError unless a whole number below 2^32 */
+export function rowCount(n: number): number {
+  if (!(Number.isInteger(n) && n >= 0 && n <= 0xffff_ffff)) throw new RangeError(`a bitmap of ${n} rows: a whole number from 0 to 4,294,967,295 expected`)
+  return n
+}
+
 /**
  * A bitmap of n rows that stays what it is while kernels run.
  *

@@ -2,7 +2,7 @@
 // that know their type.
 //
 // Results own their buffers, except where rows were left as they are (decision 0002): a filter that keeps every row gives the column itself, slices are views.
-import { settled } from './buffer.ts'
+import { settledWords } from './buffer.ts'
 import { bitsOfRows, inBounds, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
@@ -36,7 +36,7 @@ export function take<V>(column: Column<V>, indices: Uint32Array): Column<V> {
  */
 export function takeMany<const C extends readonly Column[]>(columns: C, indices: Uint32Array): { -readonly [I in keyof C]: C[I] } {
   sameRows(columns)
-  const rows = settled(indices)
+  const rows = settledWords(indices)
   const vecs = inBounds(() => takeVecs(columns, rows))
   return vecs.map((vec, i) => retyped(vec, columns[i]!)) as { -readonly [I in keyof C]: C[I] }
 }
@@ -101,12 +101,13 @@ function plainUnless(vec: Vec, type: ArrowType): ArrowType {
  *
  * @param distinctMax  give up above this many distinct values; the rows of the column when left out
  * @returns undefined when given up
- * @throws InvalidConfigError (key `column`) for a column of another type
+ * @throws RangeError for a bound below 0; InvalidConfigError (key `column`) for a column of another type
  * @cost one hash a row
  * @example encodeDictionary(columnOf(['a', 'b', 'a']))
  */
 export function encodeDictionary<V>(column: Column<V>, distinctMax: number = column.length): Column<V> | undefined {
   const { type } = column
+  if (!(distinctMax >= 0)) throw new RangeError(`${distinctMax} distinct values at most: a number from 0 on expected`)
   if (type.kind === 'dictionary') return column
   if (type.kind !== 'utf8' && type.kind !== 'binary') throw wrongType(type, 'utf8 or binary')
   const vec = encodeVec(column, distinctMax)

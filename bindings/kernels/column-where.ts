@@ -4,7 +4,7 @@
 // bitmapOr, bitmapNot, bitmapAndNot of bitmap.ts.
 import { InvalidConfigError } from '../errors.ts'
 import { bitmapToIndices } from './bitmap.ts'
-import { bitsOfRows, sameRows, sameTypes, wrongType } from './column-checks.ts'
+import { bitsOfRows, rowCount, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, kindOfType, typeName } from './column-type.ts'
 import {
@@ -106,11 +106,11 @@ export function isNotNull(column: Column): Uint8Array<ArrayBuffer> {
  * Numbers of the rows whose bit is set, ascending: for `take`.
  *
  * @param rows  how many rows the selection covers
- * @throws RangeError for a selection that is too short
+ * @throws RangeError for a selection that is too short, or rows that are no whole number below 2^32
  * @example selectedRows(compare(delay, 'gt', 60), delay.length)
  */
 export function selectedRows(selection: Uint8Array, rows: number): Uint32Array<ArrayBuffer> {
-  return bitmapToIndices(bitsOfRows(selection, rows), rows)
+  return bitmapToIndices(bitsOfRows(selection, rowCount(rows)), rows)
 }
 
 /** A constant as the kernels take it. */

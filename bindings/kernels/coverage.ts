@@ -1,7 +1,7 @@
 // kernels/coverage.ts: a set of row numbers of one fragment: which rows an index covers, which rows are deleted (kernels.md section 7).
 //
 // Immutable: every operation gives a new set. Rows are 0 .. 4,294,967,294. The words that hold a set are coverage-words.ts, the file is coverage-file.ts.
-import { settled } from './buffer.ts'
+import { type KernelBytes, settled, settledWords } from './buffer.ts'
 import { bitAt, bitmapBytes, bitmapEqual, bitmapIn, bitmapNone, trim } from './bitmap.ts'
 import { packCoverage, unpackCoverage } from './coverage-file.ts'
 import { bitsIn, combine, commonCount, countRows, NO_ROWS, rangesIn, reserveRanges, type RowWords, wordsOfBits, wordsOfRanges } from './coverage-words.ts'
@@ -44,8 +44,7 @@ export class Coverage {
   static ofRanges(ranges: Iterable<readonly [start: number, end: number]>): Coverage {
     const words: number[] = []
     for (const [start, end] of [...ranges].toSorted((a, b) => a[0] - b[0])) {
-      const whole = Number.isInteger(start) && Number.isInteger(end)
-      if (!(whole && start >= 0 && start <= end && end <= ROWS_MAX)) throw new RangeError(`rows ${start}..${end} are no range of rows`)
+      if (!(Number.isInteger(start) && Number.isInteger(end) && start >= 0 && start <= end && end <= ROWS_MAX)) throw new RangeError(`rows ${start}..${end}`)
       if (start === end) continue
       if (words.length > 0 && start <= words.at(-1)!) words[words.length - 1] = Math.max(words.at(-1)!, end)
       else words.push(start, end)
@@ -60,8 +59,8 @@ export class Coverage {
 
   /** Rows in any order, repeats allowed. @throws RangeError for a row that is no integer of 0 .. 4,294,967,294 */
   static ofRows(rows: Uint32Array | readonly number[]): Coverage {
-    if (!(rows instanceof Uint32Array)) for (const row of rows) if (!(Number.isInteger(row) && row >= 0 && row < ROWS_MAX)) throw noRow(row)
-    const given = rows instanceof Uint32Array ? settled(rows) : rows
+    const given = Array.isArray(rows) ? (rows as readonly number[]) : settledWords(rows as Uint32Array)
+    if (Array.isArray(given)) for (const row of given) checkRow(row)
     return scratch((k) => {
       const n = given.length
       const at = k.arena.reserve(n * 4)
@@ -72,27 +71,34 @@ export class Coverage {
         // Out of order, or a number too high.
         k.u32.subarray(at >>> 2, (at >>> 2) + n).sort()
         count = k.exports.rows_to_ranges(at, n, out) >>> 0
-        if (count === ROWS_MAX) throw noRow(ROWS_MAX)
+        if (count === ROWS_MAX) checkRow(ROWS_MAX)
       }
       return new Coverage(wordsOfRanges(k, out, count))
     })
   }
 
-  /** Rows whose bit is set among the first n of a bitmap (bit i of byte i >> 3). @throws RangeError for a bitmap of fewer bits */
+  /**
+   * Rows whose bit is set among the first n of a bitmap (bit i of byte i >> 3).
+   *
+   * @throws RangeError for a bitmap of fewer bits; InvalidConfigError (key `bytes`) for a stale view
+   */
   static ofBitmap(bitmap: Uint8Array, n: number): Coverage {
     const bits = settled(bitmap)
-    if (!(bits.length * 8 >= n && n <= ROWS_MAX)) throw new RangeError(`a bitmap of ${bits.length} bytes for ${n} rows`)
+    checkRows(n)
+    if (bits.length * 8 < n) throw new RangeError(`a bitmap of ${bits.length} bytes for ${n} rows: ${Math.ceil(n / 8)} expected`)
     return scratch((k) => new Coverage(wordsOfBits(k, bitmapIn(k, bits, n), bitmapBytes(n))))
   }
 
   /**
    * The set in the bytes of `encode`. Another way to write the same set is refused.
    *
-   * @throws `corrupt` coverage.corrupt: anything wrong with the bytes; says what and at which byte
+   * @throws CorruptionError coverage.corrupt: anything wrong with the bytes; says what and at which byte; RangeError, InvalidConfigError as `ofBitmap`
    */
-  static decode(bytes: Uint8Array, source: CoverageSource = {}): Coverage {
+  static decode(bytes: KernelBytes, source: CoverageSource = {}): Coverage {
     const given = settled(bytes)
-    return scratch((k) => new Coverage(unpackCoverage(k, given, source.file ?? 'coverage', Math.min(source.rows ?? ROWS_MAX, ROWS_MAX))))
+    const rows = source.rows ?? ROWS_MAX
+    if (!(rows >= 0)) throw new RangeError(`a set over ${rows} rows: a number from 0 on expected`)
+    return scratch((k) => new Coverage(unpackCoverage(k, given, source.file ?? 'coverage', Math.min(rows, ROWS_MAX))))
   }
 
   /** The set as a VCOV file: array, bitmap or runs per 65,536 rows, and a checksum. The same rows give the same bytes. */
@@ -194,8 +200,9 @@ export class Coverage {
     })
   }
 
-  /** A bitmap of n rows, padded with zero bits to 64; rows from n on are left out. */
+  /** A bitmap of n rows, padded with zero bits to 64; rows from n on are left out. @throws RangeError unless n is a whole number below 2^32 */
   toBitmap(n: number): Uint8Array<ArrayBuffer> {
+    checkRows(n)
     const out = bitmapNone(n)
     const bytes = bitmapBytes(Math.min(n, this.end))
     scratch((k) => {
@@ -206,6 +213,10 @@ export class Coverage {
   }
 }
 
-function noRow(row: number): RangeError {
-  return new RangeError(`${row} is no row number`)
+function checkRow(row: number): void {
+  if (!(Number.isInteger(row) && row >= 0 && row < ROWS_MAX)) throw new RangeError(`row ${row} of a set: a whole number from 0 to 4,294,967,294 expected`)
+}
+
+function checkRows(n: number): void {
+  if (!(Number.isInteger(n) && n >= 0 && n <= ROWS_MAX)) throw new RangeError(`a bitmap of ${n} rows: a whole number from 0 to 4,294,967,295 expected`)
 }

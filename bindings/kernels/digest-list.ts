@@ -4,8 +4,7 @@
 //
 // The first bytes keep leaves, parents and roots apart, as in RFC 6962 section 2.1. Invariant: a chunk is accepted only under the root of the very file, at
 // its very place and length. No bytes: the top is SHA-256(00).
-import { assert } from '../assert.ts'
-import { settled } from './buffer.ts'
+import { type KernelBytes, settled } from './buffer.ts'
 import { DIGEST_BYTES, Sha256, sha256, sha256Many } from './sha256.ts'
 
 /** Bytes of a chunk; the last one may be shorter. */
@@ -16,10 +15,11 @@ const LEAF = Uint8Array.of(0)
 /**
  * Root of the digest list of a file: 32 bytes.
  *
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @cost one SHA-256 over all bytes
  * @example const root = rangeRoot(file)
  */
-export function rangeRoot(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+export function rangeRoot(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   return new DigestList(bytes).root
 }
 
@@ -36,9 +36,11 @@ export class DigestList {
   /** From the leaves up to one top: digests back to back. */
   readonly #levels: readonly Uint8Array<ArrayBuffer>[]
 
-  constructor(bytes: Uint8Array) {
+  /** @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3` */
+  constructor(file: KernelBytes) {
+    const bytes = settled(file)
     this.length = bytes.byteLength
-    const levels = [leavesOf(settled(bytes))]
+    const levels = [leavesOf(bytes)]
     for (let level = levels[0]!; level.byteLength > DIGEST_BYTES; level = levels.at(-1)!) levels.push(parentsOf(level))
     this.#levels = levels
     this.root = rootOf(this.length, levels.at(-1)!)
@@ -54,9 +56,13 @@ export class DigestList {
     return this.#levels[0]!
   }
 
-  /** What `isChunkOf` needs beside the chunk: the neighbour's digest on each level on which there is one, from the leaves up. */
+  /**
+   * What `isChunkOf` needs beside the chunk: the neighbour's digest on each level on which there is one, from the leaves up.
+   *
+   * @throws RangeError for a chunk that the file does not have
+   */
   path(chunk: number): Uint8Array<ArrayBuffer> {
-    assert(Number.isInteger(chunk) && chunk >= 0 && chunk < this.chunks, 'a chunk of the file', { chunk, chunks: this.chunks })
+    if (!(Number.isInteger(chunk) && chunk >= 0 && chunk < this.chunks)) throw new RangeError(`chunk ${chunk} of a file of ${this.chunks} chunks`)
     const digests: Uint8Array[] = []
     for (let level = 0, at = chunk; level < this.#levels.length - 1; level++, at >>>= 1) {
       const neighbour = digestAt(this.#levels[level]!, at ^ 1)
@@ -72,23 +78,25 @@ export class DigestList {
  * @param o.length  bytes of the whole file
  * @param o.chunk   which one, from 0
  * @param o.path    as `DigestList.path` gives it
+ * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`; what does not fit is false
  * @example isChunkOf(list.root, { length: file.length, chunk: 3, bytes, path: list.path(3) })
  */
-export function isChunkOf(root: Uint8Array, o: { length: number; chunk: number; bytes: Uint8Array; path: Uint8Array }): boolean {
+export function isChunkOf(root: Uint8Array, o: { length: number; chunk: number; bytes: KernelBytes; path: Uint8Array }): boolean {
+  const [expected, bytes, path] = [settled(root), settled(o.bytes), settled(o.path)]
   const chunks = Math.max(1, Math.ceil(o.length / CHUNK_BYTES))
   if (!Number.isInteger(o.chunk) || o.chunk < 0 || o.chunk >= chunks) return false
-  if (o.bytes.byteLength !== Math.min(CHUNK_BYTES, o.length - o.chunk * CHUNK_BYTES)) return false
-  let digest = leafOf(o.bytes)
+  if (bytes.byteLength !== Math.min(CHUNK_BYTES, o.length - o.chunk * CHUNK_BYTES)) return false
+  let digest = leafOf(bytes)
   let used = 0
   for (let at = o.chunk, count = chunks; count > 1; at >>>= 1, count = (count + 1) >>> 1) {
     if ((at ^ 1) >= count) continue
-    const neighbour = o.path.subarray(used, (used += DIGEST_BYTES))
+    const neighbour = path.subarray(used, (used += DIGEST_BYTES))
     if (neighbour.byteLength < DIGEST_BYTES) return false
     digest = sha256((at & 1) === 0 ? parentMessage(digest, neighbour) : parentMessage(neighbour, digest))
   }
-  if (used !== o.path.byteLength) return false
+  if (used !== path.byteLength) return false
   const found = rootOf(o.length, digest)
-  return root.byteLength === DIGEST_BYTES && found.every((byte, i) => byte === root[i])
+  return expected.byteLength === DIGEST_BYTES && found.every((byte, i) => byte === expected[i])
 }
 
 function leavesOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {

@@ -7,7 +7,7 @@
 import { assert } from '../assert.ts'
 import { KernelInstance } from './instance.ts'
 import { scratch } from './scratch.ts'
-import type { Hash64Parts } from './checksum.ts'
+import { checkSeed, type Hash64Parts } from './checksum.ts'
 
 /** Canonical bytes of some keys, back to back in `data`. */
 export interface KeyColumn {
@@ -31,6 +31,17 @@ const NO_SEED: Hash64Parts = { lo: 0, hi: 0 }
 function bytesOf(keys: KeyColumn): number {
   if (keys.rows === 0) return 0
   return keys.ends === undefined ? keys.rows * keys.stride : keys.ends[keys.rows - 1]!
+}
+
+/** Kernels follow the ends of keys: one that lies would lead them out of memory. */
+function checkKeys(keys: KeyColumn): void {
+  const { rows, data, ends } = keys
+  if (!Number.isSafeInteger(rows) || rows < 0) throw new RangeError(`${rows} keys: a whole number from 0 on expected`)
+  if (ends !== undefined) {
+    if (ends.length < rows) throw new RangeError(`${rows} keys with ${ends.length} ends`)
+    for (let i = 1; i < rows; i++) if (ends[i]! < ends[i - 1]!) throw new RangeError(`key ${i} ends before it begins`)
+  }
+  if (!(bytesOf(keys) <= data.length)) throw new RangeError(`keys of ${bytesOf(keys)} bytes in ${data.length}`)
 }
 
 /** A stretch of linear memory that grows. */
@@ -78,8 +89,11 @@ export class KeyTable {
   /**
    * @param stride  bytes of every key, 0 = varying
    * @param seed  of the hash: unknown to whoever chooses keys
+   * @throws RangeError for a stride or seed that is none
    */
   constructor(stride: number, seed: Hash64Parts, o: { readonly limitBytes?: number } = {}) {
+    if (!Number.isSafeInteger(stride) || stride < 0) throw new RangeError(`keys of ${stride} bytes: a whole number from 0 on expected`)
+    checkSeed(seed)
     this.#k = new KernelInstance({ limitBytes: o.limitBytes ?? LIMIT_BYTES })
     this.#stride = stride
     this.#seed = seed
@@ -106,7 +120,7 @@ export class KeyTable {
   /**
    * Put the keys of the next rows. Of each row the one that was its key's newest, earlier rows of the same batch included, or NO_ROW.
    *
-   * @throws KernelMemoryExhaustedError, and nothing was put
+   * @throws RangeError for keys of another length, or that contradict themselves; KernelMemoryExhaustedError; and nothing was put
    */
   put(keys: KeyColumn): Uint32Array<ArrayBuffer> {
     const { rows } = keys
@@ -133,7 +147,7 @@ export class KeyTable {
     })
   }
 
-  /** Of each key its newest row, or NO_ROW. */
+  /** Of each key its newest row, or NO_ROW. Errors as `put`. */
   find(keys: KeyColumn): Uint32Array<ArrayBuffer> {
     const { rows } = keys
     this.#check(keys)
@@ -147,10 +161,11 @@ export class KeyTable {
     })
   }
 
-  /** Takes back the newest rows that the last put gave keys it did not bring: `before` is what that put answered. Its own keys stay. */
+  /** Takes back the newest rows that the last put gave keys it did not bring: `before` is what that put answered. Its own keys stay. @throws RangeError for anything else */
   undo(before: Uint32Array): void {
     const rows = before.length
-    assert(rows <= this.#rows, 'what is taken back was put', { rows, put: this.#rows })
+    if (rows > this.#rows) throw new RangeError(`${rows} rows to take back of ${this.#rows}`)
+    for (const row of before) if (row >= this.#rows && row !== NO_ROW) throw new RangeError(`row ${row} to take back to, of ${this.#rows}`)
     this.#scratch(rows * 4, (at) => {
       const k = this.#k
       k.u32.set(before, at >>> 2)
@@ -161,8 +176,12 @@ export class KeyTable {
   }
 
   #check(keys: KeyColumn): void {
-    assert(keys.stride === this.#stride || keys.ends !== undefined, 'keys of the length of the table', { stride: keys.stride, table: this.#stride })
-    assert(this.#stride === 0 || bytesOf(keys) === keys.rows * this.#stride, 'keys of the length of the table', { bytes: bytesOf(keys), table: this.#stride })
+    const fits = this.#stride === 0 ? keys.ends !== undefined : keys.stride === this.#stride || keys.ends !== undefined
+    if (!fits) throw new RangeError(`keys of ${keys.stride} bytes in a table of ${this.#stride} (0: varying)`)
+    checkKeys(keys)
+    if (this.#stride !== 0 && bytesOf(keys) !== keys.rows * this.#stride) {
+      throw new RangeError(`${keys.rows} keys of ${bytesOf(keys)} bytes in a table of keys of ${this.#stride}`)
+    }
   }
 
   /** Room for everything first: what throws leaves the table as it was. */

@@ -2,6 +2,7 @@
 //
 // The module is embedded as base64 (wasm.gen.ts), so importing varve looks up no file on any runtime. Compiling is synchronous and lazy; a worker is
 // posted the Module of its parent and skips it. Invariant: at most one compilation per thread.
+import { InvalidConfigError } from '../errors.ts'
 import { WASM_BASE64 } from './wasm.gen.ts'
 
 let module: WebAssembly.Module | undefined
@@ -20,10 +21,25 @@ export function kernelModule(): WebAssembly.Module {
 /**
  * Use a module compiled by another thread. Before the first call of a kernel: instances that exist keep theirs.
  *
+ * @throws InvalidConfigError (key `module`) for what is no module of these kernels
  * @example useKernelModule(workerData.module)
  */
 export function useKernelModule(compiled: WebAssembly.Module): void {
+  if (!hasKernels(compiled)) {
+    throw new InvalidConfigError('a module of the kernels is expected', {
+      details: { key: 'module', value: Object.prototype.toString.call(compiled) },
+      hint: 'Hand in what kernelModule() gave in another thread that runs the same version.',
+    })
+  }
   module = compiled
+}
+
+function hasKernels(compiled: WebAssembly.Module): boolean {
+  try {
+    return WebAssembly.Module.exports(compiled).some(({ name }) => name === 'arena_base')
+  } catch {
+    return false
+  }
 }
 
 export interface NativeHasher {
@@ -56,6 +72,9 @@ interface CryptoModule {
   readonly hash?: (name: string, bytes: Uint8Array, encoding: 'buffer') => Uint8Array
 }
 
+/** Node's running hashes take less than 2 GiB at a time. */
+const HASH_PIECE_BYTES = 2 ** 30
+
 let native: NativeSha256 | null | undefined
 
 /** SHA-256 of the host's node:crypto (hardware instructions), chosen once; undefined where there is none. */
@@ -70,21 +89,21 @@ export function findNativeSha256({ process }: Host): NativeSha256 | undefined {
   if (createHash === undefined) return undefined
   // A call into Bun's costs less than any kernel; elsewhere it costs as much as the kernels need for some blocks.
   const isCheap = process?.versions?.['bun'] !== undefined
+  const hasher = (): NativeHasher => {
+    const running = createHash('sha256')
+    const self: NativeHasher = {
+      update: (bytes) => {
+        for (let at = 0; at < bytes.byteLength; at += HASH_PIECE_BYTES) running.update(bytes.subarray(at, at + HASH_PIECE_BYTES))
+        return self
+      },
+      digest: () => new Uint8Array(running.digest()),
+    }
+    return self
+  }
   // Digests are plain Uint8Arrays of their own: a Buffer compares and prints differently.
   return {
-    digest:
-      hash === undefined ? (bytes) => new Uint8Array(createHash('sha256').update(bytes).digest()) : (bytes) => new Uint8Array(hash('sha256', bytes, 'buffer')),
-    hasher: () => {
-      const running = createHash('sha256')
-      const hasher: NativeHasher = {
-        update: (bytes) => {
-          running.update(bytes)
-          return hasher
-        },
-        digest: () => new Uint8Array(running.digest()),
-      }
-      return hasher
-    },
+    digest: hash === undefined ? (bytes) => hasher().update(bytes).digest() : (bytes) => new Uint8Array(hash('sha256', bytes, 'buffer')),
+    hasher,
     oneBytesMin: isCheap ? 0 : 256,
     manyBytesMin: isCheap ? 0 : 640,
   }

@@ -5,7 +5,7 @@
 // Written: version 01, independent blocks of at most 4 MiB, no checksums (Arrow has its own). Read: linked blocks, every checksum, skippable frames, several
 // frames in a row. Invariant: nothing is allocated for a stated length that the input cannot reach; every length read is bounded before it is used.
 import { KernelMemoryExhaustedError, Lz4CorruptError, Lz4TooLargeError, Lz4UnsupportedError } from '../errors.ts'
-import { bytesIn, type KernelBytes, viewOf } from './buffer.ts'
+import { bytesIn, type KernelBytes, lengthOf, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
@@ -24,9 +24,11 @@ const BAD_ROOM = -2
 /**
  * Most bytes `lz4FrameEncode` returns for n bytes.
  *
+ * @throws RangeError unless a whole number from 0 on
  * @example lz4FrameBound(0) // 11
  */
 export function lz4FrameBound(bytes: number): number {
+  if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`an lz4 frame of ${bytes} bytes: a whole number from 0 on expected`)
   return HEADER_BYTES_MIN + bytes + 4 * Math.ceil(bytes / BLOCK_BYTES_MAX) + 4
 }
 
@@ -43,7 +45,7 @@ export function lz4FrameEncode(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     const src = bytesIn(k, bytes)
     const cap = lz4FrameBound(n)
     const dst = k.arena.reserve(cap)
@@ -89,14 +91,14 @@ export function lz4FrameEncodeInto(k: KernelInstance, src: number, n: number, ds
  *
  * @param statedLength  what the container says the output holds: exactly that many bytes come out; left out, as many as the frames hold
  * @throws Lz4CorruptError damaged bytes, or another length; Lz4TooLargeError a stated length the input cannot reach; Lz4UnsupportedError dictionary, legacy frame;
- *   InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ *   RangeError for a stated length that is no whole number from 0 on; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @cost one copy in, unless the bytes are in kernel memory, and one out
  * @example lz4FrameDecode(frame, bytes.length)
  */
 export function lz4FrameDecode(bytes: KernelBytes, statedLength?: number): Uint8Array<ArrayBuffer> {
   const view = viewOf(bytes)
   const n = view.byteLength
-  const room = statedLength ?? framesYield(view)
+  const room = statedLength === undefined ? framesYield(view) : statedLength
   checkStated(n, room)
   const k = kernels()
   const mark = k.arena.mark()
@@ -258,6 +260,7 @@ function skip(input: Input, bytes: number, what: string): void {
 
 /** Refuses a stated length that no input of n bytes can reach, before anything is allocated for it. */
 function checkStated(n: number, stated: number): void {
+  if (!(Number.isInteger(stated) && stated >= 0)) throw new RangeError(`${stated} bytes to decode: a whole number from 0 on expected`)
   const limit = n * RATIO_MAX
   if (stated > limit)
     throw new Lz4TooLargeError(`lz4: ${stated} bytes stated over ${n} bytes of input, which yield at most ${limit}`, { details: { stated, limit } })
@@ -272,15 +275,17 @@ function corrupt(input: Omit<Input, 'k'>, why: string): Lz4CorruptError {
  *
  * @param bytesMax  most bytes of the block; one less than the input when left out
  * @returns undefined when the block would be longer than that
- * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @throws RangeError for no number; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @example const block = lz4BlockEncode(bytes) ?? bytes
  */
-export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = bytes.byteLength - 1): Uint8Array<ArrayBuffer> | undefined {
+export function lz4BlockEncode(bytes: KernelBytes, bytesMax: number = lengthOf(bytes) - 1): Uint8Array<ArrayBuffer> | undefined {
+  if (!(typeof bytesMax === 'number' && !Number.isNaN(bytesMax))) throw new RangeError(`a block of at most ${bytesMax} bytes: a number expected`)
   const k = kernels()
   const mark = k.arena.mark()
   try {
     const n = bytes.byteLength
-    const cap = Math.max(0, bytesMax)
+    // No block is longer than its bytes as literals.
+    const cap = Math.max(0, Math.min(Math.floor(bytesMax), n + Math.ceil(n / RATIO_MAX) + 16))
     const src = bytesIn(k, bytes)
     const dst = k.arena.reserve(cap)
     const packed = k.exports.lz4_block_encode(src, n, dst, cap)

@@ -2,8 +2,8 @@
 //
 // Where the host has crypto of its own (hardware instructions), it takes what it is quicker at: one message of 256 bytes or more, of many those of 640 or more
 // (load.ts). The rest runs in Wasm, many messages four lanes at a time. Invariant: all ways give identical bytes.
-import { assert } from '../assert.ts'
-import { bytesIn, type KernelBytes, placeIn, viewOf } from './buffer.ts'
+import { InvalidConfigError } from '../errors.ts'
+import { bytesIn, type KernelBytes, lengthOf, placeIn, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import { nativeSha256 } from './load.ts'
@@ -32,7 +32,7 @@ export function sha256(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
 
 /** SHA-256 by what a host offers. */
 export function sha256By(native: NativeSha256 | undefined, bytes: KernelBytes): Uint8Array<ArrayBuffer> {
-  return native !== undefined && bytes.byteLength >= native.oneBytesMin ? native.digest(viewOf(bytes)) : sha256Wasm(bytes)
+  return native !== undefined && lengthOf(bytes) >= native.oneBytesMin ? native.digest(viewOf(bytes)) : sha256Wasm(bytes)
 }
 
 /** SHA-256 without native crypto. */
@@ -40,7 +40,7 @@ export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     const at = bytesIn(k, bytes)
     const out = k.arena.reserve(DIGEST_BYTES)
     k.exports.sha256_digest(at, n, out)
@@ -55,7 +55,7 @@ export function sha256Wasm(bytes: KernelBytes): Uint8Array<ArrayBuffer> {
  *
  * @returns 32 bytes a message, back to back
  * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
- * @cost one call for all messages below 640 bytes, up to 1 MiB together; longer ones as `sha256`
+ * @cost one call for messages below 640 bytes, up to 1 MiB together; longer ones by node:crypto where there is one
  * @example sha256Many([a, b]).subarray(32) // that of b
  */
 export function sha256Many(messages: readonly KernelBytes[]): Uint8Array<ArrayBuffer> {
@@ -163,15 +163,15 @@ export class Sha256 {
     }
   }
 
-  /** Take the next bytes; they are not kept. @throws InvalidConfigError as `xxh3` */
+  /** Take the next bytes; they are not kept. @throws InvalidConfigError as `xxh3`, and (key `hash`) after the digest */
   update(bytes: KernelBytes): this {
-    assert(!this.#done, 'Sha256 is updated before its digest')
+    this.#unfinished()
     if (this.#native !== undefined) {
       this.#native.update(viewOf(bytes))
       return this
     }
     const k = kernels()
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     // Views of kernel memory are taken anew for each stretch: it may grow in between.
     const at = placeIn(k, bytes)
     const heap = at < 0 ? viewOf(bytes) : undefined
@@ -187,7 +187,7 @@ export class Sha256 {
       this.#compress(pending)
     }
     while (n - from >= BLOCK_BYTES) {
-      const whole = Math.min(CHUNK_BYTES, (n - from) & ~(BLOCK_BYTES - 1))
+      const whole = Math.min(CHUNK_BYTES, n - from) & ~(BLOCK_BYTES - 1)
       this.#compress(part(from, from + whole))
       from += whole
     }
@@ -195,9 +195,9 @@ export class Sha256 {
     return this
   }
 
-  /** The 32 bytes of all that was taken. Once. */
+  /** The 32 bytes of all that was taken. Once. @throws InvalidConfigError (key `hash`) the second time */
   digest(): Uint8Array<ArrayBuffer> {
-    assert(!this.#done, 'Sha256 gives its digest once')
+    this.#unfinished()
     this.#done = true
     if (this.#native !== undefined) return this.#native.digest()
     const held = this.#bytes % BLOCK_BYTES
@@ -212,6 +212,14 @@ export class Sha256 {
     const words = new DataView(out.buffer)
     for (let i = 0; i < 8; i++) words.setUint32(4 * i, this.#words![i]!)
     return out
+  }
+
+  #unfinished(): void {
+    if (!this.#done) return
+    throw new InvalidConfigError('a running SHA-256 is used after its digest', {
+      details: { key: 'hash', value: 'finished' },
+      hint: 'Make a new Sha256 for the next bytes.',
+    })
   }
 
   #compress(blocks: Uint8Array): void {

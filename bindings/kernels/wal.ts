@@ -2,8 +2,7 @@
 //
 // The hot forms work on offsets in an instance's memory (the log reads segments into its own arena); `scanBytes` and `encodeFrame` copy.
 // Invariant: an emitted offset is that of a frame whose checksum, bits, padding, LSN and epoch were all verified.
-import { assert } from '../assert.ts'
-import { bytesIn, type KernelBytes, viewOf } from './buffer.ts'
+import { bytesIn, type KernelBytes, lengthOf, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 
@@ -113,18 +112,21 @@ export interface WalBytesScan extends WalScan {
  * @param bytes  frames, the first one at byte 0; a KernelBuffer is read in place
  * @param o  LSN of the first record, epoch and seed of the segment; `capacity`: most offsets (all when left out; go on at `consumed`)
  * @returns offsets of the records, and why and where the scan stopped
- * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @throws RangeError for a number that is out of range; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @cost one pass at about the speed of `xxh3`, and one copy in
  * @example const { offsets, stop, consumed } = scanBytes(bytes, { firstLsn: 1n, epoch: 1n, seed })
  */
 export function scanBytes(bytes: KernelBytes, o: { firstLsn: bigint; epoch: bigint; seed: bigint; capacity?: number }): WalBytesScan {
+  for (const name of ['firstLsn', 'epoch', 'seed'] as const) checkU64(name, o[name])
+  if (o.capacity !== undefined) checkWhole('capacity', o.capacity, Number.MAX_SAFE_INTEGER)
   const k = kernels()
   const mark = k.arena.mark()
   try {
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     const p = bytesIn(k, bytes)
     // No frame is shorter than its header, so that many offsets always fit.
-    const capacity = o.capacity ?? Math.floor(n / HEADER_BYTES) + 1
+    const most = Math.floor(n / HEADER_BYTES) + 1
+    const capacity = Math.min(most, o.capacity ?? most)
     const out = k.arena.reserve(capacity * 4)
     const scan = scanInPlace(k, { p, bytes: n, firstLsn: o.firstLsn, epoch: o.epoch, seed: o.seed, out, capacity })
     return { ...scan, offsets: k.u32.slice(out >>> 2, (out >>> 2) + scan.count) }
@@ -138,10 +140,12 @@ export function scanBytes(bytes: KernelBytes, o: { firstLsn: bigint; epoch: bigi
  *
  * @param seed  of the segment
  * @param start  a multiple of 8
- * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @throws RangeError for a start or seed that is none; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @example resyncBytes(bytes, seed, damagedAt + 8)
  */
 export function resyncBytes(bytes: KernelBytes, seed: bigint, start = 0): number {
+  checkU64('seed', seed)
+  if (!(Number.isSafeInteger(start) && start >= 0 && start % 8 === 0)) throw new RangeError(`start ${start}: a multiple of 8 from 0 on expected`)
   const k = kernels()
   const mark = k.arena.mark()
   try {
@@ -176,13 +180,20 @@ export function sealFrame(k: KernelInstance, p: number, length: number, f: Frame
  * A whole frame of a payload: header, checksum, zero padding to 8 bytes.
  *
  * @param payload  at most 64 MiB - 32
- * @param f  kind 0..255, flags, local bits, LSN and epoch below 2^53
+ * @param f  kind and flags below 2^8, local bits below 2^16, LSN and epoch below 2^53
  * @param seed  of the segment
+ * @throws RangeError for a payload, field or seed that does not fit; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @example encodeFrame(payload, { kind: 1, flags: 0, local: 0, lsn: 1, epoch: 1 }, seed)
  */
 export function encodeFrame(payload: KernelBytes, f: FrameFields, seed: bigint): Uint8Array<ArrayBuffer> {
-  const n = payload.byteLength
-  assert(n <= PAYLOAD_BYTES_MAX, 'a frame payload is at most 64 MiB - 32', n)
+  const n = lengthOf(payload)
+  if (n > PAYLOAD_BYTES_MAX) throw new RangeError(`a frame payload of ${n} bytes: ${PAYLOAD_BYTES_MAX} at most`)
+  checkWhole('kind', f.kind, 0xff)
+  checkWhole('flags', f.flags, 0xff)
+  checkWhole('local', f.local, 0xffff)
+  checkWhole('lsn', f.lsn, Number.MAX_SAFE_INTEGER)
+  checkWhole('epoch', f.epoch, Number.MAX_SAFE_INTEGER)
+  checkU64('seed', seed)
   const k = kernels()
   const mark = k.arena.mark()
   try {
@@ -199,4 +210,12 @@ export function encodeFrame(payload: KernelBytes, f: FrameFields, seed: bigint):
 
 function offsetOrNone(offset: number): number {
   return offset === NONE ? -1 : offset
+}
+
+function checkWhole(name: string, value: number, max: number): void {
+  if (!(Number.isInteger(value) && value >= 0 && value <= max)) throw new RangeError(`${name} ${value}: a whole number from 0 to ${max} expected`)
+}
+
+function checkU64(name: string, value: bigint): void {
+  if (!(typeof value === 'bigint' && value >= 0n && value < 1n << 64n)) throw new RangeError(`${name} ${value}: a bigint from 0 to 2^64 - 1 expected`)
 }

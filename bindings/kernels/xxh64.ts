@@ -3,8 +3,8 @@
 // Invariant: a value hashes as the bytes it is stored in (Parquet's plain encoding, strings without their length), never in a canonical form: varve's own
 // keys have xxh3Column for that.
 import { InvariantError } from '../errors.ts'
-import { bytesIn, type KernelBytes } from './buffer.ts'
-import type { Hash64Parts } from './checksum.ts'
+import { bytesIn, type KernelBytes, lengthOf } from './buffer.ts'
+import { checkSeed, type Hash64Parts } from './checksum.ts'
 import { scratch } from './scratch.ts'
 import { offsetsOf } from './vec-build.ts'
 import type { Vec } from './vec.ts'
@@ -14,12 +14,13 @@ import type { Vec } from './vec.ts'
  *
  * @param bytes  any length; a KernelBuffer is read in place
  * @param seed  low and high word; 0 when left out
- * @throws InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
+ * @throws RangeError, InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
  * @example const { lo, hi } = xxh64(bytes)
  */
 export function xxh64(bytes: KernelBytes, seed?: Hash64Parts): Hash64Parts {
+  if (seed !== undefined) checkSeed(seed)
   return scratch((k) => {
-    const n = bytes.byteLength
+    const n = lengthOf(bytes)
     const at = bytesIn(k, bytes)
     const out = k.arena.reserve(8)
     k.exports.xxh64(at, n, seed?.lo ?? 0, seed?.hi ?? 0, out)

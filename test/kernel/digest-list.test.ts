@@ -113,6 +113,6 @@ describe('digest list', () => {
   })
 
   it('refuses a chunk that the file does not have', () => {
-    expect(() => new DigestList(noise(10, 1)).path(1)).toThrow('a chunk of the file')
+    for (const chunk of [1, -1, 0.5, NaN]) expect(() => new DigestList(noise(10, 1)).path(chunk)).toThrow(RangeError)
   })
 })

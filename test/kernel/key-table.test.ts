@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
-import { InvariantError, KernelMemoryExhaustedError } from '../../bindings/errors.ts'
+import { KernelMemoryExhaustedError } from '../../bindings/errors.ts'
 import { joinKeys, type KeyColumn, KeyTable, kernels, NO_ROW, repeatedKeys } from '../../bindings/kernels/index.ts'
 import { hex, noise } from './bytes.ts'
 
@@ -127,11 +127,29 @@ describe('a table of keys', () => {
     expect(table.put(batch(1000, 1000)).every((row) => row === NO_ROW)).toBe(true)
   })
 
-  it('refuses keys of another length', () => {
+  it('refuses keys of another length, and keys that contradict themselves', () => {
     const table = new KeyTable(8, SEED)
-    expect(() => table.put({ rows: 2, stride: 4, data: noise(8), ends: undefined })).toThrow(InvariantError)
-    expect(() => table.put({ rows: 2, stride: 0, data: noise(8), ends: Uint32Array.of(4, 8) })).toThrow(InvariantError)
-    expect(() => table.undo(new Uint32Array(1))).toThrow(InvariantError)
+    expect(() => table.put({ rows: 2, stride: 4, data: noise(8), ends: undefined })).toThrow(RangeError)
+    expect(() => table.put({ rows: 2, stride: 0, data: noise(8), ends: Uint32Array.of(4, 8) })).toThrow(RangeError)
+    expect(() => table.undo(new Uint32Array(1))).toThrow(RangeError)
+    table.put({ rows: 1, stride: 8, data: noise(8), ends: undefined })
+    expect(() => table.undo(Uint32Array.of(1))).toThrow(RangeError)
+
+    const varying = new KeyTable(0, SEED)
+    const bad: Readonly<Record<string, KeyColumn>> = {
+      'no ends': { rows: 2, stride: 0, data: noise(8), ends: undefined },
+      'fewer ends than rows': { rows: 3, stride: 0, data: noise(8), ends: Uint32Array.of(4, 8) },
+      'an end before its beginning': { rows: 3, stride: 0, data: noise(8), ends: Uint32Array.of(4, 3, 8) },
+      'ends behind the data': { rows: 2, stride: 0, data: noise(8), ends: Uint32Array.of(4, 9) },
+      'half a row': { rows: 0.5, stride: 0, data: noise(8), ends: Uint32Array.of(8) },
+      'rows below 0': { rows: -1, stride: 0, data: noise(8), ends: Uint32Array.of(8) },
+    }
+    for (const [why, keys] of Object.entries(bad)) {
+      expect(() => varying.put(keys), why).toThrow(RangeError)
+      expect(() => varying.find(keys), why).toThrow(RangeError)
+    }
+    expect(varying.rows).toBe(0)
+    for (const stride of [-1, 0.5, NaN]) expect(() => new KeyTable(stride, SEED)).toThrow(RangeError)
   })
 })
 

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { Lz4CorruptError, Lz4TooLargeError, Lz4UnsupportedError } from '../../bindings/errors.ts'
 import { KernelInstance, kernels, lz4BlockDecode, lz4BlockEncode, lz4FrameBound, lz4FrameDecode, lz4FrameEncode } from '../../bindings/kernels/index.ts'
 import { concat, hex, noise } from './bytes.ts'
+import { lz4Matches } from './oracles/lz4.ts'
 import { lz4Wasm } from './oracles/lz4-wasm.ts'
 import { oracleXxh32 } from './oracles/xxh3.ts'
 import { sampleText } from './vectors/text.ts'
@@ -50,6 +51,33 @@ describe('LZ4 block', () => {
         const packed = lz4BlockEncode(bytes.subarray(0, n), n + 20)!
         expect(hex(lz4BlockDecode(packed, n)), `period ${period}, length ${n}`).toBe(hex(bytes.subarray(0, n)))
       }
+    }
+  })
+
+  it('keeps the end conditions of the format: the last 5 bytes are literals, and no match begins in the last 12', () => {
+    // A run to the very end, so that the last match is as long as the encoder lets it be.
+    for (let n = 0; n <= 300; n++) {
+      for (const bytes of [new Uint8Array(n), concat([noise(n % 40, n + 1), new Uint8Array(n)])]) {
+        const matches = lz4Matches(lz4BlockEncode(bytes, bytes.length + 20)!)
+        for (const { start, end } of matches) {
+          expect(start, `${bytes.length} bytes`).toBeLessThanOrEqual(bytes.length - 12)
+          expect(end, `${bytes.length} bytes`).toBeLessThanOrEqual(bytes.length - 5)
+        }
+        if (n >= 20) expect(matches.length).toBeGreaterThan(0)
+      }
+    }
+  })
+
+  it('finds what is 65,535 bytes back, and nothing further: a distance has 16 bits', () => {
+    const marker = noise(16)
+    for (const [distance, found] of [
+      [65_535, true],
+      [65_536, false],
+    ] as const) {
+      const bytes = concat([marker, new Uint8Array(distance - 16), marker, noise(30, 2)])
+      const packed = lz4BlockEncode(bytes)!
+      expect(hex(lz4BlockDecode(packed, bytes.length))).toBe(hex(bytes))
+      expect(lz4Matches(packed).some((match) => match.distance === distance)).toBe(found)
     }
   })
 

@@ -238,4 +238,21 @@ describe('wal_resync', () => {
     expect(resyncBytes(bytes, SEED, second + 88)).toBe(-1)
     expect(resyncBytes(concat([noise(4), record(9, 50)]), SEED)).toBe(-1)
   })
+
+  it('takes a payload of 64 MiB - 32 and none that is longer, whatever its checksum says, as the scan does', () => {
+    const most = 64 * 1024 * 1024 - 32
+    const k = new KernelInstance({ limitBytes: 70 << 20 })
+    const p = k.arena.reserve(most + 64)
+    const out = k.arena.reserve(64)
+    k.view.setBigUint64(out, SEED, true)
+    for (const [length, good] of [
+      [most, true],
+      [most + 1, false],
+    ] as const) {
+      const bytes = sealFrame(k, p, length, { kind: 1, flags: 0, local: 0, lsn: 10, epoch: 3 }, out)
+      expect(k.exports.wal_resync(p, bytes, out) >>> 0).toBe(good ? 0 : 0xffffffff)
+      const { stop } = scanInPlace(k, { p, bytes, firstLsn: 10n, epoch: 3n, seed: SEED, out: out + 8, capacity: 4 })
+      expect(walStopName(stop)).toBe(good ? 'end' : 'length')
+    }
+  })
 })

@@ -30,6 +30,31 @@ export function oracleLz4Decode(block: Uint8Array, history: Uint8Array = new Uin
   }
 }
 
+/** Where the matches of a good block begin and end in what it decodes to. */
+export function lz4Matches(block: Uint8Array): { start: number; end: number; distance: number }[] {
+  const matches: { start: number; end: number; distance: number }[] = []
+  let at = 0
+  let made = 0
+  const more = (start: number): number => {
+    let length = start
+    if (start === 15) for (let byte = 255; byte === 255; length += byte) byte = block[at++]!
+    return length
+  }
+  while (at < block.length) {
+    const token = block[at++]!
+    const literals = more(token >> 4)
+    at += literals
+    made += literals
+    if (at >= block.length) break
+    const distance = block[at]! | (block[at + 1]! << 8)
+    at += 2
+    const length = more(token & 15) + 4
+    matches.push({ start: made, end: made + length, distance })
+    made += length
+  }
+  return matches
+}
+
 export interface Sequence {
   readonly literals: Uint8Array
   /** Absent in the last sequence. */
