@@ -1,12 +1,10 @@
 // index.ts: every export of the module, grouped by kernel; nothing else. Kernels take offsets and lengths, never allocate, never throw.
 import { crc32c_init } from './crc32c'
 import { lz4_init } from './lz4-block'
-import { sha256_init } from './sha256'
 
 /** Builds the tables. TypeScript calls it once per instance; calling it again is harmless. */
 export function init(): void {
   crc32c_init()
-  sha256_init()
   lz4_init()
 }
 

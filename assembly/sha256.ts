@@ -1,9 +1,9 @@
 // sha256.ts: SHA-256 (FIPS 180-4): blocks, whole messages, record hashes and the chain digest of the log (log.md section 1).
 //
-// One message runs through the scalar compression; many run four at a time (sha256-x4.ts), each lane at its own place in its own message: a lane that
-// is done takes the next message, so lengths need not match. First block (`local` masked) and tail (padding) of a lane are staged beside it; the rest is
-// read in place. Invariant: outputs are big-endian digests of 32 bytes; messages are never written to.
-import { compress_x4 } from './sha256-x4'
+// One message runs through the scalar compression; many run four at a time (sha256-x4.ts): four of one length that follow each other in step, all others
+// each lane at its own place in its own message: a lane that is done takes the next message, so lengths need not match. First block (`local` masked) and
+// tail (padding) of a lane are staged beside it; the rest is read in place. Invariant: outputs are big-endian digests of 32 bytes; messages are never written to.
+import { compress_x4, compressSame_x4, digests_x4, sha256_x4 } from './sha256-x4'
 
 // prettier-ignore
 export const K256: usize = memory.data<u32>([
@@ -153,8 +153,12 @@ export function sha256_digest(p: usize, n: usize, out: usize): void {
   v128.store(STATE, v128.load(IV, 16), 16)
   const whole = n >>> 6
   sha256(STATE, p, whole)
-  const blocks = stageTail(TAIL, p + (whole << 6), n & 63, n)
-  sha256(STATE, TAIL, blocks)
+  if (n & 63) {
+    const blocks = stageTail(TAIL, p + (whole << 6), n & 63, n)
+    sha256(STATE, TAIL, blocks)
+  } else {
+    compressPadding(n)
+  }
   for (let i: u32 = 0; i < 32; i += 4) store<u32>(out + i, bswap<u32>(load<u32>(STATE + i)))
 }
 
@@ -197,6 +201,73 @@ function stageTail(to: usize, from: usize, rest: usize, total: usize): usize {
   return blocks
 }
 
+// ---- the last block of a multiple of 64 bytes -----------------------------------------------------------------------
+
+/** K + W of that block: all of it is padding, so its words, and their schedule, are known by the length alone. */
+const KW: usize = memory.data(256, 16)
+/** The length that KW is of; at first none. */
+let scheduled: usize = 1
+
+function schedulePadding(n: usize): void {
+  if (n == scheduled) return
+  scheduled = n
+  store<u32>(KW, 0x80000000)
+  for (let i: usize = 4; i < 56; i += 4) store<u32>(KW + i, 0)
+  store<u32>(KW, <u32>((<u64>n) >> 29), 56)
+  store<u32>(KW, <u32>(n << 3), 60)
+  for (let i: usize = 64; i < 256; i += 4) {
+    store<u32>(KW + i, s1(load<u32>(KW + i - 8)) + load<u32>(KW + i - 28) + s0(load<u32>(KW + i - 60)) + load<u32>(KW + i - 64))
+  }
+  for (let i: usize = 0; i < 256; i += 4) store<u32>(KW + i, load<u32>(KW + i) + load<u32>(K256 + i))
+}
+
+/** Compresses into STATE the last block of a message of n bytes, a multiple of 64. */
+function compressPadding(n: usize): void {
+  schedulePadding(n)
+  let a = load<u32>(STATE)
+  let b = load<u32>(STATE, 4)
+  let c = load<u32>(STATE, 8)
+  let d = load<u32>(STATE, 12)
+  let e = load<u32>(STATE, 16)
+  let f = load<u32>(STATE, 20)
+  let g = load<u32>(STATE, 24)
+  let h = load<u32>(STATE, 28)
+  for (let k = KW; k < KW + 256; k += 32) {
+    h = t1(h, e, f, g, load<u32>(k))
+    d += h
+    h += t2(a, b, c)
+    g = t1(g, d, e, f, load<u32>(k, 4))
+    c += g
+    g += t2(h, a, b)
+    f = t1(f, c, d, e, load<u32>(k, 8))
+    b += f
+    f += t2(g, h, a)
+    e = t1(e, b, c, d, load<u32>(k, 12))
+    a += e
+    e += t2(f, g, h)
+    d = t1(d, a, b, c, load<u32>(k, 16))
+    h += d
+    d += t2(e, f, g)
+    c = t1(c, h, a, b, load<u32>(k, 20))
+    g += c
+    c += t2(d, e, f)
+    b = t1(b, g, h, a, load<u32>(k, 24))
+    f += b
+    b += t2(c, d, e)
+    a = t1(a, f, g, h, load<u32>(k, 28))
+    e += a
+    a += t2(b, c, d)
+  }
+  store<u32>(STATE, load<u32>(STATE) + a)
+  store<u32>(STATE, load<u32>(STATE, 4) + b, 4)
+  store<u32>(STATE, load<u32>(STATE, 8) + c, 8)
+  store<u32>(STATE, load<u32>(STATE, 12) + d, 12)
+  store<u32>(STATE, load<u32>(STATE, 16) + e, 16)
+  store<u32>(STATE, load<u32>(STATE, 20) + f, 20)
+  store<u32>(STATE, load<u32>(STATE, 24) + g, 24)
+  store<u32>(STATE, load<u32>(STATE, 28) + h, 28)
+}
+
 // ---- many messages, four lanes ----------------------------------------------------------------------------------------
 
 /** Word-major: word w of lane l at w * 16 + l * 4. */
@@ -213,6 +284,9 @@ const HEAD: usize = 24
 /** Per lane 64 bytes of masked first block, then 128 bytes of tail and 16 to spare. */
 const STAGE_BYTES: usize = 208
 const STAGE: usize = memory.data(4 * 208, 16)
+/** State and stages of four messages of one length. */
+const FOUR: usize = memory.data(128, 16)
+const FOUR_STAGE: usize = memory.data(4 * 208, 16)
 
 /** pairs: count x (u32 offset, u32 bytes); out: count digests of 32 bytes. */
 export function sha256_batch(pairs: usize, count: u32, out: usize): void {
@@ -229,15 +303,15 @@ function run(list: usize, base: usize, count: u32, out: usize, frames: bool): vo
   let busy: u32 = 0
   for (let lane: usize = 0; lane < 4; lane++) store<u32>(LANES + (lane << 6), 0, BUSY)
   while (true) {
-    for (let lane: usize = 0; lane < 4 && next < count; lane++) {
+    for (let lane: usize = 0; lane < 4; lane++) {
       if (load<u32>(LANES + (lane << 6), BUSY)) continue
-      if (frames) {
-        const frame = base + load<u32>(list + ((<usize>next) << 2))
-        begin(lane, frame + 8, (<usize>load<u32>(frame, 8)) + 24, out + ((<usize>next) << 5), true)
-      } else {
-        const pair = list + ((<usize>next) << 3)
-        begin(lane, load<u32>(pair), load<u32>(pair, 4), out + ((<usize>next) << 5), false)
+      // Four of one length go in step and leave the lanes, which wait, to the rest.
+      while (count - next >= 4 && areEqual(list, base, next, frames)) {
+        four(list, base, next, out + ((<usize>next) << 5), frames)
+        next += 4
       }
+      if (next == count) break
+      begin(lane, start(list, base, next, frames), bytes(list, base, next, frames), out + ((<usize>next) << 5), frames)
       next++
       busy++
     }
@@ -252,6 +326,67 @@ function run(list: usize, base: usize, count: u32, out: usize, frames: bool): vo
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function start(list: usize, base: usize, i: u32, frames: bool): usize {
+  return frames ? base + load<u32>(list + ((<usize>i) << 2)) + 8 : load<u32>(list + ((<usize>i) << 3))
+}
+
+// @ts-ignore: decorator
+@inline
+function bytes(list: usize, base: usize, i: u32, frames: bool): usize {
+  return frames ? load<u32>(start(list, base, i, true)) + 24 : load<u32>(list + ((<usize>i) << 3), 4)
+}
+
+function areEqual(list: usize, base: usize, i: u32, frames: bool): bool {
+  const n = bytes(list, base, i, frames)
+  return n == bytes(list, base, i + 1, frames) && n == bytes(list, base, i + 2, frames) && n == bytes(list, base, i + 3, frames)
+}
+
+/** Four messages of one length, from message i on. */
+function four(list: usize, base: usize, i: u32, out: usize, frames: bool): void {
+  for (let w: usize = 0; w < 8; w++) v128.store(FOUR + (w << 4), v128.load32_splat(IV + (w << 2)))
+  const n = bytes(list, base, i, frames)
+  let p0 = start(list, base, i, frames)
+  let p1 = start(list, base, i + 1, frames)
+  let p2 = start(list, base, i + 2, frames)
+  let p3 = start(list, base, i + 3, frames)
+  let whole = n >>> 6
+  const rest = n & 63
+  if (frames && whole > 0) {
+    stageHead(FOUR_STAGE, p0)
+    stageHead(FOUR_STAGE + STAGE_BYTES, p1)
+    stageHead(FOUR_STAGE + 2 * STAGE_BYTES, p2)
+    stageHead(FOUR_STAGE + 3 * STAGE_BYTES, p3)
+    compress_x4(FOUR, FOUR_STAGE, FOUR_STAGE + STAGE_BYTES, FOUR_STAGE + 2 * STAGE_BYTES, FOUR_STAGE + 3 * STAGE_BYTES)
+    p0 += 64
+    p1 += 64
+    p2 += 64
+    p3 += 64
+    whole--
+  }
+  sha256_x4(FOUR, p0, p1, p2, p3, whole)
+  if (rest) {
+    const end = whole << 6
+    const blocks = stageTail(FOUR_STAGE, p0 + end, rest, n)
+    stageTail(FOUR_STAGE + STAGE_BYTES, p1 + end, rest, n)
+    stageTail(FOUR_STAGE + 2 * STAGE_BYTES, p2 + end, rest, n)
+    stageTail(FOUR_STAGE + 3 * STAGE_BYTES, p3 + end, rest, n)
+    if (frames && n < 64) for (let at = FOUR_STAGE; at < FOUR_STAGE + 4 * STAGE_BYTES; at += STAGE_BYTES) store<u16>(at, 0, 6)
+    sha256_x4(FOUR, FOUR_STAGE, FOUR_STAGE + STAGE_BYTES, FOUR_STAGE + 2 * STAGE_BYTES, FOUR_STAGE + 3 * STAGE_BYTES, blocks)
+  } else {
+    schedulePadding(n)
+    compressSame_x4(FOUR, KW)
+  }
+  digests_x4(FOUR, out)
+}
+
+/** The first block of record bytes with `local`, which is bytes 6 and 7, as 0. */
+function stageHead(to: usize, p: usize): void {
+  for (let i: usize = 0; i < 64; i += 16) v128.store(to + i, v128.load(p + i))
+  store<u16>(to, 0, 6)
+}
+
 function begin(lane: usize, p: usize, n: usize, out: usize, masked: bool): void {
   const at = LANES + (lane << 6)
   const stage = STAGE + lane * STAGE_BYTES
@@ -260,10 +395,8 @@ function begin(lane: usize, p: usize, n: usize, out: usize, masked: bool): void 
   const tails = stageTail(stage + 64, p + (whole << 6), n & 63, n)
   let head: u32 = 0
   if (masked) {
-    // `local` is bytes 6 and 7 of the message.
     if (whole > 0) {
-      for (let i: usize = 0; i < 64; i += 16) v128.store(stage + i, v128.load(p + i))
-      store<u16>(stage, 0, 6)
+      stageHead(stage, p)
       head = 1
     } else {
       store<u16>(stage + 64, 0, 6)
@@ -327,21 +460,6 @@ function finishScalar(lane: usize): void {
 // ---- chain digest -------------------------------------------------------------------------------------------------------
 
 const LINK: usize = memory.data(64, 16)
-/** K + W of the second block of a 64-byte message: its words are constant, so is their schedule. */
-const KW: usize = memory.data(256, 16)
-let chainReady: bool = false
-
-export function sha256_init(): void {
-  if (chainReady) return
-  store<u32>(KW, 0x80000000)
-  store<u32>(KW, 512, 60)
-  for (let i: usize = 64; i < 256; i += 4) {
-    store<u32>(KW + i, s1(load<u32>(KW + i - 8)) + load<u32>(KW + i - 28) + s0(load<u32>(KW + i - 60)) + load<u32>(KW + i - 64))
-  }
-  for (let i: usize = 0; i < 256; i += 4) store<u32>(KW + i, load<u32>(KW + i) + load<u32>(K256 + i))
-  chainReady = true
-}
-
 /** state (32 bytes, in and out): digest = SHA-256(digest || hashes[i]) for each i; every digest to digestsOut too, unless 0. */
 export function chain_advance(state: usize, hashes: usize, count: u32, digestsOut: usize): void {
   for (let i: u32 = 0; i < count; i++, hashes += 32) {
@@ -352,7 +470,7 @@ export function chain_advance(state: usize, hashes: usize, count: u32, digestsOu
     v128.store(STATE, v128.load(IV))
     v128.store(STATE, v128.load(IV, 16), 16)
     sha256(STATE, LINK, 1)
-    secondBlock()
+    compressPadding(64)
     for (let w: usize = 0; w < 32; w += 4) store<u32>(state + w, bswap<u32>(load<u32>(STATE + w)))
     if (digestsOut) {
       v128.store(digestsOut, v128.load(state))
@@ -360,50 +478,4 @@ export function chain_advance(state: usize, hashes: usize, count: u32, digestsOu
       digestsOut += 32
     }
   }
-}
-
-/** Compresses the constant second block into STATE. */
-function secondBlock(): void {
-  let a = load<u32>(STATE)
-  let b = load<u32>(STATE, 4)
-  let c = load<u32>(STATE, 8)
-  let d = load<u32>(STATE, 12)
-  let e = load<u32>(STATE, 16)
-  let f = load<u32>(STATE, 20)
-  let g = load<u32>(STATE, 24)
-  let h = load<u32>(STATE, 28)
-  for (let k = KW; k < KW + 256; k += 32) {
-    h = t1(h, e, f, g, load<u32>(k))
-    d += h
-    h += t2(a, b, c)
-    g = t1(g, d, e, f, load<u32>(k, 4))
-    c += g
-    g += t2(h, a, b)
-    f = t1(f, c, d, e, load<u32>(k, 8))
-    b += f
-    f += t2(g, h, a)
-    e = t1(e, b, c, d, load<u32>(k, 12))
-    a += e
-    e += t2(f, g, h)
-    d = t1(d, a, b, c, load<u32>(k, 16))
-    h += d
-    d += t2(e, f, g)
-    c = t1(c, h, a, b, load<u32>(k, 20))
-    g += c
-    c += t2(d, e, f)
-    b = t1(b, g, h, a, load<u32>(k, 24))
-    f += b
-    b += t2(c, d, e)
-    a = t1(a, f, g, h, load<u32>(k, 28))
-    e += a
-    a += t2(b, c, d)
-  }
-  store<u32>(STATE, load<u32>(STATE) + a)
-  store<u32>(STATE, load<u32>(STATE, 4) + b, 4)
-  store<u32>(STATE, load<u32>(STATE, 8) + c, 8)
-  store<u32>(STATE, load<u32>(STATE, 12) + d, 12)
-  store<u32>(STATE, load<u32>(STATE, 16) + e, 16)
-  store<u32>(STATE, load<u32>(STATE, 20) + f, 20)
-  store<u32>(STATE, load<u32>(STATE, 24) + g, 24)
-  store<u32>(STATE, load<u32>(STATE, 28) + h, 28)
 }

@@ -63,6 +63,15 @@ function pairsOf(
   }
 }
 
+/** Lengths of messages: one to nine of n bytes and others; five of n bytes, of which four go in step, amid others whose lanes wait meanwhile. */
+function mixesOf(n: number, random: Random): number[][] {
+  const others = (count: number): number[] => Array.from({ length: count }, () => random.below(300))
+  return [
+    [n, ...others(n % 9)],
+    [...others(n % 4), ...Array.from({ length: 5 }, () => n), ...others(n % 3)],
+  ]
+}
+
 /** Frames with random headers; record_hashes looks at `length` and `local` only. */
 function framesOf(lengths: readonly number[], random: Random): { data: Uint8Array; offsets: number[]; digests: Uint8Array[] } {
   const offsets: number[] = []
@@ -207,16 +216,19 @@ export const HASHES: Proofs = {
     yield { inputs: [exact(p)], outputs: [{ expected: sha256(p) }], call: (x, at) => x.sha256_digest(at[0]!, n, at[1]!) }
   },
   *sha256_batch(n, random) {
-    // One to nine messages, n bytes and others.
-    const made = pairsOf([n, ...Array.from({ length: n % 9 }, () => random.below(300))], random)
-    const outputs = [{ expected: new Uint8Array(Buffer.concat(made.messages.map(sha256))) }]
-    const call: Case['call'] = (x, at) => x.sha256_batch(at[1]!, made.messages.length, at[2]!)
-    yield { inputs: [exact(made.data), exact(made.pairs)], outputs, call, addresses: (view, at) => made.write(view, at[0]!, at[1]!) }
+    for (const lengths of mixesOf(n, random)) {
+      const made = pairsOf(lengths, random)
+      const outputs = [{ expected: new Uint8Array(Buffer.concat(made.messages.map(sha256))) }]
+      const call: Case['call'] = (x, at) => x.sha256_batch(at[1]!, made.messages.length, at[2]!)
+      yield { inputs: [exact(made.data), exact(made.pairs)], outputs, call, addresses: (view, at) => made.write(view, at[0]!, at[1]!) }
+    }
   },
   *record_hashes(n, random) {
-    const { data, offsets, digests } = framesOf([n, ...Array.from({ length: n % 9 }, () => random.below(300))], random)
-    const outputs = [{ expected: new Uint8Array(Buffer.concat(digests)) }]
-    yield { inputs: [exact(data), exact(u32s(offsets))], outputs, call: (x, at) => x.record_hashes(at[0]!, at[1]!, offsets.length, at[2]!) }
+    for (const lengths of mixesOf(n, random)) {
+      const { data, offsets, digests } = framesOf(lengths, random)
+      const outputs = [{ expected: new Uint8Array(Buffer.concat(digests)) }]
+      yield { inputs: [exact(data), exact(u32s(offsets))], outputs, call: (x, at) => x.record_hashes(at[0]!, at[1]!, offsets.length, at[2]!) }
+    }
   },
   *chain_advance(n, random) {
     const count = n % 12
