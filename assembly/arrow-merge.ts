@@ -1,9 +1,9 @@
 // arrow-merge.ts: merging sorted runs, and composite keys as byte strings so that they merge like any other.
 //
 // Keys are the u64 columns of arrow-sort.ts, or those of keys_behind; rows are u32 indices; a run is (keys, rows, count). Stable: a before b on ties. The caller has put nulls
-// aside or encoded them, and has asked the *_descent kernels whether the runs ascend.
+// aside or encoded them, and has asked keys_descent or keys_behind whether the runs ascend. Two runs of whole rows: arrow-pair.ts.
 import { valid } from './arrow-bits'
-import { compare_tied, prefix64 } from './bytes'
+import { bytes_equal, compare_tied, prefix64 } from './bytes'
 
 /** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
 export function keys_descent(keys: usize, n: u32): u32 {
@@ -17,36 +17,75 @@ export function keys_descent(keys: usize, n: u32): u32 {
   return n
 }
 
-/**
- * Keys of `n` rows of a var column from row `first` on, to keys + 8 * row: the eight bytes behind the first `shared` (<= 8), as a big-endian number.
- * Returns the first i whose row does not begin with the same `shared` bytes as row `like`, or n.
- */
-export function keys_behind(offsets: usize, data: usize, like: u32, shared: u32, first: u32, n: u32, keys: usize): u32 {
-  const head = prefix64(data + load<u32>(offsets + (<usize>like << 2)), shared)
-  let at = offsets + (<usize>first << 2)
-  let out = keys + (<usize>first << 3)
-  let start = load<u32>(at)
-  for (let i: u32 = 0; i < n; i++) {
-    at += 4
-    const end = load<u32>(at)
-    const p = data + start
-    const size = end - start
-    if (size < shared || prefix64(p, shared) != head) return i
-    store<u64>(out, prefix64(p + shared, size - shared))
-    out += 8
-    start = end
-  }
-  return n
+const SIGN: u64 = <u64>1 << 63
+
+/** By number of bytes: the mask of the low ones. */
+const MASKS: usize = memory.data<u64>([
+  0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, 0xffffffffffffffff,
+], 16)
+
+@inline
+function words(p: usize, q: usize): v128 {
+  return v128.load64_lane(q, v128.load64_zero(p), 1)
 }
 
-/** As keys_descent for rows of a var column, whose ties their bytes decide. `first` = the row that counts as 0. */
-export function bytes_descent(offsets: usize, data: usize, shared: u32, keys: usize, first: u32, n: u32): u32 {
-  if (!n) return 0
-  let before = load<u64>(keys + (<usize>first << 3))
-  for (let i: u32 = 1; i < n; i++) {
-    const key = load<u64>(keys + (<usize>(first + i) << 3))
-    if (key < before || (key == before && compare_tied(offsets, data, shared, first + i - 1, first + i) > 0)) return i
-    before = key
+@inline
+function maskAt(bytes: u32): usize {
+  return MASKS + (<usize>min<u32>(bytes, 8) << 3)
+}
+
+/**
+ * Keys of `n` rows of a var column: the eight bytes behind the first `shared`, as a big-endian number.
+ * Returns the first i whose row does not begin with the `shared` bytes at `like`, or is less than the row before it, or n; keys before it are written.
+ */
+export function keys_behind(offsets: usize, data: usize, like: usize, shared: u32, n: u32, keys: usize): u32 {
+  const sign = i64x2.splat(SIGN)
+  const headMask = load<u64>(maskAt(shared))
+  const head = load<u64>(like) & headMask
+  const headMasks = i64x2.splat(headMask)
+  const heads = i64x2.splat(head)
+  // The row before the next one, in lane 1, its sign bit turned: signed order is then the keys' order.
+  let before = sign
+  let i: u32 = 0
+  while (i < n) {
+    if (i + 2 <= n) {
+      const at = offsets + (<usize>i << 2)
+      const start = load<u32>(at)
+      const middle = load<u32>(at, 4)
+      const p = data + start
+      const q = data + middle
+      const pn = middle - start - shared
+      const qn = load<u32>(at, 8) - middle - shared
+      if (<i32>(pn | qn) >= 0) {
+        const x = v128.and(words(p + shared, q + shared), words(maskAt(pn), maskAt(qn)))
+        const pair = i8x16.shuffle(x, x, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8)
+        const now = v128.xor(pair, sign)
+        // Two rows that ascend, and begin as they should, are done; what else they may be is told below.
+        let plain = i64x2.all_true(i64x2.gt_s(now, i64x2.shuffle(before, now, 1, 2)))
+        if (shared) {
+          plain = plain && !v128.any_true(v128.xor(v128.and(words(p, q), headMasks), heads))
+          if (shared > 8) plain = plain && bytes_equal(p + 8, like + 8, shared - 8) && bytes_equal(q + 8, like + 8, shared - 8)
+        }
+        if (plain) {
+          v128.store(keys + (<usize>i << 3), pair)
+          before = now
+          i += 2
+          continue
+        }
+      }
+    }
+    for (const stop = min<u32>(i + 2, n); i < stop; i++) {
+      const at = offsets + (<usize>i << 2)
+      const p = data + load<u32>(at)
+      const size = load<u32>(at, 4) - load<u32>(at)
+      if (size < shared || (load<u64>(p) & headMask) != head) return i
+      if (shared > 8 && !bytes_equal(p + 8, like + 8, shared - 8)) return i
+      const key = prefix64(p + shared, size - shared)
+      const last = <u64>i64x2.extract_lane(before, 1) ^ SIGN
+      if (i && (key < last || (key == last && compare_tied(at - 4, data, shared, 0, 1) > 0))) return i
+      store<u64>(keys + (<usize>i << 3), key)
+      before = i64x2.splat(key ^ SIGN)
+    }
   }
   return n
 }

@@ -31,7 +31,8 @@ export {
   sort_keys_fixed, sort_keys_bytes, sort_keys_codes, sort_pass, sort_ties, sort_ranks, adjacent_keys, adjacent_bytes, first_descent,
   row_numbers, least_keys, rows_up_to,
 } from './arrow-sort'
-export { keys_behind, keys_descent, bytes_descent, merge_keys, encode_measure, encode_keys, encode_bytes } from './arrow-merge'
+export { keys_behind, keys_descent, merge_keys, encode_measure, encode_keys, encode_bytes } from './arrow-merge'
+export { merge_pair } from './arrow-pair'
 export { inline_measure, inline_decode } from './inline-decode'
 export { sum_ints, sum_floats, min_max, min_max_bytes, codes_used } from './aggregate'
 

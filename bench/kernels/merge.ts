@@ -1,5 +1,5 @@
 // bench/kernels/merge.ts: two sorted runs of 128 Ki rows, int64 and utf8, merged to the order of their rows; peers are the same merge in plain JavaScript.
-import { kernels, makeVec, mergeRuns, type SortKey } from '../../bindings/kernels/index.ts'
+import { kernels, makeVec, mergeRuns, settleTies, type SortKey } from '../../bindings/kernels/index.ts'
 import { randomOf } from '../data.ts'
 import { entrant, type KernelSuite, noise, race } from './suite.ts'
 
@@ -18,13 +18,11 @@ async function integers(suite: KernelSuite): Promise<void> {
   const expected = mergeNumbers(a, b)
   const runs = [a, b].map((values): SortKey[] => [{ vec: makeVec({ kind: 'fixed', width: 8 }, ROWS, { values: new Uint8Array(values.buffer) }), kind: 'i64' }])
   const k = kernels()
-  // "In memory" starts from the keys as they come: turning them to u64, checking their order and numbering the rows are part of it.
+  // "In memory" starts from the keys as they come: turning them to u64 and checking their order are part of it.
   const raw = suite.room(16 * ROWS)
   k.u8.set(new Uint8Array(a.buffer), raw)
   k.u8.set(new Uint8Array(b.buffer), raw + 8 * ROWS)
   const keys = suite.room(16 * ROWS)
-  const rows = suite.room(8 * ROWS)
-  const mergedKeys = suite.room(16 * ROWS)
   const merged = suite.room(8 * ROWS)
   await race(suite, {
     name: 'merge.int64-2x128Ki',
@@ -36,8 +34,7 @@ async function integers(suite: KernelSuite): Promise<void> {
           const x = k.exports
           x.sort_keys_fixed(raw, INT64, 8, 2 * ROWS, 0, keys)
           const isAscending = x.keys_descent(keys, ROWS) === ROWS && x.keys_descent(keys + 8 * ROWS, ROWS) === ROWS
-          x.row_numbers(rows, 0, 2 * ROWS)
-          x.merge_keys(0, 0, 0, keys, rows, ROWS, keys + 8 * ROWS, rows + 4 * ROWS, ROWS, mergedKeys, merged)
+          x.merge_pair(keys, 0, ROWS, ROWS, ROWS, merged, 0)
           return isAscending
         },
         (isAscending) => isAscending && same(k.u32.subarray(merged >>> 2, (merged >>> 2) + 2 * ROWS), expected),
@@ -78,9 +75,11 @@ async function texts(suite: KernelSuite, name: string, text: () => string): Prom
   const both = utf8([...a, ...b])
   const offsets = suite.place(new Uint8Array(both.offsets!.buffer))
   const data = suite.place(both.values)
+  const ends = k.u32.slice(offsets >>> 2, (offsets >>> 2) + 2 * ROWS + 1)
+  const compare = (x: number, y: number): number =>
+    Buffer.compare(k.u8.subarray(data + ends[x]!, data + ends[x + 1]!), k.u8.subarray(data + ends[y]!, data + ends[y + 1]!))
   const keys = suite.room(16 * ROWS)
-  const rows = suite.room(8 * ROWS)
-  const mergedKeys = suite.room(16 * ROWS)
+  const ties = suite.room(4 * ROWS + 4)
   const merged = suite.room(8 * ROWS)
   const shared = name === 'utf8-alike' ? 'user-'.length : 0
   await race(suite, {
@@ -91,11 +90,11 @@ async function texts(suite: KernelSuite, name: string, text: () => string): Prom
       'in-memory': entrant(
         () => {
           const x = k.exports
-          x.keys_behind(offsets, data, 0, shared, 0, 2 * ROWS, keys)
           const isAscending =
-            x.bytes_descent(offsets, data, shared, keys, 0, ROWS) === ROWS && x.bytes_descent(offsets, data, shared, keys, ROWS, ROWS) === ROWS
-          x.row_numbers(rows, 0, 2 * ROWS)
-          x.merge_keys(offsets, data, shared, keys, rows, ROWS, keys + 8 * ROWS, rows + 4 * ROWS, ROWS, mergedKeys, merged)
+            x.keys_behind(offsets, data, data, shared, ROWS, keys) === ROWS &&
+            x.keys_behind(offsets + 4 * ROWS, data, data, shared, ROWS, keys + 8 * ROWS) === ROWS
+          x.merge_pair(keys, 0, ROWS, ROWS, ROWS, merged, ties)
+          settleTies(k, keys, k.u32.subarray(merged >>> 2, (merged >>> 2) + 2 * ROWS), ties, compare)
           return isAscending
         },
         (isAscending) => isAscending && same(k.u32.subarray(merged >>> 2, (merged >>> 2) + 2 * ROWS), expected),

@@ -69,8 +69,7 @@ export interface ColumnExports {
   rows_up_to(keys: number, validity: number, n: number, limit: number, out: number): number
   // arrow-merge.ts
   keys_descent(keys: number, n: number): number
-  keys_behind(offsets: number, data: number, like: number, shared: number, first: number, n: number, keys: number): number
-  bytes_descent(offsets: number, data: number, shared: number, keys: number, first: number, n: number): number
+  keys_behind(offsets: number, data: number, like: number, shared: number, n: number, keys: number): number
   /** offsets 0 = keys alone decide. */
   merge_keys(
     offsets: number,
@@ -88,6 +87,9 @@ export interface ColumnExports {
   encode_measure(offsets: number, data: number, validity: number, n: number, lengths: number): void
   encode_keys(keys: number, validity: number, n: number, cursors: number, base: number): void
   encode_bytes(offsets: number, data: number, validity: number, n: number, cursors: number, base: number): void
+  // arrow-pair.ts
+  /** ties 0 = none wanted. */
+  merge_pair(keys: number, a: number, an: number, b: number, bn: number, out: number, ties: number): void
   // inline-decode.ts
   inline_measure(bytes: number, length: number, starts: number, ends: number, counts: number, bodies: number, nodes: number, nodeCount: number): number
   inline_decode(bytes: number, length: number, starts: number, ends: number, counts: number, bodies: number, nodes: number, nodeCount: number): number

@@ -5,9 +5,12 @@
 import { assert } from '../assert.ts'
 import { RunNotSortedError } from '../errors.ts'
 import { popcountRange } from './bitmap.ts'
+import { compareByteStrings } from './byte-strings.ts'
 import { concat } from './concat.ts'
 import { widen } from './dictionary.ts'
 import type { KernelInstance } from './instance.ts'
+import { bytesAt, keysOfTexts, settleTies, sharedBytes } from './merge-texts.ts'
+import { pieceRows } from './pieces.ts'
 import { scratch } from './scratch.ts'
 import { keyColumns, kindCode } from './sort-keys.ts'
 import type { VarColumn } from './sort-keys.ts'
@@ -36,7 +39,9 @@ export function mergeRuns(runs: readonly (readonly SortKey[])[]): Uint32Array<Ar
     const keys = filled.map((run) => run[0]!)
     const parts = partsOf(keys, refuse)
     if (keys.every(isNumeric)) return mergeKeys(k, numberColumn(k, keys), parts, refuse)
-    if (keys.every(({ vec }) => vec.layout.kind === 'var')) return mergeBytes(k, varColumns(k, keys), parts, refuse)
+    if (keys.every(({ vec }) => vec.layout.kind === 'var')) {
+      return keys.length === 2 ? mergeTexts(k, keys, parts, refuse) : mergeBytes(k, varColumns(k, keys), parts, refuse)
+    }
     const { keys: columns, bytes } = keyColumns(k, together(keys))
     if (bytes !== undefined) return mergeBytes(k, bytes, parts, refuse)
     return columns.length === 1 ? mergeKeys(k, columns[0]!, parts, refuse) : mergeEncoded(k, filled, refuse)
@@ -81,11 +86,15 @@ function numberColumn(k: KernelInstance, keys: readonly SortKey[]): number {
   let at = column
   for (const { vec, kind } of keys) {
     const width = widthOf(vec.layout)
-    const mark = k.arena.mark()
     const code = kindCode(kind === 'i128' ? 'i64' : kind, width)
-    k.exports.sort_keys_fixed(k.copyIn(vec.values.subarray(0, vec.length * width)), code, width, vec.length, 0, at)
-    k.arena.rewind(mark)
-    at += vec.length * 8
+    const rows = pieceRows(width)
+    for (let first = 0; first < vec.length; first += rows) {
+      const n = Math.min(rows, vec.length - first)
+      const mark = k.arena.mark()
+      k.exports.sort_keys_fixed(k.copyIn(vec.values.subarray(first * width, (first + n) * width)), code, width, n, 0, at)
+      k.arena.rewind(mark)
+      at += n * 8
+    }
   }
   return column
 }
@@ -105,7 +114,6 @@ interface Ties extends VarColumn {
 }
 
 const NO_TIES: Ties = { offsets: 0, data: 0, shared: 0 }
-const SHARED_BYTES_MAX = 8
 
 /** A merged stretch: where its row numbers and its keys lie. */
 interface Stretch {
@@ -116,35 +124,53 @@ interface Stretch {
 
 function mergeKeys(k: KernelInstance, column: number, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
   for (const [i, part] of parts.entries()) if (k.exports.keys_descent(column + part.start * 8, part.valid) < part.valid) refuse(i)
-  return tournament(k, parts, column, NO_TIES)
+  return parts.length === 2 ? withNulls(mergePair(k, parts, column, 0), parts) : tournament(k, parts, column, NO_TIES)
+}
+
+/** The rows of two runs in order, in kernel memory. */
+function mergePair(k: KernelInstance, parts: readonly RunPart[], column: number, ties: number): Uint32Array<ArrayBuffer> {
+  const [a, b] = parts
+  const n = a!.valid + b!.valid
+  const rows = k.arena.reserve(n * 4)
+  k.exports.merge_pair(column, a!.start, a!.valid, b!.start, b!.valid, rows, ties)
+  return k.u32.subarray(rows >>> 2, (rows >>> 2) + n)
+}
+
+/** Equal keys among this many rows are ordered one by one. */
+const ROWS_A_TIE = 64
+
+/**
+ * Two runs of byte strings: by the eight bytes behind those that all rows share. Pieces of them pass through kernel memory, where their keys stay; where keys
+ * are equal, the bytes are looked at on the heap, or copied in where that is common.
+ */
+function mergeTexts(k: KernelInstance, keys: readonly SortKey[], parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
+  const column = k.arena.reserve(parts.reduce((sum, part) => sum + part.length, 0) * 8)
+  const bytesOf = (run: number, row: number): Uint8Array => bytesAt(keys[run]!.vec, row)
+  const ends = parts.flatMap(({ valid }, run) => (valid > 0 ? [bytesOf(run, 0), bytesOf(run, valid - 1)] : []))
+  const shared = sharedBytes(ends)
+  const like = k.copyIn((ends[0] ?? new Uint8Array(0)).subarray(0, shared))
+  for (const [i, { start, valid }] of parts.entries()) if (!keysOfTexts(k, keys[i]!.vec, valid, like, shared, column + start * 8)) refuse(i)
+  const ties = k.arena.reserve((1 + parts[0]!.valid) * 4)
+  const order = mergePair(k, parts, column, ties)
+  if (k.u32[ties >>> 2]! * ROWS_A_TIE > order.length) return tournament(k, parts, column, { ...varColumns(k, keys), shared })
+  // Of two rows of equal keys one is in each run.
+  const split = parts[1]!.start
+  const rowOf = (row: number): Uint8Array => (row < split ? bytesOf(0, row) : bytesOf(1, row - split))
+  settleTies(k, column, order, ties, (a, b) => compareByteStrings(rowOf(a), rowOf(b)))
+  return withNulls(order, parts)
 }
 
 /** By the eight bytes behind those that all rows share, then by all bytes. */
 function mergeBytes(k: KernelInstance, { offsets, data }: VarColumn, parts: readonly RunPart[], refuse: Refuse): Uint32Array<ArrayBuffer> {
   const column = k.arena.reserve(parts.reduce((sum, part) => sum + part.length, 0) * 8)
-  const like = parts.find((part) => part.valid > 0)?.start ?? 0
-  const shared = sharedBytes(k, offsets, data, parts)
+  const { u8, u32 } = k
+  const ends = parts.flatMap(({ start, valid }) => (valid > 0 ? [start, start + valid - 1] : []))
+  const at = (row: number): number => data + u32[(offsets >>> 2) + row]!
+  const shared = sharedBytes(ends.map((row) => u8.subarray(at(row), at(row + 1))))
   for (const [i, { start, valid }] of parts.entries()) {
-    // Between a first and a last row that share their beginning, a row without it is out of order.
-    if (k.exports.keys_behind(offsets, data, like, shared, start, valid, column) < valid) refuse(i)
-    if (k.exports.bytes_descent(offsets, data, shared, column, start, valid) < valid) refuse(i)
+    if (k.exports.keys_behind(offsets + start * 4, data, at(ends[0] ?? 0), shared, valid, column + start * 8) < valid) refuse(i)
   }
   return tournament(k, parts, column, { offsets, data, shared })
-}
-
-/** How many bytes, up to eight, the first and last rows of all runs begin with in common. */
-function sharedBytes(k: KernelInstance, offsets: number, data: number, parts: readonly RunPart[]): number {
-  const { u8, u32 } = k
-  const at = offsets >>> 2
-  const ends = parts.flatMap(({ start, valid }) => (valid > 0 ? [start, start + valid - 1] : []))
-  const like = u32[at + (ends[0] ?? 0)]!
-  let shared = SHARED_BYTES_MAX
-  for (const row of ends) {
-    const start = u32[at + row]!
-    const size = Math.min(shared, u32[at + row + 1]! - start)
-    for (shared = 0; shared < size && u8[data + start + shared] === u8[data + like + shared];) shared++
-  }
-  return shared
 }
 
 /** The byte strings of all runs in kernel memory, one run after the other. */

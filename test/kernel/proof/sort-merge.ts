@@ -1,4 +1,4 @@
-// proof/sort-merge.ts: cases of arrow-sort.ts and arrow-merge.ts.
+// proof/sort-merge.ts: cases of arrow-sort.ts, arrow-merge.ts and arrow-pair.ts.
 import { integers, rowsOf } from './concat-predicate.ts'
 import { ALL, bitAt, bitsOf, booleans, bytesOf, compareBytes, prefixOf, type Proofs, type Random, randomStrings, stringsOf, u32s, u64s } from './harness.ts'
 import type { Case, Output } from './harness.ts'
@@ -241,35 +241,29 @@ export const SORT_MERGE: Proofs = {
     }
   },
   *keys_behind(n, random) {
-    for (const shared of [0, 3, 8]) {
-      const first = random.below(3)
-      const { rows, offsets, data } = alike(n + first, shared, random)
-      const keys = u64s(rows.slice(first).map((row) => prefixOf(row.subarray(shared))))
-      const call: Case['call'] = (x, to) => x.keys_behind(to[0]!, to[1]!, 0, shared, first, n, to[2]! - 8 * first)
-      yield { inputs: [offsets, data], outputs: [{ expected: keys }], call, result: n }
-      if (shared === 0 || n < 2) continue
-      // A row that begins otherwise, or is too short: what lies behind it is not written.
-      const at = 1 + random.below(n - 1)
-      const other = rows.map((row, i) => (i === first + at ? (random.chance(0.5) ? row.subarray(0, shared - 1) : row.map((byte) => byte ^ 1)) : row))
-      const broken = stringsOf(other, 2, random)
+    for (const shared of [0, 3, 8, 21]) {
+      const made = alike(n, shared, random).rows
+      const { rows, offsets, data } = stringsOf(random.chance(0.3) ? made : made.toSorted(compareBytes), random.below(3), random)
+      const like = new Uint8Array(rows[0]?.subarray(0, shared) ?? [])
+      const descent = rows.findIndex((row, i) => i > 0 && compareBytes(row, rows[i - 1]!) < 0)
+      const written = descent < 0 ? n : descent
+      const keys = u64s(rows.map((row) => prefixOf(row.subarray(shared))))
       const before = u64s(keysOf(n, random, 1))
-      const expected = new Uint8Array([...keys.subarray(0, 8 * at), ...before.subarray(8 * at)])
-      yield { inputs: [broken.offsets, broken.data], outputs: [{ expected, before }], call, result: at }
-    }
-  },
-  *bytes_descent(n, random) {
-    for (const shared of [0, 5]) {
-      for (const sorted of [false, true]) {
-        const first = random.below(3)
-        const made = alike(n + first, shared, random).rows
-        const tail = made.slice(first)
-        const strings = stringsOf([...made.slice(0, first), ...(sorted ? tail.toSorted(compareBytes) : tail)], 1, random)
-        const rows = strings.rows.slice(first)
-        const at = rows.findIndex((row, i) => i > 0 && compareBytes(row, rows[i - 1]!) < 0)
-        const call: Case['call'] = (x, to) => x.bytes_descent(to[0]!, to[1]!, shared, to[2]!, first, n)
-        const keys = u64s(strings.rows.map((row) => prefixOf(row.subarray(shared))))
-        yield { inputs: [strings.offsets, strings.data, keys], outputs: [], call, result: at < 0 ? n : at }
-      }
+      const until = (stop: number): Output => ({ expected: new Uint8Array([...keys.subarray(0, 8 * stop), ...before.subarray(8 * stop)]), before })
+      const call: Case['call'] = (x, to) => x.keys_behind(to[0]!, to[1]!, to[2]!, shared, n, to[3]!)
+      yield { inputs: [offsets, data, like], outputs: [until(written)], call, result: written }
+      if (shared === 0 || n < 2) continue
+      // A row that begins otherwise, in any of the shared bytes, or is too short.
+      const at = 1 + random.below(n - 1)
+      const place = random.below(shared)
+      const spoilt = (row: Uint8Array): Uint8Array => (random.chance(0.5) ? row.subarray(0, place) : row.map((byte, i) => byte ^ Number(i === place)))
+      const broken = stringsOf(
+        rows.map((row, i) => new Uint8Array(i === at ? spoilt(row) : row)),
+        2,
+        random,
+      )
+      const stop = Math.min(at, written)
+      yield { inputs: [broken.offsets, broken.data, like], outputs: [until(stop)], call, result: stop }
     }
   },
   *merge_keys(n, random) {
@@ -299,6 +293,36 @@ export const SORT_MERGE: Proofs = {
         const call: Case['call'] = (x, at) => x.merge_keys(at[0]!, at[1]!, shared, at[2]!, at[3]!, an, at[4]!, at[5]!, n - an, at[6]!, at[7]!)
         const outputs = [{ expected: keysFor(merged) }, { expected: u32s(merged) }]
         yield { inputs: [offsets, data, keysFor(a), u32s(a), keysFor(b), u32s(b)], outputs, call }
+      }
+    }
+  },
+  *merge_pair(n, random) {
+    for (let shape = 0; shape < 4; shape++) {
+      for (const an of new Set([0, n >> 1, random.below(n + 1), n])) {
+        for (const wanted of [false, true]) {
+          // Rows lie anywhere in the column; some runs follow one another, or all of b comes first.
+          const all = keysOf(n, random, shape).toSorted(order)
+          const [a, b] = [
+            [all.slice(0, an), all.slice(an)],
+            [all.slice(n - an), all.slice(0, n - an)],
+            [keysOf(an, random, shape).toSorted(order), keysOf(n - an, random, shape).toSorted(order)],
+          ][random.below(3)] as [bigint[], bigint[]]
+          const [first, gap] = [random.below(3), random.below(3)]
+          const column = [...keysOf(first, random, 1), ...a, ...keysOf(gap, random, 1), ...b]
+          const second = first + an + gap
+          const rows = [...a.map((key, i) => [key, first + i] as const), ...b.map((key, i) => [key, second + i] as const)].toSorted((x, y) => order(x[0], y[0]))
+          const inB = new Set(b)
+          const places = rows.flatMap(([key, row], i) => (row < second && inB.has(key) ? [i] : []))
+          const check: Case['check'] = (memory, at) => {
+            if (!wanted) return
+            const count = memory.getUint32(at[2]!, true)
+            const noted = Array.from({ length: count }, (_, i) => (memory.getUint32(at[2]! + 4 + 4 * i, true) - at[1]!) / 4).toSorted((x, y) => x - y)
+            if (noted.join() !== places.join()) throw new Error(`merge_pair n=${n} an=${an}: ties at ${noted.join()} instead of ${places.join()}`)
+          }
+          const call: Case['call'] = (x, at) => x.merge_pair(at[0]!, first, an, second, n - an, at[1]!, wanted ? at[2]! : 0)
+          const outputs = [{ expected: u32s(rows.map(([, row]) => row)) }, { expected: NOTHING, slack: wanted ? 4 + 4 * an : 0 }]
+          yield { inputs: [u64s(column)], outputs, call, check }
+        }
       }
     }
   },
