@@ -1,6 +1,7 @@
 // kernels/column-bits.ts: bitmaps of rows joined and counted, for varve/kernels: the kernels of bitmap.ts, with the lengths of what callers hand in held first.
 //
 // Invariant: what is made here has zero bits behind row n, to a multiple of 64. Bitmaps handed in may be longer and carry anything there.
+import { InvalidConfigError } from '../errors.ts'
 import {
   bitmapAll as allBits,
   bitmapAnd as andBits,
@@ -65,7 +66,7 @@ export function popcount(bitmap: Uint8Array, n: number): number {
  * evaluation. `and` of nothing is every row, `or` of nothing none.
  *
  * @param n  rows that the bitmaps cover
- * @throws RangeError for a bitmap of fewer bits; InvalidConfigError (key `bytes`) for a stale view
+ * @throws RangeError for a bitmap of fewer bits; InvalidConfigError (key `bytes`) for a stale view, (key `expression`) for no expression
  * @cost one pass a leaf; `and` stops when no row is left, `or` when every row is in
  * @example evaluateBitmap({ and: [() => compare(delay, 'ge', 30), { not: () => isNull(airline) }] }, delay.length)
  */
@@ -76,7 +77,13 @@ export function evaluateBitmap(expression: BitmapExpression, n: number): Uint8Ar
 function heldToRows(expression: BitmapExpression, n: number): BitmapExpression {
   if (expression instanceof Uint8Array) return bitsOfRows(expression, n)
   if (typeof expression === 'function') return () => bitsOfRows(expression(), n)
-  if ('not' in expression) return { not: heldToRows(expression.not, n) }
-  if ('and' in expression) return { and: expression.and.map((part) => heldToRows(part, n)) }
-  return { or: expression.or.map((part) => heldToRows(part, n)) }
+  const { and, or, not } = (typeof expression === 'object' && expression !== null ? expression : {}) as Partial<Record<'and' | 'or' | 'not', unknown>>
+  const parts = (of: readonly unknown[]): BitmapExpression[] => of.map((part) => heldToRows(part as BitmapExpression, n))
+  if (not !== undefined) return { not: heldToRows(not as BitmapExpression, n) }
+  if (Array.isArray(and)) return { and: parts(and) }
+  if (Array.isArray(or)) return { or: parts(or) }
+  throw new InvalidConfigError('an expression over bitmaps is expected', {
+    details: { key: 'expression', value: Object.prototype.toString.call(expression) },
+    hint: 'Give a bitmap, a function that makes one, or { and: […] }, { or: […] }, { not: … } of expressions.',
+  })
 }

@@ -4,8 +4,19 @@ import { settled } from './buffer.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, typeName } from './column-type.ts'
 
-/** The rows that columns share. @throws RangeError */
+/** @throws InvalidConfigError (key `column`) for what columnOf did not make: a vector or typed array itself, whose rows would be taken for none */
+export function checkColumn(column: Column): void {
+  const given = (column ?? {}) as Partial<Column>
+  if (typeof given.type?.kind === 'string' && given.layout !== undefined) return
+  throw new InvalidConfigError('a column is expected', {
+    details: { key: 'column', value: Object.prototype.toString.call(column) },
+    hint: 'Make one of the vector, typed array or texts with columnOf.',
+  })
+}
+
+/** The rows that columns share. @throws RangeError; InvalidConfigError (key `column`) for what is no column */
 export function sameRows(columns: readonly Column[]): number {
+  for (const column of columns) checkColumn(column)
   const n = columns[0]?.length ?? 0
   for (const { length } of columns) if (length !== n) throw new RangeError(`columns of ${n} and ${length} rows: one length expected`)
   return n
@@ -35,6 +46,7 @@ export function selectionOf(selection: Uint8Array | undefined, n: number): Uint8
 
 /** @throws InvalidConfigError (key `column`) unless the types are one and the same, dictionaries counting as their values */
 export function sameTypes(columns: readonly Column[]): void {
+  for (const column of columns) checkColumn(column)
   const plain = ({ type }: Column): string => JSON.stringify(type.kind === 'dictionary' ? type.values : type)
   const [head] = columns
   for (const column of columns) if (plain(column) !== plain(head!)) throw wrongType(column.type, typeName(head!.type))

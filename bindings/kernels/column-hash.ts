@@ -2,7 +2,7 @@
 //
 // Hashes are pairs of u32, as the bloom filters take them: row i at 2i (low word) and 2i + 1 (high word). Invariant: null rows hash to 0.
 import { xxh3Column as xxh3Vec } from './checksum.ts'
-import { wrongType } from './column-checks.ts'
+import { checkColumn, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { kindOfType } from './column-type.ts'
 import { decodeDictionary } from './dictionary.ts'
@@ -18,6 +18,7 @@ import { xxh64Column as xxh64Vec } from './xxh64.ts'
  * @example BloomFilter.build(xxh3Column(columnOf(['a', 'b'])))
  */
 export function xxh3Column(column: Column): Uint32Array<ArrayBuffer> {
+  checkColumn(column)
   return withoutNulls(column, xxh3Vec(column, kindOfType(column.type)))
 }
 
@@ -30,6 +31,7 @@ export function xxh3Column(column: Column): Uint32Array<ArrayBuffer> {
  * @example decodeParquetBloom(bytes, 'chunk 0').probeMany(xxh64Column(ids))
  */
 export function xxh64Column(column: Column): Uint32Array<ArrayBuffer> {
+  checkColumn(column)
   const kind = kindOfType(column.type)
   if (kind === 'bool') throw wrongType(column.type, 'numbers or bytes')
   return withoutNulls(column, xxh64Vec(decodeDictionary(column)))

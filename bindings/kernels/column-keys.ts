@@ -4,7 +4,7 @@
 // Invariant: two keys are equal exactly when their canonical bytes are; a key with a null in it equals nothing.
 import { InvalidConfigError } from '../errors.ts'
 import { bitmapAnd, bitmapToIndices, popcount } from './bitmap.ts'
-import { sameRows, sameTypes } from './column-checks.ts'
+import { checkColumn, sameRows, sameTypes } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { kindOfType } from './column-type.ts'
 import { takeMany } from './columns.ts'
@@ -14,6 +14,7 @@ import type { ValueKind, Vec } from './vec.ts'
 
 function kindsOf(columns: readonly Column[]): ValueKind[] {
   if (columns.length === 0) throw new RangeError('a key of no columns: one at least expected')
+  for (const column of columns) checkColumn(column)
   return columns.map(({ type }) => kindOfType(type))
 }
 

@@ -11,7 +11,7 @@ import { isSorted as isSortedVecs, type OrderCheck, type SortKey, sortIndices as
 export type OrderBy = Column | { readonly column: Column; readonly descending?: boolean }
 
 function keysOf(keys: readonly OrderBy[]): { readonly keys: SortKey[]; readonly n: number } {
-  const parts = keys.map((key) => ('column' in key ? key : { column: key, descending: false }))
+  const parts = keys.map((key) => (key !== null && typeof key === 'object' && 'column' in key ? key : { column: key, descending: false }))
   const n = sameRows(parts.map(({ column }) => column))
   if (parts.length === 0) throw new RangeError('no columns to order by: one at least expected')
   return { n, keys: parts.map(({ column, descending }) => ({ vec: column, kind: kindOfType(column.type), descending: descending === true })) }

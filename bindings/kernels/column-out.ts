@@ -3,6 +3,7 @@
 // The Arrow library is never imported here: the caller hands it in. Invariant: what leaves has exactly the rows and the type of the column; bitmaps begin at
 // bit 0.
 import { UnsupportedTypeError } from '../errors.ts'
+import { checkColumn } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowField, type ArrowTimeUnit, type ArrowType, typeName } from './column-type.ts'
 import { convertInts, decodeDictionary } from './dictionary.ts'
@@ -39,6 +40,7 @@ export interface ArrowLibrary {
  * @example toArrow(filter(columnOf(vector), selection), arrow)
  */
 export function toArrow<L extends ArrowLibrary>(column: Column, arrow: L): InstanceType<L['Vector']> {
+  checkColumn(column)
   return new arrow.Vector([dataOf(arrow, column, column.type, libraryType(arrow, column.type))]) as InstanceType<L['Vector']>
 }
 
@@ -127,6 +129,7 @@ function codesAs(v: Vec, width: number, bits: number): Uint8Array {
  * @example toArray(columnOf(['a', null])) // ['a', null]
  */
 export function toArray<V>(column: Column<V>): (V | null)[] {
+  checkColumn(column)
   const read = readerOf(column, column.type)
   return Array.from({ length: column.length }, (_, row) => read(row) as V | null)
 }

@@ -3,7 +3,7 @@
 //
 // Results own their buffers, except where rows were left as they are (decision 0002): a filter that keeps every row gives the column itself, slices are views.
 import { settledWords } from './buffer.ts'
-import { bitsOfRows, inBounds, sameRows, sameTypes, wrongType } from './column-checks.ts'
+import { bitsOfRows, checkColumn, inBounds, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
 import type { ArrowType } from './column-type.ts'
@@ -71,6 +71,7 @@ export function filterMany<const C extends readonly Column[]>(columns: C, select
  * @example slice(column, 100, 200)
  */
 export function slice<V>(column: Column<V>, start: number, end: number): Column<V> {
+  checkColumn(column)
   const whole = Number.isInteger(start) && Number.isInteger(end)
   if (!(whole && start >= 0 && start <= end && end <= column.length)) throw new RangeError(`rows ${start}..${end} of a column of ${column.length}`)
   return retyped(sliceVec(column, start, end), column)
@@ -85,10 +86,10 @@ export function slice<V>(column: Column<V>, start: number, end: number): Column<
  */
 export function concat<V>(columns: readonly Column<V>[]): Column<V> {
   const [head] = columns
-  if (head === undefined) throw new RangeError('no columns to put together: one at least expected')
+  if (columns.length === 0) throw new RangeError('no columns to put together: one at least expected')
   sameTypes(columns)
   const vec = concatVecs(columns)
-  return typed(vec, plainUnless(vec, columns.find((column) => column.type.kind === 'dictionary')?.type ?? head.type))
+  return typed(vec, plainUnless(vec, columns.find((column) => column.type.kind === 'dictionary')?.type ?? head!.type))
 }
 
 /** The type of what a column of that type became: plain, when it has no codes any more. */
@@ -106,6 +107,7 @@ function plainUnless(vec: Vec, type: ArrowType): ArrowType {
  * @example encodeDictionary(columnOf(['a', 'b', 'a']))
  */
 export function encodeDictionary<V>(column: Column<V>, distinctMax: number = column.length): Column<V> | undefined {
+  checkColumn(column)
   const { type } = column
   if (!(distinctMax >= 0)) throw new RangeError(`${distinctMax} distinct values at most: a number from 0 on expected`)
   if (type.kind === 'dictionary') return column
@@ -122,6 +124,7 @@ export function encodeDictionary<V>(column: Column<V>, distinctMax: number = col
  * @example decodeDictionary(columnOf(table.getChild('origin')))
  */
 export function decodeDictionary<V>(column: Column<V>): Column<V> {
+  checkColumn(column)
   return column.type.kind === 'dictionary' ? typed(decodeVec(column), column.type.values) : column
 }
 
@@ -133,8 +136,8 @@ export function decodeDictionary<V>(column: Column<V>): Column<V> {
  * @example const [a, b] = unifyDictionaries([january, february])
  */
 export function unifyDictionaries<V>(columns: readonly Column<V>[]): Column<V>[] {
-  for (const { type } of columns) if (type.kind !== 'dictionary') throw wrongType(type, 'dictionary')
   sameTypes(columns)
+  for (const { type } of columns) if (type.kind !== 'dictionary') throw wrongType(type, 'dictionary')
   const { dictionary, width, maps } = unifyVecs(columns.map(dictionaryOf))
   return columns.map((column, i) => {
     const from = column.layout.kind === 'dict' ? column.layout.width : 4

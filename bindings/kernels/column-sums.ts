@@ -2,8 +2,9 @@
 // and grouped.ts on columns that know their type.
 //
 // Nulls are skipped, NaN too by extremes. Integer sums are exact, of any size; float sums are pairwise in row order.
+import { InvalidConfigError } from '../errors.ts'
 import { countValid, minMaxVec, sumVec } from './aggregate.ts'
-import { sameRows, selectionOf, wrongType } from './column-checks.ts'
+import { checkColumn, sameRows, selectionOf, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { typed } from './column.ts'
 import { type ArrowType, kindOfType, layoutOfType } from './column-type.ts'
@@ -21,6 +22,7 @@ import type { Vec } from './vec.ts'
  * @example count(delay, late)
  */
 export function count(column: Column, selection?: Uint8Array): number {
+  checkColumn(column)
   return countValid(column, selectionOf(selection, column.length))
 }
 
@@ -34,6 +36,7 @@ export function count(column: Column, selection?: Uint8Array): number {
  * @example sum(columnOf(Float64Array.of(0.5, 0.25))) // 0.75
  */
 export function sum<V extends number | bigint>(column: Column<V>, selection?: Uint8Array): V {
+  checkColumn(column)
   const { type } = column
   checkAddable(type)
   const total = sumVec(column, kindOfType(type), selectionOf(selection, column.length))
@@ -58,6 +61,7 @@ export function mean(column: Column<number> | Column<bigint>, selection?: Uint8A
  * @example minMax(columnOf(['LAX', 'SFO'])) // { min: 'LAX', max: 'SFO' }
  */
 export function minMax<V>(column: Column<V>, selection?: Uint8Array): { readonly min: V; readonly max: V } | undefined {
+  checkColumn(column)
   const found = minMaxVec(column, kindOfType(column.type), selectionOf(selection, column.length))
   if (found === undefined) return undefined
   const value = valueOf(column.type)
@@ -114,8 +118,8 @@ export interface Groups<K extends readonly Column[], A extends Readonly<Record<s
  * @param keys  columns of one length; none: one group of all rows
  * @param aggregates  by name; their columns have the length of the keys
  * @param selection  bitmap of the rows that count; all when left out
- * @throws RangeError for columns or selections that do not fit; InvalidConfigError (key `column`) for sums of what cannot be added; UnsupportedTypeError
- *   nested types, float16, decimal256; KernelMemoryExhaustedError when groups and their aggregates pass 512 MiB
+ * @throws RangeError for columns or selections that do not fit; InvalidConfigError (key `column`) for sums of what cannot be added, (key `aggregate`) for
+ *   what is no aggregate; UnsupportedTypeError nested types, float16, decimal256; KernelMemoryExhaustedError when groups and their aggregates pass 512 MiB
  * @cost one hash look-up a row and key, one pass per aggregate
  * @example groupBy([origin], { n: { count: true }, late: { max: delay } }).values.n
  */
@@ -124,6 +128,7 @@ export function groupBy<const K extends readonly Column[], const A extends Reado
   aggregates: A,
   selection?: Uint8Array,
 ): Groups<K, A> {
+  for (const [name, aggregate] of Object.entries(aggregates)) checkAggregate(name, aggregate)
   const used = Object.values(aggregates).flatMap((aggregate) => Object.values(aggregate).filter((column) => column !== true) as Column[])
   const n = sameRows([...keys, ...used])
   const chosen = selectionOf(selection, n)
@@ -142,6 +147,17 @@ export function groupBy<const K extends readonly Column[], const A extends Reado
   } finally {
     groups[Symbol.dispose]()
   }
+}
+
+const AGGREGATES: ReadonlySet<string> = new Set(['count', 'distinct', 'sum', 'mean', 'min', 'max'])
+
+function checkAggregate(name: string, aggregate: Aggregate): void {
+  const [[what, column] = [], ...more] = Object.entries(aggregate ?? {})
+  if (more.length === 0 && what !== undefined && AGGREGATES.has(what) && (column !== true || what === 'count')) return
+  throw new InvalidConfigError(`aggregate ${name} is none`, {
+    details: { key: 'aggregate', value: name },
+    hint: `Give one of ${[...AGGREGATES].join(', ')} with a column, or { count: true }.`,
+  })
 }
 
 /** Groups come in the plain layout of their column. */

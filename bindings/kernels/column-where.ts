@@ -4,7 +4,7 @@
 // bitmapOr, bitmapNot, bitmapAndNot of bitmap.ts.
 import { InvalidConfigError } from '../errors.ts'
 import { bitmapToIndices } from './bitmap.ts'
-import { bitsOfRows, rowCount, sameRows, sameTypes, wrongType } from './column-checks.ts'
+import { bitsOfRows, checkColumn, rowCount, sameRows, sameTypes, wrongType } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, kindOfType, typeName } from './column-type.ts'
 import {
@@ -21,18 +21,22 @@ import { compareColumns } from './predicate-columns.ts'
 
 const encoder = new TextEncoder()
 
+const OPS: ReadonlySet<unknown> = new Set<CompareOp>(['eq', 'ne', 'lt', 'le', 'gt', 'ge'])
+
 /**
  * Rows whose value stands in that relation to a constant, or to the value of the same row of another column. Numbers compare by value; utf8 and binary by
  * unsigned bytes.
  *
  * @param other  number or bigint for numbers, dates, times and decimals (unscaled); string or bytes for utf8; bytes for binary; boolean for bool; or a column
  *   of the same type and length
- * @throws InvalidConfigError (key `constant`) for a constant of another type, (key `column`) for a column of one; RangeError for a column of another length;
+ * @throws InvalidConfigError (key `constant`) for a constant of another type, (key `column`) for a column of one, (key `op`) for no comparison; RangeError for a column of another length;
  *   UnsupportedTypeError nested types, float16, decimal256
  * @cost one pass; dictionary columns compare each entry once
  * @example compare(columnOf(Int16Array.of(75, 12)), 'gt', 60) // bit 0
  */
 export function compare<V>(column: Column<V>, op: CompareOp, other: NoInfer<V> | Column<NoInfer<V>>): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
+  if (!OPS.has(op)) throw invalid('op', String(op), `a comparison by ${String(op)}`, `Compare by one of ${[...OPS].join(', ')}.`)
   const kind = kindOfType(column.type)
   if (!isColumn(other)) return compareConst(column, kind, op, constantOf(column.type, other))
   sameRows([column, other])
@@ -50,6 +54,7 @@ function isColumn(value: unknown): value is Column {
  * @example between(delay, 0, 15)
  */
 export function between<V>(column: Column<V>, low: NoInfer<V>, high: NoInfer<V>): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
   const kind = kindOfType(column.type)
   return betweenVec(column, kind, constantOf(column.type, low), constantOf(column.type, high))
 }
@@ -61,6 +66,8 @@ export function between<V>(column: Column<V>, low: NoInfer<V>, high: NoInfer<V>)
  * @example inList(origin, ['SFO', 'OAK'])
  */
 export function inList<V>(column: Column<V>, values: readonly NoInfer<V>[]): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
+  if (!Array.isArray(values)) throw invalid('constant', typeof values, 'a list of values that is no array', 'Hand in an array of values.')
   const kind = kindOfType(column.type)
   return inListVec(
     column,
@@ -76,6 +83,7 @@ export function inList<V>(column: Column<V>, values: readonly NoInfer<V>[]): Uin
  * @example startsWith(columnOf(['SFO', 'LAX']), 'S')
  */
 export function startsWith<V>(column: Column<V>, prefix: NoInfer<V>): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
   const { type } = column
   const bytes = constantOf(type, prefix)
   if (!(bytes instanceof Uint8Array)) throw wrongType(type, 'utf8 or binary')
@@ -89,6 +97,7 @@ export function startsWith<V>(column: Column<V>, prefix: NoInfer<V>): Uint8Array
  * @example isNull(columnOf(['a', null])) // bit 1
  */
 export function isNull(column: Column): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
   return isNullBitmap(column)
 }
 
@@ -99,6 +108,7 @@ export function isNull(column: Column): Uint8Array<ArrayBuffer> {
  * @example filter(delay, isNotNull(delay))
  */
 export function isNotNull(column: Column): Uint8Array<ArrayBuffer> {
+  checkColumn(column)
   return notNullBitmap(column)
 }
 
@@ -129,8 +139,14 @@ function constantOf(type: ArrowType, value: unknown): Constant {
       if (typeof value === 'number' || typeof value === 'bigint') return value
   }
   const found = value === null ? 'null' : typeof value
-  throw new InvalidConfigError(`a column of type ${typeName(type)} compared with a value of type ${found}`, {
-    details: { key: 'constant', value: found },
-    hint: 'Compare with a value of the type of the column.',
-  })
+  throw invalid(
+    'constant',
+    found,
+    `a column of type ${typeName(type)} compared with a value of type ${found}`,
+    'Compare with a value of the type of the column.',
+  )
+}
+
+function invalid(key: string, value: string, message: string, hint: string): InvalidConfigError {
+  return new InvalidConfigError(message, { details: { key, value }, hint })
 }

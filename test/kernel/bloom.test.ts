@@ -146,6 +146,20 @@ describe('bloom filter at rest', () => {
     expect({ keys: read.keys, bytes: hex(read.bytes) }).toEqual({ keys: 1000, bytes: hex(filter.bytes) })
   })
 
+  it('of another version or hash is refused, though its check is right', () => {
+    for (const [at, value, why] of [
+      [4, 2, /version 2, expected 1/],
+      [12, 2, /hash 2, expected 1/],
+    ] as const) {
+      const bytes = BloomFilter.build(hashes(30, 3)).encode()
+      const view = new DataView(bytes.buffer)
+      view.setUint32(at, value, true)
+      view.setBigUint64(24, oracleXxh3(new Uint8Array([...bytes.subarray(0, 24), ...bytes.subarray(32)])), true)
+      expect(() => BloomFilter.decode(bytes, 'k.vbl')).toThrow(CorruptionError)
+      expect(() => BloomFilter.decode(bytes, 'k.vbl')).toThrow(why)
+    }
+  })
+
   it('refuses every flipped bit, truncation and a lying block count', () => {
     const bytes = BloomFilter.build(hashes(30, 3)).encode()
     for (let bit = 0; bit < bytes.length * 8; bit++) {

@@ -229,6 +229,7 @@ describe('the file of a set', () => {
       ['runs that touch', coverageFile([part(2, 2, u16s([10, 9, 20, 5]))]), /contradicts itself/, 12],
       ['runs out of order', coverageFile([part(2, 2, u16s([100, 9, 20, 5]))]), /contradicts itself/, 12],
       ['a run past its container', coverageFile([part(2, 1, u16s([65_535, 1]))]), /contradicts itself/, 12],
+      ['a long run one row past its container', coverageFile([part(2, 1, u16s([60_000, 5_536]))]), /contradicts itself/, 12],
       ['an array that runs would beat', coverageFile([part(0, 3, u16s([1, 2, 3]))]), /not the smallest/, 12],
       ['runs that an array would beat', coverageFile([part(2, 2, u16s([1, 0, 3, 0]))]), /not the smallest/, 12],
       [

@@ -118,6 +118,17 @@ describe('SHA-256', () => {
     })
   })
 
+  it('counts more than 2^32 bits, without the host, too', () => {
+    const piece = new Uint8Array(64 << 20)
+    const [ours, theirs] = [new Sha256(false), createHash('sha256')]
+    for (let i = 0; i < 8; i++) {
+      ours.update(piece)
+      theirs.update(piece)
+    }
+    ours.update(Uint8Array.of(1))
+    expect(hex(ours.digest())).toBe(theirs.update(Uint8Array.of(1)).digest('hex'))
+  })
+
   it('streams in any pieces, with and without the host', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(200), { maxLength: 20 }), fc.boolean(), (cuts, host) => {

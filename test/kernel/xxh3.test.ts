@@ -46,6 +46,13 @@ describe('XXH3-64', () => {
     }
   })
 
+  it('makes the secret of each seed anew: one after the other, also where half of them is the same', () => {
+    const bytes = noise(1500)
+    for (const seed of [1n, (1n << 32n) | 1n, (2n << 32n) | 1n, (2n << 32n) | 3n, 1n, 0n, 1n << 63n, 0n]) {
+      expect(xxh3BigInt(bytes, seed), `seed ${seed}`).toBe(oracleXxh3(bytes, seed))
+    }
+  })
+
   it('equals the oracle for any bytes and seed', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 3000, size: 'max' }), fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), (bytes, seed) => {

@@ -151,7 +151,12 @@ describe('a filter of a Parquet file', () => {
       copy[offset] = value
       return copy
     }
+    // The length is a zigzag varint.
+    const ofSize = (...varint: number[]): Uint8Array => new Uint8Array([0x15, ...varint, ...file.subarray(3)])
     const cases: [Uint8Array, RegExp][] = [
+      [ofSize(0), /: 0 bytes of blocks stated$/],
+      [ofSize(0x60), /: 48 bytes of blocks stated$/],
+      [ofSize(0xc0, 0x80, 0x80, 0x80, 0x01), /: 134217760 bytes of blocks stated$/],
       [new Uint8Array(0), /header ends early/],
       [file.subarray(0, 10), /header ends early/],
       [file.subarray(0, 1039), /1024 bytes of blocks stated, 1023 there/],

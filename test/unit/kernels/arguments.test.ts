@@ -1,6 +1,8 @@
 // varve/kernels, called wrong: what is no bytes, numbers out of range, modules of others. Every one is refused by an error of ours, before a kernel runs, and
 // leaves no kernel memory behind; a digest of what was never there is the worst of answers.
 import { runInNewContext } from 'node:vm'
+
+import * as arrow from 'apache-arrow'
 import { afterEach, describe, expect, it } from 'vitest'
 
 import {
@@ -40,6 +42,33 @@ import {
   xxh3,
   xxh3BigInt,
   xxh64,
+  between,
+  canonicalKeys,
+  compare,
+  concat,
+  count,
+  decodeDictionary,
+  evaluateBitmap,
+  groupBy,
+  inList,
+  isNotNull,
+  isNull,
+  isSorted,
+  join,
+  keyHashes,
+  mean,
+  mergeRuns,
+  minMax,
+  slice,
+  sortIndices,
+  startsWith,
+  sum,
+  toArray,
+  toArrow,
+  topK,
+  unifyDictionaries,
+  xxh3Column,
+  xxh64Column,
 } from '../../../bindings/kernels/public.ts'
 import { hex, noise } from '../../kernel/bytes.ts'
 
@@ -239,6 +268,71 @@ const ofNumbers: Readonly<Record<string, { readonly run: (given: any) => unknown
 describe.each(Object.entries(ofNumbers))('%s', (_name, { run, bad }) => {
   it.each(bad.map((given) => [given]))('refuses %s', (given) => {
     expect(() => run(given)).toThrow(RangeError)
+  })
+})
+
+describe('a column', () => {
+  const column = columnOf(Int32Array.of(1, 2, 3))
+  const ofColumns: Readonly<Record<string, (given: any) => unknown>> = {
+    filter: (given) => filter(given, Uint8Array.of(7)),
+    take: (given) => take(given, Uint32Array.of(0)),
+    slice: (given) => slice(given, 0, 1),
+    concat: (given) => concat([given]),
+    'concat, second': (given) => concat([column, given]),
+    encodeDictionary: (given) => encodeDictionary(given, 5),
+    decodeDictionary: (given) => decodeDictionary(given),
+    unifyDictionaries: (given) => unifyDictionaries([given]),
+    compare: (given) => compare(given, 'eq', 1),
+    between: (given) => between(given, 1, 2),
+    inList: (given) => inList(given, [1]),
+    startsWith: (given) => startsWith(given, 'a'),
+    isNull: (given) => isNull(given),
+    isNotNull: (given) => isNotNull(given),
+    sortIndices: (given) => sortIndices([given]),
+    'sortIndices, descending': (given) => sortIndices([{ column: given, descending: true }]),
+    topK: (given) => topK([given], 1),
+    isSorted: (given) => isSorted([given]),
+    mergeRuns: (given) => mergeRuns([[given], [given]]),
+    count: (given) => count(given),
+    sum: (given) => sum(given),
+    mean: (given) => mean(given),
+    minMax: (given) => minMax(given),
+    'groupBy, key': (given) => groupBy([given], { n: { count: true } }),
+    'groupBy, aggregate': (given) => groupBy([column], { n: { sum: given } }),
+    'join, build': (given) => join([given], [column]),
+    'join, probe': (given) => join([column], [given]),
+    canonicalKeys: (given) => canonicalKeys([given]),
+    keyHashes: (given) => keyHashes([given]),
+    xxh3Column: (given) => xxh3Column(given),
+    xxh64Column: (given) => xxh64Column(given),
+    toArray: (given) => toArray(given),
+    toArrow: (given) => toArrow(given, arrow),
+  }
+
+  it.each(Object.entries(ofColumns))('%s refuses what columnOf did not make, such as the vector or array itself', (_name, run) => {
+    const vector = arrow.vectorFromArray([1, null, 2], new arrow.Int32())
+    for (const given of [undefined, null, 5, 'text', [1, 2], {}, Int32Array.of(1, 2, 3), vector, { type: { kind: 'int' } }]) {
+      expect(() => run(given)).toThrow(InvalidConfigError)
+    }
+  })
+
+  it('is compared by what is a comparison, and with a list that is one', () => {
+    for (const op of ['foo', '==', '', undefined, 'toString']) expect(() => compare(column, op as 'eq', 1)).toThrow(InvalidConfigError)
+    for (const list of [undefined, 5, 'abc', new Set([1])]) expect(() => inList(column, list as never)).toThrow(InvalidConfigError)
+  })
+
+  it('is aggregated by what is an aggregate', () => {
+    for (const aggregate of [undefined, null, {}, { foo: column }, { sum: true }, { min: column, max: column }, 'count']) {
+      expect(() => groupBy([column], { n: aggregate as never })).toThrow(InvalidConfigError)
+    }
+  })
+})
+
+describe('an expression over bitmaps', () => {
+  it('is refused when it is none', () => {
+    for (const given of [undefined, null, 5, 'text', {}, { and: 5 }, { or: new Set() }, { not: {} }, { and: [{}] }, () => undefined, () => [1]]) {
+      expect(() => evaluateBitmap(given as never, 3)).toThrow(InvalidConfigError)
+    }
   })
 })
 
