@@ -86,8 +86,10 @@ export class GroupedExtreme extends Grouped {
     const value = this.#most ? found?.max : found?.min
     if (value === undefined) return
     const best = this.#whole
-    // Of equal values the first stays: 0 and -0 are equal.
-    if (best === undefined || (this.#most ? isLess(best, value) : isLess(value, best))) this.#whole = value
+    // Of equal values the first stays: 0 and -0 are equal, and the lanes of the kernel do not tell which came first.
+    if (best === undefined || (this.#most ? isLess(best, value) : isLess(value, best))) {
+      this.#whole = value === 0 && isFloat(this.#kind) ? firstZero(vec, this.groups.selection) : value
+    }
   }
 
   #wholeVec(): Vec {
@@ -216,6 +218,20 @@ export class GroupedExtreme extends Grouped {
 
 function isFloat(kind: ValueKind): boolean {
   return kind === 'f32' || kind === 'f64'
+}
+
+/** The first zero, with its sign, of a column of floats that has one among the rows that count. */
+function firstZero({ values, length, validity, layout }: Vec, selection: Uint8Array | undefined): number {
+  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
+  const width = widthOf(layout)
+  for (let row = 0; row < length; row++) {
+    const bit = 1 << (row & 7)
+    if (validity !== undefined && (validity[row >> 3]! & bit) === 0) continue
+    if (selection !== undefined && (selection[row >> 3]! & bit) === 0) continue
+    const value = width === 4 ? view.getFloat32(row * 4, true) : view.getFloat64(row * 8, true)
+    if (value === 0) return value
+  }
+  return 0
 }
 
 function lengthOfLongest({ length, offsets }: Vec): number {
