@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  bitmapAll,
   GroupedCount,
   GroupedDistinct,
   GroupedExtreme,
@@ -148,6 +149,26 @@ describe('GroupTable', () => {
     expect(table.size).toBe(seen.size)
     expect(counts.counts().reduce((a, b) => a + b)).toBe(2 * n)
     expect(table.keys()[0]!.values.slice(0, 64)).toEqual(vec.values.slice(0, 64))
+  })
+
+  it.each(['i32', 'i64', 'u64', 'f64'] as const)('keeps null and zero of %s apart when the table grows between them', (kind) => {
+    const n = 3000
+    const width = kind === 'i32' ? 4 : 8
+    const values = new Uint8Array(n * width)
+    const view = new DataView(values.buffer)
+    // Null first, then every value from 1 on, then zero, then null again: what stands behind a null is zero, too.
+    for (let i = 1; i < n - 2; i++) {
+      if (kind === 'i32') view.setInt32(i * 4, i, true)
+      else if (kind === 'f64') view.setFloat64(i * 8, i, true)
+      else view.setBigInt64(i * 8, BigInt(i), true)
+    }
+    const validity = bitmapAll(n)
+    for (const row of [0, n - 1]) validity[row >> 3]! &= ~(1 << (row & 7))
+    const vec = makeVec({ kind: 'fixed', width }, n, { values, validity })
+    using table = new GroupTable([{ kind, layout: vec.layout }])
+    table.assign([vec], n)
+    expect(table.groups()).toEqual(Uint32Array.from({ length: n }, (_, row) => (row === n - 1 ? 0 : row)))
+    expect(table.size).toBe(n - 1)
   })
 
   it('keeps more than 2^16 texts apart, however alike they begin', () => {

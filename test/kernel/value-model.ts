@@ -59,6 +59,8 @@ export function compareValues(a: Exclude<Cell, null>, b: Exclude<Cell, null>): n
 
 const FLOATS = [0, -0, 1, -1, 0.5, Infinity, -Infinity, NaN, 1e300, -1e-300, 5e-324, 3.4028234663852886e38, 2 ** -149]
 
+const HALVES = [0n, -1n, -(2n ** 63n), 2n ** 63n - 1n, 1n]
+
 /** Random rows of a kind; `few`: from a handful of values, so that there are ties. */
 export function rowsOfKind(kind: ValueKind, layout: Layout, n: number, nulls: number, few: boolean, random: ReturnType<typeof randomOf>): Row[] {
   const rows: Row[] = []
@@ -88,6 +90,8 @@ function oneRow(kind: ValueKind, layout: Layout, few: boolean, random: ReturnTyp
     bytes.fill(near < 0 ? 255 : 0)
     bytes[0] = near
     if (random.chance(0.1)) bytes[width - 1]! ^= 0x80
+    // Halves that agree in one and differ in the other, below and above the sign of a half.
+    if (width === 16 && random.chance(0.5)) for (const at of [0, 8]) view.setBigInt64(at, HALVES[random.below(few ? 3 : HALVES.length)]!, true)
   } else {
     for (let i = 0; i < width; i++) bytes[i] = random.u32()
   }

@@ -117,6 +117,9 @@ describe('integer sums', () => {
   it('averages use the exact sum', async () => {
     const rows = [2n ** 62n, 2n ** 62n, 2n ** 62n + 3n].map((i) => one({ i }))
     expect((await aggregate(numbers, [group(rows)], { a: { avg: 'i' } })).a).toBe(2 ** 62)
+    // A sum past 2^53 whose mean still has a fraction.
+    const eight = Array.from({ length: 8 }, (_, row) => one({ i: 2n ** 51n + (row === 7 ? 4n : 0n) }))
+    expect((await aggregate(numbers, [group(eight)], { a: { avg: 'i' } })).a).toBe(2 ** 51 + 0.5)
   })
 })
 
