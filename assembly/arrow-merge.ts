@@ -3,7 +3,7 @@
 // Keys are the u64 columns of arrow-sort.ts, or those of keys_behind; rows are u32 indices; a run is (keys, rows, count). Stable: a before b on ties. The caller has put nulls
 // aside or encoded them, and has asked keys_descent or keys_behind whether the runs ascend. Two runs of whole rows: arrow-pair.ts.
 import { valid } from './arrow-bits'
-import { bytes_equal, compare_tied, prefix64 } from './bytes'
+import { compare_tied, prefix64 } from './bytes'
 
 /** The first i in 1..n-1 with keys[i] < keys[i - 1], or n. */
 export function keys_descent(keys: usize, n: u32): u32 {
@@ -34,6 +34,16 @@ function maskAt(bytes: u32): usize {
   return MASKS + (<usize>min<u32>(bytes, 8) << 3)
 }
 
+/** Whether n > 8 bytes are equal, of which the first eight are known to be. */
+@inline
+function equalBehind(a: usize, b: usize, n: u32): bool {
+  const end = <usize>n
+  if (n <= 16) return load<u64>(a + end - 8) == load<u64>(b + end - 8)
+  let differ = v128.xor(v128.load(a + end - 16), v128.load(b + end - 16))
+  for (let at: usize = 8; at + 16 < end; at += 16) differ = v128.or(differ, v128.xor(v128.load(a + at), v128.load(b + at)))
+  return !v128.any_true(differ)
+}
+
 /**
  * Keys of `n` rows of a var column: the eight bytes behind the first `shared`, as a big-endian number.
  * Returns the first i whose row does not begin with the `shared` bytes at `like`, or is less than the row before it, or n; keys before it are written.
@@ -61,12 +71,9 @@ export function keys_behind(offsets: usize, data: usize, like: usize, shared: u3
         const pair = i8x16.shuffle(x, x, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8)
         const now = v128.xor(pair, sign)
         // Two rows that ascend, and begin as they should, are done; what else they may be is told below.
-        let plain = i64x2.all_true(i64x2.gt_s(now, i64x2.shuffle(before, now, 1, 2)))
-        if (shared) {
-          plain = plain && !v128.any_true(v128.xor(v128.and(words(p, q), headMasks), heads))
-          if (shared > 8) plain = plain && bytes_equal(p + 8, like + 8, shared - 8) && bytes_equal(q + 8, like + 8, shared - 8)
-        }
-        if (plain) {
+        let plain = i64x2.gt_s(now, i64x2.shuffle(before, now, 1, 2))
+        if (shared) plain = v128.and(plain, i64x2.eq(v128.and(words(p, q), headMasks), heads))
+        if (i64x2.bitmask(plain) == 3 && (shared <= 8 || (equalBehind(p, like, shared) && equalBehind(q, like, shared)))) {
           v128.store(keys + (<usize>i << 3), pair)
           before = now
           i += 2
@@ -79,7 +86,7 @@ export function keys_behind(offsets: usize, data: usize, like: usize, shared: u3
       const p = data + load<u32>(at)
       const size = load<u32>(at, 4) - load<u32>(at)
       if (size < shared || (load<u64>(p) & headMask) != head) return i
-      if (shared > 8 && !bytes_equal(p + 8, like + 8, shared - 8)) return i
+      if (shared > 8 && !equalBehind(p, like, shared)) return i
       const key = prefix64(p + shared, size - shared)
       const last = <u64>i64x2.extract_lane(before, 1) ^ SIGN
       if (i && (key < last || (key == last && compare_tied(at - 4, data, shared, 0, 1) > 0))) return i

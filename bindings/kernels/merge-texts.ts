@@ -43,6 +43,16 @@ export function keysOfTexts(k: KernelInstance, v: Vec, n: number, like: number, 
   return true
 }
 
+/** As compareByteStrings, row i of a against row j of b; without views of them. */
+export function compareRows(a: Vec, i: number, b: Vec, j: number): number {
+  const [from, other] = [offsetsOf(a), offsetsOf(b)]
+  let p = from[i]!
+  let q = other[j]!
+  const length = from[i + 1]! - p - (other[j + 1]! - q)
+  for (const end = length < 0 ? from[i + 1]! : p + other[j + 1]! - q; p < end; p++, q++) if (a.values[p] !== b.values[q]) return a.values[p]! - b.values[q]!
+  return length
+}
+
 /**
  * Merges the rows of equal keys by their bytes. `ties`: from merge_pair, how many rows of the first run there are whose key is one of the second's, and where
  * in `order` they lie; the second run's rows of that key follow them.

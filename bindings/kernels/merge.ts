@@ -5,11 +5,10 @@
 import { assert } from '../assert.ts'
 import { RunNotSortedError } from '../errors.ts'
 import { popcountRange } from './bitmap.ts'
-import { compareByteStrings } from './byte-strings.ts'
 import { concat } from './concat.ts'
 import { widen } from './dictionary.ts'
 import type { KernelInstance } from './instance.ts'
-import { bytesAt, keysOfTexts, settleTies, sharedBytes } from './merge-texts.ts'
+import { bytesAt, compareRows, keysOfTexts, settleTies, sharedBytes } from './merge-texts.ts'
 import { pieceRows } from './pieces.ts'
 import { scratch } from './scratch.ts'
 import { keyColumns, kindCode } from './sort-keys.ts'
@@ -153,10 +152,9 @@ function mergeTexts(k: KernelInstance, keys: readonly SortKey[], parts: readonly
   const ties = k.arena.reserve((1 + parts[0]!.valid) * 4)
   const order = mergePair(k, parts, column, ties)
   if (k.u32[ties >>> 2]! * ROWS_A_TIE > order.length) return tournament(k, parts, column, { ...varColumns(k, keys), shared })
-  // Of two rows of equal keys one is in each run.
-  const split = parts[1]!.start
-  const rowOf = (row: number): Uint8Array => (row < split ? bytesOf(0, row) : bytesOf(1, row - split))
-  settleTies(k, column, order, ties, (a, b) => compareByteStrings(rowOf(a), rowOf(b)))
+  // Asked is always a row of the second run against one of the first.
+  const [a, b] = keys
+  settleTies(k, column, order, ties, (y, x) => compareRows(b!.vec, y - parts[1]!.start, a!.vec, x))
   return withNulls(order, parts)
 }
 

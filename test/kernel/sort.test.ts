@@ -239,6 +239,76 @@ describe('mergeRuns', () => {
     }
   })
 
+  it('orders byte strings of equal beginnings by what lies behind, be they few or many', () => {
+    const random = randomOf(78)
+    const key = (rows: readonly string[]): SortKey[] => [{ vec: vecOf({ kind: 'var' }, rows), kind: 'bytes' }]
+    for (const [n, heads, tails] of [
+      [700, 1_000_000, 9],
+      [700, 3000, 9],
+      [700, 3000, 1],
+      [700, 20, 400],
+      [60, 10, 9],
+    ] as const) {
+      for (const shared of ['', 'user-', 'https://example.com/']) {
+        const text = (): string => `${shared}${String(random.below(heads)).padStart(8, '0')}${random.below(tails) || ''}`
+        const sides = [0, 1].map(() => Array.from({ length: n }, () => Buffer.from(text()).toString('hex')).toSorted())
+        const both = sides.flat()
+        const expected = both.map((_, i) => i).sort((a, b) => (both[a]! < both[b]! ? -1 : both[a]! > both[b]! ? 1 : a - b))
+        expect([...mergeRuns(sides.map(key))]).toEqual(expected)
+      }
+    }
+  })
+
+  it('orders a few long groups of one beginning, which lie in both runs', () => {
+    const key = (rows: readonly string[]): SortKey[] => [{ vec: vecOf({ kind: 'var' }, rows), kind: 'bytes' }]
+    const plain = (n: number, side: string): string[] => Array.from({ length: n }, (_, i) => `${side}${String(i).padStart(9, '0')}`)
+    const group = (tails: readonly number[]): string[] => tails.map((tail) => `mmmmmmmm${tail}`)
+    const sides = [
+      [...plain(400, 'a'), ...group([1, 3, 3, 5, 9]), ...plain(400, 'y')],
+      [...plain(300, 'b'), ...group([0, 2, 3, 4, 4, 6]), ...plain(300, 'z')],
+    ].map((rows) => rows.map((row) => Buffer.from(row).toString('hex')))
+    const both = sides.flat()
+    const expected = both.map((_, i) => i).sort((a, b) => (both[a]! < both[b]! ? -1 : both[a]! > both[b]! ? 1 : a - b))
+    expect([...mergeRuns(sides.map(key))]).toEqual(expected)
+  })
+
+  it('names the row that is out of order, wherever a piece of its run ends', () => {
+    const good = Array.from({ length: 40_000 }, (_, i) => i)
+    const vecs = (values: readonly number[]): SortKey[][] => [
+      [
+        {
+          vec: vecOf(
+            { kind: 'fixed', width: 8 },
+            values.map(
+              (value) =>
+                `${value
+                  .toString(16)
+                  .padStart(4, '0')
+                  .replace(/(..)(..)/, '$2$1')}000000000000`,
+            ),
+          ),
+          kind: 'i64',
+        },
+      ],
+      [
+        {
+          vec: vecOf(
+            { kind: 'var' },
+            values.map((value) => `2f2f2f${value.toString(16).padStart(8, '0')}`),
+          ),
+          kind: 'bytes',
+        },
+      ],
+    ]
+    const ordered = vecs(good)
+    for (const row of [1, 16_383, 16_384, 16_385, 32_768, 39_999]) {
+      const broken = vecs(good.map((value) => (value === row ? row - 1 : value === row - 1 ? row : value)))
+      for (const [i, run] of broken.entries()) {
+        expect(() => mergeRuns([ordered[i]!, run])).toThrow(expect.objectContaining({ name: 'RunNotSortedError', row }))
+      }
+    }
+  })
+
   it('merges runs of different physical widths, of dictionaries and of slices', () => {
     const narrow: Vec = vecOf({ kind: 'fixed', width: 1 }, ['ff', '05'])
     const wide: Vec = vecOf({ kind: 'fixed', width: 4 }, ['00000080', '04000000'])
