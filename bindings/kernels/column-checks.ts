@@ -1,17 +1,22 @@
 // kernels/column-checks.ts: what is looked at before columns of callers reach the kernels, whose own assertions would call a wrong argument a bug of ours.
 import { InvalidConfigError, InvariantError } from '../errors.ts'
-import { settled } from './buffer.ts'
+import { refuseDetached, settled } from './buffer.ts'
 import type { Column } from './column.ts'
 import { type ArrowType, typeName } from './column-type.ts'
 
-/** @throws InvalidConfigError (key `column`) for what columnOf did not make: a vector or typed array itself, whose rows would be taken for none */
+/**
+ * @throws InvalidConfigError (key `column`) for what columnOf did not make: a vector or typed array itself, whose rows would be taken for none; (key `bytes`)
+ *   for a column whose values were shared and then transferred
+ */
 export function checkColumn(column: Column): void {
-  const given = (column ?? {}) as Partial<Column>
-  if (typeof given.type?.kind === 'string' && given.layout !== undefined) return
-  throw new InvalidConfigError('a column is expected', {
-    details: { key: 'column', value: Object.prototype.toString.call(column) },
-    hint: 'Make one of the vector, typed array or texts with columnOf.',
-  })
+  const { type, layout, values } = (column ?? {}) as Partial<Column>
+  if (typeof type?.kind !== 'string' || layout === undefined || values === undefined) {
+    throw new InvalidConfigError('a column is expected', {
+      details: { key: 'column', value: Object.prototype.toString.call(column) },
+      hint: 'Make one of the vector, typed array or texts with columnOf.',
+    })
+  }
+  if (values.byteLength === 0) refuseDetached(values)
 }
 
 /** The rows that columns share. @throws RangeError; InvalidConfigError (key `column`) for what is no column */

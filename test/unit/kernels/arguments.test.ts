@@ -316,6 +316,13 @@ describe('a column', () => {
     }
   })
 
+  it.each(Object.entries(ofColumns))('%s refuses a column whose array was transferred since', (_name, run) => {
+    const values = Int32Array.of(3, 1, 2)
+    const shared = columnOf(values)
+    structuredClone(values, { transfer: [values.buffer] })
+    expect(() => run(shared)).toThrow(InvalidConfigError)
+  })
+
   it('is compared by what is a comparison, and with a list that is one', () => {
     for (const op of ['foo', '==', '', undefined, 'toString']) expect(() => compare(column, op as 'eq', 1)).toThrow(InvalidConfigError)
     for (const list of [undefined, 5, 'abc', new Set([1])]) expect(() => inList(column, list as never)).toThrow(InvalidConfigError)

@@ -379,7 +379,7 @@ describe('the limit', () => {
   })
 
   it('out of bounds is refused', () => {
-    for (const bytes of [0, 1000, 2 ** 33, Number.NaN, 1.5 * MiB + 0.5]) expect(() => limitKernelMemory(bytes)).toThrow(RangeError)
+    for (const bytes of [0, 1000, MiB - 1, 2 ** 32 + 1, 2 ** 33, Number.NaN, 1.5 * MiB + 0.5]) expect(() => limitKernelMemory(bytes)).toThrow(RangeError)
   })
 
   it('is 512 MiB when nobody says otherwise', () => {
