@@ -126,41 +126,59 @@ export function compressSame_x4(state4: usize, kw: usize): void {
   let f = v128.load(state4, 80)
   let g = v128.load(state4, 96)
   let h = v128.load(state4, 112)
+  // With no schedule beside it a round is as long as its way from e to e: the sum is added twice, each time last.
+  let t: v128
   let x: v128
   let y = v128.xor(b, c)
   for (let k = kw; k < kw + 256; k += 32) {
-    h = t1(h, e, f, g, v128.load32_splat(k))
-    d = i32x4.add(d, h)
+    t = i32x4.add(i32x4.add(h, v128.load32_splat(k)), choice(e, f, g))
+    h = sum1(e)
+    d = i32x4.add(i32x4.add(d, t), h)
+    t = i32x4.add(t, h)
     x = v128.xor(a, b)
-    h = i32x4.add(h, t2(a, v128.xor(b, v128.and(x, y))))
-    g = t1(g, d, e, f, v128.load32_splat(k, 4))
-    c = i32x4.add(c, g)
+    h = i32x4.add(i32x4.add(t, v128.xor(b, v128.and(x, y))), sum0(a))
+    t = i32x4.add(i32x4.add(g, v128.load32_splat(k, 4)), choice(d, e, f))
+    g = sum1(d)
+    c = i32x4.add(i32x4.add(c, t), g)
+    t = i32x4.add(t, g)
     y = v128.xor(h, a)
-    g = i32x4.add(g, t2(h, v128.xor(a, v128.and(y, x))))
-    f = t1(f, c, d, e, v128.load32_splat(k, 8))
-    b = i32x4.add(b, f)
+    g = i32x4.add(i32x4.add(t, v128.xor(a, v128.and(y, x))), sum0(h))
+    t = i32x4.add(i32x4.add(f, v128.load32_splat(k, 8)), choice(c, d, e))
+    f = sum1(c)
+    b = i32x4.add(i32x4.add(b, t), f)
+    t = i32x4.add(t, f)
     x = v128.xor(g, h)
-    f = i32x4.add(f, t2(g, v128.xor(h, v128.and(x, y))))
-    e = t1(e, b, c, d, v128.load32_splat(k, 12))
-    a = i32x4.add(a, e)
+    f = i32x4.add(i32x4.add(t, v128.xor(h, v128.and(x, y))), sum0(g))
+    t = i32x4.add(i32x4.add(e, v128.load32_splat(k, 12)), choice(b, c, d))
+    e = sum1(b)
+    a = i32x4.add(i32x4.add(a, t), e)
+    t = i32x4.add(t, e)
     y = v128.xor(f, g)
-    e = i32x4.add(e, t2(f, v128.xor(g, v128.and(y, x))))
-    d = t1(d, a, b, c, v128.load32_splat(k, 16))
-    h = i32x4.add(h, d)
+    e = i32x4.add(i32x4.add(t, v128.xor(g, v128.and(y, x))), sum0(f))
+    t = i32x4.add(i32x4.add(d, v128.load32_splat(k, 16)), choice(a, b, c))
+    d = sum1(a)
+    h = i32x4.add(i32x4.add(h, t), d)
+    t = i32x4.add(t, d)
     x = v128.xor(e, f)
-    d = i32x4.add(d, t2(e, v128.xor(f, v128.and(x, y))))
-    c = t1(c, h, a, b, v128.load32_splat(k, 20))
-    g = i32x4.add(g, c)
+    d = i32x4.add(i32x4.add(t, v128.xor(f, v128.and(x, y))), sum0(e))
+    t = i32x4.add(i32x4.add(c, v128.load32_splat(k, 20)), choice(h, a, b))
+    c = sum1(h)
+    g = i32x4.add(i32x4.add(g, t), c)
+    t = i32x4.add(t, c)
     y = v128.xor(d, e)
-    c = i32x4.add(c, t2(d, v128.xor(e, v128.and(y, x))))
-    b = t1(b, g, h, a, v128.load32_splat(k, 24))
-    f = i32x4.add(f, b)
+    c = i32x4.add(i32x4.add(t, v128.xor(e, v128.and(y, x))), sum0(d))
+    t = i32x4.add(i32x4.add(b, v128.load32_splat(k, 24)), choice(g, h, a))
+    b = sum1(g)
+    f = i32x4.add(i32x4.add(f, t), b)
+    t = i32x4.add(t, b)
     x = v128.xor(c, d)
-    b = i32x4.add(b, t2(c, v128.xor(d, v128.and(x, y))))
-    a = t1(a, f, g, h, v128.load32_splat(k, 28))
-    e = i32x4.add(e, a)
+    b = i32x4.add(i32x4.add(t, v128.xor(d, v128.and(x, y))), sum0(c))
+    t = i32x4.add(i32x4.add(a, v128.load32_splat(k, 28)), choice(f, g, h))
+    a = sum1(f)
+    e = i32x4.add(i32x4.add(e, t), a)
+    t = i32x4.add(t, a)
     y = v128.xor(b, c)
-    a = i32x4.add(a, t2(b, v128.xor(c, v128.and(y, x))))
+    a = i32x4.add(i32x4.add(t, v128.xor(c, v128.and(y, x))), sum0(b))
   }
   v128.store(state4, i32x4.add(v128.load(state4), a))
   v128.store(state4, i32x4.add(v128.load(state4, 16), b), 16)
@@ -231,17 +249,32 @@ function rot(x: v128, n: i32): v128 {
 
 // @ts-ignore: decorator
 @inline
+function sum1(e: v128): v128 {
+  return v128.xor(v128.xor(rot(e, 6), rot(e, 11)), rot(e, 25))
+}
+
+// @ts-ignore: decorator
+@inline
+function sum0(a: v128): v128 {
+  return v128.xor(v128.xor(rot(a, 2), rot(a, 13)), rot(a, 22))
+}
+
+// @ts-ignore: decorator
+@inline
+function choice(e: v128, f: v128, g: v128): v128 {
+  return v128.xor(g, v128.and(e, v128.xor(f, g)))
+}
+
+// @ts-ignore: decorator
+@inline
 function t1(h: v128, e: v128, f: v128, g: v128, kw: v128): v128 {
-  const sum = v128.xor(v128.xor(rot(e, 6), rot(e, 11)), rot(e, 25))
-  const choice = v128.xor(g, v128.and(e, v128.xor(f, g)))
-  return i32x4.add(i32x4.add(i32x4.add(h, kw), choice), sum)
+  return i32x4.add(i32x4.add(i32x4.add(h, kw), choice(e, f, g)), sum1(e))
 }
 
 // @ts-ignore: decorator
 @inline
 function t2(a: v128, majority: v128): v128 {
-  const sum = v128.xor(v128.xor(rot(a, 2), rot(a, 13)), rot(a, 22))
-  return i32x4.add(sum, majority)
+  return i32x4.add(sum0(a), majority)
 }
 
 // @ts-ignore: decorator

@@ -157,7 +157,8 @@ export function sha256_digest(p: usize, n: usize, out: usize): void {
     const blocks = stageTail(TAIL, p + (whole << 6), n & 63, n)
     sha256(STATE, TAIL, blocks)
   } else {
-    compressPadding(n)
+    schedulePadding(n)
+    compressPadding()
   }
   for (let i: u32 = 0; i < 32; i += 4) store<u32>(out + i, bswap<u32>(load<u32>(STATE + i)))
 }
@@ -221,9 +222,8 @@ function schedulePadding(n: usize): void {
   for (let i: usize = 0; i < 256; i += 4) store<u32>(KW + i, load<u32>(KW + i) + load<u32>(K256 + i))
 }
 
-/** Compresses into STATE the last block of a message of n bytes, a multiple of 64. */
-function compressPadding(n: usize): void {
-  schedulePadding(n)
+/** Compresses the scheduled block into STATE. */
+function compressPadding(): void {
   let a = load<u32>(STATE)
   let b = load<u32>(STATE, 4)
   let c = load<u32>(STATE, 8)
@@ -462,6 +462,7 @@ function finishScalar(lane: usize): void {
 const LINK: usize = memory.data(64, 16)
 /** state (32 bytes, in and out): digest = SHA-256(digest || hashes[i]) for each i; every digest to digestsOut too, unless 0. */
 export function chain_advance(state: usize, hashes: usize, count: u32, digestsOut: usize): void {
+  schedulePadding(64)
   for (let i: u32 = 0; i < count; i++, hashes += 32) {
     v128.store(LINK, v128.load(state))
     v128.store(LINK, v128.load(state, 16), 16)
@@ -470,7 +471,7 @@ export function chain_advance(state: usize, hashes: usize, count: u32, digestsOu
     v128.store(STATE, v128.load(IV))
     v128.store(STATE, v128.load(IV, 16), 16)
     sha256(STATE, LINK, 1)
-    compressPadding(64)
+    compressPadding()
     for (let w: usize = 0; w < 32; w += 4) store<u32>(state + w, bswap<u32>(load<u32>(STATE + w)))
     if (digestsOut) {
       v128.store(digestsOut, v128.load(state))
