@@ -53,7 +53,7 @@ export interface NativeSha256 {
   hasher(): NativeHasher
   /** Of one message: against the scalar kernel. */
   readonly oneBytesMin: number
-  /** Of each of many: against four lanes at once. */
+  /** Of each of four or more: against four lanes at once. Of fewer, lanes go unused and it is as much less. */
   readonly manyBytesMin: number
 }
 
@@ -105,7 +105,7 @@ export function findNativeSha256({ process }: Host): NativeSha256 | undefined {
     digest: hash === undefined ? (bytes) => hasher().update(bytes).digest() : (bytes) => new Uint8Array(hash('sha256', bytes, 'buffer')),
     hasher,
     oneBytesMin: isCheap ? 0 : 256,
-    manyBytesMin: isCheap ? 0 : 640,
+    manyBytesMin: isCheap ? 0 : 896,
   }
 }
 

@@ -95,24 +95,49 @@ describe('SHA-256', () => {
       'a cheap call, as in Bun': host({ createHash, hash }, { bun: '1' }),
     }
 
-    it('takes the host for one message of 256 bytes or more and for many of 640, always where a call is cheap, never where there is none', () => {
+    it('takes the host for one message of 256 bytes or more and for many of 896, always where a call is cheap, never where there is none', () => {
       const bounds = Object.values(ways).map((way) => [way?.oneBytesMin, way?.manyBytesMin])
       expect(bounds).toEqual([
         [undefined, undefined],
-        [256, 640],
-        [256, 640],
+        [256, 896],
+        [256, 896],
         [0, 0],
       ])
       expect(findNativeSha256({})).toBeUndefined()
     })
 
+    it.each([
+      [1, 224],
+      [2, 448],
+      [3, 672],
+      [4, 896],
+      [9, 896],
+    ])('of %i messages it takes those of %i bytes or more', (count, least) => {
+      const asked: number[] = []
+      const way: NativeSha256 = {
+        ...host({ createHash, hash })!,
+        digest: (bytes) => {
+          asked.push(bytes.byteLength)
+          return new Uint8Array(hash('sha256', bytes, 'buffer'))
+        },
+      }
+      for (const n of [least - 1, least])
+        sha256ManyBy(
+          way,
+          Array.from({ length: count }, () => noise(n)),
+        )
+      expect(asked).toEqual(Array.from({ length: count }, () => least))
+    })
+
     it.each(Object.entries(ways))('gives the same digests: %s', (_, way) => {
       const data = noise(3000)
-      const lengths = [0, 1, 55, 56, 63, 64, 65, 191, 192, 255, 256, 257, 639, 640, 641, 1023, 1024, 3000]
+      const lengths = [0, 1, 55, 56, 63, 64, 65, 191, 192, 255, 256, 257, 895, 896, 897, 1023, 1024, 3000]
       const messages = lengths.map((n) => data.subarray(0, n))
       const expected = messages.map(native)
       expect(messages.map((message) => hex(sha256By(way, message)))).toEqual(expected)
       expect(hex(sha256ManyBy(way, messages))).toBe(expected.join(''))
+      for (let few = 1; few < 4; few++)
+        for (const from of [0, 9, 12]) expect(hex(sha256ManyBy(way, messages.slice(from, from + few)))).toBe(expected.slice(from, from + few).join(''))
       expect(Object.getPrototypeOf(sha256By(way, data))).toBe(Uint8Array.prototype)
       if (way !== undefined) expect(hex(way.hasher().update(data.subarray(0, 100)).update(data.subarray(100)).digest())).toBe(native(data))
     })
