@@ -174,6 +174,17 @@ describe('wal_scan', () => {
     expect(scan(concat([mark(11), record(9, 10)]))).toMatchObject({ count: 0, stop: WAL_STOP.sequence })
   })
 
+  it('compares all 64 bits of epochs and LSNs', () => {
+    const high = 2 ** 32
+    const frame = (lsn: number, epoch: number): Uint8Array => encodeFrame(noise(20), { kind: 1, flags: 0, local: 0, lsn, epoch }, SEED)
+    const stopOf = (lsn: number, epoch: number, o: { firstLsn: bigint; epoch: bigint }): string => walStopName(scan(frame(lsn, epoch), o).stop)
+    expect(stopOf(10, high, { firstLsn: 10n, epoch: 5n })).toBe('end')
+    expect(stopOf(10, 5, { firstLsn: 10n, epoch: BigInt(high) })).toBe('epoch')
+    expect(stopOf(10, 5, { firstLsn: 10n, epoch: (1n << 63n) + 5n })).toBe('epoch')
+    expect(stopOf(high + 10, 3, { firstLsn: BigInt(high) + 10n, epoch: 3n })).toBe('end')
+    expect(stopOf(high + 10, 3, { firstLsn: 10n, epoch: 3n })).toBe('sequence')
+  })
+
   it('verifies marks and footers, does not emit them, and LSNs run on', () => {
     const frames = [mark(10), record(3, 10), mark(11), record(3, 11), footer(12), record(3, 12)]
     const at = offsetsOf(frames)
