@@ -1,8 +1,8 @@
 // group-table.ts: hash tables that number values in first-seen order: words of 8 bytes (numbers, pairs of numbers) and runs of bytes.
 //
 // A table lives in caller memory and is carried over any number of calls. Its head, all u32:
-//   0 slots   4 mask   8 direct   12 size   16 limit   20 null   24 entries   28 data   32 capacity
-// `size` values have numbers, `limit` of them fit (half the slots, so that a probe ends); `null` is the number of null plus 1, 0 while none was seen.
+//   0 slots   4 mask   8 direct   12 size   16 limit   20 null   24 entries   28 data   32 capacity   36 seed (u64)
+// Hashes depend on the seed: chosen values must not be able to collide. `size` values have numbers, `limit` of them fit (half the slots, so that a probe ends); `null` is the number of null plus 1, 0 while none was seen.
 // Words: a slot is u32 number + 1; entries are the words, by number. With `direct` the word's low bits are the slot and nothing is compared.
 // Bytes: a slot is { u32 number + 1, u32 hash }; entries are u32 offsets (size + 1 of them) into `data`, of which `capacity` bytes exist.
 // Invariant: the n-th new value gets number n and keeps it. A kernel that runs out of room returns where in the list of rows it stands; called again from there, it goes on.
@@ -10,6 +10,7 @@ import { bytes_equal } from './bytes'
 import { NULL_INDEX } from './arrow-bits'
 import { code_at } from './arrow-concat'
 import { SCRATCH } from './memory'
+import { xxh3_64 } from './xxh3'
 
 const SLOTS: usize = 0
 const MASK: usize = 4
@@ -20,6 +21,7 @@ const NULL: usize = 20
 const ENTRIES: usize = 24
 const DATA: usize = 28
 const CAPACITY: usize = 32
+const SEED: usize = 36
 
 /** The i-th row of a list of rows; without a list, row i. */
 @inline
@@ -42,8 +44,8 @@ function mix(x: u64): u64 {
 }
 
 @inline
-function wordSlot(word: u64, direct: u32, mask: u32): u32 {
-  return direct ? <u32>word & mask : <u32>mix(word) & mask
+function wordSlot(word: u64, direct: u32, mask: u32, seed: u64): u32 {
+  return direct ? <u32>word & mask : <u32>mix(word ^ seed) & mask
 }
 
 /**
@@ -54,6 +56,7 @@ export function group_words(words: usize, validity: usize, rows: usize, from: u3
   const slots = <usize>load<u32>(t, SLOTS)
   const slotMask = load<u32>(t, MASK)
   const direct = load<u32>(t, DIRECT)
+  const seed = load<u64>(t, SEED)
   const limit = load<u32>(t, LIMIT)
   const entries = <usize>load<u32>(t, ENTRIES)
   let size = load<u32>(t, SIZE)
@@ -62,7 +65,7 @@ export function group_words(words: usize, validity: usize, rows: usize, from: u3
     const count = min<u32>(64, n - block)
     for (let j: u32 = 0; j < count; j++) {
       const word = load<u64>(words + (<usize>rowAt(rows, block + j) << 3))
-      store<u32>(SCRATCH + (<usize>j << 2), load<u32>(slots + (<usize>wordSlot(word, direct, slotMask) << 2)))
+      store<u32>(SCRATCH + (<usize>j << 2), load<u32>(slots + (<usize>wordSlot(word, direct, slotMask, seed) << 2)))
     }
     let left: u64 = 0
     for (let j: u32 = 0; j < count; j++) {
@@ -90,7 +93,7 @@ export function group_words(words: usize, validity: usize, rows: usize, from: u3
         }
       } else {
         const word = load<u64>(words + (<usize>row << 3))
-        let at = wordSlot(word, direct, slotMask)
+        let at = wordSlot(word, direct, slotMask, seed)
         while (true) {
           number = load<u32>(slots + (<usize>at << 2))
           if (!number || direct || load<u64>(entries + (<usize>(number - 1) << 3)) == word) break
@@ -118,25 +121,27 @@ export function group_rehash_words(t: usize): void {
   const slots = <usize>load<u32>(t, SLOTS)
   const mask = load<u32>(t, MASK)
   const direct = load<u32>(t, DIRECT)
+  const seed = load<u64>(t, SEED)
   const entries = <usize>load<u32>(t, ENTRIES)
   const size = load<u32>(t, SIZE)
   const empty = load<u32>(t, NULL)
   for (let number: u32 = 1; number <= size; number++) {
     if (number == empty) continue
-    let at = wordSlot(load<u64>(entries + (<usize>(number - 1) << 3)), direct, mask)
+    let at = wordSlot(load<u64>(entries + (<usize>(number - 1) << 3)), direct, mask, seed)
     while (load<u32>(slots + (<usize>at << 2))) at = (at + 1) & mask
     store<u32>(slots + (<usize>at << 2), number)
   }
 }
 
-/** Eight bytes at a time, multiplied and rotated (the scheme of FxHash), then mixed: rows are short, and a hit is compared anyway. */
+/** Words of short strings are mixed one after the other, longer strings are left to XXH3. Reads up to 7 bytes past the string. */
 @inline
-function hashBytes(p: usize, n: u32): u32 {
-  let h: u64 = <u64>n * 0x9e3779b97f4a7c15
+function hashBytes(p: usize, n: u32, seed: u64): u32 {
+  if (n > 32) return <u32>xxh3_64(p, n, seed)
+  let h = seed ^ (<u64>n * 0x9e3779b97f4a7c15)
   let left = n
-  for (; left > 8; left -= 8, p += 8) h = (rotl<u64>(h, 23) ^ load<u64>(p)) * 0x9e3779b97f4a7c15
-  if (left) h = (rotl<u64>(h, 23) ^ (load<u64>(p) << ((8 - <u64>left) << 3))) * 0x9e3779b97f4a7c15
-  return <u32>mix(h)
+  for (; left > 8; left -= 8, p += 8) h = mix(h ^ load<u64>(p))
+  if (left) h = mix(h ^ (load<u64>(p) << ((8 - <u64>left) << 3)))
+  return <u32>h
 }
 
 /** As group_words for byte strings: u32 offsets, or, without them, `width` bytes each. Reads up to 7 bytes past the last row. */
@@ -147,6 +152,7 @@ export function group_bytes(offsets: usize, data: usize, width: u32, validity: u
   const entries = <usize>load<u32>(t, ENTRIES)
   const kept = <usize>load<u32>(t, DATA)
   const capacity = load<u32>(t, CAPACITY)
+  const seed = load<u64>(t, SEED)
   let size = load<u32>(t, SIZE)
   let i = from
   for (; i < n; i++) {
@@ -168,7 +174,7 @@ export function group_bytes(offsets: usize, data: usize, width: u32, validity: u
         p = data + first
         length = load<u32>(offsets + (<usize>row << 2), 4) - first
       }
-      const hash = hashBytes(p, length)
+      const hash = hashBytes(p, length, seed)
       let at = hash & slotMask
       while (true) {
         const slot = slots + (<usize>at << 3)

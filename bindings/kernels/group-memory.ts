@@ -10,6 +10,8 @@ const KEPT_BYTES_MAX = 4 << 20
 let idle: { readonly k: KernelInstance; readonly limitBytes: number } | undefined
 
 export class GroupMemory {
+  /** Of the hashes: unknown to whoever chooses the values. */
+  readonly seed: number
   readonly #limitBytes: number
   #k: KernelInstance | undefined
   /** Values of a piece as they are stored. */
@@ -21,7 +23,8 @@ export class GroupMemory {
   /** The rows of a piece that count. */
   readonly rows: Room = new Room(this, false)
 
-  constructor(limitBytes: number = kernelLimitBytes()) {
+  constructor(limitBytes: number = kernelLimitBytes(), seed: number = 0) {
+    this.seed = seed
     this.#limitBytes = limitBytes
   }
 

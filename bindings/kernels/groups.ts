@@ -30,10 +30,11 @@ export class GroupTable implements Disposable {
 
   /**
    * @param columns  none: every row is group 0
-   * @param limitBytes  bound of the memory for groups and their aggregates
+   * @param o.limitBytes  bound of the memory for groups and their aggregates
+   * @param o.seed  of the hashes, where values are not one's own: unknown to whoever chooses them
    */
-  constructor(columns: readonly GroupColumn[], limitBytes?: number) {
-    this.memory = new GroupMemory(limitBytes)
+  constructor(columns: readonly GroupColumn[], o: { readonly limitBytes?: number; readonly seed?: number } = {}) {
+    this.memory = new GroupMemory(o.limitBytes, o.seed)
     this.#groups = new Room(this.memory, false)
     this.#numbers = new Room(this.memory, false)
     this.#mask = new Room(this.memory, false)

@@ -25,6 +25,7 @@ const NULL = 5
 const ENTRIES = 6
 const DATA = 7
 const CAPACITY = 8
+const SEED = 9
 const HEAD_BYTES = 64
 
 const FIRST_SLOTS = 1024
@@ -148,6 +149,8 @@ class Table {
     this.#entries = new Room(memory, true)
     this.head = memory.take(HEAD_BYTES)
     this.#set(DIRECT, direct ? 1 : 0)
+    this.#set(SEED, memory.seed)
+    this.#set(SEED + 1, ~memory.seed)
     this.#slots = memory.take(slots * this.#slotBytes)
     this.#set(SLOTS, this.#slots)
     this.#set(MASK, slots - 1)

@@ -39,12 +39,18 @@ export class Aggregation implements Disposable {
   readonly #inputs: Inputs
   readonly #results: readonly { readonly name: string; readonly reader: Reader }[]
 
-  /** @throws InvalidConfigError, SchemaMismatchError, UnsupportedTypeError when the request does not fit the view */
-  constructor(view: TableView, spec: Readonly<Record<string, LooseAggregate>>, by: readonly string[]) {
+  /**
+   * @param seed  of the hashes of groups
+   * @throws InvalidConfigError, SchemaMismatchError, UnsupportedTypeError when the request does not fit the view
+   */
+  constructor(view: TableView, spec: Readonly<Record<string, LooseAggregate>>, by: readonly string[], seed: number) {
     const columns = by.map((name) => columnOf(view, name))
     const keys = columns.map((column) => groupKey(column))
     this.#by = by
-    this.#groups = new GroupTable(keys.map(({ of }) => of))
+    this.#groups = new GroupTable(
+      keys.map(({ of }) => of),
+      { seed },
+    )
     this.#inputs = new Inputs(view, this.#groups)
     this.#keys = columns.map((column, i) => ({ place: this.#inputs.place(column), key: keys[i]! }))
     this.#results = Object.entries(spec).map(([name, aggregate]) => {

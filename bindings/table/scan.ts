@@ -140,7 +140,7 @@ class TableScan {
   async aggregate(spec: Readonly<Record<string, LooseAggregate>>, o: { readonly by?: readonly string[] } = {}): Promise<Row | Row[]> {
     const by = o.by ?? []
     const plan = await this.#planned()
-    using aggregation = new Aggregation(plan.view, spec, by)
+    using aggregation = new Aggregation(plan.view, spec, by, this.#request.world.random.u32())
     const add = (batch: RunBatch): void => aggregation.add(batch, batch.filter)
     const finish = (): Steps<Row | Row[]> => aggregation.results()
     const { wholeFrom } = aggregation

@@ -222,7 +222,7 @@ describe('GroupTable', () => {
     const n = 100_000
     const vec = makeVec({ kind: 'fixed', width: 8 }, n, { values: new Uint8Array(BigInt64Array.from({ length: n }, (_, i) => BigInt(i)).buffer) })
     const of = [{ kind: 'i64', layout: vec.layout }] as const
-    const small = new GroupTable(of, 1 << 20)
+    const small = new GroupTable(of, { limitBytes: 1 << 20 })
     expect(() => small.assign([vec], n)).toThrow(expect.objectContaining({ code: 'kernel.memory-exhausted' }))
     small[Symbol.dispose]()
     using table = new GroupTable(of)

@@ -95,7 +95,7 @@ export const GROUPED: Proofs = {
         for (const { listed, rows, hasRows } of ways(n, random)) {
           const keys = words.map((word, i) => (valid[i] ? String(word) : undefined))
           const { numbers, order, stop } = numbered(keys, listed, limit)
-          const head = u32s([0, 1023, direct, 0, limit, 0, 0, 0, 0])
+          const head = u32s([0, 1023, direct, 0, limit, 0, 0, 0, 0, 0, 0])
           const entries = u64s(order.map((key) => BigInt(key ?? 0)))
           const slots = new Uint8Array(1024 * 4)
           yield {
@@ -145,7 +145,7 @@ export const GROUPED: Proofs = {
         const ends = [0]
         for (const key of order) ends.push(ends.at(-1)! + (key?.length ?? 0) / 2)
         const kept = new Uint8Array(Buffer.from(order.join(''), 'hex'))
-        const head = u32s([0, 1023, 0, 0, limit, 0, 0, 0, capacity])
+        const head = u32s([0, 1023, 0, 0, limit, 0, 0, 0, capacity, 0, 0])
         yield {
           inputs: [fixed ? NOTHING : made.offsets, data, bitsOf(valid), fixed ? NOTHING : u32s(listed)],
           outputs: [
@@ -180,7 +180,7 @@ export const GROUPED: Proofs = {
       listed,
       512,
     )
-    const head = u32s([0, 2047, 0, order.length, 512, order.indexOf(undefined) + 1, 0, 0, 0])
+    const head = u32s([0, 2047, 0, order.length, 512, order.indexOf(undefined) + 1, 0, 0, 0, 0, 0])
     yield {
       inputs: [u64s(words), bitsOf(valid), u64s(order.map((key) => BigInt(key ?? 0)))],
       outputs: [
@@ -201,7 +201,7 @@ export const GROUPED: Proofs = {
   },
   *group_rehash_bytes(n, random) {
     const old = Array.from({ length: 64 }, (_, i) => (i < n % 33 ? (BigInt(random.u32()) << 32n) | BigInt(i + 1) : 0n)).toSorted(() => random.below(3) - 1)
-    const head = u32s([0, 255, 0, 0, 0, 0, 0, 0, 0])
+    const head = u32s([0, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     yield {
       inputs: [u64s(old)],
       outputs: [
