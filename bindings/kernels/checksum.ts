@@ -3,7 +3,7 @@
 // Hashes are pairs of u32 (lo, hi) so that no BigInt is made per item; batches return 2 * n words, item i at 2i (lo) and 2i + 1 (hi).
 // Key rules (kernels.md section 5): integers hash as their 8-byte sign- or zero-extended form, floats as float64 with -0 as +0 and one NaN, bool as one byte.
 import { InvariantError } from '../errors.ts'
-import { bytesIn, type KernelBytes, lengthOf } from './buffer.ts'
+import { bytesIn, type KernelBytes, lengthOf, placeIn, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
 import type { ValueKind, Vec } from './vec.ts'
@@ -108,7 +108,7 @@ export function xxh3Var(offsets: Int32Array, data: Uint8Array, n: number): Uint3
  * @param previous  the CRC of what comes before them; 0 to start
  * @returns u32
  * @throws RangeError for a previous CRC that is no integer; InvalidConfigError, KernelMemoryExhaustedError as `xxh3`
- * @cost one copy in, unless the bytes are in kernel memory
+ * @cost one copy in, unless the bytes are in kernel memory; of at most 1 MiB at a time
  * @example crc32c(second, crc32c(first)) // of both, one after the other
  */
 export function crc32c(bytes: KernelBytes, previous = 0): number {
@@ -117,11 +117,24 @@ export function crc32c(bytes: KernelBytes, previous = 0): number {
   const mark = k.arena.mark()
   try {
     const n = lengthOf(bytes)
-    return k.exports.crc32c(previous, bytesIn(k, bytes), n) >>> 0
+    const place = n > PIECE_BYTES ? placeIn(k, bytes) : bytesIn(k, bytes)
+    if (place >= 0) return k.exports.crc32c(previous, place, n) >>> 0
+    // What is long goes through one piece of kernel memory, so that no limit bounds its length.
+    const heap = viewOf(bytes)
+    const at = k.arena.reserve(PIECE_BYTES)
+    let crc = previous
+    for (let start = 0; start < n; start += PIECE_BYTES) {
+      const piece = heap.subarray(start, start + PIECE_BYTES)
+      k.u8.set(piece, at)
+      crc = k.exports.crc32c(crc, at, piece.byteLength)
+    }
+    return crc >>> 0
   } finally {
     k.arena.rewind(mark)
   }
 }
+
+const PIECE_BYTES = 1 << 20
 
 /**
  * CRC-32C of A followed by B, from the CRCs of both: for parts that were computed apart.

@@ -321,7 +321,7 @@ describe('a fill', () => {
     })
     const { bytes } = kernelMemory()
     expect(() => allocate(bytes)).toThrow(KernelMemoryBusyError)
-    expect(() => crc32c(noise(bytes))).toThrow(KernelMemoryBusyError)
+    expect(() => xxh3BigInt(noise(bytes))).toThrow(KernelMemoryBusyError)
     expect(crc32c(noise(100))).toBe(crc32c(noise(100)))
     expect(view!.byteLength).toBe(1000)
     gate.resolve()
@@ -362,11 +362,20 @@ describe('the limit', () => {
     expect(error).toBeInstanceOf(KernelMemoryExhaustedError)
     expect(error).toMatchObject({ code: 'kernel.memory-exhausted', limit: 2 * MiB })
     expect((error as KernelMemoryExhaustedError).wanted).toBeGreaterThan(3 * MiB)
-    expect(() => crc32c(noise(3 * MiB))).toThrow(KernelMemoryExhaustedError)
+    expect(() => xxh3BigInt(noise(3 * MiB))).toThrow(KernelMemoryExhaustedError)
     // The store of a program that met it goes on.
     expect(crc32c(noise(MiB))).toBe(crc32c(noise(MiB)))
     limitKernelMemory(8 * MiB)
     allocate(3 * MiB).release()
+  })
+
+  it('does not bound a CRC, which goes through memory in pieces', () => {
+    const bytes = noise(5 * MiB + 3)
+    const whole = crc32c(bytes, 7)
+    limitKernelMemory(2 * MiB)
+    expect(crc32c(bytes, 7)).toBe(whole)
+    const half = 2 * MiB + 1
+    expect(crc32c(bytes.subarray(half), crc32c(bytes.subarray(0, half), 7))).toBe(whole)
   })
 
   it('holds at once, also below what memory has grown to, and leaves what is held alone', () => {
