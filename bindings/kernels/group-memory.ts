@@ -12,7 +12,7 @@ let idle: { readonly k: KernelInstance; readonly limitBytes: number } | undefine
 export class GroupMemory {
   /** Of the hashes: unknown to whoever chooses the values. */
   readonly seed: number
-  readonly #limitBytes: number
+  readonly limitBytes: number
   #k: KernelInstance | undefined
   /** Values of a piece as they are stored. */
   readonly raw: Room = new Room(this, false)
@@ -25,17 +25,17 @@ export class GroupMemory {
 
   constructor(limitBytes: number = kernelLimitBytes(), seed: number = 0) {
     this.seed = seed
-    this.#limitBytes = limitBytes
+    this.limitBytes = limitBytes
   }
 
   /** The instance, taken at the first use. */
   get k(): KernelInstance {
     if (this.#k !== undefined) return this.#k
-    if (idle?.limitBytes === this.#limitBytes) {
+    if (idle?.limitBytes === this.limitBytes) {
       this.#k = idle.k
       idle = undefined
     } else {
-      this.#k = new KernelInstance({ limitBytes: this.#limitBytes })
+      this.#k = new KernelInstance({ limitBytes: this.limitBytes })
     }
     return this.#k
   }
@@ -53,7 +53,7 @@ export class GroupMemory {
     this.#k = undefined
     if (k === undefined) return
     k.arena.reset()
-    if (k.arena.memoryBytes <= KEPT_BYTES_MAX) idle = { k, limitBytes: this.#limitBytes }
+    if (k.arena.memoryBytes <= KEPT_BYTES_MAX) idle = { k, limitBytes: this.limitBytes }
   }
 }
 

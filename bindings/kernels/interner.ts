@@ -442,7 +442,8 @@ export class PairInterner {
     const { first, second } = this.pairs()
     const rows = Math.max(this.#rows, ceilPowerOfTwo(firstCount))
     const width = Math.max(2 ** this.#shift, ceilPowerOfTwo(secondCount))
-    const direct = rows * width <= GRID_SLOTS_MAX
+    // An eighth of the limit at most: pairs that are few may lie far apart.
+    const direct = rows * width <= Math.min(GRID_SLOTS_MAX, this.#memory.limitBytes / 32)
     this.#rows = rows
     this.#shift = direct ? Math.log2(width) : 32
     const words = this.#words()

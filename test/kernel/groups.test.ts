@@ -218,6 +218,17 @@ describe('GroupTable', () => {
     expect(Array.from({ length: table.size }, (_, g) => keys.map((column) => column[g]).join())).toEqual([...seen.keys()])
   })
 
+  it('a small limit leaves room for few pairs of many numbers', () => {
+    const n = 1500
+    const vec = makeVec({ kind: 'fixed', width: 4 }, n, { values: new Uint8Array(Int32Array.from({ length: n }, (_, i) => i).buffer) })
+    const of = { kind: 'i32', layout: vec.layout } as const
+    using table = new GroupTable([of, of, of], { limitBytes: 1 << 20 })
+    table.assign([vec, vec, vec], n)
+    table.assign([vec, vec, vec], n)
+    expect(table.groups()).toEqual(Uint32Array.from({ length: n }, (_, i) => i))
+    expect(table.size).toBe(n)
+  })
+
   it('throws a typed error where the limit is passed, and the next table works', () => {
     const n = 100_000
     const vec = makeVec({ kind: 'fixed', width: 8 }, n, { values: new Uint8Array(BigInt64Array.from({ length: n }, (_, i) => BigInt(i)).buffer) })
