@@ -1,4 +1,4 @@
-// kernels/merge.ts: sorted runs as one order: a tournament of pairwise stable merges, in kernel memory.
+// kernels/merge.ts: sorted runs as one order: two in one pass over their keys, more by a tournament of pairwise stable merges, in kernel memory.
 //
 // One numeric key merges by its u64 column, one byte key by the eight bytes behind what all rows begin with, then by its bytes; anything else (composite, 16-byte or fixed-size binary keys) is encoded row by row
 // as a byte string of the same order first. Invariant: runs ascend, nulls last; that is checked, never assumed.
