@@ -17,8 +17,8 @@ export function sharedBytes(ends: readonly Uint8Array[]): number {
   const [like] = ends
   let shared = like?.length ?? 0
   for (const end of ends) {
-    const differs = end.subarray(0, shared).findIndex((byte, i) => byte !== like![i])
-    shared = differs < 0 ? Math.min(shared, end.length) : differs
+    const most = Math.min(shared, end.length)
+    for (shared = 0; shared < most && end[shared] === like![shared];) shared++
   }
   return shared
 }
@@ -59,6 +59,7 @@ export function compareRows(a: Vec, i: number, b: Vec, j: number): number {
  */
 export function settleTies(k: KernelInstance, column: number, order: Uint32Array, ties: number, compare: (a: number, b: number) => number): void {
   const at = ties >>> 2
+  if (k.u32[at] === 0) return
   const places = k.u32.slice(at + 1, at + 1 + k.u32[at]!).sort()
   const keys = k.u32.subarray(column >>> 2)
   const isSameKey = (a: number, b: number): boolean => keys[2 * a] === keys[2 * b] && keys[2 * a + 1] === keys[2 * b + 1]
