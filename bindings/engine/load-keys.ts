@@ -110,7 +110,8 @@ export class LoadKeys {
 
   private follows(before: LoadPart | undefined, part: LoadPart): boolean {
     if (!isStrictlyAscending(this.keyParts, part.keyVecs, part.rows)) return false
-    return before === undefined || part.rows === 0 || before.rows === 0 || compareRows(this.keyParts, before.keyVecs, before.rows - 1, part.keyVecs, 0) < 0
+    // An empty part has no last row to follow: what comes behind it is looked up.
+    return before === undefined || (before.rows > 0 && (part.rows === 0 || compareRows(this.keyParts, before.keyVecs, before.rows - 1, part.keyVecs, 0) < 0))
   }
 
   /** Number in the load of the row with this key, or -1. */

@@ -118,7 +118,8 @@ export interface Groups<K extends readonly Column[], A extends Readonly<Record<s
  * @param keys  columns of one length; none: one group of all rows
  * @param aggregates  by name; their columns have the length of the keys
  * @param selection  bitmap of the rows that count; all when left out
- * @throws RangeError for columns or selections that do not fit; InvalidConfigError (key `column`) for sums of what cannot be added, (key `aggregate`) for
+ * @param o.seed  a random integer of 32 bits where the values are a stranger's: known hashes can be made to collide, which takes quadratic time
+ * @throws RangeError for columns or selections that do not fit, or a seed that is no integer; InvalidConfigError (key `column`) for sums of what cannot be added, (key `aggregate`) for
  *   what is no aggregate; UnsupportedTypeError nested types, float16, decimal256; KernelMemoryExhaustedError when groups and their aggregates pass 512 MiB
  * @cost one hash look-up a row and key, one pass per aggregate
  * @example groupBy([origin], { n: { count: true }, late: { max: delay } }).values.n
@@ -127,12 +128,15 @@ export function groupBy<const K extends readonly Column[], const A extends Reado
   keys: K,
   aggregates: A,
   selection?: Uint8Array,
+  o: { readonly seed?: number } = {},
 ): Groups<K, A> {
+  const { seed = 0 } = o
+  if (!Number.isInteger(seed)) throw new RangeError(`seed ${seed}: an integer of 32 bits expected`)
   for (const [name, aggregate] of Object.entries(aggregates)) checkAggregate(name, aggregate)
   const used = Object.values(aggregates).flatMap((aggregate) => Object.values(aggregate).filter((column) => column !== true) as Column[])
   const n = sameRows([...keys, ...used])
   const chosen = selectionOf(selection, n)
-  const groups = new GroupTable(keys.map(groupColumn))
+  const groups = new GroupTable(keys.map(groupColumn), { seed })
   try {
     const running = Object.entries(aggregates).map(([name, aggregate]) => ({ name, run: runningOf(groups, aggregate) }))
     groups.assign(keys, n, chosen)

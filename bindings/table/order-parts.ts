@@ -2,7 +2,7 @@
 
 import { ResourceLimitError } from '../errors.ts'
 import { type ColumnDef, valueKindOf } from '../format/index.ts'
-import { type SortKey, slice, take, type Vec } from '../kernels/index.ts'
+import { type SortKey, slice, take, trimKernels, type Vec } from '../kernels/index.ts'
 import type { ColumnBatch } from './batch.ts'
 import type { Pace } from './pace.ts'
 import type { OrderKey, ScanPlan } from './scan-plan.ts'
@@ -67,6 +67,8 @@ export async function inOrder({ plan, pace }: OrderOptions, columns: readonly Ve
     const turn = pace.step(indices.length)
     if (turn !== undefined) await turn
   }
+  // Sorting grows kernel memory with the rows; it is not kept for what may never come again.
+  trimKernels()
   return cut(ordered, indices.length, plan.batchRows)
 }
 
