@@ -3,6 +3,7 @@
 //
 // Neither library hands its codec the length that the Arrow buffer states: the frames' own headers and blocks bound what is allocated, and one that holds
 // another length than the buffer states is left to the library. Invariant: a codec that the host application registered stays.
+import { noLibrary } from './column-checks.ts'
 import { lz4FrameDecode, lz4FrameEncode } from './lz4.ts'
 import { nativeZstd } from './load.ts'
 import { zstdContentBytes } from './zstd.ts'
@@ -28,10 +29,12 @@ const ZSTD_BYTES_MAX = 2 ** 31 - 1
  * Gives apache-arrow the codecs it lacks: LZ4_FRAME in both directions, and reading of ZSTD where the host has zstd of its own. Those it has stay.
  *
  * @returns which were registered by this call
+ * @throws InvalidConfigError (key `arrow`) for what is not the module
  * @example import * as arrow from 'apache-arrow'; registerArrowCodecs(arrow)
  */
 export function registerArrowCodecs(arrow: ArrowCompression): { readonly lz4: boolean; readonly zstd: boolean } {
-  const { CompressionType, compressionRegistry } = arrow
+  const { CompressionType, compressionRegistry } = (arrow ?? {}) as Partial<ArrowCompression>
+  if (CompressionType === undefined || compressionRegistry === undefined) throw noLibrary(arrow)
   const lz4 = isMissing(compressionRegistry.get(CompressionType.LZ4_FRAME))
   if (lz4) compressionRegistry.set(CompressionType.LZ4_FRAME, lz4Codec)
   const decode = nativeZstd()

@@ -75,3 +75,11 @@ export function wrongType(type: ArrowType, expected: string): InvalidConfigError
     hint: 'Hand in a column of another type.',
   })
 }
+
+/** For what was handed in as apache-arrow and is not. */
+export function noLibrary(arrow: unknown): InvalidConfigError {
+  return new InvalidConfigError('the apache-arrow module is expected', {
+    details: { key: 'arrow', value: Object.prototype.toString.call(arrow) },
+    hint: "Hand in the whole module: import * as arrow from 'apache-arrow'.",
+  })
+}

@@ -3,7 +3,7 @@
 // The Arrow library is never imported here: the caller hands it in. Invariant: what leaves has exactly the rows and the type of the column; bitmaps begin at
 // bit 0.
 import { UnsupportedTypeError } from '../errors.ts'
-import { checkColumn } from './column-checks.ts'
+import { checkColumn, noLibrary } from './column-checks.ts'
 import type { Column } from './column.ts'
 import { type ArrowField, type ArrowTimeUnit, type ArrowType, typeName } from './column-type.ts'
 import { convertInts, decodeDictionary } from './dictionary.ts'
@@ -36,11 +36,13 @@ export interface ArrowLibrary {
  * The column as a vector of one chunk.
  *
  * @param arrow  the apache-arrow module: `import * as arrow from 'apache-arrow'`
+ * @throws InvalidConfigError (keys `column`, `arrow`) for what is no column or not the module
  * @cost no copy, but for dictionary codes of another width; the vector shares the buffers of the column
  * @example toArrow(filter(columnOf(vector), selection), arrow)
  */
 export function toArrow<L extends ArrowLibrary>(column: Column, arrow: L): InstanceType<L['Vector']> {
   checkColumn(column)
+  if (typeof arrow?.Vector !== 'function' || typeof arrow.makeData !== 'function') throw noLibrary(arrow)
   return new arrow.Vector([dataOf(arrow, column, column.type, libraryType(arrow, column.type))]) as InstanceType<L['Vector']>
 }
 

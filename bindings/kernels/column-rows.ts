@@ -106,13 +106,14 @@ function plainUnless(vec: Vec, type: ArrowType): ArrowType {
  * @cost one hash a row
  * @example encodeDictionary(columnOf(['a', 'b', 'a']))
  */
-export function encodeDictionary<V>(column: Column<V>, distinctMax: number = column.length): Column<V> | undefined {
+export function encodeDictionary<V>(column: Column<V>, distinctMax?: number): Column<V> | undefined {
   checkColumn(column)
-  const { type } = column
-  if (!(distinctMax >= 0)) throw new RangeError(`${distinctMax} distinct values at most: a number from 0 on expected`)
+  const { type, length } = column
+  const most = distinctMax ?? length
+  if (!(most >= 0)) throw new RangeError(`${most} distinct values at most: a number from 0 on expected`)
   if (type.kind === 'dictionary') return column
   if (type.kind !== 'utf8' && type.kind !== 'binary') throw wrongType(type, 'utf8 or binary')
-  const vec = encodeVec(column, distinctMax)
+  const vec = encodeVec(column, most)
   return vec && typed(vec, { kind: 'dictionary', values: type, bits: 32, signed: true, ordered: false })
 }
 

@@ -31,6 +31,7 @@ import {
   lz4FrameEncodeInto,
   popcount,
   rangeRoot,
+  registerArrowCodecs,
   resyncBytes,
   scanBytes,
   selectedRows,
@@ -328,9 +329,22 @@ describe('a column', () => {
     for (const list of [undefined, 5, 'abc', new Set([1])]) expect(() => inList(column, list as never)).toThrow(InvalidConfigError)
   })
 
+  it('is a column also where a default is taken of it', () => {
+    for (const given of [undefined, null, {}]) expect(() => encodeDictionary(given as never)).toThrow(InvalidConfigError)
+  })
+
   it('is aggregated by what is an aggregate', () => {
     for (const aggregate of [undefined, null, {}, { foo: column }, { sum: true }, { min: column, max: column }, 'count']) {
       expect(() => groupBy([column], { n: aggregate as never })).toThrow(InvalidConfigError)
+    }
+  })
+})
+
+describe('a library', () => {
+  it('is refused when it is not apache-arrow', () => {
+    for (const given of [undefined, null, {}, 5, { Vector: class {} }]) {
+      expect(() => toArrow(columnOf(Int32Array.of(1)), given as never)).toThrow(InvalidConfigError)
+      expect(() => registerArrowCodecs(given as never)).toThrow(InvalidConfigError)
     }
   })
 })
