@@ -6,6 +6,7 @@
 //   node .ci/engines.mjs     install what is missing; one line an engine
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { installed } from './runtimes.mjs'
@@ -19,11 +20,21 @@ export async function polarsFrom({ fetch = false } = {}) {
   const lock = JSON.parse(await readFile(join(repository, 'bench/package-lock.json'), 'utf8'))
   const wanted = `${POLARS}@${lock.packages[`node_modules/${POLARS}`].version}`
   for (const project of [join(repository, 'bench'), join(CACHE, wanted)]) {
-    if (existsSync(join(project, 'node_modules', POLARS))) return { from: join(project, 'package.json') }
+    if (existsSync(join(project, 'node_modules', POLARS))) return loadable(join(project, 'package.json'))
   }
   if (!fetch) return { reason: `${wanted} is not installed: node .ci/engines.mjs` }
   const { folder, reason } = await installed(CACHE, wanted, join('node_modules', POLARS))
-  return folder === undefined ? { reason } : { from: join(folder, 'package.json') }
+  return folder === undefined ? { reason } : loadable(join(folder, 'package.json'))
+}
+
+/** The package is native: its part for this platform may be missing, or need another system. */
+function loadable(from) {
+  try {
+    createRequire(from)(POLARS)
+    return { from }
+  } catch (error) {
+    return { reason: `${POLARS} does not load: ${error.message.split('\n')[0]}` }
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -9,7 +9,7 @@ import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -95,7 +95,9 @@ export function npm(parameters, cwd) {
 
 function environment() {
   const kept = Object.entries(process.env).filter(([name]) => !/^(?:npm_(?:package|lifecycle|command|config_local)|NODE_OPTIONS|VITEST)/i.test(name))
-  return { ...Object.fromEntries(kept), NO_COLOR: '1' }
+  // npm on the Node of the lock file: on an older one it leaves out packages, silently, that do not say they run there.
+  const path = `${join(repository, 'node_modules/.bin')}${delimiter}${process.env.PATH ?? ''}`
+  return { ...Object.fromEntries(kept), NO_COLOR: '1', PATH: path }
 }
 
 const OFFLINE = /\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ERR_SOCKET_TIMEOUT|E40[1347]|E429|E50[0-9])\b/
