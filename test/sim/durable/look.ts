@@ -56,6 +56,7 @@ export async function differsInStaged(store: ReadStore, files: FakeFiles, sealed
 
 const SEGMENT = new RegExp(`^${PLACE}/log/(\\d{20})\\.wal$`)
 const CHECKPOINT = new RegExp(`^${PLACE}/checkpoints/(\\d{20})\\.ckpt$`)
+const TORN = new RegExp(`^${PLACE}/quarantine/(\\d{20})\\.wal-\\d+\\.torn$`)
 
 /** The LSN up to which the newest open found records, and the digest of the chain there, as the first mark of the segment it began states it. */
 export function foundAt(files: FakeFiles): { lsn: number; digest: string } {
@@ -67,14 +68,14 @@ export function foundAt(files: FakeFiles): { lsn: number; digest: string } {
 /**
  * Everything that a recovery which found the log ending at `lsn` must leave the same however often it was begun: each segment that began at or below it, whole,
  * footer and what lies behind it included; checkpoints up to it; fragments, indexes, staged files and quarantine; VARVE. Left out, because each open
- * writes its own: segments of the opens themselves (their epoch records), LOCK, NODE, CLEAN, temporary names.
+ * writes its own: segments of the opens themselves (their epoch records) and what a crash tore off those, LOCK, NODE, CLEAN, temporary names.
  */
 export function leftBy(files: FakeFiles, lsn: number): Map<string, string> {
   const left = new Map<string, string>()
   for (const path of files.paths()) {
     const name = path.slice(PLACE.length + 1)
     if (/^(LOCK\.\d+|NODE|CLEAN)$/.test(name) || name.endsWith('.tmp')) continue
-    const at = Number((SEGMENT.exec(path) ?? CHECKPOINT.exec(path))?.[1] ?? 0)
+    const at = Number((SEGMENT.exec(path) ?? CHECKPOINT.exec(path) ?? TORN.exec(path))?.[1] ?? 0)
     if (at > lsn) continue
     left.set(name, textOf(files.contents(path)!))
   }
