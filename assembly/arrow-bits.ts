@@ -58,23 +58,28 @@ export function bits_popcount(p: usize, n: u32): u32 {
   return <u32>count
 }
 
+/** Writes base + i as u32 for every set bit i of the word; needs 32 bytes of slack. Returns the end of what was written. */
+@inline
+export function word_positions(word: u64, base: u32, out: usize): usize {
+  while (word) {
+    const byte = <u32>word & 0xff
+    const positions = v128.load_ext<u8>(POSITIONS + (byte << 3))
+    const splat = i32x4.splat(base)
+    v128.store(out, i32x4.add(splat, i32x4.extend_low_i16x8_u(positions)))
+    v128.store(out, i32x4.add(splat, i32x4.extend_high_i16x8_u(positions)), 16)
+    out += <usize>popcnt<u32>(byte) << 2
+    word >>= 8
+    base += 8
+  }
+  return out
+}
+
 /** u32 positions of the set bits of a selection; needs 32 bytes of slack behind the last one. Returns their number. */
 export function bits_to_indices(sel: usize, n: u32, out: usize): u32 {
   bits_tables()
   const start = out
   for (let row: u32 = 0; row < n; row += 64, sel += 8) {
-    let word = load<u64>(sel)
-    let base = row
-    while (word) {
-      const byte = <u32>word & 0xff
-      const positions = v128.load_ext<u8>(POSITIONS + (byte << 3))
-      const splat = i32x4.splat(base)
-      v128.store(out, i32x4.add(splat, i32x4.extend_low_i16x8_u(positions)))
-      v128.store(out, i32x4.add(splat, i32x4.extend_high_i16x8_u(positions)), 16)
-      out += <usize>popcnt<u32>(byte) << 2
-      word >>= 8
-      base += 8
-    }
+    out = word_positions(load<u64>(sel), row, out)
   }
   return <u32>(out - start) >> 2
 }

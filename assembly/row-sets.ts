@@ -3,7 +3,7 @@
 // A range list is count x (u32 start, u32 end), half open, ascending, none empty, none touching the next; rows are below 0xFFFFFFFF. Its complement is the
 // same words read from one word earlier (0 before the first start, 0xFFFFFFFF behind the last end): so one merge, `ranges_and`, serves and, or and andnot
 // (De Morgan), and the result never holds touching ranges. Bitmaps are padded with zero bits to 64.
-import { bits_popcount, bits_tables, low_mask, POSITIONS } from './arrow-bits'
+import { bits_popcount, bits_tables, low_mask, POSITIONS, word_positions } from './arrow-bits'
 import { BAD_DATA } from './status'
 
 const MAX: u32 = 0xffffffff
@@ -79,19 +79,8 @@ export function bits_to_ranges(p: usize, n: u32, base: u32, out: usize): u32 {
   for (const end = p + n; p < end; p += 8, base += 64) {
     const x = load<u64>(p)
     // Where a bit differs from the one before it: starts and ends in turn.
-    let edges = x ^ ((x << 1) | carry)
+    out = word_positions(x ^ ((x << 1) | carry), base, out)
     carry = x >> 63
-    let row = base
-    while (edges) {
-      const byte = <u32>edges & 0xff
-      const positions = v128.load_ext<u8>(POSITIONS + (byte << 3))
-      const splat = i32x4.splat(row)
-      v128.store(out, i32x4.add(splat, i32x4.extend_low_i16x8_u(positions)))
-      v128.store(out, i32x4.add(splat, i32x4.extend_high_i16x8_u(positions)), 16)
-      out += <usize>popcnt<u32>(byte) << 2
-      edges >>= 8
-      row += 8
-    }
   }
   if (carry) {
     store<u32>(out, base)

@@ -6,6 +6,7 @@ import { InvariantError } from '../errors.ts'
 import { bytesIn, type KernelBytes, lengthOf, placeIn, viewOf } from './buffer.ts'
 import { kernels } from './instance.ts'
 import type { KernelInstance } from './instance.ts'
+import { varColumn } from './sort-keys.ts'
 import type { ValueKind, Vec } from './vec.ts'
 
 /** 64 bits as two unsigned words. */
@@ -71,13 +72,8 @@ export function xxh3Column(vec: Vec, kind: ValueKind): Uint32Array<ArrayBuffer> 
     const n = vec.length
     const out = k.arena.reserve(n * 8)
     if (vec.layout.kind === 'var') {
-      const offsets = vec.offsets!
-      const first = offsets[0]!
-      const at = k.arena.reserve((n + 1) * 4)
-      const data = k.copyIn(vec.values.subarray(first, offsets[n]!))
-      k.i32.set(offsets.subarray(0, n + 1), at >>> 2)
-      // Offsets may start past 0: the data pointer is moved back instead of rebasing them.
-      k.exports.xxh3_var(at, data - first, n, out)
+      const { offsets, data } = varColumn(k, vec)
+      k.exports.xxh3_var(offsets, data, n, out)
     } else if (vec.layout.kind === 'bool') {
       k.exports.xxh3_bools(k.copyIn(vec.values.subarray(0, (n + 7) >>> 3)), n, out)
     } else if (vec.layout.kind === 'fixed') {

@@ -6,7 +6,7 @@ import { InvariantError } from '../errors.ts'
 import { bytesIn, type KernelBytes, lengthOf } from './buffer.ts'
 import { checkSeed, type Hash64Parts } from './checksum.ts'
 import { scratch } from './scratch.ts'
-import { offsetsOf } from './vec-build.ts'
+import { varColumn } from './sort-keys.ts'
 import type { Vec } from './vec.ts'
 
 /**
@@ -34,13 +34,8 @@ export function xxh64Column(vec: Vec): Uint32Array<ArrayBuffer> {
   return scratch((k) => {
     const out = k.arena.reserve(n * 8)
     if (layout.kind === 'var') {
-      const offsets = offsetsOf(vec)
-      const first = offsets[0]!
-      const at = k.arena.reserve((n + 1) * 4)
-      const data = k.copyIn(vec.values.subarray(first, offsets[n]!))
-      k.i32.set(offsets.subarray(0, n + 1), at >>> 2)
-      // Offsets may start past 0: the data pointer is moved back instead of rebasing them.
-      k.exports.xxh64_var(at, data - first, n, out)
+      const { offsets, data } = varColumn(k, vec)
+      k.exports.xxh64_var(offsets, data, n, out)
     } else if (layout.kind === 'fixed') {
       k.exports.xxh64_fixed(k.copyIn(vec.values.subarray(0, n * layout.width)), layout.width, n, out)
     } else {
