@@ -1,16 +1,14 @@
 // docs/kernels.md, run as it stands: its `ts` blocks, one after the other, are one program, compiled and run against the sources; `// →` is what the line prints.
 // The page also names every call of varve/kernels and every file of the module.
-import { execFile } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { promisify } from 'node:util'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import * as door from '../../bindings/kernels/public.ts'
+import { blocksOf, compilePage, expectedOf, runPage } from './page-program.ts'
 
-const execute = promisify(execFile)
+const DOOR = { name: 'varve/kernels', source: 'bindings/kernels/public.ts' }
 let folder: string
 let page: string
 let program: string
@@ -20,31 +18,20 @@ beforeAll(async () => {
   await mkdir('.tmp', { recursive: true })
   folder = await mkdtemp(resolve('.tmp/kernels-page-'))
   page = await readFile('docs/kernels.md', 'utf8')
-  program = [...page.matchAll(/^```ts\n(.*?)^```$/gms)].map((match) => match[1]!).join('\n')
+  program = blocksOf(page).join('\n')
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe('docs/kernels.md', () => {
   it('compiles as it stands', async () => {
     expect(program.split("from 'varve/kernels'").length).toBeGreaterThan(3)
-    await writeFile(join(folder, 'tour.mts'), program.replaceAll("'varve/kernels'", JSON.stringify(resolve('bindings/kernels/public.ts'))))
-    const config = {
-      extends: resolve('tsconfig.json'),
-      compilerOptions: { isolatedDeclarations: false, declaration: false, noUnusedLocals: false, typeRoots: [resolve('node_modules/@types')] },
-      include: ['tour.mts'],
-    }
-    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config))
-    const { stdout } = await execute(process.execPath, [resolve('node_modules/typescript/bin/tsc'), '-p', folder]).catch((error: { stdout: string }) => error)
-    expect(stdout).toBe('')
+    expect(await compilePage(folder, program, DOOR)).toBe('')
   })
 
   it('prints what its comments say', async () => {
-    const expected = [...program.matchAll(/\/\/ → (.*)$/gm)].map((match) => match[1]!.trim())
+    const expected = expectedOf(program)
     expect(expected.length).toBeGreaterThan(10)
-    const url = pathToFileURL(resolve('bindings/kernels/public.ts')).href
-    await writeFile(join(folder, 'run.mts'), program.replaceAll("'varve/kernels'", JSON.stringify(url)))
-    const { stdout } = await execute(process.execPath, ['--no-warnings', join(folder, 'run.mts')], { env: { ...process.env, NO_COLOR: '1' } })
-    expect(stdout.trim().split('\n')).toEqual(expected)
+    expect(await runPage(folder, program, DOOR)).toEqual(expected)
   })
 
   it('names every call of varve/kernels in its table, and no other', () => {

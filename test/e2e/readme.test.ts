@@ -1,13 +1,12 @@
 // The README's code, run as it stands: its `ts` blocks, one after the other, are one program, compiled and run against the sources. `// →` is what the line prints.
-import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { promisify } from 'node:util'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
-const execute = promisify(execFile)
+import { blocksOf, compilePage, expectedOf, runPage } from './page-program.ts'
+
+const DOOR = { name: 'varve', source: 'bindings/index.ts' }
 let folder: string
 let program: string
 let blocks: string[]
@@ -15,7 +14,7 @@ let blocks: string[]
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'varve-readme-'))
   const readme = await readFile('README.md', 'utf8')
-  blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map((match) => match[1]!)
+  blocks = blocksOf(readme)
   program = blocks.join('\n')
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
@@ -27,24 +26,13 @@ describe('README.md', () => {
   })
 
   it('compiles as it stands', async () => {
-    const sources = resolve('bindings/index.ts')
-    await writeFile(join(folder, 'tour.mts'), program.replace("'varve'", JSON.stringify(sources)))
-    const config = {
-      extends: resolve('tsconfig.json'),
-      compilerOptions: { isolatedDeclarations: false, declaration: false, noUnusedLocals: false, typeRoots: [resolve('node_modules/@types')] },
-      include: ['tour.mts'],
-    }
-    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config))
-    const { stdout } = await execute(process.execPath, [resolve('node_modules/typescript/bin/tsc'), '-p', folder]).catch((error: { stdout: string }) => error)
-    expect(stdout).toBe('')
+    expect(await compilePage(folder, program, DOOR)).toBe('')
   })
 
   it('prints what its comments say', async () => {
-    const expected = [...program.matchAll(/\/\/ → (.*)$/gm)].map((match) => match[1]!.trim())
+    const expected = expectedOf(program)
     expect(expected.length).toBeGreaterThan(5)
-    await writeFile(join(folder, 'run.mts'), program.replace("'varve'", JSON.stringify(pathToFileURL(resolve('bindings/index.ts')).href)))
-    const { stdout } = await execute(process.execPath, ['--no-warnings', 'run.mts'], { cwd: folder, env: { ...process.env, NO_COLOR: '1' } })
-    expect(stdout.trim().split('\n')).toEqual(expected)
+    expect(await runPage(folder, program, { ...DOOR, cwd: folder })).toEqual(expected)
   })
 
   it('names commands that are in package.json', async () => {
