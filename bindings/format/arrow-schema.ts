@@ -3,6 +3,7 @@
 // Field metadata that varve adds: `varve:type` = the declared ColumnType as JSON, `varve:id` = the column id. The Arrow type itself may be narrower than
 // declared: strings as dictionaries with unsigned codes. Invariant: what `arrowField` writes, `readArrowField` reads back as the same type and encoding.
 import { UnsupportedTypeError } from '../errors.ts'
+import { ARROW } from '../kernels/index.ts'
 
 import { DecodeError } from './bytes.ts'
 import { encodeFlatbuffer, readFlatbuffer } from './flatbuffer.ts'
@@ -29,21 +30,6 @@ export interface ArrowDictionary {
 
 export const METADATA_V5 = 4
 export const HEADER = { schema: 1, dictionaryBatch: 2, recordBatch: 3 } as const
-const TYPE = {
-  int: 2,
-  float: 3,
-  binary: 4,
-  utf8: 5,
-  bool: 6,
-  decimal: 7,
-  date: 8,
-  time: 9,
-  timestamp: 10,
-  list: 12,
-  struct: 13,
-  fixedSizeBinary: 15,
-  fixedSizeList: 16,
-} as const
 const UNITS: readonly TimeUnit[] = ['s', 'ms', 'us', 'ns']
 
 /** The Schema table of `fields`. */
@@ -73,7 +59,7 @@ function arrowField(field: ArrowField): FlatTable {
   return [
     { as: 'string', value: field.name },
     { as: 'bool', value: field.nullable },
-    { as: 'i8', value: TYPE[type.kind] },
+    { as: 'i8', value: ARROW[type.kind] },
     { as: 'table', value: typeTable(type) },
     dictionary && {
       as: 'table',
@@ -193,37 +179,37 @@ function readType(table: FlatReader, name: string, metadata: Readonly<Record<str
   const type = table.table(3)
   const extension = metadata['ARROW:extension:name']
   switch (code) {
-    case TYPE.int:
+    case ARROW.int:
       return { kind: 'int', bits: oneOf(type?.i32(0) ?? 0, [8, 16, 32, 64], name), signed: type?.bool(1) ?? false }
-    case TYPE.float:
+    case ARROW.float:
       return { kind: 'float', bits: type?.i16(0) === 1 ? 32 : oneOf((type?.i16(0) ?? 0) * 32, [64], name) }
-    case TYPE.binary:
+    case ARROW.binary:
       return { kind: 'binary' }
-    case TYPE.utf8:
+    case ARROW.utf8:
       return extension === 'arrow.json' ? { kind: 'utf8', json: true } : { kind: 'utf8' }
-    case TYPE.bool:
+    case ARROW.bool:
       return { kind: 'bool' }
-    case TYPE.decimal:
+    case ARROW.decimal:
       oneOf(type?.i32(2, 128) ?? 128, [128], name)
       return { kind: 'decimal', precision: type?.i32(0) ?? 0, scale: type?.i32(1) ?? 0 }
-    case TYPE.date:
+    case ARROW.date:
       oneOf(type?.i16(0, 1) ?? 1, [0], name)
       return { kind: 'date' }
-    case TYPE.time:
+    case ARROW.time:
       return { kind: 'time', unit: unitOf(type?.i16(0, 1) ?? 1, name) }
-    case TYPE.timestamp: {
+    case ARROW.timestamp: {
       const tz = type?.string(1)
       return { kind: 'timestamp', unit: unitOf(type?.i16(0) ?? 0, name), ...(tz === undefined ? {} : { tz }) }
     }
-    case TYPE.fixedSizeBinary: {
+    case ARROW.fixedSizeBinary: {
       const bytes = type?.i32(0) ?? 0
       return extension === 'arrow.uuid' ? { kind: 'fixedSizeBinary', bytes, uuid: true } : { kind: 'fixedSizeBinary', bytes }
     }
-    case TYPE.list:
+    case ARROW.list:
       return { kind: 'list', item: readChildren(table, name, 1)[0]! }
-    case TYPE.struct:
+    case ARROW.struct:
       return { kind: 'struct', fields: readChildren(table, name, undefined) }
-    case TYPE.fixedSizeList:
+    case ARROW.fixedSizeList:
       return { kind: 'fixedSizeList', size: type?.i32(0) ?? 0, item: readChildren(table, name, 1)[0]! }
     default:
       throw unsupported(`${name}: Arrow type ${code}`)

@@ -59,6 +59,7 @@ export interface ArrowTableSource {
   readonly columns: readonly ArrowColumn[]
 }
 
+/** Numbers of the types in Arrow (format/Schema.fbs, union Type); -1 as apache-arrow numbers dictionaries. */
 export const ARROW = {
   dictionary: -1,
   null: 1,
