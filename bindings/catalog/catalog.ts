@@ -4,51 +4,9 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type {
-  CommitRecord,
-  DeletionVectorRef,
-  FlushRecord,
-  FragmentHides,
-  FragmentRef,
-  RollbackRecord,
-  SchemaRecord,
-  SealRecord,
-  TableChange,
-  TableSchema,
-} from '../format/index.ts'
+import type { CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord } from '../format/index.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
-
-export interface CatalogFragment {
-  /** Record that made it live, and its place among that record's fragments: its identity. */
-  readonly lsn: number
-  readonly ordinal: number
-  readonly ref: FragmentRef
-  /** Replaces everything hidden before it. */
-  readonly vector: DeletionVectorRef | undefined
-  /** Rows hidden since `vector`, as a bitmap; undefined = none. */
-  readonly hidden: Uint8Array | undefined
-  readonly hiddenCount: number
-}
-
-export interface CatalogTable {
-  readonly id: number
-  readonly name: string
-  /** Every version, ascending. */
-  readonly schemas: readonly TableSchema[]
-  readonly createdLsn: number
-  /** Live rows. */
-  readonly rows: number
-  /** Last record that changed its rows or definition. */
-  readonly lastLsn: number
-  /** Row number the next inline row takes. */
-  readonly nextRow: number
-  /** Inline rows below this number, of commits up to flushedLsn, are in fragments or hidden. */
-  readonly flushedRow: number
-  readonly flushedLsn: number
-  /** LSN from which on inline rows must be read again to rebuild the memory layer; 0 = none. */
-  readonly inlineFrom: number
-  readonly fragments: readonly CatalogFragment[]
-}
+import { type CatalogTable, foldChange, foldCreate, foldFlush } from './table-fold.ts'
 
 export interface RememberedKey {
   readonly key: string
@@ -59,9 +17,6 @@ export interface RememberedKey {
   readonly timeMs: number
   readonly rows: number
 }
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] }
-type MutableTable = Mutable<CatalogTable>
 
 export class Catalog {
   lsn = 0
@@ -101,20 +56,7 @@ export class Catalog {
   foldSchema(lsn: number, record: SchemaRecord): void {
     this.advance(lsn, record.timeMs)
     for (const schema of record.create) {
-      assert(!this.tables.has(schema.tableId), 'a new table has a new id', schema.tableId)
-      this.tables.set(schema.tableId, {
-        id: schema.tableId,
-        name: schema.name,
-        schemas: [schema],
-        createdLsn: lsn,
-        rows: 0,
-        lastLsn: lsn,
-        nextRow: 0,
-        flushedRow: 0,
-        flushedLsn: 0,
-        inlineFrom: 0,
-        fragments: [],
-      })
+      foldCreate(this.tables, lsn, schema)
       this.nextTableId = Math.max(this.nextTableId, schema.tableId + 1)
     }
   }
@@ -126,7 +68,7 @@ export class Catalog {
     let rows = 0
     for (const change of record.changes) {
       rows += change.inserted + change.updated + change.deleted
-      this.foldChange(lsn, change)
+      foldChange(this.tables, lsn, change)
     }
     if (record.idempotency !== undefined) {
       const { key, request } = record.idempotency
@@ -158,40 +100,11 @@ export class Catalog {
     this.advance(lsn, timeMs)
   }
 
-  private foldChange(lsn: number, change: TableChange): void {
-    const table = this.tables.get(change.tableId) as MutableTable | undefined
-    assert(table !== undefined, 'a commit names a table of the catalog', change.tableId)
-    table.lastLsn = lsn
-    table.rows += change.inserted - change.deleted
-    if (change.op === 'replace') {
-      table.fragments = []
-      table.flushedRow = table.nextRow
-      table.flushedLsn = lsn - 1
-      table.inlineFrom = 0
-    }
-    if (change.fragments !== undefined) table.fragments = [...table.fragments, ...newFragments(lsn, change.fragments)]
-    if (change.deletionVectors !== undefined) table.fragments = withVectors(table.fragments, change.deletionVectors, lsn)
-    if (change.hides !== undefined) table.fragments = withHides(table.fragments, change.hides, lsn)
-    if (change.inline !== undefined && change.inline.rows > 0) {
-      if (table.inlineFrom === 0) table.inlineFrom = lsn
-      table.nextRow += change.inline.rows
-    }
-  }
-
   /** @returns false, and nothing else done: it was rolled back before */
   foldFlush(lsn: number, record: FlushRecord): boolean {
     this.advance(lsn, record.timeMs)
     if (!this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
-    const table = this.tables.get(record.tableId) as MutableTable | undefined
-    assert(table !== undefined, 'a flush names a table of the catalog', record.tableId)
-    assert(record.uptoLsn < lsn && record.uptoRow <= table.nextRow, 'a flush moves rows of commits before it', { uptoLsn: record.uptoLsn, lsn })
-    let fragments: readonly CatalogFragment[] = [...table.fragments, ...newFragments(lsn, record.fragments)]
-    if (record.deletionVectors.length > 0) fragments = withVectors(fragments, record.deletionVectors, lsn)
-    if (record.hides.length > 0) fragments = withHides(fragments, record.hides, lsn)
-    table.fragments = fragments
-    table.flushedRow = record.uptoRow
-    table.flushedLsn = record.uptoLsn
-    table.inlineFrom = record.uptoRow === table.nextRow ? 0 : record.uptoLsn + 1
+    foldFlush(this.tables, lsn, record)
     return true
   }
 
@@ -208,40 +121,4 @@ export class Catalog {
       this.keys.delete(remembered.key)
     }
   }
-}
-
-function newFragments(lsn: number, refs: readonly FragmentRef[]): CatalogFragment[] {
-  return refs.map((ref, ordinal) => ({ lsn, ordinal, ref, vector: undefined, hidden: undefined, hiddenCount: 0 }))
-}
-
-function withVectors(fragments: readonly CatalogFragment[], vectors: readonly DeletionVectorRef[], lsn: number): CatalogFragment[] {
-  return replaceEach(fragments, vectors, lsn, (fragment, vector) => ({ ...fragment, vector, hidden: undefined, hiddenCount: 0 }))
-}
-
-function withHides(fragments: readonly CatalogFragment[], hides: readonly FragmentHides[], lsn: number): CatalogFragment[] {
-  return replaceEach(fragments, hides, lsn, (fragment, hide) => {
-    // The bitmap is updated in place: a catalog is the only owner of its bitmaps, and checkpoints are encoded at once.
-    const hidden = fragment.hidden ?? new Uint8Array((fragment.ref.rows + 7) >> 3)
-    for (const row of hide.rows) {
-      assert(row < fragment.ref.rows, 'a hidden row is a row of its fragment', { row, rows: fragment.ref.rows })
-      assert((hidden[row >> 3]! & (1 << (row & 7))) === 0, 'a row is hidden once', { fragment: `${fragment.lsn}.${fragment.ordinal}`, row })
-      hidden[row >> 3]! |= 1 << (row & 7)
-    }
-    return { ...fragment, hidden, hiddenCount: fragment.hiddenCount + hide.rows.length }
-  })
-}
-
-function replaceEach<T extends { readonly lsn: number; readonly ordinal: number }>(
-  fragments: readonly CatalogFragment[],
-  items: readonly T[],
-  lsn: number,
-  change: (fragment: CatalogFragment, item: T) => CatalogFragment,
-): CatalogFragment[] {
-  const changed = [...fragments]
-  for (const item of items) {
-    const at = changed.findIndex((fragment) => fragment.lsn === (item.lsn === 0 ? lsn : item.lsn) && fragment.ordinal === item.ordinal)
-    assert(at >= 0, 'a hide names a live fragment', `${item.lsn}.${item.ordinal}`)
-    changed[at] = change(changed[at]!, item)
-  }
-  return changed
 }

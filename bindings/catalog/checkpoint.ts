@@ -17,8 +17,9 @@ import {
 } from '../format/index.ts'
 import type { TableSchema } from '../format/index.ts'
 import { bitmapToIndices, sha256 } from '../kernels/index.ts'
-import { Catalog, type CatalogFragment, type CatalogTable } from './catalog.ts'
+import { Catalog } from './catalog.ts'
 import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
+import type { CatalogFragment, CatalogTable } from './table-fold.ts'
 
 const MAGIC = new TextEncoder().encode('VARVECKP')
 const VERSION = 1

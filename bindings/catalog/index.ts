@@ -1,6 +1,7 @@
 export { Catalog } from './catalog.ts'
-export type { CatalogFragment, CatalogTable, RememberedKey } from './catalog.ts'
+export type { RememberedKey } from './catalog.ts'
 export { checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 export type { Checkpoint } from './checkpoint.ts'
 export { Outcomes } from './outcomes.ts'
 export type { DecidedWrite, PendingSeal } from './outcomes.ts'
+export type { CatalogFragment, CatalogTable } from './table-fold.ts'
