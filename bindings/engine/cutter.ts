@@ -2,7 +2,7 @@
 //
 // Invariant: a fragment holds a key at most once; rows that a later row replaced after they were cut are told by ownHides(); a failure shows at the next call.
 
-import type { FragmentHides as HideList, FragmentRef } from '../format/index.ts'
+import { type FragmentHides as HideList, type FragmentRef, withGenerations } from '../format/index.ts'
 import { bitmapAll, filter, popcount, type Vec } from '../kernels/index.ts'
 import { fileKey, type StagedFile, type StagingArea } from '../staging/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type TableState } from '../table/index.ts'
@@ -183,12 +183,7 @@ export async function storeFragment(area: StagingArea, fragment: EncodedFragment
 
 /** The reference under the generations that promotion gave its files. */
 export function promotedRef(ref: FragmentRef, generations: ReadonlyMap<string, number>): FragmentRef {
-  const gen = generations.get(`${ref.digest}.arrow`) ?? ref.gen ?? 0
-  const indexGen = ref.index === undefined ? 0 : (generations.get(`${ref.index.digest}.idx`) ?? ref.index.gen ?? 0)
-  if (gen === (ref.gen ?? 0) && indexGen === (ref.index?.gen ?? 0)) return ref
-  const { gen: _gen, index, ...rest } = ref
-  const named = index === undefined ? undefined : { digest: index.digest, bytes: index.bytes, ...(indexGen === 0 ? {} : { gen: indexGen }) }
-  return { ...rest, ...(gen === 0 ? {} : { gen }), ...(named === undefined ? {} : { index: named }) }
+  return generations.size === 0 ? ref : withGenerations(ref, (digest, ext) => generations.get(fileKey({ digest, ext })))
 }
 
 export function vecBytes(vec: Vec): number {

@@ -1,6 +1,6 @@
 // engine/finish.ts: one table of a write in the form that its seal states: files, the keys it wrote, its change (recovery.md section 3).
 
-import { encodeKeysFile, type FragmentRef, type Intent, type IntentFile, type Participant, type TableChange } from '../format/index.ts'
+import { encodeKeysFile, filesOf, type FragmentRef, type Intent, type IntentFile, type Participant, type TableChange } from '../format/index.ts'
 import { keyColumnHashes, xxh3 } from '../kernels/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import { type CommitResult, Pace, type TableState } from '../table/index.ts'
@@ -37,14 +37,13 @@ export interface LoadSealer {
 }
 
 /** @param fresh  of each fragment: its keys are not in the table before */
-export function filesOf(refs: readonly FragmentRef[], fresh: (ordinal: number) => boolean): IntentFile[] {
-  const files: IntentFile[] = []
-  refs.forEach((ref, ordinal) => {
-    const { digest, bytes, rows, index } = ref
-    files.push({ digest, gen: ref.gen ?? 0, role: 'fragment', bytes, rows, ...(fresh(ordinal) ? { fresh: true as const } : {}) })
-    if (index !== undefined) files.push({ digest: index.digest, gen: index.gen ?? 0, role: 'index', bytes: index.bytes, rows })
-  })
-  return files
+export function intentFiles(refs: readonly FragmentRef[], fresh: (ordinal: number) => boolean): IntentFile[] {
+  return refs.flatMap((ref, ordinal) =>
+    filesOf(ref).map(({ role, file: { digest, gen = 0, bytes } }) => {
+      const isFresh = role === 'fragment' && fresh(ordinal)
+      return { digest, gen, role, bytes, rows: ref.rows, ...(isFresh ? { fresh: true as const } : {}) }
+    }),
+  )
 }
 
 /** The `.keys` file of a participant with rule `keys`. @param deleted  as keyText */

@@ -28,7 +28,7 @@ import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
 import { Cutter, promotedRef } from './cutter.ts'
 import type { Engine } from './engine.ts'
-import { filesOf, FUSED_BYTES_MAX, FUSED_FILES_MAX, type LargeLoad, type LoadSealer, storeKeys } from './finish.ts'
+import { FUSED_BYTES_MAX, FUSED_FILES_MAX, intentFiles, type LargeLoad, type LoadSealer, storeKeys } from './finish.ts'
 import { FusedWrite, participantOf } from './fused.ts'
 import { inTurn } from './in-turn.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
@@ -166,7 +166,7 @@ class Loader {
       ...participantOf(engine, state, op),
       expectedVersion: String(this.expectedVersion),
       // What it appends was not there when it was read; what came since, rule `keys` finds.
-      files: filesOf(refs, () => op === 'append' && keys !== undefined),
+      files: intentFiles(refs, () => op === 'append' && keys !== undefined),
       ...(written === undefined ? {} : { keys: written }),
     }
     const change: TableChange = {

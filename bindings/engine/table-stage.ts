@@ -23,7 +23,7 @@ import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
 import { Cutter } from './cutter.ts'
 import type { Engine } from './engine.ts'
-import { filesOf, type FinishedTable, storeKeys } from './finish.ts'
+import { type FinishedTable, intentFiles, storeKeys } from './finish.ts'
 import { flushTable } from './flush.ts'
 import { participantOf } from './fused.ts'
 import { keyAt } from './foreign.ts'
@@ -276,7 +276,7 @@ export class TableStage {
     const { state } = this.bound
     const prepared = this.prepared()
     const { refs, marks } = this.cutter
-    const files = filesOf(refs, (ordinal) => marks[ordinal] === true)
+    const files = intentFiles(refs, (ordinal) => marks[ordinal] === true)
     const keys = prepared.rule === 'keys' ? await storeKeys(this.engine, state, await this.area(), this.keys!, this.deleted) : undefined
     const participant: Participant = {
       ...prepared,

@@ -8,10 +8,10 @@ import {
   type CommitRecord,
   deletionVectorName,
   type DeletionVectorRef,
-  fragmentName,
+  filesOf,
+  type FragmentFile,
   type FragmentRef,
   toHex,
-  indexName,
   publishedCommit,
   type SealRecord,
 } from '../format/index.ts'
@@ -45,8 +45,8 @@ export interface VerifyOutcome {
 }
 
 interface NamedFiles {
-  /** By file name. */
-  readonly fragments: Map<string, FragmentRef>
+  /** Fragments and indexes by file name, with a reference that names them. */
+  readonly fragments: Map<string, { readonly file: FragmentFile; readonly ref: FragmentRef }>
   readonly vectors: Map<string, { readonly digest: string; readonly hidden: number }>
   /** Of seals not yet decided, by writeId. */
   readonly seals: Map<string, SealRecord>
@@ -118,7 +118,7 @@ function nameCommit(files: NamedFiles, { changes }: CommitRecord): void {
 }
 
 function name(files: NamedFiles, refs: readonly FragmentRef[], vectors: readonly DeletionVectorRef[]): void {
-  for (const ref of refs) files.fragments.set(fragmentName(ref.digest, ref.gen), ref)
+  for (const ref of refs) for (const file of filesOf(ref)) files.fragments.set(file.name, { file, ref })
   for (const { digest, gen, hidden } of vectors) files.vectors.set(deletionVectorName(digest, gen), { digest, hidden })
 }
 
@@ -172,14 +172,11 @@ async function verifyRows(root: Root, log: CommitLog, storeId: Uint8Array, conte
 async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome['checked'], problems: VerifyProblem[], o: VerifyOptions): Promise<void> {
   const total = files.fragments.size + files.vectors.size
   let done = 0
-  for (const [file, ref] of files.fragments) {
+  for (const [name, { file, ref }] of files.fragments) {
     o.signal?.throwIfAborted()
-    await verifyFile(root, file, ref.digest, 'fragment.corrupt', checked, problems)
-    if (ref.index !== undefined) {
-      await verifyFile(root, indexName(ref.index.digest, ref.index.gen), ref.index.digest, 'index.corrupt', checked, problems, (bytes) =>
-        decodeKeyIndex(bytes, ref.rows),
-      )
-    }
+    const { digest } = file.file
+    if (file.role === 'fragment') await verifyFile(root, name, digest, 'fragment.corrupt', checked, problems)
+    else await verifyFile(root, name, digest, 'index.corrupt', checked, problems, file.index === 'key' ? (bytes) => decodeKeyIndex(bytes, ref.rows) : undefined)
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }
   for (const [file, { digest, hidden }] of files.vectors) {

@@ -1,11 +1,13 @@
 // format/fragment-ref.ts: what a record or checkpoint keeps of a fragment: enough to find it, to leave it unread, and to read any part of it with two
 // requests (docs/format.md section "Fragments").
 //
-//   32 B digest | varint bytes, rows, batch rows, schema version | u8 flags (1 sorted, 2 index, 4 generation, 8 generation of the index) | [varint generation]
-//   | 32 B range root | varint footer offset, bytes | 8 B XXH3-64 of the footer | [32 B digest, varint bytes, [varint generation]] | varint columns, then per column: varint id, stored bytes, null count | u8 flags (1 min, 2 max, 4 NaN told, 8 NaN) | [value] | [value]
+//   32 B digest | varint bytes, rows, batch rows, schema version | u8 flags (1 sorted, 2 index, 4 generation, 8 generation of the index, 16 more indexes)
+//   | [varint generation] | 32 B range root | varint footer offset, bytes | 8 B XXH3-64 of the footer | [32 B digest, varint bytes, [varint generation]]
+//   | [varint indexes, then per index: u8 kind (0 sorted, 1 unique), varint columns, column ids, 32 B digest, varint bytes, generation]
+//   | varint columns, then per column: varint id, stored bytes, null count | u8 flags (1 min, 2 max, 4 NaN told, 8 NaN) | [value] | [value]
 //   value = u8 tag: 0 zigzag varint · 1 f64 · 2 two's complement (blob) · 3 bytes (blob)
 //
-// Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values.
+// Invariant: equal refs give equal bytes; min and max are sound bounds of the values, not always values; filesOf() names every file that a reference stands for.
 import { DecodeError } from './bytes.ts'
 import type { ByteReader, ByteWriter } from './bytes.ts'
 import { fromHex, toHex } from './hex.ts'
@@ -16,6 +18,16 @@ export interface FileRef {
   readonly bytes: number
   /** Which file of that digest: absent = the first, n = `<sha256>.g<n>.<ext>`. */
   readonly gen?: number
+}
+
+export const INDEX_KINDS = ['sorted', 'unique'] as const
+
+/** An index of one fragment that is not its key's: a cache of what the fragment says, never needed to read it. */
+export interface IndexRef extends FileRef {
+  /** sorted: a declared index, its rows in the order of the columns. unique: what a constraint is checked against. */
+  readonly kind: (typeof INDEX_KINDS)[number]
+  /** Column ids, in the order of the declaration. */
+  readonly columns: readonly number[]
 }
 
 export type StatValue = number | bigint | Uint8Array
@@ -47,8 +59,55 @@ export interface FragmentRef extends FileRef {
   readonly footerBytes: number
   /** XXH3-64 of the footer, 8 bytes little-endian, hex. */
   readonly footerHash: string
+  /** Of the key. */
   readonly index?: FileRef
+  /** Of declared indexes and constraints; absent when there is none. */
+  readonly indexes?: readonly IndexRef[]
   readonly columns: readonly FragmentColumn[]
+}
+
+/** One file that a reference stands for. */
+export interface FragmentFile {
+  readonly role: 'fragment' | 'index'
+  readonly ext: 'arrow' | 'idx'
+  /** Below the root. */
+  readonly name: string
+  readonly file: FileRef
+  /** Role index: which one. */
+  readonly index?: 'key' | IndexRef
+}
+
+/** Every file of a reference, the fragment first: what verify, vacuum, backup and staging go through. */
+export function filesOf(ref: FragmentRef): FragmentFile[] {
+  const files: FragmentFile[] = [{ role: 'fragment', ext: 'arrow', name: fragmentName(ref.digest, ref.gen), file: ref }]
+  const add = (file: FileRef, index: 'key' | IndexRef): void => {
+    files.push({ role: 'index', ext: 'idx', name: indexName(file.digest, file.gen), file, index })
+  }
+  if (ref.index !== undefined) add(ref.index, 'key')
+  for (const index of ref.indexes ?? []) add(index, index)
+  return files
+}
+
+/** Bytes of all its files. */
+export function refBytes(ref: FragmentRef): number {
+  return filesOf(ref).reduce((sum, { file }) => sum + file.bytes, 0)
+}
+
+/** The reference under the generations that its files were given. @param generationOf  undefined: as it is */
+export function withGenerations(ref: FragmentRef, generationOf: (digest: string, ext: FragmentFile['ext']) => number | undefined): FragmentRef {
+  const under = <T extends FileRef>(file: T, ext: FragmentFile['ext']): T => {
+    const gen = generationOf(file.digest, ext)
+    if (gen === undefined || gen === (file.gen ?? 0)) return file
+    const { gen: _gen, ...rest } = file
+    return (gen === 0 ? rest : { ...rest, gen }) as T
+  }
+  const { index, indexes } = ref
+  const renamed = under(ref, 'arrow')
+  return {
+    ...renamed,
+    ...(index === undefined ? {} : { index: under(index, 'idx') }),
+    ...(indexes === undefined ? {} : { indexes: indexes.map((each) => under(each, 'idx')) }),
+  }
 }
 
 export function fragmentName(digest: string, gen: number = 0): string {
@@ -71,6 +130,7 @@ const SORTED = 1
 const INDEXED = 2
 const HAS_GEN = 4
 const INDEX_HAS_GEN = 8
+const MORE_INDEXES = 16
 const HAS_MIN = 1
 const HAS_MAX = 2
 const NAN_TOLD = 4
@@ -82,9 +142,15 @@ export function encodeFragmentRef(w: ByteWriter, ref: FragmentRef): void {
   w.varint(ref.rows)
   w.varint(ref.batchRows)
   w.varint(ref.schemaVersion)
-  const { gen = 0, index } = ref
+  const { gen = 0, index, indexes = [] } = ref
   const indexGen = index?.gen ?? 0
-  w.u8((ref.sorted ? SORTED : 0) | (index === undefined ? 0 : INDEXED) | (gen === 0 ? 0 : HAS_GEN) | (indexGen === 0 ? 0 : INDEX_HAS_GEN))
+  w.u8(
+    (ref.sorted ? SORTED : 0) |
+      (index === undefined ? 0 : INDEXED) |
+      (gen === 0 ? 0 : HAS_GEN) |
+      (indexGen === 0 ? 0 : INDEX_HAS_GEN) |
+      (indexes.length === 0 ? 0 : MORE_INDEXES),
+  )
   if (gen !== 0) w.varint(gen)
   w.raw(fromHex(ref.rangeRoot))
   w.varint(ref.footerOffset)
@@ -94,6 +160,10 @@ export function encodeFragmentRef(w: ByteWriter, ref: FragmentRef): void {
     w.raw(fromHex(index.digest))
     w.varint(index.bytes)
     if (indexGen !== 0) w.varint(indexGen)
+  }
+  if (indexes.length > 0) {
+    w.varint(indexes.length)
+    for (const each of indexes) encodeIndexRef(w, each)
   }
   w.varint(ref.columns.length)
   for (const column of ref.columns) {
@@ -112,7 +182,7 @@ export function decodeFragmentRef(r: ByteReader): FragmentRef {
   const schemaVersion = r.varint()
   const flags = r.u8()
   const isIndexed = (flags & INDEXED) !== 0
-  if ((flags & ~15) !== 0 || (!isIndexed && (flags & INDEX_HAS_GEN) !== 0)) throw new DecodeError(`fragment flags ${flags}`, r.at - 1)
+  if ((flags & ~31) !== 0 || (!isIndexed && (flags & INDEX_HAS_GEN) !== 0)) throw new DecodeError(`fragment flags ${flags}`, r.at - 1)
   const gen = (flags & HAS_GEN) === 0 ? undefined : generation(r)
   const rangeRoot = toHex(r.raw(32))
   const footerOffset = r.varint()
@@ -120,6 +190,7 @@ export function decodeFragmentRef(r: ByteReader): FragmentRef {
   if (footerOffset + footerBytes > bytes) throw new DecodeError('a footer outside its fragment', r.at)
   const footerHash = toHex(r.raw(8))
   const index = isIndexed ? indexRef(r, (flags & INDEX_HAS_GEN) !== 0) : undefined
+  const indexes = (flags & MORE_INDEXES) === 0 ? undefined : indexRefs(r)
   const count = r.varint()
   if (count > r.left) throw new DecodeError(`${count} columns in ${r.left} bytes`, r.at)
   const columns: FragmentColumn[] = []
@@ -138,6 +209,7 @@ export function decodeFragmentRef(r: ByteReader): FragmentRef {
     footerBytes,
     footerHash,
     ...(index && { index }),
+    ...(indexes && { indexes }),
     columns,
   }
 }
@@ -146,6 +218,35 @@ function indexRef(r: ByteReader, hasGen: boolean): FileRef {
   const digest = toHex(r.raw(32))
   const bytes = r.varint()
   return hasGen ? { digest, bytes, gen: generation(r) } : { digest, bytes }
+}
+
+/** Also what an optimize record carries of an index it built. */
+export function encodeIndexRef(w: ByteWriter, { kind, columns, digest, bytes, gen = 0 }: IndexRef): void {
+  w.u8(INDEX_KINDS.indexOf(kind))
+  w.varint(columns.length)
+  for (const id of columns) w.varint(id)
+  w.raw(fromHex(digest))
+  w.varint(bytes)
+  w.varint(gen)
+}
+
+/** @throws DecodeError */
+export function decodeIndexRef(r: ByteReader): IndexRef {
+  const kind = INDEX_KINDS[r.u8()]
+  if (kind === undefined) throw new DecodeError('an index of an unknown kind', r.at - 1)
+  const count = r.varint()
+  if (count === 0 || count > r.left) throw new DecodeError(`an index of ${count} columns`, r.at)
+  const columns = Array.from({ length: count }, () => r.varint())
+  const digest = toHex(r.raw(32))
+  const bytes = r.varint()
+  const gen = r.varint()
+  return { kind, columns, digest, bytes, ...(gen === 0 ? {} : { gen }) }
+}
+
+function indexRefs(r: ByteReader): IndexRef[] {
+  const count = r.varint()
+  if (count === 0 || count > r.left) throw new DecodeError(`${count} indexes in ${r.left} bytes`, r.at)
+  return Array.from({ length: count }, () => decodeIndexRef(r))
 }
 
 function generation(r: ByteReader): number {

@@ -11,7 +11,7 @@
 import { type ByteReader, type ByteWriter, DecodeError } from './bytes.ts'
 import { type CommitRecord, decodeChange, decodeCommit, decodeList, encodeChange, encodeCommit, type TableChange, WRITE_ID_BYTES } from './commit.ts'
 import { fromHex, toHex } from './hex.ts'
-import type { FileRef, FragmentRef } from './fragment-ref.ts'
+import { type FragmentRef, withGenerations } from './fragment-ref.ts'
 import { decodeIntent, encodeIntent, type Intent } from './intent.ts'
 
 const VERSION = 1
@@ -183,13 +183,7 @@ export function publishedCommit(seal: SealRecord, publish: PublishRecord): Commi
 /** A sealed fragment under the names that promotion gave its files. */
 export function promotedRef(ref: FragmentRef, generations: readonly FileGeneration[]): FragmentRef {
   if (generations.length === 0) return ref
-  const file = under(ref, 'arrow', generations)
-  return ref.index === undefined ? file : { ...file, index: under(ref.index, 'idx', generations) }
-}
-
-function under<T extends FileRef>(ref: T, ext: StagedExtension, generations: readonly FileGeneration[]): T {
-  const found = generations.find((each) => each.digest === ref.digest && each.ext === ext)
-  return found === undefined ? ref : { ...ref, gen: found.gen }
+  return withGenerations(ref, (digest, ext) => generations.find((each) => each.digest === digest && each.ext === ext)?.gen)
 }
 
 function withoutFragments(change: TableChange): TableChange {

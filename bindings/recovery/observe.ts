@@ -129,7 +129,7 @@ async function participantOf(parts: ObserveParts, { writeId, seal }: Subject, pa
   const table = parts.state.catalog.table(participant.tableId)
   const expected = Number(participant.expectedVersion)
   const isNewer = table !== undefined && table.createdLsn === participant.incarnation && table.lastLsn > expected
-  const files = seal !== undefined && o.files ? await filesOf(parts.root, writeId, participant) : []
+  const files = seal !== undefined && o.files ? await stagedFilesOf(parts.root, writeId, participant) : []
   const { overlap, damage } = isNewer && seal !== undefined && o.files && isWhole(files) ? await overlapOf(parts, seal, participant) : NO_OVERLAP
   return {
     tableId: participant.tableId,
@@ -177,7 +177,7 @@ function isAsRead(fragments: CatalogFragments, { fragment, deletions }: Addresse
   return found !== undefined && String((found.vector?.hidden ?? 0) + found.hiddenCount) === deletions
 }
 
-async function filesOf(root: Root, writeId: string, participant: Participant): Promise<ObservedFile[]> {
+async function stagedFilesOf(root: Root, writeId: string, participant: Participant): Promise<ObservedFile[]> {
   const seen: ObservedFile[] = []
   for (const file of participant.files) seen.push(await fileOf(root, placesOf(writeId, file), file.digest, file.bytes))
   const { keys } = participant

@@ -21,6 +21,7 @@ import {
   deletionVectorName,
   type DeletionVectorRef,
   type FragmentRef,
+  filesOf,
   fragmentName,
   toHex,
   indexName,
@@ -301,12 +302,11 @@ function nameCatalog(named: Named, schemas: Schemas, catalog: Catalog): void {
 
 function nameRefs(named: Named, schemas: Schemas, tableId: number, refs: readonly FragmentRef[]): void {
   for (const ref of refs) {
-    named.files.add(fragmentName(ref.digest, ref.gen))
-    if (ref.index === undefined) continue
-    const file = indexName(ref.index.digest, ref.index.gen)
-    named.files.add(file)
     const schema = schemas.get(tableId)?.find(({ version }) => version === ref.schemaVersion)
-    if (schema !== undefined) named.indexes.set(file, { ref, schema })
+    for (const { name, index } of filesOf(ref)) {
+      named.files.add(name)
+      if (index === 'key' && schema !== undefined) named.indexes.set(name, { ref, schema })
+    }
   }
 }
 

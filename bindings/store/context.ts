@@ -1,7 +1,7 @@
 // store/context.ts: what every state of one store shares: readers and decoded columns by content, defaults of missing columns, deletion vectors.
 
 import { CorruptionError } from '../errors.ts'
-import { type ColumnDef, deletionVectorName, type DeletionVectorRef, type FragmentRef, toHex } from '../format/index.ts'
+import { type ColumnDef, deletionVectorName, type DeletionVectorRef, filesOf, type FragmentRef, toHex } from '../format/index.ts'
 import { Coverage, sha256, type Vec } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -24,7 +24,10 @@ export class SharedContext implements StateContext {
 
   readerOf(ref: FragmentRef, table: TableState): FragmentReader {
     // The same bytes can be a fragment of two tables: types differ, so the table is part of the name.
-    const name = `${table.id}:${ref.digest}.${ref.gen ?? 0}.${ref.index?.gen ?? 0}`
+    // A reader knows its indexes: the same fragment with others is another reader, over the same decoded columns.
+    const name = `${table.id}:${filesOf(ref)
+      .map((file) => file.name)
+      .join()}`
     const held = this.readers.get(name)?.deref()
     if (held !== undefined) return held
     const reader = new FragmentReader({

@@ -1,6 +1,7 @@
 // store/describe.ts: a state in numbers and names: what tables() and stats() say.
 
 import type { StoreState } from '../engine/index.ts'
+import { refBytes } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { describeType, type Stats, storedDefault, type TableInfo } from '../table/index.ts'
 
@@ -35,7 +36,7 @@ export function tableStats(state: StoreState, head: number): { tables: Stats['ta
       const gone = fragment.hides.countAt(head)
       stored += fragment.ref.rows
       hidden += gone
-      bytes += fragment.ref.bytes + (fragment.ref.index?.bytes ?? 0)
+      bytes += refBytes(fragment.ref)
       if (fragment.ref.index !== undefined) indexed += fragment.ref.rows - gone
     }
     writeBytes += layer.byteLength
