@@ -60,6 +60,9 @@ export type ErrorCode =
   | 'table.not-found'
   | 'table.exists'
   | 'table.unsupported-type'
+  | 'schema.conflict'
+  | 'schema.unsupported-migration'
+  | 'schema.data-loss'
   | 'write.null-key'
   | 'write.duplicate-key'
   | 'table.unkeyable-type'
@@ -252,6 +255,24 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'unsupported',
     hint: 'Choose another column type.',
     meaning: 'A column type is not supported here.',
+  },
+  'schema.conflict': {
+    class: 'SchemaConflictError',
+    kind: 'conflict',
+    hint: 'Leave one definition of the two.',
+    meaning: 'One table or column is defined two ways.',
+  },
+  'schema.unsupported-migration': {
+    class: 'UnsupportedMigrationError',
+    kind: 'unsupported',
+    hint: 'Add a new column or table, and write the rows there.',
+    meaning: 'apply() cannot make this step.',
+  },
+  'schema.data-loss': {
+    class: 'DataLossRefusedError',
+    kind: 'invalid',
+    hint: 'Pass allowDataLoss if that is what you want.',
+    meaning: 'A step would lose rows or columns, and allowDataLoss was not given.',
   },
   'write.null-key': { class: 'NullKeyError', kind: 'invalid', hint: 'Give every key column a value.', meaning: 'Null in a key.' },
   'write.duplicate-key': {

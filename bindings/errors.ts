@@ -1,48 +1,17 @@
 // errors.ts: the closed list of error classes; their codes, kinds and hints are error-codes.ts.
 //
-// Every class extends VarveError directly. `kind` says what the caller does about it, `code` what happened; messages may change, codes may not.
+// Every class extends VarveError (error-base.ts) directly; those of what changes a store's shape are in errors-evolution.ts. `kind` says what the caller does
+// about it, `code` what happened; messages may change, codes may not.
 // Invariant: each thrown class has a code in CODES and a hint; details are machine-readable and mirrored as properties.
 
-import { CODES, type ErrorCode, type ErrorKind, type StorageErrorClass } from './error-codes.ts'
+import type { ErrorCode, StorageErrorClass } from './error-codes.ts'
+import { type ErrorInit, VarveError } from './error-base.ts'
 
 export { CODES } from './error-codes.ts'
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './error-codes.ts'
-
-export interface ErrorInit<D extends object = object> {
-  readonly details: D
-  readonly hint?: string
-  readonly cause?: unknown
-}
-
-/** Base of every error varve throws on purpose. */
-export class VarveError extends Error {
-  override readonly name: string = 'VarveError'
-  readonly code: ErrorCode
-  readonly kind: ErrorKind
-  /** One imperative sentence: what to do. */
-  readonly hint: string
-  /** Machine-readable facts; also properties of the error. */
-  readonly details: Readonly<Record<string, unknown>>
-  constructor(code: ErrorCode, message: string, init: ErrorInit) {
-    super(message, init.cause === undefined ? undefined : { cause: init.cause })
-    this.code = code
-    this.kind = CODES[code].kind
-    this.hint = init.hint ?? CODES[code].hint
-    this.details = Object.freeze({ ...init.details })
-  }
-  /** The same call may succeed later. Never true where the outcome is undecided. */
-  get retryable(): boolean {
-    return this.kind === 'unavailable' && this.code !== 'write.outcome-unknown' && this.code !== 'root.unknown'
-  }
-  toJSON(): Record<string, unknown> {
-    return { name: this.name, code: this.code, kind: this.kind, message: this.message, hint: this.hint, details: jsonSafe(this.details) }
-  }
-}
-
-/** Bigints become decimal strings, so that details can be printed as JSON. */
-function jsonSafe(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value, (_key, v: unknown) => (typeof v === 'bigint' ? v.toString() : v)) ?? 'null')
-}
+export { VarveError } from './error-base.ts'
+export type { ErrorInit } from './error-base.ts'
+export { DataLossRefusedError, SchemaConflictError, UnsupportedMigrationError } from './errors-evolution.ts'
 
 /** The handle was closed, or the transaction has settled. */
 export class ClosedError extends VarveError {

@@ -6,7 +6,7 @@
 import { assert } from '../assert.ts'
 import type { CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord } from '../format/index.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
-import { type CatalogTable, foldChange, foldCreate, foldFlush } from './table-fold.ts'
+import { foldAlter, type CatalogTable, foldChange, foldCreate, foldDrop, foldFlush } from './table-fold.ts'
 
 export interface RememberedKey {
   readonly key: string
@@ -59,6 +59,8 @@ export class Catalog {
       foldCreate(this.tables, lsn, schema)
       this.nextTableId = Math.max(this.nextTableId, schema.tableId + 1)
     }
+    for (const schema of record.alter ?? []) foldAlter(this.tables, lsn, schema)
+    for (const id of record.drop ?? []) foldDrop(this.tables, id)
   }
 
   /** @returns false, and nothing else done: another outcome of this write came first */

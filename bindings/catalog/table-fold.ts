@@ -60,6 +60,20 @@ export function foldCreate(tables: CatalogTables, lsn: number, schema: TableSche
   })
 }
 
+/** The next version of a definition. */
+export function foldAlter(tables: CatalogTables, lsn: number, schema: TableSchema): void {
+  const table = tables.get(schema.tableId) as MutableTable | undefined
+  assert(table !== undefined, 'a definition is changed of a table of the catalog', schema.tableId)
+  assert(schema.version === table.schemas.at(-1)!.version + 1, 'versions of a definition are dense', schema.version)
+  table.schemas = [...table.schemas, schema]
+  table.name = schema.name
+  table.lastLsn = lsn
+}
+
+export function foldDrop(tables: CatalogTables, tableId: number): void {
+  assert(tables.delete(tableId), 'a table that is dropped is one of the catalog', tableId)
+}
+
 export function foldChange(tables: CatalogTables, lsn: number, change: TableChange): void {
   const table = tables.get(change.tableId) as MutableTable | undefined
   assert(table !== undefined, 'a commit names a table of the catalog', change.tableId)

@@ -39,6 +39,8 @@ export interface ColumnDef extends FieldDef {
   readonly id: number
   /** JSON form of the constant (bigint as { $bigint: "1" }, bytes as { $base64 }, Date as its number in the column's unit); absent = no default. */
   readonly default?: unknown
+  /** What rows older than the column read, where that is not `default`: the default it was added with, in the same form. null = null. */
+  readonly initial?: unknown
 }
 
 /** One version of a table's definition. Columns in definition order. */

@@ -1,0 +1,36 @@
+// errors-evolution.ts: the error classes of what changes a store's shape: definitions, branches, merges. They are handed out by errors.ts.
+
+import { type ErrorInit, VarveError } from './error-base.ts'
+
+/** One table or column is defined two ways. */
+export class SchemaConflictError extends VarveError {
+  override readonly name: string = 'SchemaConflictError'
+  readonly table: string
+  readonly column: string | undefined
+  constructor(message: string, init: ErrorInit<{ table: string; column?: string | undefined }>) {
+    super('schema.conflict', message, init)
+    this.table = init.details.table
+    this.column = init.details.column
+  }
+}
+
+/** apply() cannot make this step. */
+export class UnsupportedMigrationError extends VarveError {
+  override readonly name: string = 'UnsupportedMigrationError'
+  /** `kind` as in a SchemaPlan, or what is wanted: narrow, retype, changeKey. */
+  readonly step: { readonly table: string; readonly kind: string; readonly column?: string }
+  constructor(message: string, init: ErrorInit<{ step: { readonly table: string; readonly kind: string; readonly column?: string } }>) {
+    super('schema.unsupported-migration', message, init)
+    this.step = init.details.step
+  }
+}
+
+/** A step would lose rows or columns, and allowDataLoss was not given. */
+export class DataLossRefusedError extends VarveError {
+  override readonly name: string = 'DataLossRefusedError'
+  readonly steps: readonly { readonly table: string; readonly kind: string; readonly column?: string }[]
+  constructor(message: string, init: ErrorInit<{ steps: readonly { readonly table: string; readonly kind: string; readonly column?: string }[] }>) {
+    super('schema.data-loss', message, init)
+    this.steps = init.details.steps
+  }
+}
