@@ -88,6 +88,11 @@ export function filesOf(ref: FragmentRef): FragmentFile[] {
   return files
 }
 
+/** The fragment's index of a declaration over these columns; undefined: its rows are not covered. */
+export function sortedIndexOf(ref: FragmentRef, columns: readonly number[]): IndexRef | undefined {
+  return ref.indexes?.find((each) => each.kind === 'sorted' && each.columns.length === columns.length && each.columns.every((id, i) => id === columns[i]))
+}
+
 /** Bytes of all its files. */
 export function refBytes(ref: FragmentRef): number {
   return filesOf(ref).reduce((sum, { file }) => sum + file.bytes, 0)

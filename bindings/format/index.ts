@@ -1,4 +1,4 @@
-export { layoutOf, valueKindOf } from './types.ts'
+export { declaredIndexes, indexLabel, layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, WRITE_ID_BYTES } from './commit.ts'
@@ -20,7 +20,17 @@ export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFa
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
-export { decodeFragmentRef, deletionVectorName, encodeFragmentRef, filesOf, fragmentName, indexName, refBytes, withGenerations } from './fragment-ref.ts'
+export {
+  decodeFragmentRef,
+  deletionVectorName,
+  encodeFragmentRef,
+  filesOf,
+  fragmentName,
+  indexName,
+  refBytes,
+  sortedIndexOf,
+  withGenerations,
+} from './fragment-ref.ts'
 export { decodeIndexRef, encodeIndexRef } from './fragment-ref.ts'
 export type { FileRef, FragmentColumn, FragmentFile, FragmentRef, IndexRef } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'

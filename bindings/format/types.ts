@@ -52,7 +52,18 @@ export interface TableSchema {
   /** Column ids, in key order; empty = unkeyed. */
   readonly key: readonly number[]
   readonly unique: readonly (readonly number[])[]
-  readonly index: readonly number[]
+  /** Declared indexes: of one column its id, of several their ids in order. */
+  readonly index: readonly (number | readonly number[])[]
+}
+
+/** The columns of each declared index, in the order of the declarations. */
+export function declaredIndexes(schema: Pick<TableSchema, 'index'>): readonly (readonly number[])[] {
+  return schema.index.map((one) => (typeof one === 'number' ? [one] : one))
+}
+
+/** `origin, date`: what an index over these columns, or a key, is called in statistics and explanations. */
+export function indexLabel(schema: Pick<TableSchema, 'columns'>, columns: readonly number[]): string {
+  return columns.map((id) => schema.columns.find((column) => column.id === id)?.name ?? `column ${id}`).join(', ')
 }
 
 /** The plain (not dictionary-encoded) layout of a type. */

@@ -4,7 +4,7 @@
 // everything else is the stored TableSchema. Invariant: a definition that table() returned can be stored: names, keys and defaults were checked.
 
 import { SchemaMismatchError, UnkeyableTypeError } from '../errors.ts'
-import { valueKindOf } from '../format/index.ts'
+import { declaredIndexes, valueKindOf } from '../format/index.ts'
 import type { ColumnDef, ColumnType, TableSchema } from '../format/index.ts'
 import { columnFromSpec, specOf } from './columns.ts'
 import { checkColumnName, checkTableName, didYouMean } from './names.ts'
@@ -19,7 +19,8 @@ export interface TableDefinition {
   readonly columns: Columns
   readonly key: readonly string[]
   readonly unique: readonly (readonly string[])[]
-  readonly index: readonly string[]
+  /** A column, or several in their order. */
+  readonly index: readonly (string | readonly string[])[]
   readonly renamedFrom?: string
   where(p: Predicate<never>): Predicate<never>
 }
@@ -61,7 +62,7 @@ export function schemaFromDefinition(def: AnyTable, tableId: number): TableSchem
     columns: Object.entries(columns).map(([column, builder], i) => columnDef(i + 1, name, column, specOf(builder))),
     key: key.map(idOf),
     unique: unique.map((one) => one.map(idOf)),
-    index: index.map(idOf),
+    index: index.map((one) => (typeof one === 'string' ? idOf(one) : one.map(idOf))),
   }
 }
 
@@ -81,7 +82,7 @@ export function tableFromSchema(schema: TableSchema): AnyTable {
     columns: Object.freeze(columns),
     key: schema.key.map(nameOf),
     unique: schema.unique.map((one) => one.map(nameOf)),
-    index: schema.index.map(nameOf),
+    index: schema.index.map((one) => (typeof one === 'number' ? nameOf(one) : Object.freeze(one.map(nameOf)))),
   })
 }
 
@@ -116,13 +117,12 @@ function define(name: string, columns: Columns, options: DefineOptions): TableDe
   for (const [column, builder] of entries) checkColumn(name, column, specOf(builder))
   const key = [...(options.key ?? [])]
   const unique = (options.unique ?? []).map((one) => Object.freeze([...one]))
-  const index = [...(options.index ?? [])]
+  const index = checkedIndexes(name, columns, options.index ?? [])
   checkList(name, columns, 'key', key)
   for (const one of unique) {
     checkList(name, columns, 'unique', one)
     if (one.length === 0) throw new SchemaMismatchError(`${name} unique: names no column`, { details: { table: name } })
   }
-  checkList(name, columns, 'index', index)
   for (const column of key) {
     if (!specOf(columns[column]).nullable) continue
     throw new UnkeyableTypeError(`${name}.${column}: a key column cannot be nullable`, { details: { column } })
@@ -136,6 +136,20 @@ function define(name: string, columns: Columns, options: DefineOptions): TableDe
     index,
     ...(options.renamedFrom === undefined ? {} : { renamedFrom: options.renamedFrom }),
   }) as unknown as TableDefinition
+}
+
+/** Each once; a list of one column is that column. */
+function checkedIndexes(table: string, columns: Columns, declared: TableDefinition['index']): (string | readonly string[])[] {
+  const seen = new Set<string>()
+  return declared.map((one) => {
+    const names = typeof one === 'string' ? [one] : [...one]
+    if (names.length === 0) throw new SchemaMismatchError(`${table} index: names no column`, { details: { table } })
+    checkList(table, columns, 'index', names)
+    const text = JSON.stringify(names)
+    if (seen.has(text)) throw new SchemaMismatchError(`${table} index: ${text} is declared twice`, { details: { table } })
+    seen.add(text)
+    return names.length === 1 ? names[0]! : Object.freeze(names)
+  })
 }
 
 function freeze(parts: Omit<TableDefinition, 'where'>): AnyTable {
@@ -207,7 +221,14 @@ function canonical(schema: TableSchema): string {
   const nameOf = (id: number): string => names.get(id) ?? ''
   const columns = schema.columns.map((column) => [column.name, sortKeys(column.type), column.nullable, sortKeys(column.default)]).toSorted(byText)
   const unique = schema.unique.map((one) => one.map(nameOf).toSorted()).toSorted(byText)
-  return JSON.stringify([columns, schema.key.map(nameOf), unique, schema.index.map(nameOf).toSorted()])
+  return JSON.stringify([
+    columns,
+    schema.key.map(nameOf),
+    unique,
+    declaredIndexes(schema)
+      .map((one) => one.map(nameOf))
+      .toSorted(byText),
+  ])
 }
 
 function byText(a: unknown, b: unknown): number {

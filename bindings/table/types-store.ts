@@ -314,6 +314,8 @@ export interface TableInfo {
   name: string
   rows: number
   key: readonly string[]
+  /** Columns of each declared index; absent when there is none. */
+  index?: readonly (readonly string[])[]
   columns: { name: string; type: string; nullable: boolean; default?: unknown }[]
   since: Lsn
 }
@@ -324,6 +326,7 @@ export interface TableStats {
   fragments: number
   bytes: number
   deletedShare: number
+  /** Of the key and of each declared index by its columns (`"origin, date"`): live rows whose fragment has it. */
   coverage: Record<string, { rows: number; share: number }>
 }
 

@@ -85,8 +85,8 @@ export interface TableOptions<C extends Columns, K extends readonly KeyColumn<C>
   key?: K
   /** Enforced; a null exempts the row. */
   unique?: readonly (readonly (keyof C & string)[])[]
-  /** Sorted index per column; key and unique have theirs. */
-  index?: readonly (keyof C & string)[]
+  /** Sorted indexes: each a column, or several in their order. Key and unique have theirs. Built by optimize; a scan uses one where it selects few rows. */
+  index?: readonly ((keyof C & string) | readonly (keyof C & string)[])[]
   /** For apply(): the same data under the new name. */
   renamedFrom?: string
 }

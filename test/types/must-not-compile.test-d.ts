@@ -42,6 +42,11 @@ table('x', { a: t.int8().nullable() }, { key: ['a'] })
 // case: a key of a json column
 // @ts-expect-error
 table('x', { a: t.json() }, { key: ['a'] })
+// case: an index of an unknown column
+// @ts-expect-error
+table('x', { a: t.int8() }, { index: ['b'] })
+// @ts-expect-error
+table('x', { a: t.int8() }, { index: ['a', ['a', 'b']] })
 // case: dictionary() of an integer
 // @ts-expect-error
 t.int32().dictionary()

@@ -8,6 +8,7 @@ const CASES = [
   'a key of an unknown column',
   'a key of a nullable column',
   'a key of a json column',
+  'an index of an unknown column',
   'dictionary() of an integer',
   'a wrong default',
   'a null default',

@@ -18,7 +18,7 @@ const flights = table(
     delay: t.int16().nullable(),
     distance: t.int16().nullable(),
   },
-  { key: ['id'], index: ['origin'] },
+  { key: ['id'], index: ['origin', ['origin', 'date']] },
 )
 const seats = table('seats', { flight: t.int64(), row: t.int16(), taken: t.bool().default(false), holder: t.utf8().nullable() }, { key: ['flight', 'row'] })
 const events = table('events', {

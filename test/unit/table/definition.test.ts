@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { InvalidNameError, SchemaMismatchError, UnkeyableTypeError, UnsupportedTypeError } from '../../../bindings/errors.ts'
-import type { TableSchema } from '../../../bindings/format/index.ts'
+import { declaredIndexes, indexLabel, type TableSchema } from '../../../bindings/format/index.ts'
 import { specOf, t } from '../../../bindings/table/columns.ts'
 import { decodeDefault, definitionOf, sameDefinition, schemaFromDefinition, table, tableFromSchema } from '../../../bindings/table/definition.ts'
 import { didYouMean } from '../../../bindings/table/names.ts'
@@ -109,7 +109,7 @@ describe('table()', () => {
     'refuses %s in key, unique and index',
     (type) => {
       const column = TYPES.find(([, name]) => name === type)![0]
-      for (const options of [{ key: ['a'] }, { unique: [['a']] }, { index: ['a'] }]) {
+      for (const options of [{ key: ['a'] }, { unique: [['a']] }, { index: ['a'] }, { index: [['a']] }]) {
         expect(() => loose('x', { a: column }, options)).toThrow(UnkeyableTypeError)
         expect(() => loose('x', { a: column }, options)).toThrow(`x.a: ${type} cannot be part of`)
       }
@@ -127,6 +127,10 @@ describe('table()', () => {
     [{ unique: [['id', 'b']] }, 'x unique: no column "b"'],
     [{ unique: [[]] }, 'x unique: names no column'],
     [{ index: ['zzz'] }, 'x index: no column "zzz"'],
+    [{ index: [['id', 'zzz']] }, 'x index: no column "zzz"'],
+    [{ index: [['id', 'id']] }, 'x index: column "id" is named twice'],
+    [{ index: [[]] }, 'x index: names no column'],
+    [{ index: ['id', ['id']] }, 'x index: ["id"] is declared twice'],
     [{ key: ['id', 'id'] }, 'x key: column "id" is named twice'],
   ])('refuses the options %j', (options, message) => {
     expect(() => loose('x', { id: t.int8() }, options)).toThrow(SchemaMismatchError)
@@ -273,6 +277,15 @@ describe('schemas', () => {
     expect(same({ a, b }, { ...options, key: [] })).toBe(false)
     expect(same({ a, b }, { ...options, unique: [['b']] })).toBe(false)
     expect(same({ a, b }, { ...options, index: [] })).toBe(false)
+  })
+  it('keep the order of the columns of an index, not that of the indexes; a list of one column is that column', () => {
+    const of = (...index: (string | string[])[]): AnyTable => loose('x', { a, b }, { key: ['a'], index })
+    const schema = schemaFromDefinition(of('b', ['a', 'b']), 1)
+    expect(schema.index).toEqual([2, [1, 2]])
+    expect(declaredIndexes(schema).map((columns) => indexLabel(schema, columns))).toEqual(['b', 'a, b'])
+    expect(definitionOf(tableFromSchema(schema)).index).toEqual(['b', ['a', 'b']])
+    expect(sameDefinition(of(['a', 'b'], ['b']), schema)).toBe(true)
+    expect(sameDefinition(of('b', ['b', 'a']), schema)).toBe(false)
   })
   it('keep the order of a composite key', () => {
     const schema = schemaFromDefinition(loose('x', { a, c: a }, { key: ['a', 'c'] }), 1)
