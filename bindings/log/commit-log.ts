@@ -93,6 +93,8 @@ export interface CommitLog extends AsyncDisposable {
   readonly tail: Lsn
   readonly epoch: Epoch
   readonly lineage: readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[]
+  /** Shared logs: the highest epoch of all records, those trimmed included. */
+  readonly highestEpoch?: number
   /** Bytes of retained log, preallocation not counted. */
   readonly bytes: number
   readonly segments: number

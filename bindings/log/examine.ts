@@ -44,11 +44,13 @@ export interface ExamineOptions {
   readonly storeId: Uint8Array
   readonly clean: CleanMark | undefined
   readonly floors: readonly Floor[]
+  /** Segments that begin above it are not part of the log. */
+  readonly until?: number
 }
 
 export async function examine(root: Root, o: ExamineOptions): Promise<Examined> {
   const floor = Math.max(0, ...o.floors.map(({ lsn }) => lsn))
-  const firsts = await listSegments(root)
+  const firsts = (await listSegments(root)).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
   if (o.clean !== undefined && !sameBytes(o.clean.storeId, o.storeId)) {
     throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${toHex(o.clean.storeId)}`, { details: { file: 'CLEAN', offset: 0 } })
   }

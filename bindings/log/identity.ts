@@ -17,14 +17,18 @@ export interface Identity {
   readonly attempt: string
   /** How the log is kept: segments of one writer, or slots that writers compete for. Absent in the file: segments. */
   readonly log: LogLayout
+  /** What is no store to write to: a backup of one, or a place that a restore has not finished. Absent in the file: a store. */
+  readonly copy?: CopyState
 }
 
 export type LogLayout = 'segments' | 'slots'
+export type CopyState = 'backup' | 'restoring'
 
-export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments'): Uint8Array {
-  const identity: Identity = { format: FORMAT, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log }
-  const { log: layout, ...rest } = identity
-  return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...(layout === 'segments' ? {} : { log: layout }), check: checkOf(identity) }, undefined, 2)}\n`)
+export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments', copy?: CopyState): Uint8Array {
+  const identity: Identity = { format: FORMAT, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log, ...(copy === undefined ? {} : { copy }) }
+  const { log: layout, copy: state, ...rest } = identity
+  const more = { ...(layout === 'segments' ? {} : { log: layout }), ...(state === undefined ? {} : { copy: state }) }
+  return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...more, check: checkOf(identity) }, undefined, 2)}\n`)
 }
 
 /** @throws CorruptionError, StoreTooNewError */
@@ -46,10 +50,14 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
     createdMs: Number(parsed.createdMs),
     attempt: String(parsed.attempt),
     log: parsed.log ?? 'segments',
+    ...(parsed.copy === undefined ? {} : { copy: parsed.copy }),
   }
   if (parsed.check !== checkOf(identity)) throw damaged('its check fails')
   if (identity.log !== 'segments' && identity.log !== 'slots') {
     throw new StoreTooNewError(`the store keeps its log as ${JSON.stringify(identity.log)}`, { details: { found: FORMAT, supported: FORMAT } })
+  }
+  if (identity.copy !== undefined && identity.copy !== 'backup' && identity.copy !== 'restoring') {
+    throw new StoreTooNewError(`the store is a copy of kind ${JSON.stringify(identity.copy)}`, { details: { found: FORMAT, supported: FORMAT } })
   }
   return identity
 }
@@ -62,7 +70,14 @@ function checkOf(identity: Identity): string {
   return toHex(
     sha256(
       new TextEncoder().encode(
-        JSON.stringify([identity.format, identity.storeId, identity.createdMs, identity.attempt, ...(identity.log === 'segments' ? [] : [identity.log])]),
+        JSON.stringify([
+          identity.format,
+          identity.storeId,
+          identity.createdMs,
+          identity.attempt,
+          ...(identity.log === 'segments' ? [] : [identity.log]),
+          ...(identity.copy === undefined ? [] : [identity.copy]),
+        ]),
       ),
     ),
   ).slice(0, 32)

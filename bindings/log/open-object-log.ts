@@ -39,6 +39,8 @@ export interface ObjectLogOptions {
   readonly follow?: boolean
   /** Valid checkpoints: the log must reach them with an equal digest, and begin at or below the highest. Reading begins at the highest. */
   readonly floors?: readonly { readonly lsn: Lsn; readonly digest: Uint8Array }[]
+  /** Read-only: what lies above is not part of the log. */
+  readonly until?: Lsn | undefined
 }
 
 /** A log of an object root: one that writes too, or one that only reads. */
@@ -52,7 +54,7 @@ export type ObjectLog = ObjectWriteLog | ObjectReadLog
  */
 export async function openObjectLog(root: Root, o: ObjectLogOptions): Promise<ObjectLog> {
   const chain = await findChain(root, o)
-  if (o.readOnly === true) return new ObjectReadLog(chain, { world: o.world, follow: o.follow ?? true, tailPollMs: o.tailPollMs ?? 1000 })
+  if (o.readOnly === true) return new ObjectReadLog(chain, { world: o.world, follow: (o.follow ?? true) && o.until === undefined, tailPollMs: o.tailPollMs ?? 1000 })
   if (o.world.failpoints.active) await o.world.failpoints.hit(FP.open.beforeEpoch)
   const writer = await takeEpoch(chain, o)
   return new ObjectWriteLog(chain, writer, o)
@@ -60,7 +62,7 @@ export async function openObjectLog(root: Root, o: ObjectLogOptions): Promise<Ob
 
 async function findChain(root: Root, o: ObjectLogOptions): Promise<SlotChain> {
   const { world, storeId, retry } = o
-  const chain = new SlotChain(root, { world, storeId, retry })
+  const chain = new SlotChain(root, { world, storeId, retry, until: o.until === undefined ? undefined : Number(o.until) })
   const claims = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest, who: 'a checkpoint' }))
   const clean = await readAgain(world, () => readClean(root), retry)
   if (clean !== undefined && !sameBytes(clean.storeId, storeId)) throw corrupt(CLEAN_NAME, `it belongs to store ${toHex(clean.storeId)}`, 0, clean.lsn)

@@ -27,6 +27,8 @@ export interface ReadOnlyOptions {
   readonly storeId: Uint8Array
   readonly floors: readonly Floor[]
   readonly follow: boolean
+  /** Of a backup: what lies above was left by a run that was cut off, and is not read. */
+  readonly until?: number | undefined
 }
 
 export class ReadOnlyLog implements CommitLog {
@@ -50,7 +52,7 @@ export class ReadOnlyLog implements CommitLog {
 
   static async open(root: Root, o: ReadOnlyOptions): Promise<ReadOnlyLog> {
     const log = new ReadOnlyLog(root, o, await examineBeside(root, o))
-    if (o.follow) log.#arm()
+    if (o.follow && o.until === undefined) log.#arm()
     return log
   }
 
@@ -133,6 +135,7 @@ export class ReadOnlyLog implements CommitLog {
 
   async refresh(): Promise<Lsn> {
     this.#check()
+    if (this.#o.until !== undefined) return this.head
     const before = this.#head
     // A look under way may be past the place where a record acknowledged before this call lies: what counts is one that begins after the call.
     const head = await (this.#refreshing === undefined ? this.#beginLook() : (this.#nextLook ??= this.#lookAfter()))
@@ -340,7 +343,9 @@ async function examineBeside(root: Root, o: ReadOnlyOptions): Promise<Examined> 
   for (let tries = 1; ; tries++) {
     try {
       const clean = await readClean(root)
-      return await believed(root, o, await examine(root, { storeId: o.storeId, clean, floors: o.floors }))
+      const { storeId, floors, until } = o
+      if (until !== undefined) return await examine(root, { storeId, clean, floors, until })
+      return await believed(root, o, await examine(root, { storeId, clean, floors }))
     } catch (error) {
       const again = error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined

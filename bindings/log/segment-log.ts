@@ -41,6 +41,8 @@ export interface SegmentLogOptions {
   readonly floors?: readonly { readonly lsn: Lsn; readonly digest: Uint8Array }[]
   readonly openRetry?: Partial<OpenRetry>
   readonly signal?: AbortSignal
+  /** Read-only: what lies above is not part of the log. */
+  readonly until?: Lsn | undefined
 }
 
 const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
@@ -57,7 +59,10 @@ export type SegmentLog = SegmentWriteLog | ReadOnlyLog
  */
 export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<SegmentLog> {
   const floors = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest }))
-  if (o.readOnly === true) return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true })
+  if (o.readOnly === true) {
+    const until = o.until === undefined ? undefined : Number(o.until)
+    return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true, until })
+  }
   const lock = await takeLock(root, o.world, {
     retry: { ...DEFAULT_RETRY, ...o.openRetry },
     epochFloor: () => epochFloor(root, o.storeId),

@@ -43,6 +43,8 @@ export interface ChainOptions {
   readonly world: World
   readonly storeId: Uint8Array
   readonly retry?: Partial<RetryOptions> | undefined
+  /** Slots that begin above it are not part of the log. */
+  readonly until?: number | undefined
 }
 
 export class SlotChain {
@@ -102,7 +104,7 @@ export class SlotChain {
   /** Begins at T, or at the slot that holds `from` + 1 or ends at `from`, and follows the slots to the head. */
   async find(o: { readonly from: number; readonly floorHint: number | undefined }): Promise<void> {
     this.#jump(await this.floors.find(o.floorHint))
-    const listed = await this.#source.list(this.tail)
+    const listed = (await this.#source.list(this.tail)).filter((first) => first <= (this.#o.until ?? Infinity))
     this.#source.expect(listed)
     const start = listed.findLast((first) => first <= o.from + 1)
     if (start !== undefined && start > this.tail + 1) await this.#beginAt(start)
@@ -247,7 +249,7 @@ export class SlotChain {
     const slots: Slot[] = []
     let next = this.head + 1
     for (let size = 0; slots.length < LOOK_SLOTS && size < LOOK_BYTES;) {
-      const bytes = await this.#source.get(next)
+      const bytes = next > (this.#o.until ?? Infinity) ? undefined : await this.#source.get(next)
       if (bytes === undefined) return { slots, stop: 'none' }
       if (bytes.length === 0) return { slots, stop: 'tombstone' }
       try {

@@ -37,6 +37,10 @@ export abstract class SlotView {
     return this.chain.slots.length
   }
 
+  get highestEpoch(): number {
+    return this.chain.epoch
+  }
+
   async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
     const end = o.end === undefined ? this.chain.head : Math.min(Number(o.end), this.chain.head)
     yield* this.chain.read(Number(start), end, () => {

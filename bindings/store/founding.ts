@@ -6,9 +6,19 @@
 // Invariant: before VARVE a root is new to the next open, which goes on with the id that the log carries; from VARVE on no error path removes anything. Of creators
 // that race one makes the store and the others open that one.
 
-import { NotAStoreError, StorageError, StoreExistsError } from '../errors.ts'
+import { NotAStoreError, ReadOnlyError, StorageError, StoreExistsError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
-import { decodeIdentity, encodeIdentity, type Identity, IDENTITY_NAME, type LogLayout, logStoreId, storeIdBytes } from '../log/index.ts'
+import {
+  type BackupMark,
+  decodeIdentity,
+  encodeIdentity,
+  type Identity,
+  IDENTITY_NAME,
+  type LogLayout,
+  logStoreId,
+  readBackupMark,
+  storeIdBytes,
+} from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { createOnce, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -21,6 +31,8 @@ export interface Known {
   readonly isNew: boolean
   readonly attempt: Uint8Array
   readonly layout: LogLayout
+  /** Of a backup: how far it is whole. */
+  readonly mark?: BackupMark
 }
 
 /**
@@ -33,7 +45,7 @@ export async function found<T>(
   root: Root,
   world: World,
   options: ResolvedOptions,
-  open: (storeId: Uint8Array, layout: LogLayout) => Promise<T>,
+  open: (known: Known) => Promise<T>,
   close: (opened: T) => Promise<void>,
 ): Promise<{ opened: T; storeId: Uint8Array }> {
   for (let round = 1; ; round++) {
@@ -42,7 +54,7 @@ export async function found<T>(
     try {
       // Slots carry no store id, and nobody holds a LOCK: whoever writes VARVE makes the store.
       if (known.isNew && known.layout === 'slots') await writeIdentity(root, world, known)
-      opened = await open(known.storeId, known.layout)
+      opened = await open(known)
       if (known.isNew && known.layout === 'segments') await writeIdentity(root, world, known)
       return { opened, storeId: known.storeId }
     } catch (error) {
@@ -56,12 +68,13 @@ export async function found<T>(
 
 async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
   const attempt = world.random.bytes(16)
-  const made = (identity: Identity): Known => {
+  const made = async (identity: Identity): Promise<Known> => {
     if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
-    return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log }
+    const mark = identity.copy === undefined ? undefined : await wholeCopy(root, identity, options.readOnly)
+    return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log, ...(mark === undefined ? {} : { mark }) }
   }
   const identity = await readIdentity(root)
-  if (identity !== undefined) return made(identity)
+  if (identity !== undefined) return await made(identity)
   // A crash between the first segment and VARVE leaves a log: it is this store's, and its id stands in each mark.
   const logId = await logStoreId(root)
   if (options.readOnly || (options.create === 'never' && logId === undefined)) {
@@ -70,7 +83,7 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
   if (logId === undefined && (await isOccupied(root))) {
     // Another creator may have got past VARVE since we looked for it.
     const late = await readIdentity(root)
-    if (late !== undefined) return made(late)
+    if (late !== undefined) return await made(late)
     throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
       details: { url: root.url },
       hint: 'Choose an empty directory, or one that holds a store.',
@@ -106,7 +119,25 @@ async function writeIdentity(root: Root, world: World, { storeId, attempt, layou
   if (failpoints.active) await failpoints.hit(FP.open.afterVersionFile)
 }
 
-async function readIdentity(root: Root): Promise<Identity | undefined> {
+/** A copy opens read-only, as far as it is whole. @throws ReadOnlyError, NotAStoreError */
+async function wholeCopy(root: Root, { copy, storeId }: Identity, readOnly: boolean): Promise<BackupMark> {
+  if (copy === 'backup' && !readOnly) {
+    throw new ReadOnlyError(`${root.url} is a backup of store ${storeId}: it is not written to`, {
+      details: { url: root.url, storeId },
+      hint: 'Open it with readOnly, or make a store of it elsewhere: Store.restore(from, to).',
+    })
+  }
+  const mark = copy === 'backup' ? await readBackupMark(root) : undefined
+  if (mark !== undefined) return mark
+  const what = copy === 'backup' ? 'a backup' : 'a restore'
+  throw new NotAStoreError(`${root.url} holds ${what} of store ${storeId} that is not finished`, {
+    details: { url: root.url },
+    hint: `Run the ${copy === 'backup' ? 'backup' : 'restore'} again: it goes on where it was cut off.`,
+  })
+}
+
+/** What VARVE says. @returns undefined without one @throws CorruptionError, StoreTooNewError, StorageError */
+export async function readIdentity(root: Root): Promise<Identity | undefined> {
   try {
     return decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
   } catch (error) {
@@ -143,9 +174,9 @@ function storeExists(root: Root, identity: Identity | undefined): StoreExistsErr
 }
 
 /** What a creator may leave that stopped before VARVE. */
-const OURS = /^(LOCK\.\d+|NODE|log\/(\d{20}|free-\d+)\.wal|probe\/.*|hints\/caps)$/
+export const FOUNDING_NAMES: RegExp = /^(LOCK\.\d+|NODE|log\/(\d{20}|free-\d+)\.wal|probe\/.*|hints\/caps)$/
 
 async function isOccupied(root: Root): Promise<boolean> {
-  for await (const { name } of root.list('')) if (!OURS.test(name)) return true
+  for await (const { name } of root.list('')) if (!FOUNDING_NAMES.test(name)) return true
   return false
 }

@@ -8,7 +8,7 @@ import { VarveError } from '../errors.ts'
 import type { Checkpoint } from '../catalog/index.ts'
 import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
-import { type CommitLog, type LogLayout, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
+import { type CommitLog, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
@@ -16,7 +16,7 @@ import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
-import { found } from './founding.ts'
+import { found, type Known } from './founding.ts'
 import { Metering, meteredRoot } from './metering.ts'
 import { Reporter } from './progress.ts'
 
@@ -88,7 +88,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     root,
     world,
     options,
-    (id, layout) => openLog(root, world, options, events, id, layout),
+    (known) => openLog(root, world, options, events, known),
     ({ log: other }) => other.close(),
   )
   try {
@@ -134,24 +134,25 @@ async function openLog(
   world: World,
   options: ResolvedOptions,
   events: Events,
-  storeId: Uint8Array,
-  layout: LogLayout,
+  { storeId, layout, mark }: Known,
 ): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined }> {
   const { failpoints } = world
   if (!options.readOnly) {
     if (failpoints.active) await failpoints.around(FP.open.probe, {}, () => probeRoot(root))
     else await probeRoot(root)
   }
-  const checkpoint = await newestCheckpoint(root, storeId, undefined, (file, cause) => {
+  const checkpoint = await newestCheckpoint(root, storeId, mark?.lsn, (file, cause) => {
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
     events.keep('checkpointInvalid', { file })
   })
+  const floors = [checkpoint, mark].flatMap((claim) => (claim === undefined ? [] : [{ lsn: BigInt(claim.lsn) as Lsn, digest: claim.digest }]))
   const common = {
     world,
     storeId,
     readOnly: options.readOnly,
     follow: options.follow,
-    floors: checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }],
+    floors,
+    until: mark === undefined ? undefined : (BigInt(mark.lsn) as Lsn),
   }
   if (layout === 'slots') {
     const groupCommitMs = Math.min(options.groupCommitMs, SLOT_GROUP_MS_MAX)
