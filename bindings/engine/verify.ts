@@ -4,24 +4,15 @@
 
 import { checkpointBody, checkpointName } from '../catalog/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
-import {
-  type CommitRecord,
-  deletionVectorName,
-  type DeletionVectorRef,
-  filesOf,
-  type FragmentFile,
-  type FragmentRef,
-  toHex,
-  publishedCommit,
-  type SealRecord,
-} from '../format/index.ts'
+import { toHex } from '../format/index.ts'
 import { decodeKeyIndex } from '../indexes/index.ts'
 import { chainDigest, Coverage, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from './checkpoints.ts'
-import { decodeRecord, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_SEAL, type StateContext, type StateRecord, StoreState } from './state.ts'
+import { NamedFiles } from './named-files.ts'
+import { decodeRecord, type StateContext, StoreState } from './state.ts'
 
 export interface VerifyProblem {
   code: string
@@ -44,20 +35,12 @@ export interface VerifyOutcome {
   readonly problems: VerifyProblem[]
 }
 
-interface NamedFiles {
-  /** Fragments and indexes by file name, with a reference that names them. */
-  readonly fragments: Map<string, { readonly file: FragmentFile; readonly ref: FragmentRef }>
-  readonly vectors: Map<string, { readonly digest: string; readonly hidden: number }>
-  /** Of seals not yet decided, by writeId. */
-  readonly seals: Map<string, SealRecord>
-}
-
 /** `files`: everything a retained record names, by digest; `all`: also that checkpoints are what the log folds to. */
 export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext, o: VerifyOptions): Promise<VerifyOutcome> {
   const problems: VerifyProblem[] = []
   const checked = { records: 0, files: 0, bytes: 0 }
   const head = log.head
-  const files: NamedFiles = { fragments: new Map(), vectors: new Map(), seals: new Map() }
+  const files = new NamedFiles()
   const digest = await verifyLog(log, head, files, checked, problems, o)
   if (o.level !== 'log') {
     await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
@@ -81,7 +64,7 @@ async function verifyLog(
     for await (const batch of log.read(log.tail, { end: head, ...(o.signal === undefined ? {} : { signal: o.signal }) })) {
       digest = chainDigest(digest, batch.bytes, batch.offsets)
       let lsn = Number(batch.first)
-      for (const offset of batch.offsets) nameFiles(decodeRecord(batch.bytes, offset, lsn++), files)
+      for (const offset of batch.offsets) files.ofRecord(decodeRecord(batch.bytes, offset, lsn++))
       checked.records += batch.offsets.length
       checked.bytes += batch.bytes.length
       o.onProgress?.({ phase: 'log', done: checked.records, total: Number(head - log.tail), unit: 'commits' })
@@ -102,26 +85,6 @@ async function verifyLog(
   return digest as Digest
 }
 
-function nameFiles(record: StateRecord, files: NamedFiles): void {
-  if (record.kind === KIND_SEAL) files.seals.set(toHex(record.seal.writeId), record.seal)
-  else if (record.kind === KIND_FLUSH) name(files, record.flush.fragments, record.flush.deletionVectors)
-  else if (record.kind === KIND_COMMIT) nameCommit(files, record.commit)
-  else if (record.kind === KIND_PUBLISH) {
-    // The seal of a publish may be trimmed: then a checkpoint names its files.
-    const seal = files.seals.get(toHex(record.publish.commit.writeId))
-    if (seal !== undefined) nameCommit(files, publishedCommit(seal, record.publish))
-  }
-}
-
-function nameCommit(files: NamedFiles, { changes }: CommitRecord): void {
-  for (const change of changes) name(files, change.fragments ?? [], change.deletionVectors ?? [])
-}
-
-function name(files: NamedFiles, refs: readonly FragmentRef[], vectors: readonly DeletionVectorRef[]): void {
-  for (const ref of refs) for (const file of filesOf(ref)) files.fragments.set(file.name, { file, ref })
-  for (const { digest, gen, hidden } of vectors) files.vectors.set(deletionVectorName(digest, gen), { digest, hidden })
-}
-
 async function verifyCheckpoints(
   root: Root,
   log: CommitLog,
@@ -138,9 +101,7 @@ async function verifyCheckpoints(
     try {
       const checkpoint = await readCheckpoint(root, storeId, lsn)
       checked.files++
-      for (const table of checkpoint.catalog.tables.values()) {
-        for (const { ref, vector } of table.fragments) name(files, [ref], vector === undefined ? [] : [vector])
-      }
+      files.ofCatalog(checkpoint.catalog)
       if (BigInt(lsn) > log.head) throw corrupt(file, `is ahead of the log, which ends at ${log.head}`)
       if (toHex(await log.digestAt(BigInt(lsn) as Lsn)) !== toHex(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
       if (o.level === 'all' && log.tail === 0n) {

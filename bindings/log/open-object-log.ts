@@ -54,7 +54,8 @@ export type ObjectLog = ObjectWriteLog | ObjectReadLog
  */
 export async function openObjectLog(root: Root, o: ObjectLogOptions): Promise<ObjectLog> {
   const chain = await findChain(root, o)
-  if (o.readOnly === true) return new ObjectReadLog(chain, { world: o.world, follow: (o.follow ?? true) && o.until === undefined, tailPollMs: o.tailPollMs ?? 1000 })
+  if (o.readOnly === true)
+    return new ObjectReadLog(chain, { world: o.world, follow: (o.follow ?? true) && o.until === undefined, tailPollMs: o.tailPollMs ?? 1000 })
   if (o.world.failpoints.active) await o.world.failpoints.hit(FP.open.beforeEpoch)
   const writer = await takeEpoch(chain, o)
   return new ObjectWriteLog(chain, writer, o)
