@@ -4,7 +4,8 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type { CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord } from '../format/index.ts'
+import type { CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
+import { DeadNames } from './dead-names.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
 import { foldAlter, type CatalogTable, foldChange, foldCreate, foldDrop, foldFlush } from './table-fold.ts'
 
@@ -31,6 +32,8 @@ export class Catalog {
   readonly keys: Map<string, RememberedKey> = new Map()
   /** Of writes with an Intent. */
   outcomes: Outcomes = new Outcomes()
+  /** Of vacuums. */
+  dead: DeadNames = new DeadNames()
 
   table(id: number): CatalogTable | undefined {
     return this.tables.get(id)
@@ -102,6 +105,12 @@ export class Catalog {
     this.advance(lsn, timeMs)
   }
 
+  foldVacuum(lsn: number, record: VacuumRecord): void {
+    this.advance(lsn, record.timeMs)
+    this.fragmentFloor = Math.max(this.fragmentFloor, record.floor)
+    this.dead.add(lsn, record.timeMs, record.names)
+  }
+
   /** @returns false, and nothing else done: it was rolled back before */
   foldFlush(lsn: number, record: FlushRecord): boolean {
     this.advance(lsn, record.timeMs)
@@ -115,6 +124,7 @@ export class Catalog {
     this.lsn = lsn
     this.timeMs = Math.max(this.timeMs, timeMs)
     if (this.outcomes.decided.size > 0) this.outcomes.forget(lsn, this.timeMs)
+    if (this.dead.batches.length > 0) this.dead.forget(lsn, this.timeMs)
   }
 
   private forgetKeys(): void {

@@ -18,11 +18,14 @@ import {
 import type { TableSchema } from '../format/index.ts'
 import { bitmapToIndices, sha256 } from '../kernels/index.ts'
 import { Catalog } from './catalog.ts'
+import { decodeDeadNames, encodeDeadNames } from './dead-names.ts'
 import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
 import type { CatalogFragment, CatalogTable } from './table-fold.ts'
 
 const MAGIC = new TextEncoder().encode('VARVECKP')
-const VERSION = 1
+const VERSION = 2
+/** Those of version 1 end behind the outcomes. */
+const VERSIONS_READ: readonly number[] = [1, VERSION]
 const HEADER_BYTES = 8 + 4 + 4 + 16 + 8 + 32
 const CHECK_BYTES = 32
 
@@ -67,7 +70,7 @@ export function decodeCheckpoint(bytes: Uint8Array): Checkpoint {
   const magic = r.raw(MAGIC.length)
   if (!MAGIC.every((byte, i) => byte === magic[i])) throw new DecodeError('not a checkpoint', 0)
   const version = r.u32()
-  if (version !== VERSION) throw new DecodeError(`checkpoint version ${version}`, 8)
+  if (!VERSIONS_READ.includes(version)) throw new DecodeError(`checkpoint version ${version}`, 8)
   const bodyBytes = r.u32()
   if (bodyBytes !== bytes.length - HEADER_BYTES - CHECK_BYTES) throw new DecodeError('a checkpoint of another length', 12)
   const storeId = r.raw(16).slice()
@@ -97,6 +100,7 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
     w.varint(remembered.rows)
   }
   encodeOutcomes(w, catalog.outcomes)
+  encodeDeadNames(w, catalog.dead)
 }
 
 function decodeCatalog(r: ByteReader, lsn: number): Catalog {
@@ -117,6 +121,7 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
   }))
   for (const remembered of keys) catalog.keys.set(remembered.key, remembered)
   catalog.outcomes = decodeOutcomes(r)
+  if (r.left > 0) catalog.dead = decodeDeadNames(r)
   return catalog
 }
 

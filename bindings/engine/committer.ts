@@ -17,6 +17,7 @@ import {
   encodeRollback,
   encodeSchemaRecord,
   encodeSeal,
+  encodeVacuum,
   type FlushRecord,
   toHex,
   type Intent,
@@ -25,6 +26,7 @@ import {
   type RollbackRecord,
   type SchemaRecord,
   type TableChange,
+  type VacuumRecord,
 } from '../format/index.ts'
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
@@ -35,6 +37,7 @@ import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { keyText } from './key-text.ts'
+import { DeadFiles, namesOf } from './record-files.ts'
 import {
   KIND_AUDIT,
   KIND_COMMIT,
@@ -43,6 +46,7 @@ import {
   KIND_ROLLBACK,
   KIND_SCHEMA,
   KIND_SEAL,
+  KIND_VACUUM,
   type StateRecord,
   type StoreState,
   SUPERSEDED,
@@ -83,6 +87,7 @@ export class Committer {
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
+  private vacuumsQueued = 0
   private lastTimeMs: number
   private parent: number
   private error: Error | undefined
@@ -251,6 +256,7 @@ export class Committer {
       ...(armed === undefined ? {} : { isArmed: true as const }),
       changes: admitted.length === 1 ? [admitted[0]!.change] : admitted.map((each) => each.change),
     }
+    this.refuseDead({ kind: KIND_COMMIT, commit })
     this.writer.reset()
     const record = this.encodeCommit(commit, armed)
     const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH)
@@ -331,10 +337,56 @@ export class Committer {
     return this.wait(lsn, { kind: KIND_AUDIT, audit: record }, lsn)
   }
 
+  /** Whether a vacuum, in the log or in its queue, has named the file. */
+  isDead(name: string): boolean {
+    return this.state.catalog.dead.has(name) || (this.vacuumsQueued > 0 && this.queuedVacuums().some(({ names }) => names.includes(name)))
+  }
+
+  private queuedVacuums(): VacuumRecord[] {
+    const queued: VacuumRecord[] = []
+    for (let i = this.pendingFrom; i < this.pending.length; i++) {
+      const { record } = this.pending[i]!
+      if (record.kind === KIND_VACUUM) queued.push(record.vacuum)
+    }
+    return queued
+  }
+
+  /** @throws DeadFiles: the write that is admitted gives its files other names */
+  private refuseDead(record: StateRecord): void {
+    const { dead } = this.state.catalog
+    const queued = this.vacuumsQueued > 0 ? this.queuedVacuums().map(({ names }) => new Set(names)) : []
+    if (dead.batches.length === 0 && queued.length === 0) return
+    const names = namesOf(record).filter((name) => dead.has(name) || queued.some((each) => each.has(name)))
+    if (names.length > 0) throw new DeadFiles(names)
+  }
+
+  /**
+   * Queue the names of a vacuum, but for those that `isKept` or a record on its way to the log names.
+   *
+   * @returns its LSN, and what it names
+   */
+  async vacuum(vacuum: Omit<VacuumRecord, 'timeMs'>, isKept: (name: string) => boolean): Promise<{ readonly lsn: number; readonly names: readonly string[] }> {
+    this.assertAlive()
+    const onTheirWay = new Set<string>()
+    for (let i = this.pendingFrom; i < this.pending.length; i++) for (const name of namesOf(this.pending[i]!.record)) onTheirWay.add(name)
+    const names = vacuum.names.filter((name) => !onTheirWay.has(name) && !isKept(name))
+    const record: VacuumRecord = { ...vacuum, names, timeMs: this.nextTime() }
+    this.writer.reset()
+    encodeVacuum(this.writer, record)
+    const lsn = this.submit(KIND_VACUUM)
+    this.vacuumsQueued++
+    try {
+      return await this.wait(lsn, { kind: KIND_VACUUM, vacuum: record }, { lsn, names })
+    } finally {
+      this.vacuumsQueued--
+    }
+  }
+
   /** Queue a flush; the caller has checked it against the state as it is now. */
   flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId'> & { readonly writeId?: Uint8Array }): Promise<number> {
     this.assertAlive()
     const record: FlushRecord = { ...flush, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
+    this.refuseDead({ kind: KIND_FLUSH, flush: record })
     this.writer.reset()
     encodeFlush(this.writer, record)
     const lsn = this.submit(KIND_FLUSH)

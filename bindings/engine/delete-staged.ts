@@ -14,6 +14,7 @@ import type { Bound } from './bound.ts'
 import type { AdmittedChange } from './admitted.ts'
 import type { Engine } from './engine.ts'
 import { FusedWrite } from './fused.ts'
+import { whileAlive } from './record-files.ts'
 
 /** Rows of one fragment from which on a vector is smaller and quicker than their numbers, the files' syncs included. */
 const VECTOR_ROWS_MIN = 16_384
@@ -73,13 +74,15 @@ async function publish(engine: Engine, staged: StagedDelete, fused: FusedWrite, 
     const file = await (await fused.area()).put('dv', Coverage.ofBitmap(hidden, state.fragment(hide.lsn, hide.ordinal).ref.rows).encode())
     vectors.set(idOf(hide), { file, hidden, count: popcount(hidden, hidden.length * 8) })
   }
-  const gens = await fused.promote([...vectors.values()].map(({ file }) => file))
-  // From the last wait in here on everything is one step with the queueing.
-  hides = await matchesNow(staged)
-  engine.parts.check()
-  const replayed = staged.replay()
-  if (replayed !== undefined) return replayed
-  return engine.parts.committer.commit([changeOf(staged.bound, hides, vectors, gens)], hides.size, o, staged.request, fused.armed)
+  return whileAlive(async () => {
+    const gens = await fused.promote([...vectors.values()].map(({ file }) => file))
+    // From the last wait in here on everything is one step with the queueing.
+    hides = await matchesNow(staged)
+    engine.parts.check()
+    const replayed = staged.replay()
+    if (replayed !== undefined) return replayed
+    return engine.parts.committer.commit([changeOf(staged.bound, hides, vectors, gens)], hides.size, o, staged.request, fused.armed)
+  })
 }
 
 async function matchesNow(staged: StagedDelete): Promise<HideSet> {

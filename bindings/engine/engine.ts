@@ -99,6 +99,34 @@ export class Engine {
     return new FragmentReader({ root: view, ref, schema: table.schema, cache, missing, log: (event) => world.logger.log(event) })
   }
 
+  private confirming: { readonly running: Promise<void>; next: Promise<void> | undefined } | undefined
+
+  /** Shared logs: resolves when the state has every record that was in the log when it was called. Calls that wait share one look. */
+  confirm(): Promise<void> {
+    const { confirming } = this
+    if (confirming === undefined) {
+      const running = this.lookAtLog()
+      this.confirming = { running, next: undefined }
+      return running
+    }
+    // The look under way began before this call.
+    return (confirming.next ??= confirming.running.catch(() => undefined).then(() => this.confirm()))
+  }
+
+  private async lookAtLog(): Promise<void> {
+    const { log, state, committer } = this.parts
+    try {
+      await log.refresh()
+      const head = Number(log.head)
+      while (state.applied < head) {
+        await committer.caughtUp()
+        if (state.applied < head) await committer.drained()
+      }
+    } finally {
+      this.confirming = undefined
+    }
+  }
+
   /** Bytes of rows not yet flushed. */
   memoryBytes(): number {
     let bytes = 0

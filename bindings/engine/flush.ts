@@ -15,6 +15,7 @@ import { promotedRef, storeFragment } from './cutter.ts'
 import type { Engine } from './engine.ts'
 import { FusedWrite } from './fused.ts'
 import { inTurn } from './in-turn.ts'
+import { whileAlive } from './record-files.ts'
 
 /** A fragment with more rows hidden inline than this gets them into a deletion vector file. */
 const VECTOR_ROWS_MIN = 1024
@@ -51,25 +52,29 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
       const files: StagedFile[] = []
       for (const fragment of encoded) files.push(...(await storeFragment(await fused.area(), fragment)).files)
       const vectors = await stageVectors(engine, table, fused)
-      const gens = await fused.promote([...files, ...vectors.map(({ file }) => file)])
-      signal?.throwIfAborted()
-      if (failpoints.active) await failpoints.hit(FP.flush.beforePublish, { table: table.name })
-      const last = chunks.at(-1)!
-      const queue = async (): Promise<number | undefined> => {
-        // A replace meanwhile took the rows away, or another writer has moved them: they are not to come back.
-        if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) return undefined
-        return committer.flush(table, {
-          ...(fused.armed === undefined ? {} : { writeId: fused.armed.writeId }),
-          tableId: table.id,
-          uptoLsn,
-          uptoRow: last.base + last.rows,
-          fragments: encoded.map((fragment) => promotedRef(fragment.ref, gens)),
-          hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
-          // Rows hidden since the vector was written are not in it: then it waits for the next flush.
-          deletionVectors: vectors.filter(({ ref, hidden }) => isStill(table, ref, hidden)).map(({ ref, file }) => withGen(ref, gens.get(fileKey(file)) ?? 0)),
-        })
-      }
-      const queued = await inTurn(engine, { signal }, queue)
+      const queued = await whileAlive(async () => {
+        const gens = await fused.promote([...files, ...vectors.map(({ file }) => file)])
+        signal?.throwIfAborted()
+        if (failpoints.active) await failpoints.hit(FP.flush.beforePublish, { table: table.name })
+        const last = chunks.at(-1)!
+        const queue = async (): Promise<number | undefined> => {
+          // A replace meanwhile took the rows away, or another writer has moved them: they are not to come back.
+          if (!chunks.every((chunk) => table.now.layer.chunks.includes(chunk))) return undefined
+          return committer.flush(table, {
+            ...(fused.armed === undefined ? {} : { writeId: fused.armed.writeId }),
+            tableId: table.id,
+            uptoLsn,
+            uptoRow: last.base + last.rows,
+            fragments: encoded.map((fragment) => promotedRef(fragment.ref, gens)),
+            hides: hiddenMeanwhile(chunks, gathered, encoded[0]?.order),
+            // Rows hidden since the vector was written are not in it: then it waits for the next flush.
+            deletionVectors: vectors
+              .filter(({ ref, hidden }) => isStill(table, ref, hidden))
+              .map(({ ref, file }) => withGen(ref, gens.get(fileKey(file)) ?? 0)),
+          })
+        }
+        return inTurn(engine, { signal }, queue)
+      })
       if (queued === undefined) {
         await fused.retire()
         return { rows: 0, bytes: 0, lsn: undefined }

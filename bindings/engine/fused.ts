@@ -6,6 +6,7 @@
 // Invariant: the record names only files that are durable under their final names; the directory goes only when the outcome is known.
 
 import { ClosedError, CommitOutcomeUnknownError, FencedError, InvalidConfigError, PoisonedError } from '../errors.ts'
+import { isNamed } from '../catalog/index.ts'
 import { toHex, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
 import type { CommitLog } from '../log/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
@@ -107,9 +108,13 @@ export class FusedWrite {
  * Phase A: the INTENT becomes durable, and before it the log up to the versions that it states: what was only buffered may be lost in a power cut,
  * and a write that outlives the commits it was prepared against could be neither published nor explained.
  */
-export async function armArea({ parts: { root, world, log } }: Engine, intent: Intent): Promise<StagingArea> {
+export async function armArea(engine: Engine, intent: Intent): Promise<StagingArea> {
+  const { root, world, log, state, committer } = engine.parts
+  // What is dead now stays unused for as long as the write lives: the log may forget it before the write ends.
+  const { batches } = state.catalog.dead
   if (log.durableHead < BigInt(intent.baseLsn)) await log.sync()
-  return StagingArea.arm(root, world, intent, { isLeased: log.shared })
+  const dead = (name: string): boolean => isNamed(batches, name) || committer.isDead(name)
+  return StagingArea.arm(root, world, intent, { isLeased: log.shared, names: { dead, ...(log.shared ? { confirm: () => engine.confirm() } : {}) } })
 }
 
 /**

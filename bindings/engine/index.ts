@@ -11,6 +11,7 @@ export { keyBytesOf, keyText } from './key-text.ts'
 export { Engine, rowGates } from './engine.ts'
 export type { EngineLimits, EngineParts, LayoutLock } from './engine.ts'
 export { armArea, retireArea } from './fused.ts'
+export { namesOf, namesOfChange, namesOfIntent, namesOfRefs, namesOfVectors, whileAlive } from './record-files.ts'
 export { flushTable } from './flush.ts'
 export type { GateMode, GateOptions, GateRequest, HeldGates } from './gates.ts'
 export { Intents, PARTICIPANTS_MAX, schemaDigest } from './intents.ts'
@@ -19,7 +20,19 @@ export { load } from './load.ts'
 export type { LoadOp } from './load.ts'
 export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
 export type { ReadContext, Row } from './read.ts'
-export { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, StoreState } from './state.ts'
+export {
+  decodeRecord,
+  KIND_AUDIT,
+  KIND_COMMIT,
+  KIND_EPOCH,
+  KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_ROLLBACK,
+  KIND_SCHEMA,
+  KIND_SEAL,
+  KIND_VACUUM,
+  StoreState,
+} from './state.ts'
 export type { StateContext, StateRecord } from './state.ts'
 export { WriteTracker } from './tracker.ts'
 export { TransactionState } from './transaction.ts'

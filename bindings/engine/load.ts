@@ -31,6 +31,7 @@ import type { Engine } from './engine.ts'
 import { FUSED_BYTES_MAX, FUSED_FILES_MAX, intentFiles, type LargeLoad, type LoadSealer, storeKeys } from './finish.ts'
 import { FusedWrite, participantOf } from './fused.ts'
 import { inTurn } from './in-turn.ts'
+import { whileAlive } from './record-files.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
 import { DataDigest } from './request.ts'
 import { keyBytesOf } from './tracker.ts'
@@ -136,9 +137,11 @@ class Loader {
         await this.fused.retire()
         return result
       }
-      const generations = await this.fused.promote(this.cutter.files)
-      const refs = this.cutter.refs.map((ref) => promotedRef(ref, generations))
-      result = await inTurn(this.engine, this.o, (again) => this.publish(refs, again !== undefined))
+      result = await whileAlive(async () => {
+        const generations = await this.fused.promote(this.cutter.files)
+        const refs = this.cutter.refs.map((ref) => promotedRef(ref, generations))
+        return inTurn(this.engine, this.o, (again) => this.publish(refs, again !== undefined))
+      })
     } catch (error) {
       await this.fused.giveUp(error)
       throw error

@@ -18,6 +18,7 @@ import {
   decodeRollback,
   decodeSchemaRecord,
   decodeSeal,
+  decodeVacuum,
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
@@ -28,6 +29,7 @@ import {
   type SchemaRecord,
   type SealRecord,
   type TableChange,
+  type VacuumRecord,
 } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { type TableContext, TableState } from '../table/index.ts'
@@ -40,6 +42,7 @@ export const KIND_SEAL = 4
 export const KIND_PUBLISH = 5
 export const KIND_ROLLBACK = 6
 export const KIND_FLUSH = 7
+export const KIND_VACUUM = 10
 export const KIND_AUDIT = 11
 /** No kind of a frame: a decision that came after the outcome of its write. */
 export const SUPERSEDED = 0
@@ -56,6 +59,7 @@ export type StateRecord =
   /** As it stands in the log; a state makes a commit of it. */
   | { readonly kind: typeof KIND_PUBLISH; readonly publish: PublishRecord }
   | { readonly kind: typeof KIND_ROLLBACK; readonly rollback: RollbackRecord }
+  | { readonly kind: typeof KIND_VACUUM; readonly vacuum: VacuumRecord }
   | { readonly kind: typeof KIND_AUDIT; readonly audit: AuditRecord }
   | { readonly kind: typeof SUPERSEDED; readonly timeMs: number; readonly record: StateRecord }
 
@@ -80,6 +84,8 @@ export class StoreState {
   replayedBytes = 0
   /** Called for each decoded record before and after it is applied; for the change feed. */
   observer: Observer | undefined
+  /** Told of every record whose files may matter, once it is in the catalog: a vacuum that makes its plan. */
+  folded: ((record: StateRecord) => void) | undefined
 
   private constructor(context: StateContext, catalog: Catalog) {
     this.context = context
@@ -210,9 +216,11 @@ export class StoreState {
     else if (record.kind === KIND_EPOCH) catalog.foldEpoch(lsn, record.epoch, record.exclusive)
     else if (record.kind === KIND_SEAL) catalog.foldSeal(lsn, record.seal)
     else if (record.kind === KIND_ROLLBACK) catalog.foldRollback(lsn, record.rollback)
+    else if (record.kind === KIND_VACUUM) catalog.foldVacuum(lsn, record.vacuum)
     else if (record.kind === KIND_AUDIT) catalog.foldAudit(lsn, record.audit.timeMs)
     else if (record.kind === SUPERSEDED) catalog.foldSuperseded(lsn, record.timeMs)
     else throw new DecodeError('a publish that was not resolved', 0)
+    this.folded?.(record)
   }
 
   private tableOf(change: TableChange, lsn: number): TableState {
@@ -287,11 +295,16 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         return { kind, publish: decodePublish(r) }
       case KIND_ROLLBACK:
         return { kind, rollback: decodeRollback(r) }
+      case KIND_VACUUM:
+        return { kind, vacuum: decodeVacuum(r) }
       case KIND_AUDIT:
         return { kind, audit: decodeAudit(r) }
       default:
         throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
-          details: { found: kind, supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_AUDIT] },
+          details: {
+            found: kind,
+            supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_VACUUM, KIND_AUDIT],
+          },
         })
     }
   } catch (cause) {

@@ -18,6 +18,8 @@ export {
 } from './outcome.ts'
 export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFacts, RollbackRecord, SealRecord, StagedExtension } from './outcome.ts'
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
+export { decodeNames, decodeVacuum, encodeNames, encodeVacuum, isContentName } from './vacuum.ts'
+export type { VacuumRecord } from './vacuum.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
 export {

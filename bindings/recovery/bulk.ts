@@ -79,7 +79,7 @@ export async function decideMany(parts: WriteParts, steps: readonly BulkStep[]):
 
 /** Up to the first whose files are not as they were sealed, or cannot be read: whoever decides it alone says so. */
 async function prepare(parts: WriteParts, steps: readonly BulkStep[]): Promise<Prepared[]> {
-  const { root, world } = parts.engine.parts
+  const { root, world, committer } = parts.engine.parts
   const done: (Prepared | undefined)[] = steps.map(() => undefined)
   let next = 0
   let failed = false
@@ -90,7 +90,7 @@ async function prepare(parts: WriteParts, steps: readonly BulkStep[]): Promise<P
       try {
         const area = StagingArea.adopt(root, world, step.writeId)
         const { seal } = step
-        const generations = seal === undefined ? [] : await promoteSealed(root, area, seal, false)
+        const generations = seal === undefined ? [] : await promoteSealed(root, area, seal, { isVerified: false, dead: (name) => committer.isDead(name) })
         const keys: (KeysFile | undefined)[] = []
         for (const participant of seal?.intent.participants ?? []) keys.push(await keysOf(area, participant))
         done[at] = { step, generations, keys }

@@ -23,6 +23,14 @@ export interface PromoteOptions {
   readonly dead?: (name: string) => boolean
 }
 
+/** What the log says of names under fragments/ and indexes/. */
+export interface NameRules {
+  /** A vacuum may be deleting it, or could have been when the write was armed. */
+  readonly dead: (name: string) => boolean
+  /** Resolves once `dead` knows every record that is in the log now. */
+  readonly confirm?: () => Promise<void>
+}
+
 /** Links of one promotion at a time. */
 const LINKS_AT_ONCE = 8
 /** A target that comes and goes while it is looked at (vacuum): looks before the next generation is taken. */
@@ -38,12 +46,14 @@ export class StagingArea {
   private readonly own = new Map<string, Promise<StagedFile>>()
   private readonly isAdopted: boolean
   private lease: Lease | undefined
+  private readonly names_: NameRules | undefined
 
-  private constructor(root: Root, world: StagingWorld, writeId: string, isAdopted: boolean) {
+  private constructor(root: Root, world: StagingWorld, writeId: string, isAdopted: boolean, names: NameRules | undefined) {
     this.root = root
     this.world = world
     this.writeId = writeId
     this.isAdopted = isAdopted
+    this.names_ = names
   }
 
   /**
@@ -51,9 +61,9 @@ export class StagingArea {
    *
    * @throws StorageError; `exists` when another write has this id
    */
-  static async arm(root: Root, world: StagingWorld, intent: Intent, o: { readonly isLeased?: boolean } = {}): Promise<StagingArea> {
+  static async arm(root: Root, world: StagingWorld, intent: Intent, o: { readonly isLeased?: boolean; readonly names?: NameRules } = {}): Promise<StagingArea> {
     await writeIntent(root, world, intent)
-    const area = new StagingArea(root, world, intent.writeId, false)
+    const area = new StagingArea(root, world, intent.writeId, false, o.names)
     // The lock of a local store tells whether its writer lives; where several write, only a changing object does.
     if (o.isLeased ?? !root.caps.segments) area.lease = new Lease(root, world, intent.writeId)
     return area
@@ -61,7 +71,7 @@ export class StagingArea {
 
   /** The directory of a write that was armed before: by another process, or by this one when a step of it is made again. */
   static adopt(root: Root, world: StagingWorld, writeId: string): StagingArea {
-    return new StagingArea(root, world, writeId, true)
+    return new StagingArea(root, world, writeId, true, undefined)
   }
 
   /** Phase B: one file. Its bytes are durable, its name only after sync(). Equal bytes are stored once. @param digest SHA-256, when at hand */
@@ -90,9 +100,15 @@ export class StagingArea {
   private async create(file: StagedFile, bytes: Uint8Array): Promise<number> {
     for (let round = 0; ; round++) {
       const gen = round < GENERATIONS_IN_ORDER ? round : GENERATIONS_IN_ORDER + (this.world.random.u32() % GENERATIONS)
+      const name = finalName(file, gen)
+      if (this.names_?.dead(name) === true) continue
       try {
-        const { status } = await this.root.putIfAbsent(finalName(file, gen), bytes)
-        if (status === 'created') return gen
+        const { status } = await this.root.putIfAbsent(name, bytes)
+        if (status === 'created') {
+          // A vacuum that this write has not heard of may have named it and be about to delete what it finds there: while the bytes are at hand, look.
+          await this.names_?.confirm?.()
+          if (this.names_?.dead(name) !== true) return gen
+        }
       } catch (error) {
         // Whether it is there nobody knows, and somebody else's it may be: the next name.
         if (!(error instanceof StorageError && error.class === 'unknown') || round > 2 * GENERATIONS_IN_ORDER) throw error
@@ -123,7 +139,7 @@ export class StagingArea {
    *
    * @returns the generation of each by `<digest>.<ext>`
    */
-  async promote(files: Iterable<StagedFile>, o: PromoteOptions = {}): Promise<ReadonlyMap<string, number>> {
+  async promote(files: Iterable<StagedFile>, o: PromoteOptions = this.names_ ?? {}): Promise<ReadonlyMap<string, number>> {
     const { failpoints } = this.world
     const wanted = new Map<string, StagedFile>()
     for (const file of files) if (isPromoted(file.ext)) wanted.set(fileKey(file), file)

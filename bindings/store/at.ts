@@ -12,6 +12,7 @@ import {
   KIND_ROLLBACK,
   KIND_SEAL,
   KIND_SCHEMA,
+  KIND_VACUUM,
   listCheckpoints,
   newestCheckpoint,
   readCheckpoint,
@@ -125,5 +126,6 @@ function timeOf(record: StateRecord): number | undefined {
   if (record.kind === KIND_PUBLISH) return record.publish.commit.timeMs
   if (record.kind === KIND_ROLLBACK) return record.rollback.timeMs
   if (record.kind === KIND_AUDIT) return record.audit.timeMs
+  if (record.kind === KIND_VACUUM) return record.vacuum.timeMs
   return record.kind === KIND_FLUSH ? record.flush.timeMs : undefined
 }

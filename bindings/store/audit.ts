@@ -1,6 +1,17 @@
 // store/audit.ts: the log as people ask about it: what happened, and whether a write is in it.
 
-import { decodeRecord, KIND_AUDIT, KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
+import {
+  decodeRecord,
+  KIND_AUDIT,
+  KIND_COMMIT,
+  KIND_FLUSH,
+  KIND_PUBLISH,
+  KIND_ROLLBACK,
+  KIND_SCHEMA,
+  KIND_SEAL,
+  KIND_VACUUM,
+  type StateRecord,
+} from '../engine/index.ts'
 import type { Outcomes } from '../catalog/index.ts'
 import { InvalidConfigError } from '../errors.ts'
 import { toHex, type RecoveryFacts } from '../format/index.ts'
@@ -19,7 +30,7 @@ export interface AuditSource {
 
 /** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
 const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
-const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'seal', 'publish', 'rollback'] as const
+const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'seal', 'publish', 'rollback', 'vacuum'] as const
 const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
   'adopt-log': true,
   'drop-node': true,
@@ -111,6 +122,10 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
   if (record.kind === KIND_ROLLBACK) {
     const { timeMs, writeId, reason, recovery } = record.rollback
     return recovered({ ...at, time: new Date(timeMs), kind: 'rollback', writeId: ulidText(writeId) as WriteId, reason, tables: [] }, recovery)
+  }
+  if (record.kind === KIND_VACUUM) {
+    const { timeMs, names } = record.vacuum
+    return { ...at, time: new Date(timeMs), kind: 'vacuum', by: 'upkeep', reason: `${names.length} files`, tables: [] }
   }
   if (record.kind === KIND_AUDIT) {
     const { timeMs, facts } = record.audit

@@ -6,7 +6,7 @@
 // Invariant: the positions in the record are those of the very state it is queued behind; a definite conflict is told only of what is durable.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import { inTurn } from '../engine/index.ts'
+import { inTurn, whileAlive } from '../engine/index.ts'
 import { ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
 import { type FileGeneration, fromHex, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
@@ -43,7 +43,7 @@ const ROUNDS = 32
  */
 export async function publishSealed(parts: WriteParts, writeId: string, o: PublishOptions = {}): Promise<CommitResult> {
   try {
-    return await promoteAndPublish(parts, writeId, o)
+    return await whileAlive(() => promoteAndPublish(parts, writeId, o))
   } catch (error) {
     // Files that are gone or half removed are what a decided write looks like to a fold that has not heard of it.
     const isGone = error instanceof DamagedStagedWriteError || error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
@@ -60,10 +60,10 @@ export async function publishSealed(parts: WriteParts, writeId: string, o: Publi
 
 async function promoteAndPublish(parts: WriteParts, writeId: string, o: PublishOptions): Promise<CommitResult> {
   const { engine } = parts
-  const { root, world, state } = engine.parts
+  const { root, world, state, committer } = engine.parts
   const seal = sealOf(parts, writeId)
   const area = StagingArea.adopt(root, world, writeId)
-  const generations = await promoteSealed(root, area, seal, o.isVerified === true)
+  const generations = await promoteSealed(root, area, seal, { isVerified: o.isVerified === true, dead: (name) => committer.isDead(name) })
   const tables = seal.intent.participants.flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
   const gates = o.isGated === true ? undefined : await takeGates(engine, tables, { signal: o.signal })
   try {

@@ -52,13 +52,19 @@ async function verifyOne(area: StagingArea, file: StagedFile): Promise<void> {
   }
 }
 
+export interface PromoteSealedOptions {
+  readonly isVerified: boolean
+  readonly dead: (name: string) => boolean
+}
+
 /**
  * Verified and promoted; what an earlier try has done is done again.
  *
- * @param isVerified  verifyStaged() has just read them
+ * @param o.isVerified  verifyStaged() has just read them
+ * @param o.dead  a vacuum may be deleting the file: it is not relied on
  * @throws DamagedStagedWriteError when a file is missing or differs and no good copy stands under its content address; StorageError
  */
-export async function promoteSealed(root: Root, area: StagingArea, seal: PendingSeal, isVerified: boolean): Promise<FileGeneration[]> {
+export async function promoteSealed(root: Root, area: StagingArea, seal: PendingSeal, o: PromoteSealedOptions): Promise<FileGeneration[]> {
   const files = stagedFiles(seal.intent)
   const damaged: string[] = []
   let cause: unknown
@@ -66,11 +72,11 @@ export async function promoteSealed(root: Root, area: StagingArea, seal: Pending
   const promoted = new Map<string, number>()
   for (const file of files) {
     try {
-      if (!isVerified) await verifyOne(area, file)
+      if (!o.isVerified) await verifyOne(area, file)
       good.push(file)
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error
-      const there = await alreadyPromoted(root, file)
+      const there = await alreadyPromoted(root, file, o.dead)
       if (there !== undefined) promoted.set(fileKey(file), there)
       else {
         damaged.push(error.file)
@@ -84,7 +90,7 @@ export async function promoteSealed(root: Root, area: StagingArea, seal: Pending
       cause,
     })
   }
-  for (const [key, gen] of await area.promote(good)) promoted.set(key, gen)
+  for (const [key, gen] of await area.promote(good, { dead: o.dead })) promoted.set(key, gen)
   const generations: FileGeneration[] = []
   for (const file of files) {
     const gen = promoted.get(fileKey(file)) ?? 0
@@ -94,10 +100,11 @@ export async function promoteSealed(root: Root, area: StagingArea, seal: Pending
 }
 
 /** The generation under which an earlier promotion left good bytes. */
-async function alreadyPromoted(root: Root, file: StagedFile): Promise<number | undefined> {
+async function alreadyPromoted(root: Root, file: StagedFile, dead: (name: string) => boolean): Promise<number | undefined> {
   if (file.ext === 'keys' || file.ext === 'def' || !root.caps.hardLink) return undefined
   const gen = file.gen ?? 0
-  return (await isGood(root, finalName(file, gen), file)) ? gen : undefined
+  const name = finalName(file, gen)
+  return !dead(name) && (await isGood(root, name, file)) ? gen : undefined
 }
 
 async function isGood(root: Root, name: string, file: StagedFile): Promise<boolean> {
