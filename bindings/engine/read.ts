@@ -22,6 +22,7 @@ import {
 } from '../table/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type Bound, bindTo, tableNotFound } from './bound.ts'
+import type { TableAt } from './diff-rows.ts'
 import type { StoreState } from './state.ts'
 
 export interface ReadContext {
@@ -61,6 +62,18 @@ export class ReadPoint {
     const bound = bindTo(table, state, this.structures.get(state.id)!.schema)
     this.bounds.set(table, bound)
     return bound
+  }
+
+  /** A table of that name is there. */
+  has(name: string): boolean {
+    const state = this.state.byName(name)
+    return state !== undefined && this.structures.has(state.id)
+  }
+
+  /** A table by its id, which a rename leaves as it is. */
+  at(tableId: number): TableAt | undefined {
+    const structure = this.structures.get(tableId)
+    return structure === undefined ? undefined : { state: this.state.tables.get(tableId)!, structure, lsn: this.lsn }
   }
 
   structure(bound: Bound): Structure {

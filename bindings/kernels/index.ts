@@ -35,6 +35,7 @@ export {
 export { evaluateBitmap } from './bitmap-expression.ts'
 export type { BitmapExpression } from './bitmap-expression.ts'
 export { compareColumns } from './predicate-columns.ts'
+export { sameValues } from './same-values.ts'
 export { Coverage } from './coverage.ts'
 export type { CoverageSource } from './coverage.ts'
 export { filter, filterMany, slice, take, takeMany } from './columns.ts'

@@ -41,6 +41,7 @@ import {
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
 import { tableInfos, tableStats } from './describe.ts'
+import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
@@ -266,6 +267,18 @@ export class ReadHandle {
     }
     if (branch !== undefined && branch !== 'main') throw new BranchNotFoundError(`no branch ${JSON.stringify(branch)}`, { details: { branch } })
     for (const table of tables) this.o.binder.bind(table)
+  }
+
+  diff(from: At, to: At, o: DiffRequest): FeedHandle<unknown> {
+    const stop = new AbortController()
+    const host: DiffHost = {
+      context: this.context,
+      pins: this.pins_,
+      pointAt: (at) => this.pointAt(at),
+      isClosed: () => this.closed,
+      closing: this.closing.signal,
+    }
+    return new FeedHandle(diffStream(host, from, to, o, stop.signal), () => stop.abort())
   }
 
   // what there is

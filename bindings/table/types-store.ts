@@ -208,6 +208,19 @@ export interface ReadStore extends Reader, AsyncDisposable {
   /** At once unless the store ships in mode quorum or all. */
   waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void>
   changes<const T extends readonly AnyTable[] = []>(o?: ChangesOptions<T>): AsyncIterableIterator<Commit<T>>
+  /**
+   * What became of the rows of keyed tables from one version to another, which may be the older one: the net effect, at most one change per key, in no order.
+   * Versions are held while it runs.
+   *
+   * @throws TableNotFoundError, SchemaMismatchError, HistoryUnavailableError, BranchNotFoundError; InvalidConfigError for a table without a key
+   * @cost reads the rows that the versions do not share, whatever the size of the tables; memory for a portion of them
+   * @example for await (const c of store.diff(before, store.lsn, { tables: [flights] })) console.log(c.kind)
+   */
+  diff<const T extends readonly AnyTable[]>(
+    from: At,
+    to: At,
+    o: { tables: T; images?: Exclude<Images, 'none'>; signal?: AbortSignal },
+  ): AsyncIterableIterator<Change<T[number]>>
   tables(at?: At): Promise<TableInfo[]>
   /** As stored; rows are typed `object`. TableNotFoundError. */
   table(name: string, at?: At): Promise<AnyTable>

@@ -38,6 +38,7 @@ import {
   textOf,
 } from './store-model.ts'
 import { soon } from '../../bindings/runtime/index.ts'
+import { checkDiff, type KnownVersion } from './diff-check.ts'
 import type { SimWorld } from './sim-world.ts'
 
 export type Step =
@@ -373,10 +374,22 @@ export class History {
   async finish(): Promise<void> {
     const stride = Math.max(1, Math.floor(this.versions.length / 8))
     for (let i = 0; i < this.versions.length; i += stride) await this.travel(this.versions[i]!)
+    await this.differences(stride)
     await this.feed()
     const report = await this.store.verify({ level: 'all' })
     expect(report.problems).toEqual([])
     expect(report.ok).toBe(true)
+  }
+
+  /** diff() between neighbours and far apart, forwards and backwards. */
+  private async differences(stride: number): Promise<void> {
+    const known = (version: Version): KnownVersion => ({ at: version.lsn as never, state: version.state })
+    const first = this.versions[0]!
+    for (let i = stride; i < this.versions.length; i += stride) {
+      await checkDiff(this.store, known(this.versions[i - stride]!), known(this.versions[i]!))
+      await checkDiff(this.store, known(this.versions[i]!), known(first))
+    }
+    await checkDiff(this.store, known(first), { at: this.store.lsn, state: this.state })
   }
 
   /** The change feed, replayed from the start and from the middle, gives every version. */
