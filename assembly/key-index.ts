@@ -21,9 +21,10 @@ function scale_of(buckets: u32): f64 {
 
 /**
  * Counting sort of n hashes (u64) by bucket. starts: buckets + 2 u32, zeroed; afterwards starts[b] is where bucket b begins and starts[buckets] = n.
- * entries: n u32 in their order, tag << rowBits | row. Returns whether starts fit u16 above their group's base.
+ * entries: n u32 in their order, tag << rowBits | row; `rows`: the row of each hash, u32, or 0 = its place. Returns whether starts fit u16 above their group's
+ * base.
  */
-export function index_sort(hashes: usize, n: u32, buckets: u32, rowBits: u32, tagBits: u32, starts: usize, entries: usize): u32 {
+export function index_sort(hashes: usize, n: u32, buckets: u32, rowBits: u32, tagBits: u32, starts: usize, entries: usize, rows: usize): u32 {
   const scale = scale_of(buckets)
   const end = hashes + (<usize>n << 3)
   for (let p = hashes; p < end; p += 8) {
@@ -43,7 +44,8 @@ export function index_sort(hashes: usize, n: u32, buckets: u32, rowBits: u32, ta
     if (sum - base > 0xffff) narrow = 0
   }
   const mask: u32 = (1 << tagBits) - 1
-  for (let row: u32 = 0; row < n; row++, hashes += 8) {
+  for (let place: u32 = 0; place < n; place++, hashes += 8) {
+    const row = rows ? load<u32>(rows + (<usize>place << 2)) : place
     const next = starts + (bucket_of(load<u32>(hashes, 4), scale) << 2)
     const at = load<u32>(next, 4)
     store<u32>(next, at + 1, 4)
@@ -102,19 +104,19 @@ function entry_at(entries: usize, i: u32, bits: u32): u32 {
 }
 
 /**
- * Are the starts ascending from 0 to `rows` and every row below it? Writes 8 u32 a bucket at `tags`: one bit for each value of the low 8 bits of its tags.
+ * Are the starts ascending from 0 to `n` and every row below `rows`? Writes 8 u32 a bucket at `tags`: one bit for each value of the low 8 bits of its tags.
  * 1, or BAD_DATA.
  */
-export function index_check(bases: usize, starts: usize, entries: usize, buckets: u32, rows: u32, rowBits: u32, tagBits: u32, tags: usize): i32 {
+export function index_check(bases: usize, starts: usize, entries: usize, buckets: u32, n: u32, rows: u32, rowBits: u32, tagBits: u32, tags: usize): i32 {
   const bits = rowBits + tagBits
   const rowMask: u32 = rowBits == 32 ? 0xffffffff : (1 << rowBits) - 1
   const tagMask: u32 = ((1 << tagBits) - 1) & 0xff
   memory.fill(tags, 0, <usize>buckets << 5)
-  if (start_of(bases, starts, 0) || start_of(bases, starts, buckets) != rows) return BAD_DATA
+  if (start_of(bases, starts, 0) || start_of(bases, starts, buckets) != n) return BAD_DATA
   let i: u32 = 0
   for (let b: usize = 0; b < <usize>buckets; b++, tags += 32) {
     const end = start_of(bases, starts, b + 1)
-    if (end < i || end > rows) return BAD_DATA
+    if (end < i || end > n) return BAD_DATA
     for (; i < end; i++) {
       const entry = entry_at(entries, i, bits)
       if ((entry & rowMask) >= rows) return BAD_DATA

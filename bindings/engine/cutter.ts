@@ -172,12 +172,11 @@ export class Cutter {
 
 /** The fragment's files in the staging directory of a write; the reference has the generations they already have. */
 export async function storeFragment(area: StagingArea, fragment: EncodedFragment): Promise<{ ref: FragmentRef; files: StagedFile[] }> {
-  const { ref, index } = fragment
-  const [file, indexFile] = await Promise.all([
-    area.put('arrow', fragment.file, ref.digest),
-    index === undefined ? undefined : area.put('idx', index.file, index.digest),
-  ])
-  const files = indexFile === undefined ? [file] : [file, indexFile]
+  const { ref, index, indexes } = fragment
+  const all = index === undefined ? indexes : [index, ...indexes]
+  // Equal constraints over equal values may have one file.
+  const distinct = [...new Map(all.map((each) => [each.digest, each])).values()]
+  const files = await Promise.all([area.put('arrow', fragment.file, ref.digest), ...distinct.map((each) => area.put('idx', each.file, each.digest))])
   return { ref: promotedRef(ref, new Map(files.flatMap((each) => (each.gen === undefined ? [] : [[fileKey(each), each.gen]])))), files }
 }
 

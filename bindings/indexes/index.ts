@@ -1,5 +1,6 @@
 export { keyHashes } from './key-hash.ts'
-export { BINARY_SEARCH, decodeKeyIndex, encodeKeyIndex, SEARCH_ROW } from './key-index.ts'
+export { BINARY_SEARCH, decodeKeyIndex, encodeKeyIndex, encodeUniqueIndex, SEARCH_ROW } from './key-index.ts'
 export type { KeyIndex } from './key-index.ts'
-export { compareFirstPart, compareKey, compareRows, isStrictlyAscending, keyParts } from './key-parts.ts'
+export { compareFirstPart, compareKey, compareRows, isStrictlyAscending, keyParts, tupleParts } from './key-parts.ts'
 export type { KeyPart } from './key-parts.ts'
+export { presentRows, tupleHashes } from './tuples.ts'

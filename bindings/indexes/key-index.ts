@@ -1,7 +1,7 @@
 // indexes/key-index.ts: the key index of one fragment, `.idx` (performance.md section 4; docs/format.md section "Key index").
 //
 //   0       4         8      12     16       20        24        28         32
-//   | VIDX | version | 0 | rows | buckets | rowBits | tagBits | startBytes | content … | 8 B XXH3-64 of all before |
+//   | VIDX | version | rows left out | rows | buckets | rowBits | tagBits | startBytes | content … | 8 B XXH3-64 of all before |
 //
 // Keys by the top bits of their hash, bucket = (high * buckets) >> 32. Content, each part padded to 8 bytes:
 //   u32 base of every 64 buckets | u16 start of each bucket and of the end, less its base | entries of tagBits + rowBits bits, little-endian bit order:
@@ -53,20 +53,31 @@ export const SEARCH_ROW = 0xffff_ffff
 /** More rows than any fragment has; keeps bit positions within 31 bits. */
 const ROWS_MAX = 2 ** 26
 
+/**
+ * The index of the tuples of a unique constraint: buckets, without the rows that a null exempts.
+ *
+ * @param hashes  (low, high) pairs @param rowOf  ascending row of each; undefined: every row has one, in row order
+ */
+export function encodeUniqueIndex(hashes: Uint32Array, rowOf: Uint32Array | undefined, rows: number): Uint8Array<ArrayBuffer> {
+  assert(rows > 0 && rows < ROWS_MAX, 'an index has 1 .. 2^26 - 1 rows', rows)
+  return encodeBuckets(hashes, rowOf, rows)
+}
+
 /** `hashes`: (low, high) pairs of all rows in row order. `sorted`: rows ascend strictly by key. */
 export function encodeKeyIndex(hashes: Uint32Array, rows: number, sorted: boolean): Uint8Array<ArrayBuffer> {
   assert(rows > 0 && rows < ROWS_MAX, 'an index has 1 .. 2^26 - 1 rows', rows)
   assert(hashes.length >= 2 * rows, 'a hash per row', { rows, words: hashes.length })
-  return sorted ? BloomFilter.build(hashes.subarray(0, 2 * rows), BLOOM_BITS_PER_KEY).encode() : encodeBuckets(hashes, rows)
+  return sorted ? BloomFilter.build(hashes.subarray(0, 2 * rows), BLOOM_BITS_PER_KEY).encode() : encodeBuckets(hashes, undefined, rows)
 }
 
-function encodeBuckets(hashes: Uint32Array, rows: number): Uint8Array<ArrayBuffer> {
-  const buckets = Math.max(1, Math.ceil(rows / BUCKET_ENTRIES))
+function encodeBuckets(hashes: Uint32Array, rowOf: Uint32Array | undefined, rows: number): Uint8Array<ArrayBuffer> {
+  const entries = rowOf?.length ?? rows
+  const buckets = Math.max(1, Math.ceil(entries / BUCKET_ENTRIES))
   const rowBits = Math.max(1, 32 - Math.clz32(Math.max(0, rows - 1)))
-  const shape = { rows, buckets, rowBits, tagBits: Math.min(TAG_BITS_MAX, 32 - rowBits) }
-  const { file } = writeBuckets(shape, hashes, (narrow) => {
+  const shape = { rows, entries, buckets, rowBits, tagBits: Math.min(TAG_BITS_MAX, 32 - rowBits) }
+  const { file } = writeBuckets(shape, hashes, rowOf, (narrow) => {
     const startBytes = narrow ? 2 : 4
-    const at = layoutBuckets(buckets, rows, rowBits + shape.tagBits, startBytes)
+    const at = layoutBuckets(buckets, entries, rowBits + shape.tagBits, startBytes)
     return { file: newFile({ ...shape, startBytes }, at.end - HEADER_BYTES), at }
   })
   writeCheck(file)
@@ -77,11 +88,11 @@ interface FilePlaces extends BucketPlaces {
   readonly end: number
 }
 
-function layoutBuckets(buckets: number, rows: number, bits: number, startBytes: number): FilePlaces {
+function layoutBuckets(buckets: number, count: number, bits: number, startBytes: number): FilePlaces {
   const bases = startBytes === 2 ? HEADER_BYTES : 0
   const starts = HEADER_BYTES + (startBytes === 2 ? round8(4 * Math.ceil((buckets + 1) / GROUP_BUCKETS)) : 0)
   const entries = starts + round8(startBytes * (buckets + 1))
-  const entryWords = Math.ceil((rows * bits) / 32)
+  const entryWords = Math.ceil((count * bits) / 32)
   return { bases, starts, entries, entryWords, end: entries + round8(4 * entryWords) }
 }
 
@@ -91,7 +102,16 @@ interface Header extends BucketShape {
 
 function newFile(header: Header, contentBytes: number): Uint8Array<ArrayBuffer> {
   const file = new Uint8Array(HEADER_BYTES + contentBytes + CHECK_BYTES)
-  new Uint32Array(file.buffer, 0, 8).set([MAGIC, VERSION, 0, header.rows, header.buckets, header.rowBits, header.tagBits, header.startBytes])
+  new Uint32Array(file.buffer, 0, 8).set([
+    MAGIC,
+    VERSION,
+    header.rows - header.entries,
+    header.rows,
+    header.buckets,
+    header.rowBits,
+    header.tagBits,
+    header.startBytes,
+  ])
   return file
 }
 
@@ -104,11 +124,11 @@ export function decodeKeyIndex(bytes: Uint8Array, rows: number): KeyIndex {
   if (words[0] !== MAGIC) throw new DecodeError('not a key index', 0)
   if (!hasCheck(file)) throw new DecodeError('a key index whose check fails', 0)
   if (words[1] !== VERSION) throw new DecodeError(`key index version ${words[1]}`, 4)
-  const header: Header = { rows: words[3]!, buckets: words[4]!, rowBits: words[5]!, tagBits: words[6]!, startBytes: words[7]! }
+  const header: Header = { rows: words[3]!, entries: words[3]! - words[2]!, buckets: words[4]!, rowBits: words[5]!, tagBits: words[6]!, startBytes: words[7]! }
   if (header.rows !== rows) throw new DecodeError(`a key index of ${header.rows} rows for ${rows}`, 12)
-  const { buckets, rowBits, tagBits, startBytes } = header
-  const isSound = rows < ROWS_MAX && buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
-  const at = layoutBuckets(buckets, rows, rowBits + tagBits, startBytes)
+  const { entries, buckets, rowBits, tagBits, startBytes } = header
+  const isSound = rows < ROWS_MAX && entries >= 0 && buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
+  const at = layoutBuckets(buckets, entries, rowBits + tagBits, startBytes)
   if (!isSound || at.end + CHECK_BYTES !== file.length) throw new DecodeError('a key index that contradicts its header', 8)
   const tags = checkBuckets(header, file, at)
   if (tags === undefined) throw new DecodeError('a key index that names rows it does not have', HEADER_BYTES)

@@ -20,7 +20,12 @@ export interface KeyPart {
 
 /** The key columns of a table in key order; empty = unkeyed. */
 export function keyParts(schema: TableSchema): readonly KeyPart[] {
-  return schema.key.map((id) => {
+  return tupleParts(schema, schema.key)
+}
+
+/** Columns of a table as parts of a tuple, in the order of `ids`. */
+export function tupleParts(schema: TableSchema, ids: readonly number[]): readonly KeyPart[] {
+  return ids.map((id) => {
     const index = schema.columns.findIndex((column) => column.id === id)
     const { type } = schema.columns[index]!
     const kind = valueKindOf(type)!

@@ -5,7 +5,9 @@
 import { scratch } from './scratch.ts'
 
 export interface BucketShape {
+  /** One more than the highest row that an entry may name. */
   readonly rows: number
+  readonly entries: number
   readonly buckets: number
   readonly rowBits: number
   readonly tagBits: number
@@ -29,28 +31,35 @@ export interface Candidates {
 const PAIRS_MIN = 1024
 
 /**
- * Sort and pack the hashes of all rows.
+ * Sort and pack hashes.
  *
- * @param hashes  (low, high) pairs in row order
+ * @param hashes  (low, high) pairs, one an entry
+ * @param rowOf  the row of each; undefined: its place
  * @param place  makes the file, zeroed, once it is known whether starts fit u16
  */
 export function writeBuckets<T extends { readonly file: Uint8Array; readonly at: BucketPlaces }>(
   shape: BucketShape,
   hashes: Uint32Array,
+  rowOf: Uint32Array | undefined,
   place: (narrow: boolean) => T,
 ): T {
-  const { rows, buckets, rowBits, tagBits } = shape
+  const { entries: count, buckets, rowBits, tagBits } = shape
   return scratch((k) => {
     const x = k.exports
-    const from = k.arena.reserve(rows * 8)
+    const from = k.arena.reserve(count * 8)
     const starts = k.arena.reserve((buckets + 2) * 4)
-    const entries = k.arena.reserve(rows * 4)
-    k.u32.set(hashes.subarray(0, 2 * rows), from >>> 2)
+    const entries = k.arena.reserve(count * 4)
+    let rows = 0
+    if (rowOf !== undefined) {
+      rows = k.arena.reserve(count * 4)
+      k.u32.set(rowOf.subarray(0, count), rows >>> 2)
+    }
+    k.u32.set(hashes.subarray(0, 2 * count), from >>> 2)
     k.u32.fill(0, starts >>> 2, (starts >>> 2) + buckets + 2)
-    const made = place(x.index_sort(from, rows, buckets, rowBits, tagBits, starts, entries) === 1)
+    const made = place(x.index_sort(from, count, buckets, rowBits, tagBits, starts, entries, rows) === 1)
     const { file, at } = made
     // Packed where the hashes lay, which are done with: entries are shorter.
-    x.index_pack(entries, rows, rowBits + tagBits, from)
+    x.index_pack(entries, count, rowBits + tagBits, from)
     file.set(k.u8.subarray(from, from + 4 * at.entryWords), at.entries)
     const isNarrow = at.bases !== 0
     const groups = 4 * Math.ceil((buckets + 1) / 64)
@@ -65,11 +74,11 @@ export function writeBuckets<T extends { readonly file: Uint8Array; readonly at:
 
 /** 8 words a bucket: a bit for each value of the low 8 bits of its tags. undefined: the buckets contradict their shape. */
 export function checkBuckets(shape: BucketShape, file: Uint8Array, at: BucketPlaces): Uint32Array<ArrayBuffer> | undefined {
-  const { rows, buckets, rowBits, tagBits } = shape
+  const { rows, entries, buckets, rowBits, tagBits } = shape
   return scratch((k) => {
     const p = k.copyIn(file)
     const tags = k.arena.reserve(buckets * 32)
-    const good = k.exports.index_check(at.bases === 0 ? 0 : p + at.bases, p + at.starts, p + at.entries, buckets, rows, rowBits, tagBits, tags)
+    const good = k.exports.index_check(at.bases === 0 ? 0 : p + at.bases, p + at.starts, p + at.entries, buckets, entries, rows, rowBits, tagBits, tags)
     return good < 0 ? undefined : k.u32.slice(tags >>> 2, (tags >>> 2) + buckets * 8)
   })
 }

@@ -1,4 +1,4 @@
-// table/find-keys.ts: where the rows of many keys are: the memory layer, then each fragment once, newest first (the join of incoming keys with a table).
+// table/find-keys.ts: where the rows of many keys, or tuples of a unique constraint, are: the memory layer, then each fragment once, newest first (the join of incoming keys with a table).
 //
 // Keys of one integer are put in order first: then bounds leave a stretch of them for a fragment, and a sorted fragment is walked once.
 // Invariant: the answer for each key is that of point-read.ts.
@@ -25,7 +25,7 @@ export async function findKeys(
   const join = new TableJoin(structure, lsn, keys, layout)
   for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
     await between()
-    join.take(await fragment.reader.lookupMany(keys, join.hashes, join.inside))
+    join.take(await fragment.reader.lookupMany(keys, join.hashes, join.inside, layout))
   }
   return join.found
 }
@@ -34,7 +34,7 @@ export async function findKeys(
 export function findKeysNow(structure: Structure, lsn: number, keys: RowKeys, layout: KeyLayout): readonly FoundRows[] | undefined {
   const join = new TableJoin(structure, lsn, keys, layout)
   for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
-    const rows = fragment.reader.lookupManyNow(keys, join.hashes, join.inside)
+    const rows = fragment.reader.lookupManyNow(keys, join.hashes, join.inside, layout)
     if (rows === undefined) return undefined
     join.take(rows)
   }
@@ -49,6 +49,7 @@ class TableJoin {
   readonly #fragments: readonly LiveFragment[]
   readonly #lsn: number
   readonly #keys: RowKeys
+  readonly #layout: KeyLayout
   readonly #isOrdered: boolean
   readonly #isFound: Uint8Array
   #asked: Uint32Array
@@ -60,6 +61,7 @@ class TableJoin {
     this.#at = fragments.length
     this.#lsn = lsn
     this.#keys = keys
+    this.#layout = layout
     this.#isFound = new Uint8Array(keys.rows)
     const order = fragments.length === 0 ? undefined : orderOf(keys, layout)
     this.#isOrdered = order !== undefined
@@ -67,7 +69,7 @@ class TableJoin {
     if (layer.rows === 0) return
     const list = newList(undefined)
     for (const key of this.#asked) {
-      const row = layer.find(keys.data, keys.start(key), keys.end(key), lsn)
+      const row = layer.find(keys.data, keys.start(key), keys.end(key), lsn, layout)
       if (row >= 0) this.#put(list, key, row)
     }
     this.#close(list)
@@ -80,7 +82,7 @@ class TableJoin {
   next(): LiveFragment | undefined {
     while (this.#asked.length > 0 && --this.#at >= 0) {
       const fragment = this.#fragments[this.#at]!
-      this.inside = fragment.reader.within(this.#keys, this.#asked, this.#isOrdered)
+      this.inside = fragment.reader.within(this.#keys, this.#asked, this.#isOrdered, this.#layout)
       if (this.inside.length > 0) return fragment
     }
     return undefined

@@ -1,15 +1,16 @@
-// table/fragment-keys.ts: rows of a fragment by key: bounds first, then the key index, then the key columns of one batch (performance.md sections 4, 5).
+// table/fragment-keys.ts: rows of a fragment by key, or by the tuple of a unique constraint: bounds first, then the key index, then the key columns of one batch (performance.md sections 4, 5).
 //
 // The index is read whole at its first use. Fragments sorted by their key have a filter for an index and are searched by bisection.
 // Invariant: an answer rests on equal keys in checked columns, never on a hash. An index that fails its check or is gone is rebuilt from the key columns.
 import { CorruptionError, StorageError } from '../errors.ts'
 import { DecodeError, indexName } from '../format/index.ts'
-import type { ColumnDef } from '../format/index.ts'
-import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, keyHashes, keyParts, SEARCH_ROW } from '../indexes/index.ts'
+import type { ColumnDef, FileRef } from '../format/index.ts'
+import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, encodeUniqueIndex, keyHashes, keyParts, SEARCH_ROW, tupleHashes } from '../indexes/index.ts'
 import type { KeyIndex, KeyPart } from '../indexes/index.ts'
-import { NO_ROW, searchWords64, type Vec } from '../kernels/index.ts'
+import { concat, NO_ROW, searchWords64, type Vec } from '../kernels/index.ts'
 import type { FragmentReader, FragmentReaderOptions } from './fragment-reader.ts'
 import { KeyBounds } from './key-bounds.ts'
+import type { KeyLayout } from './key-layout.ts'
 import { searchWords } from './key-search.ts'
 import type { RowKeys } from './memory-index.ts'
 
@@ -50,6 +51,9 @@ export class FragmentKeys {
   readonly #o: FragmentReaderOptions
   readonly #parts: readonly KeyPart[]
   readonly #columns: readonly ColumnDef[]
+  /** Rows may be exempt: no key of the table. */
+  readonly #isUnique: boolean
+  readonly #file: FileRef | undefined
   /** The key is one 64-bit integer and compared by words. */
   readonly #isWord: boolean
   readonly #isSigned: boolean
@@ -58,11 +62,14 @@ export class FragmentKeys {
   #index: KeyIndex | undefined
   #loading: Promise<KeyIndex> | undefined
 
-  constructor(reader: FragmentReader, o: FragmentReaderOptions) {
+  /** @param unique  of a constraint; undefined: the key */
+  constructor(reader: FragmentReader, o: FragmentReaderOptions, unique?: Pick<KeyLayout, 'columns' | 'parts' | 'defs'>) {
     this.#reader = reader
     this.#o = o
-    this.#parts = keyParts(o.schema)
-    this.#columns = this.#parts.map((part) => o.schema.columns[part.index]!)
+    this.#isUnique = unique !== undefined
+    this.#parts = unique?.parts ?? keyParts(o.schema)
+    this.#columns = unique?.defs ?? this.#parts.map((part) => o.schema.columns[part.index]!)
+    this.#file = unique === undefined ? o.ref.index : o.ref.indexes?.find(({ kind, columns }) => kind === 'unique' && isSame(columns, unique.columns))
     const kind = this.#parts.length === 1 ? this.#parts[0]!.kind : undefined
     this.#isWord = kind === 'i64' || kind === 'u64'
     this.#isSigned = kind === 'i64'
@@ -299,7 +306,8 @@ export class FragmentKeys {
   }
 
   async #read(): Promise<KeyIndex> {
-    const { index, rows } = this.#o.ref
+    const { rows } = this.#o.ref
+    const index = this.#file
     let why: Error | undefined
     try {
       if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest, index.gen))).bytes, rows))
@@ -312,7 +320,8 @@ export class FragmentKeys {
   }
 
   #readSync(): KeyIndex {
-    const { index, rows } = this.#o.ref
+    const { rows } = this.#o.ref
+    const index = this.#file
     let why: Error | undefined
     try {
       if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest, index.gen)).bytes, rows)
@@ -325,7 +334,9 @@ export class FragmentKeys {
   }
 
   #rebuilt(batches: readonly (readonly Vec[])[], why: Error | undefined): KeyIndex {
-    const { index, rows, sorted } = this.#o.ref
+    const { rows, sorted } = this.#o.ref
+    const index = this.#file
+    if (this.#isUnique) return decodeKeyIndex(this.#uniqueIndex(batches, rows), rows)
     const hashes = new Uint32Array(2 * rows)
     let at = 0
     for (const vecs of batches) {
@@ -337,6 +348,17 @@ export class FragmentKeys {
     this.#o.log?.({ level: 'warn', code: 'index.rebuilt', file, fragment: this.#reader.file, rows, cause: why?.message ?? 'no index' })
     return decodeKeyIndex(encodeKeyIndex(hashes, rows, sorted), rows)
   }
+
+  #uniqueIndex(batches: readonly (readonly Vec[])[], rows: number): Uint8Array {
+    const all = this.#columns.map((_, i) => concat(batches.map((vecs) => vecs[i]!)))
+    const { hashes, rowOf } = tupleHashes(this.#parts, all, rows)
+    return encodeUniqueIndex(hashes, rowOf, rows)
+  }
+}
+
+/** The same columns in the same order. */
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i])
 }
 
 /** Damage or absence: the index is only a cache of the fragment. Anything else is thrown. */

@@ -14,6 +14,7 @@ import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
 import { FragmentKeys } from './fragment-keys.ts'
 import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
+import type { KeyLayout } from './key-layout.ts'
 import type { RowKeys } from './memory-index.ts'
 import { bytesOfVec } from './vec-views.ts'
 
@@ -40,6 +41,8 @@ export class FragmentReader {
   readonly batchCount: number
   readonly #o: FragmentReaderOptions
   readonly #keys: FragmentKeys
+  /** Of unique constraints, by layout id, those that were asked. */
+  readonly #uniques = new Map<string, FragmentKeys>()
   readonly #stats: ReadonlyMap<number, ColumnStats>
   readonly #slots: CacheSlots = []
   readonly #loading = new Map<number, Promise<Vec>>()
@@ -131,41 +134,50 @@ export class FragmentReader {
     if (this.#footer === undefined) this.#openFooterSync()
   }
 
+  // Look-ups are by the key, or by the tuple of a unique constraint where `layout` is one.
+
+  #by(layout: KeyLayout | undefined): FragmentKeys {
+    if (layout === undefined || layout.isKey) return this.#keys
+    let keys = this.#uniques.get(layout.id)
+    if (keys === undefined) this.#uniques.set(layout.id, (keys = new FragmentKeys(this, this.#o, layout)))
+    return keys
+  }
+
   /** False: the fragment holds no such key, by the bounds of the first key column. No I/O. `key`: canonical bytes. */
-  mayHold(key: Uint8Array): boolean {
-    return this.#keys.mayHold(key)
+  mayHold(key: Uint8Array, layout?: KeyLayout): boolean {
+    return this.#by(layout).mayHold(key)
   }
 
   /** Those of `asked` (numbers of `keys`, in order) that the bounds of the first key column do not rule out. `ascending`: by key. No I/O. */
-  within(keys: RowKeys, asked: Uint32Array, ascending: boolean): Uint32Array {
-    return this.#keys.within(keys, asked, ascending)
+  within(keys: RowKeys, asked: Uint32Array, ascending: boolean, layout?: KeyLayout): Uint32Array {
+    return this.#by(layout).within(keys, asked, ascending)
   }
 
   /** True: the key of this hash is certainly not here, by the index in memory. False says nothing. No I/O. */
-  lacks(low: number, high: number): boolean {
-    const lacks = this.#keys.lacks(low, high)
+  lacks(low: number, high: number, layout?: KeyLayout): boolean {
+    const lacks = this.#by(layout).lacks(low, high)
     if (lacks) this.#o.cache.filterSkips++
     return lacks
   }
 
   /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
-  lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
-    return this.#keys.lookup(low, high, key)
+  lookup(low: number, high: number, key: Uint8Array, layout?: KeyLayout): number | Promise<number> {
+    return this.#by(layout).lookup(low, high, key)
   }
 
   /** As lookup, of many keys at once: of each asked one its row, or NO_ROW. `hashes`: of all keys; `asked`: which of them. */
-  lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Promise<Uint32Array> {
-    return this.#keys.lookupMany(keys, hashes, asked)
+  lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout): Promise<Uint32Array> {
+    return this.#by(layout).lookupMany(keys, hashes, asked)
   }
 
   /** The same without I/O; undefined when something must be read first. */
-  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Uint32Array | undefined {
-    return this.#keys.lookupManyNow(keys, hashes, asked)
+  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout): Uint32Array | undefined {
+    return this.#by(layout).lookupManyNow(keys, hashes, asked)
   }
 
   /** As lookup, blocking; memory and local roots. */
-  lookupSync(low: number, high: number, key: Uint8Array): number {
-    return this.#keys.lookupSync(low, high, key)
+  lookupSync(low: number, high: number, key: Uint8Array, layout?: KeyLayout): number {
+    return this.#by(layout).lookupSync(low, high, key)
   }
 
   /** Reads the key index and the footer, so that look-ups of absent keys need no I/O. */

@@ -4,8 +4,8 @@
 // the fragment alone (statistics, sortedness) and to check every byte it believes (footer hash here, page hashes in the footer, kernels.md section 3.4).
 import { assert } from '../assert.ts'
 import { ArrowWriter, BATCH_ROWS, encodePageDirectory, PAGES_KEY, toHex, valueKindOf, xxh3Bytes } from '../format/index.ts'
-import type { CheckedPage, FragmentColumn, FragmentRef, Page, PageStats, TableSchema } from '../format/index.ts'
-import { encodeKeyIndex, isStrictlyAscending, compareRows, keyHashes, keyParts } from '../indexes/index.ts'
+import type { CheckedPage, FragmentColumn, FragmentRef, IndexRef, Page, PageStats, TableSchema } from '../format/index.ts'
+import { compareRows, encodeKeyIndex, encodeUniqueIndex, isStrictlyAscending, keyHashes, keyParts, tupleHashes, tupleParts } from '../indexes/index.ts'
 import type { KeyPart } from '../indexes/index.ts'
 import { concat, lz4FrameEncode, rangeRoot, sha256, slice, sortIndices, take } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
@@ -35,6 +35,8 @@ export interface EncodedFile {
 export interface EncodedFragment extends EncodedFile {
   /** Keyed tables. */
   readonly index?: EncodedFile
+  /** Of `ref.indexes`, in their order. */
+  readonly indexes: readonly EncodedFile[]
   readonly ref: FragmentRef
   /** With sortByKey: for each row of the fragment its place in the input. */
   readonly order?: Uint32Array<ArrayBuffer>
@@ -65,6 +67,18 @@ export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
   const keys = parts.map((part) => columns[part.index]!.vec)
   const sorted = parts.length > 0 && ascends(parts, keys, rows)
   const index = parts.length === 0 ? undefined : encodedFile(encodeKeyIndex(keyHashes(parts, keys, rows), rows, sorted))
+  const uniques = schema.unique.map((ids) => {
+    const tuple = tupleParts(schema, ids)
+    const vecs = tuple.map((part) => columns[part.index]!.vec)
+    const { hashes, rowOf } = tupleHashes(tuple, vecs, rows)
+    return encodedFile(encodeUniqueIndex(hashes, rowOf, rows))
+  })
+  const indexes = uniques.map(({ digest: name, file: bytes }, i): IndexRef => ({
+    kind: 'unique',
+    columns: schema.unique[i]!,
+    digest: name,
+    bytes: bytes.length,
+  }))
   const ref: FragmentRef = {
     digest,
     bytes: file.length,
@@ -77,9 +91,10 @@ export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
     footerBytes: written.footerBytes,
     footerHash: toHex(xxh3Bytes(file.subarray(written.footerOffset, written.footerOffset + written.footerBytes))),
     ...(index === undefined ? {} : { index: { digest: index.digest, bytes: index.file.length } }),
+    ...(indexes.length === 0 ? {} : { indexes }),
     columns: written.columns,
   }
-  return { file, digest, ...(index === undefined ? {} : { index }), ref, ...(arranged === undefined ? {} : { order: arranged.order }) }
+  return { file, digest, ...(index === undefined ? {} : { index }), indexes: uniques, ref, ...(arranged === undefined ? {} : { order: arranged.order }) }
 }
 
 function inKeyOrder(schema: TableSchema, batches: readonly ColumnBatch[]): { batches: readonly ColumnBatch[]; order: Uint32Array<ArrayBuffer> } {

@@ -1,37 +1,71 @@
-// table/key-layout.ts: the canonical keys of stored rows (docs/format.md section "Keys"), for the memory layer's index and for loads.
+// table/key-layout.ts: tuples of columns that no two live rows have in common: the key of a table and its unique constraints, as canonical bytes of stored rows
+// (docs/format.md section "Keys"). One way for the memory layer, loads, upserts, merges and indexes.
+//
+// Invariant: equal tuples give equal bytes, whatever the physical types; a row with a null in a constraint's columns has no tuple.
 
-import type { TableSchema } from '../format/index.ts'
-import { type KeyPart, keyParts } from '../indexes/index.ts'
+import type { ColumnDef, TableSchema } from '../format/index.ts'
+import { type KeyPart, presentRows, tupleParts } from '../indexes/index.ts'
 import { canonicalKeys, type Vec } from '../kernels/index.ts'
 import { type ByteSink, byteSink } from './byte-sink.ts'
 import { keyBytesFromVecs } from './key-values.ts'
-import type { KeyRun } from './memory-index.ts'
+import { KeyRun } from './memory-index.ts'
 
 /** Fewer rows cost less one by one than the copies into kernel memory. */
-const KERNEL_ROWS_MIN = 8
+export const KERNEL_ROWS_MIN = 8
+
+/** The tuples of some rows; those that a null exempts are left out. */
+export interface Tuples {
+  readonly keys: KeyRun
+  /** Of each its row, ascending; undefined: every row has one. */
+  readonly rowOf: Uint32Array | undefined
+}
 
 export class KeyLayout {
+  /** Column ids. */
+  readonly columns: readonly number[]
+  readonly isKey: boolean
+  /** Of the columns: tells the tuples of one table apart. */
+  readonly id: string
+  readonly defs: readonly ColumnDef[]
   readonly parts: readonly KeyPart[]
   /** Bytes of every key, 0 = varying. */
   readonly stride: number
   private readonly sink: ByteSink = byteSink(64)
 
-  private constructor(parts: readonly KeyPart[]) {
-    this.parts = parts
-    this.stride = parts.some((part) => part.bytes === 0) ? 0 : parts.reduce((sum, part) => sum + part.bytes, 0)
+  private constructor(schema: TableSchema, columns: readonly number[], isKey: boolean) {
+    this.columns = columns
+    this.isKey = isKey
+    this.id = columns.join()
+    this.parts = tupleParts(schema, columns)
+    this.defs = this.parts.map((part) => schema.columns[part.index]!)
+    this.stride = this.parts.some((part) => part.bytes === 0) ? 0 : this.parts.reduce((sum, part) => sum + part.bytes, 0)
   }
 
   /** undefined for an unkeyed table. */
   static of(schema: TableSchema): KeyLayout | undefined {
-    return schema.key.length === 0 ? undefined : new KeyLayout(keyParts(schema))
+    return schema.key.length === 0 ? undefined : new KeyLayout(schema, schema.key, true)
+  }
+
+  /** Of a unique constraint, in force or to be. @param columns  ids */
+  static unique(schema: TableSchema, columns: readonly number[]): KeyLayout {
+    return new KeyLayout(schema, columns, false)
   }
 
   /** Append the keys of rows [from, to) to `keys`. `columns`: the table's columns, or at least those of the key, at their schema places. */
   push(columns: readonly (Vec | undefined)[], from: number, to: number, keys: KeyRun): void {
     // A write without rows may come without columns.
     if (from === to) return
+    this.pushVecs(
+      this.parts.map((part) => columns[part.index]!),
+      from,
+      to,
+      keys,
+    )
+  }
+
+  /** As push, of the columns of the tuple alone. Nulls give bytes that mean nothing. */
+  pushVecs(vecs: readonly Vec[], from: number, to: number, keys: KeyRun): void {
     const { parts, sink } = this
-    const vecs = parts.map((part) => columns[part.index]!)
     const kinds = parts.map((part) => part.kind)
     // 64-bit integers are stored as they are.
     if (parts.length === 1 && (kinds[0] === 'i64' || kinds[0] === 'u64')) {
@@ -43,5 +77,17 @@ export class KeyLayout {
       keyBytesFromVecs(vecs, kinds, row, sink)
       keys.push(sink.bytes, 0, sink.at)
     }
+  }
+
+  /** The tuples of the first `rows` rows. `columns` as of push. */
+  tuples(columns: readonly (Vec | undefined)[], rows: number): Tuples {
+    const keys = new KeyRun(this.stride)
+    if (rows === 0) return { keys, rowOf: undefined }
+    const present = presentRows(
+      this.parts.map((part) => columns[part.index]!),
+      rows,
+    )
+    if (present.rows > 0) this.pushVecs(present.vecs, 0, present.rows, keys)
+    return { keys, rowOf: present.rowOf }
   }
 }

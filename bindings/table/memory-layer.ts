@@ -12,6 +12,7 @@ import type { BatchSource, SourceGroup } from './batch.ts'
 import { ColumnBuilder, type InlineCursor } from './column-builder.ts'
 import { hashKey, KeyRun, MemoryIndex, type RowKeys } from './memory-index.ts'
 import type { KeyLayout } from './key-layout.ts'
+import { UniqueMemory } from './unique-memory.ts'
 
 export const CHUNK_ROWS = 65_536
 const FIRST_ROWS = 64
@@ -106,9 +107,11 @@ export class MemoryLayer {
   /** undefined = unkeyed table. */
   readonly keyLayout: KeyLayout | undefined
   private index: MemoryIndex | undefined
-  private readonly seed: number
-  /** Row references of the index count from here. */
-  private readonly base: number
+  /** By layout id, those that were asked. */
+  private readonly uniques = new Map<string, UniqueMemory>()
+  readonly seed: number
+  /** Row references of the indexes count from here. */
+  readonly base: number
   private nextRow: number
   /** Rows below this number are in the index. */
   private indexedRow: number
@@ -143,6 +146,14 @@ export class MemoryLayer {
     // Slots of the index name the newest row of a key: made again at the next look-up.
     this.index = this.emptyIndex()
     this.indexedRow = this.base
+    this.uniques.clear()
+  }
+
+  /** The tuples of a unique constraint, with everything queued. */
+  unique(layout: KeyLayout): UniqueMemory {
+    let held = this.uniques.get(layout.id)
+    if (held === undefined) this.uniques.set(layout.id, (held = new UniqueMemory(this, layout)))
+    return held
   }
 
   /** Number the next row takes. */
@@ -166,6 +177,7 @@ export class MemoryLayer {
   get byteLength(): number {
     let bytes = this.index?.byteLength ?? 0
     for (const chunk of this.chunks) bytes += chunk.byteLength
+    for (const unique of this.uniques.values()) bytes += unique.byteLength
     return bytes
   }
 
@@ -293,9 +305,14 @@ export class MemoryLayer {
     return chunk
   }
 
-  /** Number of the key's live row at `lsn`, or -1. */
-  find(bytes: Uint8Array, start: number, end: number, lsn: number): number {
-    if (this.index === undefined || this.chunks.length === 0) return -1
+  /** Number of the key's live row at `lsn`, or -1. @param layout  of a unique constraint: its tuple's live row, at an LSN that sees everything queued */
+  find(bytes: Uint8Array, start: number, end: number, lsn: number, layout?: KeyLayout): number {
+    if (this.chunks.length === 0) return -1
+    if (layout?.isKey === false) {
+      const row = this.unique(layout).find(bytes, start, end)
+      return row >= 0 && this.isLive(row) ? row : -1
+    }
+    if (this.index === undefined) return -1
     if (this.indexedRow < this.nextRow) this.indexAll()
     const ref = this.index.find(hashKey(bytes, start, end, this.seed), bytes, start, end)
     if (ref < 0) return -1

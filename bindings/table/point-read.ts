@@ -5,6 +5,7 @@
 import type { ColumnDef } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
+import type { KeyLayout } from './key-layout.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
 const FILTER_FIRST_MIN = 4
@@ -16,28 +17,34 @@ export interface Place {
   readonly row: number
 }
 
-/** The row of `key` (canonical bytes) as readers at `lsn` see it. A promise only when an index or a column must be read first. */
-export function findKey(structure: Structure, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
-  const row = structure.layer.find(key, 0, key.length, lsn)
+/** The row of `key` (canonical bytes; with the `layout` of a unique constraint: the row of its tuple) as readers at `lsn` see it. A promise only when an index or a column must be read first. */
+export function findKey(structure: Structure, lsn: number, key: Uint8Array, layout?: KeyLayout): Place | undefined | Promise<Place | undefined> {
+  const row = structure.layer.find(key, 0, key.length, lsn, layout)
   if (row >= 0) return { fragment: undefined, row }
   const { fragments } = structure
   if (fragments.length === 0) return undefined
-  return findInFragments(fragments, fragments.length - 1, lsn, key)
+  return findInFragments(fragments, fragments.length - 1, lsn, key, layout)
 }
 
-function findInFragments(fragments: readonly LiveFragment[], from: number, lsn: number, key: Uint8Array): Place | undefined | Promise<Place | undefined> {
+function findInFragments(
+  fragments: readonly LiveFragment[],
+  from: number,
+  lsn: number,
+  key: Uint8Array,
+  layout: KeyLayout | undefined,
+): Place | undefined | Promise<Place | undefined> {
   // Bounds of one word cost less than a look into a filter. Others are compared by type: among many fragments their filters say no sooner.
   const boundsFirst = key.length === WORD_BYTES
   let hash = from >= FILTER_FIRST_MIN && !boundsFirst ? xxh3(key) : undefined
   for (let i = from; i >= 0; i--) {
     const fragment = fragments[i]!
-    if (boundsFirst && !fragment.reader.mayHold(key)) continue
-    if (hash !== undefined && fragment.reader.lacks(hash.lo, hash.hi)) continue
-    if (!boundsFirst && !fragment.reader.mayHold(key)) continue
+    if (boundsFirst && !fragment.reader.mayHold(key, layout)) continue
+    if (hash !== undefined && fragment.reader.lacks(hash.lo, hash.hi, layout)) continue
+    if (!boundsFirst && !fragment.reader.mayHold(key, layout)) continue
     hash ??= xxh3(key)
-    const row = fragment.reader.lookup(hash.lo, hash.hi, key)
+    const row = fragment.reader.lookup(hash.lo, hash.hi, key, layout)
     if (typeof row !== 'number')
-      return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key)))
+      return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key, layout)))
     if (isLive(fragment, row, lsn)) return { fragment, row }
   }
   return undefined
@@ -48,15 +55,15 @@ function isLive(fragment: LiveFragment, row: number, lsn: number): boolean {
 }
 
 /** The same, blocking: memory and local roots. */
-export function findKeySync(structure: Structure, lsn: number, key: Uint8Array): Place | undefined {
-  const row = structure.layer.find(key, 0, key.length, lsn)
+export function findKeySync(structure: Structure, lsn: number, key: Uint8Array, layout?: KeyLayout): Place | undefined {
+  const row = structure.layer.find(key, 0, key.length, lsn, layout)
   if (row >= 0) return { fragment: undefined, row }
   let hash: { lo: number; hi: number } | undefined
   for (let i = structure.fragments.length - 1; i >= 0; i--) {
     const fragment = structure.fragments[i]!
-    if (!fragment.reader.mayHold(key)) continue
+    if (!fragment.reader.mayHold(key, layout)) continue
     hash ??= xxh3(key)
-    const found = fragment.reader.lookupSync(hash.lo, hash.hi, key)
+    const found = fragment.reader.lookupSync(hash.lo, hash.hi, key, layout)
     if (isLive(fragment, found, lsn)) return { fragment, row: found }
   }
   return undefined

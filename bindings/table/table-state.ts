@@ -52,6 +52,7 @@ export class TableState {
   private readonly context: TableContext
   private readonly schemas = new Map<number, TableSchema>()
   private structures: Structure[]
+  private constraints: { readonly schema: TableSchema; readonly layouts: readonly KeyLayout[] }
   /** Last record that changed rows or definition, queued ones included. */
   lastLsn: number
   /** How often records were taken back: what was found among queued rows before that may be wrong. */
@@ -65,6 +66,7 @@ export class TableState {
     this.lastLsn = lastLsn
     for (const each of schemas) this.schemas.set(each.version, each)
     this.keyLayout = KeyLayout.of(schema)
+    this.constraints = constraintsOf(schema)
     this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, this.keyLayout, context.seed), fragments: [] }]
   }
 
@@ -96,6 +98,13 @@ export class TableState {
 
   get schema(): TableSchema {
     return this.now.schema
+  }
+
+  /** The unique constraints in force. */
+  get uniques(): readonly KeyLayout[] {
+    const { schema } = this
+    if (this.constraints.schema !== schema) this.constraints = constraintsOf(schema)
+    return this.constraints.layouts
   }
 
   schemaOf(version: number): TableSchema {
@@ -238,6 +247,10 @@ export class TableState {
     if (this.now.lsn === structure.lsn) this.structures[this.structures.length - 1] = structure
     else this.structures.push(structure)
   }
+}
+
+function constraintsOf(schema: TableSchema): { schema: TableSchema; layouts: readonly KeyLayout[] } {
+  return { schema, layouts: schema.unique.map((columns) => KeyLayout.unique(schema, columns)) }
 }
 
 function forked(fragment: LiveFragment): LiveFragment {

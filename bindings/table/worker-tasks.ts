@@ -27,6 +27,7 @@ export const WORKER_TASKS: WorkerTasks = {
     return transferring(encoded, [
       encoded.file.buffer,
       ...(encoded.index === undefined ? [] : [encoded.index.file.buffer]),
+      ...encoded.indexes.map((index) => index.file.buffer),
       ...(encoded.order === undefined ? [] : [encoded.order.buffer]),
     ])
   },

@@ -389,7 +389,15 @@ export const KEYS: Proofs = {
     ] as const) {
       const index = indexOf(n, random, buckets, tagBits)
       const outputs: Output[] = [{ before: new Uint8Array((buckets + 2) * 4), expected: u32s(index.starts), slack: 4 }, { expected: u32s(index.entries) }]
-      yield { inputs: [u64s(index.hashes)], outputs, call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[1]!, at[2]!), result: 1 }
+      yield { inputs: [u64s(index.hashes)], outputs, call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[1]!, at[2]!, 0), result: 1 }
+      // The same rows by name.
+      const rows = Array.from({ length: n }, (_, row) => row)
+      yield {
+        inputs: [u64s(index.hashes), u32s(rows)],
+        outputs,
+        call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[2]!, at[3]!, at[1]!),
+        result: 1,
+      }
     }
   },
   *index_starts(n, random) {
@@ -422,7 +430,7 @@ export const KEYS: Proofs = {
         const tag = Number(hash & BigInt(Math.min(255, 2 ** tagBits - 1)))
         tags[bucketOf(hash, buckets) * 32 + (tag >> 3)]! |= 1 << (tag & 7)
       }
-      const call: Case['call'] = (x, at) => x.index_check(narrow ? at[0]! : 0, at[1]!, at[2]!, buckets, n, index.rowBits, tagBits, at[3]!)
+      const call: Case['call'] = (x, at) => x.index_check(narrow ? at[0]! : 0, at[1]!, at[2]!, buckets, n, n, index.rowBits, tagBits, at[3]!)
       yield { inputs: [bases!, relative!, index.packed], outputs: [{ expected: tags }], call, result: 1 }
       // Starts that fall, leave the rows, or begin elsewhere; a row that is not there.
       const lie = relative!.slice()
