@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'options.name'
   | 'store.not-a-store'
   | 'store.exists'
+  | 'backup.mismatch'
   | 'format.newer'
   | 'format.older'
   | 'store.read-only'
@@ -148,6 +149,12 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'conflict',
     hint: 'Open it instead, or choose another root.',
     meaning: 'Creation was asked for and a store is there.',
+  },
+  'backup.mismatch': {
+    class: 'BackupMismatchError',
+    kind: 'conflict',
+    hint: 'Back up into an empty place.',
+    meaning: 'The target of a backup holds one that this store cannot go on with.',
   },
   'format.newer': { class: 'StoreTooNewError', kind: 'unsupported', hint: 'Upgrade varve.', meaning: 'The store was written by a newer format version.' },
   'format.older': {

@@ -83,6 +83,21 @@ export class StoreExistsError extends VarveError {
   }
 }
 
+/** The target of a backup holds one that this store cannot go on with: `lsn` is how far it reaches. */
+export class BackupMismatchError extends VarveError {
+  override readonly name: string = 'BackupMismatchError'
+  readonly url: string
+  readonly lsn: bigint
+  /** ahead: further than the store, or than what was asked for; behind: the store has forgotten what comes next; diverged: another history. */
+  readonly reason: 'ahead' | 'behind' | 'diverged'
+  constructor(message: string, init: ErrorInit<{ url: string; lsn: bigint; reason: 'ahead' | 'behind' | 'diverged' }>) {
+    super('backup.mismatch', message, init)
+    this.url = init.details.url
+    this.lsn = init.details.lsn
+    this.reason = init.details.reason
+  }
+}
+
 /** The store was written by a newer format version. */
 export class StoreTooNewError extends VarveError {
   override readonly name: string = 'StoreTooNewError'

@@ -4,6 +4,7 @@
 
 export {
   AlreadyPublishedError,
+  BackupMismatchError,
   BranchNotFoundError,
   ClosedError,
   CODES,
@@ -92,6 +93,8 @@ export type {
   ArrowTable,
   At,
   AuditRow,
+  BackupOptions,
+  BackupReport,
   Bulk,
   Change,
   ChangesOptions,
@@ -121,6 +124,7 @@ export type {
   Predicate,
   Progress,
   Reader,
+  RestoreOptions,
   RecordBatch,
   RepairAction,
   RepairKind,

@@ -19,11 +19,14 @@ import {
 } from '../engine/index.ts'
 import { toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
 import { isTraced, traced, ulidBytes } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
   type AuditRow,
+  type BackupOptions,
+  type BackupReport,
   type Images,
   type LooseScanOptions,
   type PinId,
@@ -40,6 +43,7 @@ import {
   type WriteId,
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
+import { backupStore } from './backup.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
@@ -415,6 +419,18 @@ export class ReadHandle {
     })
     reporter.tell(last)
     return { ok: outcome.problems.length === 0, ...outcome }
+  }
+
+  async backup(target: string | URL | Root, o: BackupOptions = {}): Promise<BackupReport> {
+    this.check()
+    // What was acknowledged before the call is in it, and nothing that the source could lose again.
+    const head = Math.min(this.head, Number(await this.log.sync()))
+    const pin = this.pins_.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
+    try {
+      return await backupStore(this.o, target, head, o)
+    } finally {
+      pin.release()
+    }
   }
 
   on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable {

@@ -116,4 +116,5 @@ export type {
   Writer,
 } from './types-store.ts'
 export { createTableWorkers, encodeFragmentOn } from './worker-tasks.ts'
+export type { BackupOptions, BackupReport, RestoreOptions } from './types-backup.ts'
 export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairRefusal, RepairReport } from './types-repair.ts'

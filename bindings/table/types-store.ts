@@ -3,6 +3,8 @@
 // Members for branches, schema changes, optimize, vacuum, backup and repair arrive with those features.
 
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { RepairReport } from './types-repair.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
@@ -242,6 +244,16 @@ export interface ReadStore extends Reader, AsyncDisposable {
   audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
   /** Never throws for what it finds: { ok, problems }. */
   verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string }): Promise<VerifyReport>
+  /**
+   * A verified copy of the store as it is, or was at `at`, while commits go on; onto an older backup of this store only what is new. What it holds opens read-only as
+   * a store; Store.restore() makes a store of it. One that was cut off is not there for a reader: the backup before it is, and the next run goes on.
+   *
+   * @throws StoreExistsError when something else is there; BackupMismatchError; HistoryUnavailableError; CorruptionError for a file of the store that is damaged;
+   * LockHeldError, OpenLockTimeoutError while another backup goes there; StorageError
+   * @cost reads the retained log, and every file that the target lacks
+   * @example const { lsn, copied } = await store.backup('/backups/data')
+   */
+  backup(target: string | URL | Root, o?: BackupOptions): Promise<BackupReport>
   /** A throwing listener is logged. */
   on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable
   /** Idempotent. */
