@@ -78,6 +78,8 @@ export type ErrorCode =
   | 'recovery.intent-version'
   | 'recovery.drift'
   | 'branch.not-found'
+  | 'branch.exists'
+  | 'branch.stale'
   | 'kernel.memory-exhausted'
   | 'kernel.memory-busy'
   | 'kernel.lz4-corrupt'
@@ -345,6 +347,13 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     meaning: 'Bytes that look committed and that no record explains.',
   },
   'branch.not-found': { class: 'BranchNotFoundError', kind: 'invalid', hint: 'Check the name of the tag or branch.', meaning: 'No such tag or branch.' },
+  'branch.exists': { class: 'BranchExistsError', kind: 'invalid', hint: 'Choose another name.', meaning: 'A tag or branch has the name already.' },
+  'branch.stale': {
+    class: 'StaleBranchError',
+    kind: 'conflict',
+    hint: 'Take the branch again with store.branch(name).',
+    meaning: 'The branch was deleted, or deleted and made again.',
+  },
   'kernel.memory-exhausted': {
     class: 'KernelMemoryExhaustedError',
     kind: 'unavailable',

@@ -5,6 +5,7 @@
 export {
   AlreadyPublishedError,
   BackupMismatchError,
+  BranchExistsError,
   BranchNotFoundError,
   ClosedError,
   CODES,
@@ -45,6 +46,7 @@ export {
   RunNotSortedError,
   SchemaConflictError,
   SchemaMismatchError,
+  StaleBranchError,
   StorageError,
   StoreExistsError,
   StoreTooNewError,

@@ -3,13 +3,14 @@
 // It walks the log with a state of its own; the rows of a commit are read from the versions right before and right after it, when they are asked for.
 // Invariant: on a keyed table a commit gives at most one change per key.
 
+import { type Branches, MAIN } from '../catalog/index.ts'
 import { type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure } from '../table/index.ts'
 import { bindTo, type Bound } from './bound.ts'
 import type { ReadContext, Row } from './read.ts'
-import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+import { branchOf, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
 
 export type Images = 'after' | 'both' | 'none'
@@ -21,6 +22,10 @@ export interface FeedOptions {
   /** The last position to show; undefined: go on with what is written later. */
   readonly end: Lsn | undefined
   readonly check: () => void
+  /** Number of the branch whose history it is: that of what it stands on up to where it begins, then its own. */
+  readonly branch: number
+  /** As they are when asked. */
+  readonly branches: () => Branches
 }
 
 export interface FeedChange {
@@ -57,6 +62,7 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
   const ready: FeedCommit[] = []
   const held = new Map<number, { structure: Structure; firstRow: number }>()
   state.observer = (lsn, record, applied) => {
+    if (!isOf(o, lsn, record)) return
     if (record.kind === KIND_COMMIT) {
       const names = record.commit.changes.map((change) => state.tables.get(change.tableId)!.name)
       if (wanted.size > 0 && !names.some((name) => wanted.has(name))) return
@@ -69,7 +75,7 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
       } else ready.push(commitOf(lsn, record, state, o, context, held))
     } else if (record.kind === KIND_SCHEMA && applied) {
       const names = record.schema.create.map((schema) => schema.name)
-      if (wanted.size === 0 || names.some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record))
+      if (wanted.size === 0 || names.some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record, o))
     }
   }
   const batches = batchesAfter(log, from, o)
@@ -81,6 +87,12 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
       o.check()
     }
   }
+}
+
+/** Whether it belongs to the history of the branch that was asked for. */
+function isOf({ branch, branches }: FeedOptions, lsn: number, record: StateRecord): boolean {
+  const own = record.kind === KIND_PUBLISH ? record.publish.commit.branch : branchOf(record)
+  return (branch === MAIN ? MAIN : branches().ownerAt(branch, lsn)) === own
 }
 
 function batchesAfter(log: CommitLog, from: number, { end, signal }: FeedOptions): AsyncIterable<LogBatch> {
@@ -123,11 +135,15 @@ export async function* commitsOnly(
     for (const offset of batch.offsets) {
       o.check()
       const record = decodeRecord(batch.bytes, offset, lsn)
+      if (!isOf(o, lsn, record)) {
+        lsn++
+        continue
+      }
       const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
-      if (commit !== undefined) yield { ...header(lsn, commit), counts: countsOf(commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
+      if (commit !== undefined) yield { ...header(lsn, commit, o), counts: countsOf(commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
       else if (record.kind === KIND_SCHEMA) {
         for (const schema of record.schema.create) made.set(schema.tableId, schema.name)
-        yield schemaCommit(lsn, record)
+        yield schemaCommit(lsn, record, o)
       }
       lsn++
     }
@@ -138,24 +154,24 @@ async function* noChanges(): AsyncGenerator<FeedChange, undefined> {
   // Counts only.
 }
 
-function header(lsn: number, commit: CommitRecord): Pick<FeedCommit, 'lsn' | 'writeId' | 'time' | 'branch' | 'author' | 'message'> {
+function header(lsn: number, commit: CommitRecord, { branches }: FeedOptions): Pick<FeedCommit, 'lsn' | 'writeId' | 'time' | 'branch' | 'author' | 'message'> {
   return {
     lsn: BigInt(lsn) as Lsn,
     writeId: ulidText(commit.writeId),
     time: new Date(commit.timeMs),
-    branch: 'main',
+    branch: branches().nameOf(commit.branch),
     ...(commit.author === undefined ? {} : { author: commit.author }),
     ...(commit.message === undefined ? {} : { message: commit.message }),
   }
 }
 
-function schemaCommit(lsn: number, record: StateRecord & { kind: typeof KIND_SCHEMA }): FeedCommit {
+function schemaCommit(lsn: number, record: StateRecord & { kind: typeof KIND_SCHEMA }, { branches }: FeedOptions): FeedCommit {
   const { timeMs, writeId, create } = record.schema
   return {
     lsn: BigInt(lsn) as Lsn,
     writeId: ulidText(writeId),
     time: new Date(timeMs),
-    branch: 'main',
+    branch: branches().nameOf(branchOf(record)),
     counts: {},
     schema: create.map((schema: TableSchema) => schema.name),
     [Symbol.asyncIterator]: noChanges,
@@ -192,7 +208,7 @@ function commitOf(
     parts.push({ bound: bindTo(table, tableState), lsn, before: before.structure, after: tableState.now, firstRow: before.firstRow, changes })
   }
   return {
-    ...header(lsn, commit),
+    ...header(lsn, commit, o),
     counts: countsOf(commit, (id) => state.tables.get(id)!.name),
     schema: [],
     async *[Symbol.asyncIterator]() {

@@ -5,12 +5,15 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
+import { MAIN } from '../catalog/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import {
   type AuditFacts,
+  type BranchChange,
   ByteWriter,
   type CommitRecord,
   encodeAudit,
+  encodeBranch,
   encodeCommit,
   encodeFlush,
   encodePublish,
@@ -21,6 +24,8 @@ import {
   type FlushRecord,
   toHex,
   type Intent,
+  MAIN_BRANCH,
+  MAIN_BRANCH_ID,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -37,9 +42,11 @@ import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { keyText } from './key-text.ts'
+import { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
 import {
   KIND_AUDIT,
+  KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
   KIND_PUBLISH,
@@ -51,9 +58,9 @@ import {
   type StoreState,
   SUPERSEDED,
 } from './state.ts'
+import { creates, writeOf } from './write-of.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
-const MAIN_BRANCH = 0
 
 interface Pending {
   readonly lsn: number
@@ -84,6 +91,8 @@ export class Committer {
   private pendingFrom = 0
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
   private readonly decisions: Decisions
+  /** Branches and tags, queued records included. */
+  readonly names: NamesAhead
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
@@ -100,6 +109,7 @@ export class Committer {
     this.log = log
     this.state = state
     this.decisions = new Decisions(state.catalog)
+    this.names = new NamesAhead(state.catalog)
     this.world = world
     this.hooks = hooks
     this.tracker = tracker
@@ -238,15 +248,19 @@ export class Committer {
     if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.decisions.admit(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
-    // One whose record was taken back may have left its number to another.
-    for (const { table } of admitted) if (this.state.tables.get(table.id) !== table) throw tableNotFound(table.name)
+    for (const { table } of admitted) this.assertThere(table)
+    const branch = admitted[0]?.table.branch ?? this.branchOf(armed)
+    assert(
+      admitted.every(({ table }) => table.branch === branch),
+      'a commit changes tables of one branch',
+    )
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
     const writeId = armed?.writeId ?? (o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId))
     const timeMs = this.nextTime()
     const commit: CommitRecord = {
-      branch: MAIN_BRANCH,
+      branch,
       parent: this.parent,
       timeMs,
       writeId,
@@ -279,6 +293,23 @@ export class Committer {
       result.then(forget, forget)
     }
     return result
+  }
+
+  /** @throws StaleBranchError, TableNotFoundError: records may not follow on it any more */
+  private assertThere(table: TableState): void {
+    const view = this.state.view(table.branch)
+    if (view === undefined || !this.names.isLive(table.branch)) throw staleBranch(this.state.catalog.branches, table.branch)
+    // One whose record was taken back may have left its number to another.
+    if (view.tables.get(table.id) !== table) throw tableNotFound(table.name)
+  }
+
+  /** Of a commit of nothing: the branch that it was sealed for. @throws StaleBranchError */
+  private branchOf(armed: ArmedWrite | undefined): number {
+    const { branchId = MAIN_BRANCH_ID, branch = MAIN_BRANCH } = armed?.seal?.intent ?? {}
+    if (branchId === MAIN_BRANCH_ID) return MAIN
+    const entry = this.state.catalog.branches.named(branch)
+    if (entry !== undefined && ulidText(entry.branchId) === branchId && this.names.isLive(entry.id)) return entry.id
+    throw staleBranchNamed(branch, branchId)
   }
 
   /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */
@@ -383,15 +414,27 @@ export class Committer {
   }
 
   /** Queue a flush; the caller has checked it against the state as it is now. */
-  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId'> & { readonly writeId?: Uint8Array }): Promise<number> {
+  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId' | 'branch'> & { readonly writeId?: Uint8Array }): Promise<number> {
     this.assertAlive()
-    const record: FlushRecord = { ...flush, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
+    this.assertThere(table)
+    const record: FlushRecord = { ...flush, branch: table.branch, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
     this.refuseDead({ kind: KIND_FLUSH, flush: record })
     this.writer.reset()
     encodeFlush(this.writer, record)
     const lsn = this.submit(KIND_FLUSH)
     this.applied(() => table.applyFlush(lsn, record))
     return this.wait(lsn, { kind: KIND_FLUSH, flush: record }, lsn)
+  }
+
+  /** Queue a change of names, which the caller has checked against `names` as they are now. @returns its LSN, and the id of its record */
+  branch(change: BranchChange): Promise<{ readonly lsn: number; readonly id: Uint8Array }> {
+    this.assertAlive()
+    const record = { timeMs: this.nextTime(), id: newUlidBytes(this.world), change }
+    this.writer.reset()
+    encodeBranch(this.writer, record)
+    const lsn = this.submit(KIND_BRANCH)
+    this.names.queue(lsn, change)
+    return this.wait(lsn, { kind: KIND_BRANCH, branch: record }, { lsn, id: record.id })
   }
 
   /** Queue new tables; `apply` makes them known to admission. */
@@ -471,6 +514,7 @@ export class Committer {
       state.fold(lsn, record)
     }
     this.decisions.settle(last)
+    this.names.settle(last)
     this.tracker.settle?.(last)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
@@ -504,11 +548,14 @@ export class Committer {
     const refused = pending.splice(at)
     if (refused.length > 0) this.rewinds++
     this.decisions.takeBack(first)
+    this.names.takeBack(first)
     this.tracker.takeBack?.(first)
     if (this.undecidedUpto >= first) this.undecidedUpto = 0
-    for (const [id, table] of state.tables) {
-      if (!state.catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) state.tables.delete(id)
-      else table.takeBack(first)
+    for (const { tables, catalog } of [state, ...state.views()]) {
+      for (const [id, table] of tables) {
+        if (!catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) tables.delete(id)
+        else table.takeBack(first)
+      }
     }
     this.submitted = first - 1
     this.parent = Math.min(this.parent, this.submitted)
@@ -527,28 +574,6 @@ export class Committer {
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
   }
-}
-
-/** The write that a record is about, and whether there is an INTENT that recovery finds. */
-function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
-  switch (record.kind) {
-    case KIND_COMMIT:
-      return { id: record.commit.writeId, intentKept: record.commit.isArmed === true }
-    case KIND_SEAL:
-      return { id: record.seal.writeId, intentKept: true }
-    case KIND_ROLLBACK:
-      return { id: record.rollback.writeId, intentKept: true }
-    case KIND_FLUSH:
-      return { id: record.flush.writeId, intentKept: true }
-    case KIND_SCHEMA:
-      return { id: record.schema.writeId, intentKept: false }
-    default:
-      return { id: undefined, intentKept: false }
-  }
-}
-
-function creates(record: StateRecord, tableId: number): boolean {
-  return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
 }
 
 function behind(head: Lsn): LsnTakenError {

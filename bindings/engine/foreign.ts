@@ -36,11 +36,14 @@ function observer(state: StoreState, tracker: ChangeTracker): (lsn: number, reco
   let before = new Map<TableChange, Before>()
   return async (lsn: number, record: StateRecord, applied: boolean) => {
     if (record.kind !== KIND_COMMIT) return
+    // Of a branch that is not in memory nobody reads or writes.
+    const tables = state.view(record.commit.branch)?.tables
+    if (tables === undefined) return
     if (!applied) {
       before = new Map()
       const nextRow = new Map<number, number>()
       for (const change of record.commit.changes) {
-        const table = state.tables.get(change.tableId)
+        const table = tables.get(change.tableId)
         if (table === undefined) continue
         const firstRow = nextRow.get(table.id) ?? table.now.layer.next
         nextRow.set(table.id, firstRow + (change.inline?.rows ?? 0))
@@ -49,7 +52,7 @@ function observer(state: StoreState, tracker: ChangeTracker): (lsn: number, reco
       return
     }
     for (const change of record.commit.changes) {
-      const table = state.tables.get(change.tableId)
+      const table = tables.get(change.tableId)
       const noted = before.get(change)
       if (table === undefined) continue
       // Tracking began in the middle of it: no key is told, and it counts for every key it may have written.

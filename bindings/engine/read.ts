@@ -22,8 +22,8 @@ import {
 } from '../table/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type Bound, bindTo, tableNotFound } from './bound.ts'
+import type { StateView } from './branch-state.ts'
 import type { TableAt } from './diff-rows.ts'
-import type { StoreState } from './state.ts'
 
 export interface ReadContext {
   readonly world: World
@@ -40,11 +40,11 @@ export class ReadPoint {
   readonly lsn: number
   /** Time of the record at `lsn`, or of the last one before it that has a time. */
   readonly timeMs: number
-  private readonly state: StoreState
+  private readonly state: StateView
   private readonly structures = new Map<number, Structure>()
   private readonly bounds = new Map<AnyTable, Bound>()
 
-  constructor(state: StoreState, lsn: number) {
+  constructor(state: StateView, lsn: number) {
     if (lsn > state.applied)
       throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
     this.state = state

@@ -20,6 +20,8 @@ export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFa
 export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
 export { decodeNames, decodeVacuum, encodeNames, encodeVacuum, isContentName } from './vacuum.ts'
 export type { VacuumRecord } from './vacuum.ts'
+export { decodeBranch, encodeBranch } from './branch.ts'
+export type { BranchChange, BranchRecord } from './branch.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
 export type { FlushRecord } from './flush.ts'
 export {

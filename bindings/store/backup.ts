@@ -15,7 +15,7 @@ const STORE_ID_BYTES = 16
 export async function backupStore(source: CopySource, place: string | URL | Root, head: number, o: BackupOptions): Promise<BackupReport> {
   checkOptions('backup', o, ['at', 'signal', 'onProgress'])
   o.signal?.throwIfAborted()
-  const lsn = o.at === undefined ? head : await source.history.resolve(o.at, head)
+  const lsn = o.at === undefined ? head : (await source.history.resolve(o.at, head)).lsn
   return await withRoot(place, source.world, async (root) => {
     const target = await CopyTarget.take(root, source.world, 'backup', await identityOf(source), false)
     return await copied(source, target, lsn, o)
@@ -35,7 +35,7 @@ export async function restoreStore(from: string | URL | Root, to: string | URL |
   })
   try {
     const head = source.state.applied
-    const lsn = o.at === undefined ? head : await source.history.resolve(o.at, head)
+    const lsn = o.at === undefined ? head : (await source.history.resolve(o.at, head)).lsn
     return await withRoot(to, world, async (root) => {
       const own = await identityOf(source)
       const identity = newId ? { ...own, storeId: world.random.bytes(STORE_ID_BYTES), createdMs: Math.floor(world.clock.nowMs()) } : own

@@ -4,7 +4,7 @@
 //
 // Invariant: all that the target gets is reachable from records at or below the LSN, and is there before the mark says so; commits go on meanwhile.
 
-import { checkpointName } from '../catalog/index.ts'
+import { checkpointName, MAIN } from '../catalog/index.ts'
 import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
@@ -157,7 +157,7 @@ function requiredFiles({ state, history, log }: CopySource, lsn: number): (name:
     }
     if (floor === 0) return undefined
     const named = new NamedFiles()
-    named.ofCatalog((await history.load(floor)).catalog)
+    named.ofCatalog((await history.load({ branch: MAIN, lsn: floor })).catalog)
     for await (const batch of log.read(BigInt(floor) as Lsn, { end: BigInt(lsn) as Lsn })) {
       let at = Number(batch.first)
       for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, at++))

@@ -6,6 +6,7 @@ import {
   deleteKeys,
   deleteWhere,
   Engine,
+  Gates,
   inTurn,
   Intents,
   load,
@@ -74,7 +75,7 @@ export class WriteHandle extends ReadHandle {
     let durableAt = state.applied
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
-        for (const table of state.tables.values()) table.settle(head)
+        for (const table of state.everyTable()) table.settle(head)
         metering.record('varve.group.size', head - durableAt)
         metering.settle(cache, o.kernelBytes())
         durableAt = head
@@ -99,8 +100,10 @@ export class WriteHandle extends ReadHandle {
       root,
       log,
       state,
+      store: state,
       committer: this.committer,
       tracker,
+      gates: new Gates(world),
       intents: new Intents(state.catalog, world, {
         writerId: newUlid(world),
         epoch: String(log.epoch),
@@ -125,7 +128,7 @@ export class WriteHandle extends ReadHandle {
     this.writes = new Writes({
       engine: this.engine,
       read: this.context,
-      stateAt: (lsn) => o.history.load(lsn),
+      stateAt: (lsn, branch) => o.history.load({ branch, lsn }),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
       publishing: (publish) => this.publishing(publish),
     })

@@ -45,8 +45,13 @@ export interface TableContext {
 /** Decoded deletion vectors by digest: bitmaps of hidden rows, read before the change that names them is applied. */
 export type VectorBitmaps = ReadonlyMap<string, Uint8Array>
 
+/** Table ids stay below: their numbers among those of all branches are exact. */
+const IDS = 2 ** 32
+
 export class TableState {
   readonly id: number
+  /** Number of the branch whose table it is; 0 = main. */
+  branch = 0
   readonly name: string
   readonly keyLayout: KeyLayout | undefined
   private readonly context: TableContext
@@ -68,6 +73,11 @@ export class TableState {
     this.keyLayout = KeyLayout.of(schema)
     this.constraints = constraintsOf(schema)
     this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, this.keyLayout, context.seed), fragments: [] }]
+  }
+
+  /** Its number among the tables of all branches. */
+  get uid(): number {
+    return this.branch * IDS + this.id
   }
 
   /** Of hashes that are no format: chosen keys must not be able to collide. */

@@ -17,8 +17,8 @@ export interface LogRange {
 export interface FeedSource {
   readonly engine: Engine
   readonly read: ReadContext
-  /** A state of one's own at a position of the retained log. @throws HistoryUnavailableError */
-  readonly stateAt: (lsn: number) => Promise<StoreState>
+  /** A state of one's own: a branch, by its number, at a position of the retained log. @throws HistoryUnavailableError */
+  readonly stateAt: (lsn: number, branch: number) => Promise<StoreState>
 }
 
 /**
@@ -38,11 +38,20 @@ export async function keysWritten(
   const table = keysOnly(schema)
   const view = resolveView(table, schema)
   const sink = byteSink(64)
+  const { log, state } = source.engine.parts
   const commits = feed(
-    source.engine.parts.log,
-    await source.stateAt(from),
+    log,
+    await source.stateAt(from, state.branch),
     from,
-    { tables: [table], images: 'after', signal: signal ?? new AbortController().signal, end: BigInt(to) as Lsn, check: source.read.check },
+    {
+      tables: [table],
+      images: 'after',
+      signal: signal ?? new AbortController().signal,
+      end: BigInt(to) as Lsn,
+      check: source.read.check,
+      branch: state.branch,
+      branches: () => state.catalog.branches,
+    },
     source.read,
   )
   for await (const commit of commits) {
