@@ -14,7 +14,7 @@ import {
   type TableState,
   type TableView,
 } from '../table/index.ts'
-import type { StateView } from './branch-state.ts'
+import type { StoreState } from './state.ts'
 
 export interface Bound {
   readonly state: TableState
@@ -55,10 +55,10 @@ export class SinkKeys implements RowKeys {
 }
 
 export class Binder {
-  private readonly state: StateView
+  private readonly state: StoreState
   private readonly bounds = new WeakMap<AnyTable, Bound>()
 
-  constructor(state: StateView) {
+  constructor(state: StoreState) {
     this.state = state
   }
 

@@ -17,6 +17,7 @@ import {
   WRITER_ID_BYTES,
   writeSegmentHeader,
 } from '../format/index.ts'
+import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import type { CleanMark } from './clean.ts'
@@ -52,11 +53,6 @@ export interface LogCopyOptions {
   readonly segmentBytes?: number
 }
 
-/** Where files go: whole, durable but for their names. */
-export interface CopyPlace {
-  put(name: string, bytes: Uint8Array): Promise<void>
-}
-
 /** The segment being filled. */
 interface Filling {
   readonly first: number
@@ -67,7 +63,7 @@ interface Filling {
 }
 
 export class LogCopy {
-  readonly #place: CopyPlace
+  readonly #root: Root
   readonly #o: LogCopyOptions
   readonly #group: GroupBuffer
   readonly #digest: Digest
@@ -81,8 +77,8 @@ export class LogCopy {
   #next: number
   #last: Omit<CleanMark, 'storeId'> | undefined
 
-  constructor(place: CopyPlace, o: LogCopyOptions) {
-    this.#place = place
+  constructor(root: Root, o: LogCopyOptions) {
+    this.#root = root
     this.#o = o
     this.#group = GroupBuffer.full(GROUP_BYTES, o.layout === 'slots' ? SLOT_RECORDS : GROUP_RECORDS)
     this.#digest = o.digest.slice() as Digest
@@ -204,7 +200,7 @@ export class LogCopy {
   }
 
   async #put(name: string, bytes: Uint8Array): Promise<void> {
-    await this.#place.put(name, bytes)
+    await this.#root.put(name, bytes, { sync: 'file' })
     this.#o.wrote(bytes.length)
   }
 }
