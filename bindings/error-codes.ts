@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'options.name'
   | 'store.not-a-store'
   | 'store.exists'
+  | 'backup.mismatch'
   | 'format.newer'
   | 'format.older'
   | 'store.read-only'
@@ -77,6 +78,8 @@ export type ErrorCode =
   | 'recovery.intent-version'
   | 'recovery.drift'
   | 'branch.not-found'
+  | 'branch.exists'
+  | 'branch.stale'
   | 'kernel.memory-exhausted'
   | 'kernel.memory-busy'
   | 'kernel.lz4-corrupt'
@@ -148,6 +151,12 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'conflict',
     hint: 'Open it instead, or choose another root.',
     meaning: 'Creation was asked for and a store is there.',
+  },
+  'backup.mismatch': {
+    class: 'BackupMismatchError',
+    kind: 'conflict',
+    hint: 'Back up into an empty place.',
+    meaning: 'The target of a backup holds one that this store cannot go on with.',
   },
   'format.newer': { class: 'StoreTooNewError', kind: 'unsupported', hint: 'Upgrade varve.', meaning: 'The store was written by a newer format version.' },
   'format.older': {
@@ -338,6 +347,13 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     meaning: 'Bytes that look committed and that no record explains.',
   },
   'branch.not-found': { class: 'BranchNotFoundError', kind: 'invalid', hint: 'Check the name of the tag or branch.', meaning: 'No such tag or branch.' },
+  'branch.exists': { class: 'BranchExistsError', kind: 'invalid', hint: 'Choose another name.', meaning: 'A tag or branch has the name already.' },
+  'branch.stale': {
+    class: 'StaleBranchError',
+    kind: 'conflict',
+    hint: 'Take the branch again with store.branch(name).',
+    meaning: 'The branch was deleted, or deleted and made again.',
+  },
   'kernel.memory-exhausted': {
     class: 'KernelMemoryExhaustedError',
     kind: 'unavailable',

@@ -34,3 +34,25 @@ export class DataLossRefusedError extends VarveError {
     this.steps = init.details.steps
   }
 }
+
+/** A tag or branch has the name already. */
+export class BranchExistsError extends VarveError {
+  override readonly name: string = 'BranchExistsError'
+  readonly branch: string
+  constructor(message: string, init: ErrorInit<{ branch: string }>) {
+    super('branch.exists', message, init)
+    this.branch = init.details.branch
+  }
+}
+
+/** The branch was deleted, or deleted and made again. */
+export class StaleBranchError extends VarveError {
+  override readonly name: string = 'StaleBranchError'
+  readonly branch: string
+  readonly branchId: string
+  constructor(message: string, init: ErrorInit<{ branch: string; branchId: string }>) {
+    super('branch.stale', message, init)
+    this.branch = init.details.branch
+    this.branchId = init.details.branchId
+  }
+}

@@ -11,7 +11,7 @@ export { CODES } from './error-codes.ts'
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './error-codes.ts'
 export { VarveError } from './error-base.ts'
 export type { ErrorInit } from './error-base.ts'
-export { DataLossRefusedError, SchemaConflictError, UnsupportedMigrationError } from './errors-evolution.ts'
+export { BranchExistsError, DataLossRefusedError, SchemaConflictError, StaleBranchError, UnsupportedMigrationError } from './errors-evolution.ts'
 
 /** The handle was closed, or the transaction has settled. */
 export class ClosedError extends VarveError {
@@ -80,6 +80,21 @@ export class StoreExistsError extends VarveError {
   constructor(message: string, init: ErrorInit<{ storeId: string }>) {
     super('store.exists', message, init)
     this.storeId = init.details.storeId
+  }
+}
+
+/** The target of a backup holds one that this store cannot go on with: `lsn` is how far it reaches. */
+export class BackupMismatchError extends VarveError {
+  override readonly name: string = 'BackupMismatchError'
+  readonly url: string
+  readonly lsn: bigint
+  /** ahead: further than the store, or than what was asked for; behind: the store has forgotten what comes next; diverged: another history. */
+  readonly reason: 'ahead' | 'behind' | 'diverged'
+  constructor(message: string, init: ErrorInit<{ url: string; lsn: bigint; reason: 'ahead' | 'behind' | 'diverged' }>) {
+    super('backup.mismatch', message, init)
+    this.url = init.details.url
+    this.lsn = init.details.lsn
+    this.reason = init.details.reason
   }
 }
 

@@ -4,10 +4,11 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type { CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
+import type { BranchRecord, CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
+import { Branches, MAIN } from './branches.ts'
 import { DeadNames } from './dead-names.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
-import { foldAlter, type CatalogTable, foldChange, foldCreate, foldDrop, foldFlush } from './table-fold.ts'
+import { type CatalogTable, type CatalogTables, foldAlter, foldChange, foldCreate, foldDrop, foldFlush } from './table-fold.ts'
 
 export interface RememberedKey {
   readonly key: string
@@ -27,13 +28,20 @@ export class Catalog {
   nextTableId = 1
   /** Every fragment referenced by a record above this is stored. */
   fragmentFloor = 0
-  readonly tables: Map<number, CatalogTable> = new Map()
+  /** Of main; in the state of a branch, and in withTables(), of that branch. */
+  readonly tables: CatalogTables = new Map()
+  branches: Branches = new Branches()
   /** In log order. */
   readonly keys: Map<string, RememberedKey> = new Map()
   /** Of writes with an Intent. */
   outcomes: Outcomes = new Outcomes()
   /** Of vacuums. */
   dead: DeadNames = new DeadNames()
+
+  /** The same fold, now and later, with the tables of a branch. To be read, not folded into. */
+  withTables(tables: CatalogTables): Catalog {
+    return Object.create(this, { tables: { value: tables, enumerable: true } }) as Catalog
+  }
 
   table(id: number): CatalogTable | undefined {
     return this.tables.get(id)
@@ -56,24 +64,28 @@ export class Catalog {
     if (exclusive) this.fence = Math.max(this.fence, epoch)
   }
 
-  foldSchema(lsn: number, record: SchemaRecord): void {
+  /** @param tables  of the branch that it changes; null: nobody keeps them */
+  foldSchema(lsn: number, record: SchemaRecord, tables: CatalogTables | null = this.tables): void {
     this.advance(lsn, record.timeMs)
     for (const schema of record.create) {
-      foldCreate(this.tables, lsn, schema)
+      if (tables !== null) foldCreate(tables, lsn, schema)
       this.nextTableId = Math.max(this.nextTableId, schema.tableId + 1)
     }
-    for (const schema of record.alter ?? []) foldAlter(this.tables, lsn, schema)
-    for (const id of record.drop ?? []) foldDrop(this.tables, id)
+    this.branches.touch(record.branch ?? MAIN, lsn)
+    if (tables === null) return
+    for (const schema of record.alter ?? []) foldAlter(tables, lsn, schema)
+    for (const id of record.drop ?? []) foldDrop(tables, id)
   }
 
-  /** @returns false, and nothing else done: another outcome of this write came first */
-  foldCommit(lsn: number, record: CommitRecord): boolean {
+  /** @param tables  of its branch; null: nobody keeps them @returns false, and nothing else done: another outcome of this write came first */
+  foldCommit(lsn: number, record: CommitRecord, tables: CatalogTables | null = this.tables): boolean {
     this.advance(lsn, record.timeMs)
     if (record.isArmed === true && !this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
+    this.branches.touch(record.branch, lsn)
     let rows = 0
     for (const change of record.changes) {
       rows += change.inserted + change.updated + change.deleted
-      foldChange(this.tables, lsn, change)
+      if (tables !== null) foldChange(tables, lsn, change)
     }
     if (record.idempotency !== undefined) {
       const { key, request } = record.idempotency
@@ -111,12 +123,17 @@ export class Catalog {
     this.dead.add(lsn, record.timeMs, record.names)
   }
 
-  /** @returns false, and nothing else done: it was rolled back before */
-  foldFlush(lsn: number, record: FlushRecord): boolean {
+  /** @param tables  of its branch; null: nobody keeps them @returns false, and nothing else done: it was rolled back before */
+  foldFlush(lsn: number, record: FlushRecord, tables: CatalogTables | null = this.tables): boolean {
     this.advance(lsn, record.timeMs)
     if (!this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
-    foldFlush(this.tables, lsn, record)
+    if (tables !== null) foldFlush(tables, lsn, record)
     return true
+  }
+
+  foldBranch(lsn: number, record: BranchRecord): void {
+    this.advance(lsn, record.timeMs)
+    this.branches.fold(lsn, record)
   }
 
   private advance(lsn: number, timeMs: number): void {

@@ -17,6 +17,7 @@ import {
 } from '../format/index.ts'
 import type { TableSchema } from '../format/index.ts'
 import { bitmapToIndices, sha256 } from '../kernels/index.ts'
+import { Branches } from './branches.ts'
 import { Catalog } from './catalog.ts'
 import { decodeDeadNames, encodeDeadNames } from './dead-names.ts'
 import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
@@ -101,6 +102,7 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
   }
   encodeOutcomes(w, catalog.outcomes)
   encodeDeadNames(w, catalog.dead)
+  catalog.branches.encode(w)
 }
 
 function decodeCatalog(r: ByteReader, lsn: number): Catalog {
@@ -121,7 +123,9 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
   }))
   for (const remembered of keys) catalog.keys.set(remembered.key, remembered)
   catalog.outcomes = decodeOutcomes(r)
+  // Sections came one after the other: what a checkpoint lacks is empty.
   if (r.left > 0) catalog.dead = decodeDeadNames(r)
+  if (r.left > 0) catalog.branches = Branches.decode(r)
   return catalog
 }
 

@@ -14,7 +14,7 @@ import {
   type TableState,
   type TableView,
 } from '../table/index.ts'
-import type { StoreState } from './state.ts'
+import type { StateView } from './branch-state.ts'
 
 export interface Bound {
   readonly state: TableState
@@ -55,10 +55,10 @@ export class SinkKeys implements RowKeys {
 }
 
 export class Binder {
-  private readonly state: StoreState
+  private readonly state: StateView
   private readonly bounds = new WeakMap<AnyTable, Bound>()
 
-  constructor(state: StoreState) {
+  constructor(state: StateView) {
     this.state = state
   }
 

@@ -5,13 +5,15 @@
 // Invariant: promises resolve in LSN order; after failed() nothing resolves.
 
 import { assert } from '../assert.ts'
+import { MAIN } from '../catalog/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import {
   type AuditFacts,
+  type BranchChange,
   ByteWriter,
-  changedTables,
   type CommitRecord,
   encodeAudit,
+  encodeBranch,
   encodeCommit,
   encodeFlush,
   encodePublish,
@@ -22,6 +24,8 @@ import {
   type FlushRecord,
   toHex,
   type Intent,
+  MAIN_BRANCH,
+  MAIN_BRANCH_ID,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -34,14 +38,15 @@ import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.
 import { CHUNK_ROWS, type CommitResult, type TableState, type VectorBitmaps, type WriteOptions } from '../table/index.ts'
 import type { AdmitOptions, AdmittedChange, ArmedWrite, ChangeTracker } from './admitted.ts'
 import { tableNotFound } from './bound.ts'
-import { refuseOutdated } from './conflict.ts'
 import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { keyText } from './key-text.ts'
+import { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
 import {
   KIND_AUDIT,
+  KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
   KIND_PUBLISH,
@@ -53,9 +58,9 @@ import {
   type StoreState,
   SUPERSEDED,
 } from './state.ts'
+import { creates, writeOf } from './write-of.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
-const MAIN_BRANCH = 0
 
 interface Pending {
   readonly lsn: number
@@ -86,6 +91,8 @@ export class Committer {
   private pendingFrom = 0
   private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
   private readonly decisions: Decisions
+  /** Branches and tags, queued records included. */
+  readonly names: NamesAhead
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
@@ -102,6 +109,7 @@ export class Committer {
     this.log = log
     this.state = state
     this.decisions = new Decisions(state.catalog)
+    this.names = new NamesAhead(state.catalog)
     this.world = world
     this.hooks = hooks
     this.tracker = tracker
@@ -240,18 +248,19 @@ export class Committer {
     if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.decisions.admit(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
-    // One whose record was taken back may have left its number to another.
-    for (const { table, change } of admitted) {
-      if (this.state.tables.get(table.id) !== table || table.isDropped) throw tableNotFound(table.name)
-      if (change.schemaVersion !== table.schema.version) refuseOutdated(table, change)
-    }
+    for (const { table } of admitted) this.assertThere(table)
+    const branch = admitted[0]?.table.branch ?? this.branchOf(armed)
+    assert(
+      admitted.every(({ table }) => table.branch === branch),
+      'a commit changes tables of one branch',
+    )
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
     const writeId = armed?.writeId ?? (o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId))
     const timeMs = this.nextTime()
     const commit: CommitRecord = {
-      branch: MAIN_BRANCH,
+      branch,
       parent: this.parent,
       timeMs,
       writeId,
@@ -284,6 +293,23 @@ export class Committer {
       result.then(forget, forget)
     }
     return result
+  }
+
+  /** @throws StaleBranchError, TableNotFoundError: records may not follow on it any more */
+  private assertThere(table: TableState): void {
+    const view = this.state.view(table.branch)
+    if (view === undefined || !this.names.isLive(table.branch)) throw staleBranch(this.state.catalog.branches, table.branch)
+    // One whose record was taken back may have left its number to another.
+    if (view.tables.get(table.id) !== table) throw tableNotFound(table.name)
+  }
+
+  /** Of a commit of nothing: the branch that it was sealed for. @throws StaleBranchError */
+  private branchOf(armed: ArmedWrite | undefined): number {
+    const { branchId = MAIN_BRANCH_ID, branch = MAIN_BRANCH } = armed?.seal?.intent ?? {}
+    if (branchId === MAIN_BRANCH_ID) return MAIN
+    const entry = this.state.catalog.branches.named(branch)
+    if (entry !== undefined && ulidText(entry.branchId) === branchId && this.names.isLive(entry.id)) return entry.id
+    throw staleBranchNamed(branch, branchId)
   }
 
   /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */
@@ -388,9 +414,10 @@ export class Committer {
   }
 
   /** Queue a flush; the caller has checked it against the state as it is now. */
-  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId'> & { readonly writeId?: Uint8Array }): Promise<number> {
+  flush(table: TableState, flush: Omit<FlushRecord, 'timeMs' | 'writeId' | 'branch'> & { readonly writeId?: Uint8Array }): Promise<number> {
     this.assertAlive()
-    const record: FlushRecord = { ...flush, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
+    this.assertThere(table)
+    const record: FlushRecord = { ...flush, branch: table.branch, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
     this.refuseDead({ kind: KIND_FLUSH, flush: record })
     this.writer.reset()
     encodeFlush(this.writer, record)
@@ -399,14 +426,25 @@ export class Committer {
     return this.wait(lsn, { kind: KIND_FLUSH, flush: record }, lsn)
   }
 
-  /** Queue definitions: new ones, next versions, dropped tables. Admission knows them at once. */
-  schema(change: Pick<SchemaRecord, 'create' | 'alter' | 'drop'>): Promise<number> {
+  /** Queue a change of names, which the caller has checked against `names` as they are now. @returns its LSN, and the id of its record */
+  branch(change: BranchChange): Promise<{ readonly lsn: number; readonly id: Uint8Array }> {
     this.assertAlive()
-    const record: SchemaRecord = { timeMs: this.nextTime(), writeId: newUlidBytes(this.world), ...change }
+    const record = { timeMs: this.nextTime(), id: newUlidBytes(this.world), change }
+    this.writer.reset()
+    encodeBranch(this.writer, record)
+    const lsn = this.submit(KIND_BRANCH)
+    this.names.queue(lsn, change)
+    return this.wait(lsn, { kind: KIND_BRANCH, branch: record }, { lsn, id: record.id })
+  }
+
+  /** Queue new tables; `apply` makes them known to admission. */
+  schema(create: SchemaRecord['create'], apply: (lsn: number) => void): Promise<number> {
+    this.assertAlive()
+    const record: SchemaRecord = { timeMs: this.nextTime(), writeId: newUlidBytes(this.world), create }
     this.writer.reset()
     encodeSchemaRecord(this.writer, record)
     const lsn = this.submit(KIND_SCHEMA)
-    this.applied(() => this.state.applySchema(lsn, record))
+    this.applied(() => apply(lsn))
     return this.wait(lsn, { kind: KIND_SCHEMA, schema: record }, lsn)
   }
 
@@ -470,14 +508,13 @@ export class Committer {
     const { pending, state } = this
     let at = this.pendingFrom
     const from = at
-    const redefined: [lsn: number, names: readonly string[]][] = []
     for (; at < pending.length && pending[at]!.lsn <= last; at++) {
       const { lsn, record } = pending[at]!
       assert(record.kind !== SUPERSEDED, 'what was admitted is not superseded', lsn)
-      if (record.kind === KIND_SCHEMA) redefined.push([lsn, changedTables(record.schema, (id) => state.catalog.table(id)?.name)])
       state.fold(lsn, record)
     }
     this.decisions.settle(last)
+    this.names.settle(last)
     this.tracker.settle?.(last)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
@@ -486,8 +523,11 @@ export class Committer {
       resolve(value as never)
       if (record.kind === KIND_COMMIT)
         this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
+      else if (record.kind === KIND_SCHEMA) {
+        const names = record.schema.create.map((schema) => schema.name)
+        this.hooks.schemaChanged(lsn, names)
+      }
     }
-    for (const [lsn, names] of redefined) this.hooks.schemaChanged(lsn, names)
     this.pendingFrom = at
     if (at === pending.length) {
       this.pending = []
@@ -508,11 +548,14 @@ export class Committer {
     const refused = pending.splice(at)
     if (refused.length > 0) this.rewinds++
     this.decisions.takeBack(first)
+    this.names.takeBack(first)
     this.tracker.takeBack?.(first)
     if (this.undecidedUpto >= first) this.undecidedUpto = 0
-    for (const [id, table] of state.tables) {
-      if (!state.catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) state.tables.delete(id)
-      else table.takeBack(first)
+    for (const { tables, catalog } of [state, ...state.views()]) {
+      for (const [id, table] of tables) {
+        if (!catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) tables.delete(id)
+        else table.takeBack(first)
+      }
     }
     this.submitted = first - 1
     this.parent = Math.min(this.parent, this.submitted)
@@ -531,28 +574,6 @@ export class Committer {
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
   }
-}
-
-/** The write that a record is about, and whether there is an INTENT that recovery finds. */
-function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
-  switch (record.kind) {
-    case KIND_COMMIT:
-      return { id: record.commit.writeId, intentKept: record.commit.isArmed === true }
-    case KIND_SEAL:
-      return { id: record.seal.writeId, intentKept: true }
-    case KIND_ROLLBACK:
-      return { id: record.rollback.writeId, intentKept: true }
-    case KIND_FLUSH:
-      return { id: record.flush.writeId, intentKept: true }
-    case KIND_SCHEMA:
-      return { id: record.schema.writeId, intentKept: false }
-    default:
-      return { id: undefined, intentKept: false }
-  }
-}
-
-function creates(record: StateRecord, tableId: number): boolean {
-  return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
 }
 
 function behind(head: Lsn): LsnTakenError {

@@ -2,7 +2,7 @@
 //
 // Invariant: admission and queueing happen in one synchronous step; what must read first waits and starts that step again.
 
-import { type ColumnDef, type FragmentRef, MAIN_BRANCH_ID } from '../format/index.ts'
+import type { ColumnDef, FragmentRef } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { CommitLog } from '../log/index.ts'
 import type { GetOptions, Root } from '../root/index.ts'
@@ -11,9 +11,10 @@ import { type StagingArea, stagingPrefix } from '../staging/index.ts'
 import { type ColumnCache, FragmentReader, type TableState } from '../table/index.ts'
 import { Binder, type Scratch, scratch } from './bound.ts'
 import type { Committer } from './committer.ts'
-import { type GateOptions, type GateRequest, Gates } from './gates.ts'
+import type { GateOptions, GateRequest, Gates } from './gates.ts'
 import type { LoadSealer } from './finish.ts'
 import type { Intents } from './intents.ts'
+import type { StateView } from './branch-state.ts'
 import type { StoreState } from './state.ts'
 import type { WriteTracker } from './tracker.ts'
 
@@ -29,9 +30,14 @@ export interface EngineLimits {
 export interface EngineParts {
   readonly root: Root
   readonly log: CommitLog
-  readonly state: StoreState
+  /** Of its branch. */
+  readonly state: StateView
+  /** Every branch that is in memory, and the fold. */
+  readonly store: StoreState
   readonly committer: Committer
   readonly tracker: WriteTracker
+  /** Of all branches. */
+  readonly gates: Gates
   readonly intents: Intents
   readonly world: World
   readonly cache: ColumnCache
@@ -51,15 +57,14 @@ export interface LayoutLock {
 }
 
 /** What a write of rows holds: definitions and its branch stay, its tables are its own. */
-export function rowGates(tables: Iterable<TableState>): GateRequest {
-  return { schema: 'shared', branches: { mode: 'shared', ids: [MAIN_BRANCH_ID] }, tables: Array.from(tables, (table) => table.id) }
+export function rowGates({ parts: { intents } }: Engine, tables: Iterable<TableState>): GateRequest {
+  return { schema: 'shared', branches: { mode: 'shared', ids: [intents.branch.branchId] }, tables: Array.from(tables, (table) => table.uid) }
 }
 
 export class Engine {
   readonly parts: EngineParts
   readonly binder: Binder
   readonly scratch: Scratch = scratch()
-  readonly gates: Gates
   /** Set by whoever can seal: loads that are not fused with their record. */
   sealer: LoadSealer | undefined
   /** Set by upkeep: resolves when memory is below its limit again. */
@@ -68,18 +73,21 @@ export class Engine {
   constructor(parts: EngineParts) {
     this.parts = parts
     this.binder = new Binder(parts.state)
-    this.gates = new Gates(parts.world)
+  }
+
+  get gates(): Gates {
+    return this.parts.gates
   }
 
   /** Held by whoever moves or bulk-loads rows of a table: one at a time per table, and no definition changes meanwhile. */
   layoutLock(table: TableState): LayoutLock {
     return {
       acquire: async (o) => {
-        const held = await this.gates.take(rowGates([table]), o)
+        const held = await this.gates.take(rowGates(this, [table]), o)
         return () => held[Symbol.dispose]()
       },
       run: async (fn, o) => {
-        using _held = await this.gates.take(rowGates([table]), o)
+        using _held = await this.gates.take(rowGates(this, [table]), o)
         return await fn()
       },
     }
@@ -96,7 +104,7 @@ export class Engine {
       getSync: (name: string, o?: GetOptions) => root.getSync(staged(name), o),
     } as unknown as Root
     const missing = (column: ColumnDef, rows: number): Vec => missingColumn(column, rows)
-    return new FragmentReader({ root: view, ref, schema: table.schemaOf(ref.schemaVersion), cache, missing, log: (event) => world.logger.log(event) })
+    return new FragmentReader({ root: view, ref, schema: table.schema, cache, missing, log: (event) => world.logger.log(event) })
   }
 
   private confirming: { readonly running: Promise<void>; next: Promise<void> | undefined } | undefined
@@ -127,10 +135,10 @@ export class Engine {
     }
   }
 
-  /** Bytes of rows not yet flushed. */
+  /** Bytes of rows not yet flushed, of all branches. */
   memoryBytes(): number {
     let bytes = 0
-    for (const table of this.parts.state.tables.values()) bytes += table.now.layer.byteLength
+    for (const table of this.parts.store.everyTable()) bytes += table.now.layer.byteLength
     return bytes
   }
 }

@@ -7,7 +7,7 @@ import { assert } from '../assert.ts'
 import type { TableChange } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Vec } from '../kernels/index.ts'
-import { KeyRun, KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
+import { KeyRun, type KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
 import type { ChangeTracker } from './admitted.ts'
 import { KIND_COMMIT, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
@@ -36,11 +36,14 @@ function observer(state: StoreState, tracker: ChangeTracker): (lsn: number, reco
   let before = new Map<TableChange, Before>()
   return async (lsn: number, record: StateRecord, applied: boolean) => {
     if (record.kind !== KIND_COMMIT) return
+    // Of a branch that is not in memory nobody reads or writes.
+    const tables = state.view(record.commit.branch)?.tables
+    if (tables === undefined) return
     if (!applied) {
       before = new Map()
       const nextRow = new Map<number, number>()
       for (const change of record.commit.changes) {
-        const table = state.tables.get(change.tableId)
+        const table = tables.get(change.tableId)
         if (table === undefined) continue
         const firstRow = nextRow.get(table.id) ?? table.now.layer.next
         nextRow.set(table.id, firstRow + (change.inline?.rows ?? 0))
@@ -49,7 +52,7 @@ function observer(state: StoreState, tracker: ChangeTracker): (lsn: number, reco
       return
     }
     for (const change of record.commit.changes) {
-      const table = state.tables.get(change.tableId)
+      const table = tables.get(change.tableId)
       const noted = before.get(change)
       if (table === undefined) continue
       // Tracking began in the middle of it: no key is told, and it counts for every key it may have written.
@@ -83,7 +86,7 @@ function keysBrought(table: TableState, change: TableChange, firstRow: number): 
     const end = Math.min(firstRow + rows, chunk.base + chunk.rows)
     if (from >= end) continue
     const columns = chunk.columns.map((column) => column.view(chunk.rows))
-    KeyLayout.of(chunk.schema)!.push(columns, from - chunk.base, end - chunk.base, keys)
+    table.keyLayout.push(columns, from - chunk.base, end - chunk.base, keys)
   }
   assert(keys.rows === rows, 'a change that was applied has its rows in the memory layer', { rows: keys.rows, brought: rows })
   return keys

@@ -6,6 +6,7 @@ export type { AdmitOptions, AdmittedChange, ArmedWrite } from './admitted.ts'
 export { commitResult } from './commit-result.ts'
 export { Committer } from './committer.ts'
 export { conflict } from './conflict.ts'
+export { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 export { inTurn } from './in-turn.ts'
 export { keyBytesOf, keyText } from './key-text.ts'
 export { Engine, rowGates } from './engine.ts'
@@ -13,16 +14,20 @@ export type { EngineLimits, EngineParts, LayoutLock } from './engine.ts'
 export { armArea, retireArea } from './fused.ts'
 export { namesOf, namesOfChange, namesOfIntent, namesOfRefs, namesOfVectors, whileAlive } from './record-files.ts'
 export { flushTable } from './flush.ts'
+export { Gates } from './gates.ts'
 export type { GateMode, GateOptions, GateRequest, HeldGates } from './gates.ts'
 export { Intents, PARTICIPANTS_MAX, schemaDigest } from './intents.ts'
-export type { ArmOptions, SealOptions } from './intents.ts'
+export type { ArmOptions, BranchName, SealOptions } from './intents.ts'
 export { load } from './load.ts'
 export type { LoadOp } from './load.ts'
 export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
 export type { ReadContext, Row } from './read.ts'
 export {
+  branchOf,
+  createTable,
   decodeRecord,
   KIND_AUDIT,
+  KIND_BRANCH,
   KIND_COMMIT,
   KIND_EPOCH,
   KIND_FLUSH,
@@ -33,19 +38,20 @@ export {
   KIND_VACUUM,
   StoreState,
 } from './state.ts'
+export type { BranchState, StateView } from './branch-state.ts'
+export { BranchViews } from './branch-views.ts'
+export { loadPosition } from './positions.ts'
+export type { Position, PositionSource } from './positions.ts'
 export type { StateContext, StateRecord } from './state.ts'
 export { WriteTracker } from './tracker.ts'
 export { TransactionState } from './transaction.ts'
 export { deleteWhere, updateRows } from './where.ts'
 export { deleteKeys, writeBatch, writeRows } from './write-rows.ts'
 export { Binder } from './bound.ts'
-export { commitsOnly, feed, keysOnly } from './changes.ts'
+export { commitsOnly, feed } from './changes.ts'
 export type { FeedChange, FeedCommit, FeedOptions } from './changes.ts'
 export { NamedFiles } from './named-files.ts'
 export { diffPoints } from './diff.ts'
-export { isCompatible } from './plan-schema.ts'
-export { applySchema, checkApplyOptions } from './schema-apply.ts'
-export type { ApplyOptions } from './schema-apply.ts'
 export { verifyStore } from './verify.ts'
 export { TableStage } from './table-stage.ts'
 export type { FinishedTable, LargeLoad, LoadSealer } from './finish.ts'

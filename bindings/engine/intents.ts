@@ -1,6 +1,6 @@
 // engine/intents.ts: the Intents that one open handle writes, and which of its writes are still being worked on (recovery.md sections 3 and 7).
 //
-// Invariant: a write is in `live` from before its INTENT until its outcome is recorded or given up: recovery of this handle leaves it alone as long.
+// Invariant: a write is `live` from before its INTENT until its outcome is recorded or given up: recovery of this handle leaves it alone as long.
 
 import type { Catalog } from '../catalog/index.ts'
 import { ResourceLimitError } from '../errors.ts'
@@ -46,31 +46,51 @@ export interface SealOptions {
   readonly request?: Uint8Array | undefined
 }
 
+/** A branch in one incarnation. */
+export interface BranchName {
+  readonly name: string
+  readonly branchId: string
+}
+
+const MAIN_NAME: BranchName = { name: MAIN_BRANCH, branchId: MAIN_BRANCH_ID }
+
 export class Intents {
   private readonly catalog: Catalog
+  /** Whose writes it arms. */
+  readonly branch: BranchName
+  private readonly shared: { readonly live: Set<string>; stamp: number }
   private readonly world: Pick<World, 'clock' | 'random'>
   readonly owner: IntentOwner
-  /** ULID texts. */
-  private readonly live = new Set<string>()
-  /** Counts up whenever a write stops being worked on. */
-  stamp = 0
 
-  constructor(catalog: Catalog, world: Pick<World, 'clock' | 'random'>, owner: IntentOwner) {
+  /** @param from  of the same handle: what is live is live on all branches */
+  constructor(catalog: Catalog, world: Pick<World, 'clock' | 'random'>, owner: IntentOwner, branch: BranchName = MAIN_NAME, from?: Intents) {
     this.catalog = catalog
     this.world = world
     this.owner = owner
+    this.branch = branch
+    this.shared = from?.shared ?? { live: new Set(), stamp: 0 }
+  }
+
+  /** For the writes of a branch. */
+  on(catalog: Catalog, branch: BranchName): Intents {
+    return new Intents(catalog, this.world, this.owner, branch, this)
+  }
+
+  /** Counts up whenever a write stops being worked on. */
+  get stamp(): number {
+    return this.shared.stamp
   }
 
   isLive(writeId: string): boolean {
-    return this.live.has(writeId)
+    return this.shared.live.has(writeId)
   }
 
   begin(writeId: string): void {
-    this.live.add(writeId)
+    this.shared.live.add(writeId)
   }
 
   end(writeId: string): void {
-    if (this.live.delete(writeId)) this.stamp++
+    if (this.shared.live.delete(writeId)) this.shared.stamp++
   }
 
   /** The INTENT of phase A, prepared against the durable state. @throws ResourceLimitError */
@@ -80,8 +100,8 @@ export class Intents {
       writeId: o.writeId ?? newUlid(this.world),
       kind: o.kind,
       mode: o.mode,
-      branch: MAIN_BRANCH,
-      branchId: MAIN_BRANCH_ID,
+      branch: this.branch.name,
+      branchId: this.branch.branchId,
       baseLsn: String(this.catalog.lsn),
       schemaDigest: schemaDigest(this.catalog),
       owner: this.owner,

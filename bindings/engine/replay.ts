@@ -44,13 +44,13 @@ export class Replay {
     const isPlain = change.op !== 'replace' && change.fragments === undefined && change.hides === undefined && change.deletionVectors === undefined
     const rows = change.inline?.rows ?? 0
     if (!isPlain || rows > CHUNK_ROWS || (change.inline !== undefined && change.inline.bytes !== this.bytes)) return false
-    let run = this.runs.get(table.id)
+    let run = this.runs.get(table.uid)
     if (run !== undefined && run.schemaVersion !== change.schemaVersion) {
-      this.finish(table.id)
+      this.finish(table.uid)
       run = undefined
     }
     if (run === undefined)
-      this.runs.set(table.id, (run = { table, schemaVersion: change.schemaVersion, starts: [], ends: [], counts: [], lsns: [], hides: [] }))
+      this.runs.set(table.uid, (run = { table, schemaVersion: change.schemaVersion, starts: [], ends: [], counts: [], lsns: [], hides: [] }))
     if (rows > 0) {
       run.starts.push(change.inline!.start)
       run.ends.push(change.inline!.end)
@@ -64,10 +64,10 @@ export class Replay {
   }
 
   /** Add what is pending of one table, or of all. @throws DecodeError */
-  finish(tableId?: number): void {
-    for (const [id, run] of this.runs) {
-      if (tableId !== undefined && id !== tableId) continue
-      this.runs.delete(id)
+  finish(tableUid?: number): void {
+    for (const [uid, run] of this.runs) {
+      if (tableUid !== undefined && uid !== tableUid) continue
+      this.runs.delete(uid)
       this.add(run)
     }
   }

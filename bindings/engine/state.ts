@@ -1,15 +1,18 @@
 // engine/state.ts: a store's state at one LSN, made by folding the log from a checkpoint: catalog, memory layers, hidden rows.
 //
 // The one road from log to state: an open, a follower, time travel and the change feed all walk it.
+// Its tables are those of main, or of the branch that it was loaded for; beside them a live state keeps those of branches in use (branch-state.ts).
 // Invariant: after `applied = n` everything in records 1..n is in it and nothing else.
 
 import { CorruptionError, IntentVersionError, StoreTooNewError, VarveError } from '../errors.ts'
-import { Catalog, type CatalogTable, type Checkpoint } from '../catalog/index.ts'
+import { type BranchPath, Catalog, type CatalogTable, type Checkpoint, MAIN, MAIN_PATH } from '../catalog/index.ts'
 import {
   type AuditRecord,
+  type BranchRecord,
   ByteReader,
   type CommitRecord,
   decodeAudit,
+  decodeBranch,
   decodeCommit,
   DecodeError,
   decodeEpochRecord,
@@ -29,10 +32,12 @@ import {
   type SchemaRecord,
   type SealRecord,
   type TableChange,
+  type TableSchema,
   type VacuumRecord,
 } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { type TableContext, TableState } from '../table/index.ts'
+import { BranchState, type StateView } from './branch-state.ts'
 import { Replay } from './replay.ts'
 
 export const KIND_EPOCH = 1
@@ -42,6 +47,7 @@ export const KIND_SEAL = 4
 export const KIND_PUBLISH = 5
 export const KIND_ROLLBACK = 6
 export const KIND_FLUSH = 7
+export const KIND_BRANCH = 9
 export const KIND_VACUUM = 10
 export const KIND_AUDIT = 11
 /** No kind of a frame: a decision that came after the outcome of its write. */
@@ -59,6 +65,7 @@ export type StateRecord =
   /** As it stands in the log; a state makes a commit of it. */
   | { readonly kind: typeof KIND_PUBLISH; readonly publish: PublishRecord }
   | { readonly kind: typeof KIND_ROLLBACK; readonly rollback: RollbackRecord }
+  | { readonly kind: typeof KIND_BRANCH; readonly branch: BranchRecord }
   | { readonly kind: typeof KIND_VACUUM; readonly vacuum: VacuumRecord }
   | { readonly kind: typeof KIND_AUDIT; readonly audit: AuditRecord }
   | { readonly kind: typeof SUPERSEDED; readonly timeMs: number; readonly record: StateRecord }
@@ -76,10 +83,14 @@ export interface Observer {
   readonly isIdle?: () => boolean
 }
 
-export class StoreState {
+export class StoreState implements StateView {
   readonly catalog: Catalog
   readonly tables: Map<number, TableState> = new Map()
   readonly context: StateContext
+  /** Whose records make up `tables`. */
+  private readonly path: BranchPath
+  /** Tables of other branches, by number. */
+  private readonly attached = new Map<number, BranchState>()
   /** Log bytes that load() had to read: what the next open reads too, until there is a newer checkpoint. */
   replayedBytes = 0
   /** Called for each decoded record before and after it is applied; for the change feed. */
@@ -87,15 +98,26 @@ export class StoreState {
   /** Told of every record whose files may matter, once it is in the catalog: a vacuum that makes its plan. */
   folded: ((record: StateRecord) => void) | undefined
 
-  private constructor(context: StateContext, catalog: Catalog) {
+  private constructor(context: StateContext, catalog: Catalog, path: BranchPath) {
     this.context = context
     this.catalog = catalog
+    this.path = path
   }
 
-  /** The state at `end` (default: the head), from the checkpoint, or from the start of the log. */
-  static async load(context: StateContext, log: CommitLog, checkpoint: Checkpoint | undefined, end?: number): Promise<StoreState> {
+  /**
+   * The state at `end` (default: the head), from the checkpoint, or from the start of the log.
+   *
+   * @param path  of the branch whose tables it has; the checkpoint has main's, so it is not above the first part of the path
+   */
+  static async load(
+    context: StateContext,
+    log: CommitLog,
+    checkpoint: Checkpoint | undefined,
+    end?: number,
+    path: BranchPath = MAIN_PATH,
+  ): Promise<StoreState> {
     const catalog = checkpoint?.catalog ?? new Catalog()
-    const state = new StoreState(context, catalog)
+    const state = new StoreState(context, catalog, path)
     for (const table of catalog.tables.values()) state.tables.set(table.id, await restoreTable(context, table, catalog.lsn))
     const from = catalog.replayFrom
     const inlineFrom = new Map([...catalog.tables.values()].map((table) => [table.id, table.inlineFrom]))
@@ -104,7 +126,45 @@ export class StoreState {
       await state.applyBatch(batch, folded, inlineFrom)
       state.replayedBytes += batch.bytes.length
     }
+    for (const table of state.tables.values()) table.branch = state.branch
     return state
+  }
+
+  /** Number of the branch whose tables it has; 0 = main. */
+  get branch(): number {
+    return this.path.at(-1)!.branch
+  }
+
+  /** The tables of a branch; undefined: they are not in memory. */
+  view(branch: number): StateView | undefined {
+    return branch === this.branch ? this : this.attached.get(branch)
+  }
+
+  /** The tables that a record of the branch at `lsn` changes. */
+  viewAt(lsn: number, branch: number): StateView | undefined {
+    return branch === this.path.find(({ upto }) => lsn <= upto)!.branch ? this : this.attached.get(branch)
+  }
+
+  /** Tables of every branch that are in memory. */
+  *everyTable(): Generator<TableState, undefined> {
+    yield* this.tables.values()
+    for (const { tables } of this.attached.values()) yield* tables.values()
+  }
+
+  /** Branches beside its own, those attached first first. */
+  views(): IterableIterator<BranchState> {
+    return this.attached.values()
+  }
+
+  /** Keep the tables of another branch from here on: `loaded` is that branch at the very LSN of this state, and is used up. */
+  attach(loaded: StoreState): BranchState {
+    const view = new BranchState(this, loaded)
+    this.attached.set(view.branch, view)
+    return view
+  }
+
+  detach(branch: number): void {
+    this.attached.delete(branch)
   }
 
   get applied(): number {
@@ -112,30 +172,8 @@ export class StoreState {
   }
 
   byName(name: string): TableState | undefined {
-    for (const table of this.tables.values()) if (table.name === name && !table.isDropped) return table
+    for (const table of this.tables.values()) if (table.name === name) return table
     return undefined
-  }
-
-  /** The id of the next new table; queued ones are counted. */
-  get nextTableId(): number {
-    let next = this.catalog.nextTableId
-    for (const id of this.tables.keys()) next = Math.max(next, id + 1)
-    return next
-  }
-
-  /** Records up to `head` are durable: what only older versions show goes. */
-  settle(head: number): void {
-    for (const [id, table] of this.tables) {
-      table.settle(head)
-      if (table.isGone) this.tables.delete(id)
-    }
-  }
-
-  /** What a schema record does to the tables; the catalog is the fold's. */
-  applySchema(lsn: number, { create, alter = [], drop = [] }: Pick<SchemaRecord, 'create' | 'alter' | 'drop'>): void {
-    for (const schema of create) this.tables.set(schema.tableId, TableState.create(this.context, schema, lsn))
-    for (const schema of alter) this.tableOf(schema.tableId, lsn).alter(lsn, schema)
-    for (const id of drop) this.tableOf(id, lsn).drop(lsn)
   }
 
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
@@ -154,7 +192,7 @@ export class StoreState {
         } else if (replay === undefined || record.kind !== KIND_COMMIT || wants() || !this.replayCommit(lsn, record.commit, replay)) {
           finishRuns(replay, lsn)
           if (wants()) await observer!(lsn, record, false)
-          const vectors = vectorsOf(record)
+          const vectors = this.viewAt(lsn, branchOf(record)) === undefined ? undefined : vectorsOf(record)
           this.applyRecord(lsn, record, vectors === undefined ? NO_VECTORS : await this.loadVectors(vectors))
           if (wants()) await observer!(lsn, record, true)
         }
@@ -194,6 +232,7 @@ export class StoreState {
   }
 
   private applyOldRows(lsn: number, commit: CommitRecord, inlineFrom: ReadonlyMap<number, number> | undefined, replay: Replay | undefined): void {
+    if (this.viewAt(lsn, commit.branch) !== this) return
     for (const change of commit.changes) {
       const from = inlineFrom?.get(change.tableId) ?? 0
       const table = this.tables.get(change.tableId)
@@ -204,12 +243,15 @@ export class StoreState {
 
   /** Fold now, add its rows with those of its neighbours. False, and nothing done: it must be applied by itself. */
   private replayCommit(lsn: number, commit: CommitRecord, replay: Replay): boolean {
-    if (commit.changes.length !== 1) return false
-    const change = commit.changes[0]!
-    const table = this.tables.get(change.tableId)
-    if (table === undefined || !replay.take(table, lsn, change)) return false
+    const view = this.viewAt(lsn, commit.branch)
+    if (view !== undefined) {
+      if (commit.changes.length !== 1) return false
+      const change = commit.changes[0]!
+      const table = view.tables.get(change.tableId)
+      if (table === undefined || !replay.take(table, lsn, change)) return false
+    }
     try {
-      this.catalog.foldCommit(lsn, commit)
+      this.catalog.foldCommit(lsn, commit, view?.catalog.tables ?? null)
     } catch (cause) {
       throw contradiction(lsn, cause)
     }
@@ -219,10 +261,13 @@ export class StoreState {
   applyRecord(lsn: number, record: StateRecord, vectors: ReadonlyMap<string, Uint8Array>): void {
     try {
       this.fold(lsn, record)
-      if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) this.tableOf(change.tableId, lsn).apply(lsn, change, vectors)
-      if (record.kind === KIND_SCHEMA) this.applySchema(lsn, record.schema)
-      if (record.kind === KIND_FLUSH) this.tables.get(record.flush.tableId)!.applyFlush(lsn, record.flush)
-      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH || record.kind === KIND_SCHEMA) this.settle(lsn)
+      const view = this.viewAt(lsn, branchOf(record))
+      if (view === undefined) return
+      const { tables } = view
+      if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) tableOf(view, change, lsn).apply(lsn, change, vectors)
+      if (record.kind === KIND_SCHEMA) for (const schema of record.schema.create) tables.set(schema.tableId, createTable(view, schema, lsn))
+      if (record.kind === KIND_FLUSH) tables.get(record.flush.tableId)!.applyFlush(lsn, record.flush)
+      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH) for (const table of tables.values()) table.settle(lsn)
     } catch (cause) {
       if (cause instanceof VarveError && cause.kind !== 'corrupt') throw cause
       throw contradiction(lsn, cause)
@@ -232,9 +277,11 @@ export class StoreState {
   /** Advance the catalog alone: the tables of a live writer have the change already. */
   fold(lsn: number, record: StateRecord): void {
     const { catalog } = this
-    if (record.kind === KIND_COMMIT) catalog.foldCommit(lsn, record.commit)
-    else if (record.kind === KIND_SCHEMA) catalog.foldSchema(lsn, record.schema)
-    else if (record.kind === KIND_FLUSH) catalog.foldFlush(lsn, record.flush)
+    const tables = this.viewAt(lsn, branchOf(record))?.catalog.tables ?? null
+    if (record.kind === KIND_COMMIT) catalog.foldCommit(lsn, record.commit, tables)
+    else if (record.kind === KIND_SCHEMA) catalog.foldSchema(lsn, record.schema, tables)
+    else if (record.kind === KIND_FLUSH) catalog.foldFlush(lsn, record.flush, tables)
+    else if (record.kind === KIND_BRANCH) this.foldBranch(lsn, record.branch)
     else if (record.kind === KIND_EPOCH) catalog.foldEpoch(lsn, record.epoch, record.exclusive)
     else if (record.kind === KIND_SEAL) catalog.foldSeal(lsn, record.seal)
     else if (record.kind === KIND_ROLLBACK) catalog.foldRollback(lsn, record.rollback)
@@ -245,16 +292,35 @@ export class StoreState {
     this.folded?.(record)
   }
 
-  private tableOf(tableId: number, lsn: number): TableState {
-    const table = this.tables.get(tableId)
-    if (table === undefined) throw new DecodeError(`record ${lsn} changes table ${tableId}, which is not there`, 0)
-    return table
+  private foldBranch(lsn: number, record: BranchRecord): void {
+    this.catalog.foldBranch(lsn, record)
+    if (record.change.op === 'delete') this.detach(record.change.branch)
   }
 
   async loadVectors(refs: readonly DeletionVectorRef[]): Promise<ReadonlyMap<string, Uint8Array>> {
     const bitmaps = await Promise.all(refs.map((ref) => this.context.loadVector(ref)))
     return new Map(refs.map((ref, i) => [ref.digest, bitmaps[i]!]))
   }
+}
+
+/** The branch whose tables a record changes; main where it changes none. */
+export function branchOf(record: StateRecord): number {
+  if (record.kind === KIND_COMMIT) return record.commit.branch
+  if (record.kind === KIND_SCHEMA) return record.schema.branch ?? MAIN
+  return record.kind === KIND_FLUSH ? record.flush.branch : MAIN
+}
+
+/** A table that record `lsn` brings to a branch. */
+export function createTable({ context, branch }: StateView, schema: TableSchema, lsn: number): TableState {
+  const table = TableState.create(context, schema, lsn)
+  table.branch = branch
+  return table
+}
+
+function tableOf({ tables }: StateView, change: TableChange, lsn: number): TableState {
+  const table = tables.get(change.tableId)
+  if (table === undefined) throw new DecodeError(`record ${lsn} changes table ${change.tableId}, which is not there`, 0)
+  return table
 }
 
 async function restoreTable(context: StateContext, table: CatalogTable, lsn: number): Promise<TableState> {
@@ -317,6 +383,8 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         return { kind, publish: decodePublish(r) }
       case KIND_ROLLBACK:
         return { kind, rollback: decodeRollback(r) }
+      case KIND_BRANCH:
+        return { kind, branch: decodeBranch(r) }
       case KIND_VACUUM:
         return { kind, vacuum: decodeVacuum(r) }
       case KIND_AUDIT:
@@ -325,7 +393,7 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
           details: {
             found: kind,
-            supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_VACUUM, KIND_AUDIT],
+            supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_BRANCH, KIND_VACUUM, KIND_AUDIT],
           },
         })
     }

@@ -105,7 +105,7 @@ export class WriteTracker implements ChangeTracker {
 
   /** The last LSN above `since` that wrote the key, or 0. @throws StorageError, CorruptionError: a fragment that must be asked cannot be read */
   writtenSince(table: TableState, key: string, since: number): number {
-    const writes = this.tables.get(table.id)
+    const writes = this.tables.get(table.uid)
     if (writes === undefined) return 0
     const told = Math.max(writes.keys.get(key) ?? 0, writes.bulkLsn)
     for (let i = writes.untold.length - 1; i >= 0; i--) {
@@ -118,25 +118,25 @@ export class WriteTracker implements ChangeTracker {
 
   /** The last LSN above `since` that changed rows without telling their keys, or 0. */
   bulkSince(table: TableState, since: number): number {
-    const writes = this.tables.get(table.id)
+    const writes = this.tables.get(table.uid)
     const lsn = writes === undefined ? 0 : Math.max(writes.bulkLsn, writes.untold.at(-1)?.lsn ?? 0)
     return lsn > since ? lsn : 0
   }
 
   /** The last LSN above `since` that changed the table, or 0. */
   changedSince(table: TableState, since: number): number {
-    const lsn = this.tables.get(table.id)?.lastLsn ?? 0
+    const lsn = this.tables.get(table.uid)?.lastLsn ?? 0
     return lsn > since ? lsn : 0
   }
 
   /** Keys told one by one that were written above `since`, with their last LSN. */
   *keysSince(table: TableState, since: number): Generator<readonly [string, number]> {
-    for (const [key, lsn] of this.tables.get(table.id)?.keys ?? []) if (lsn > since) yield [key, lsn]
+    for (const [key, lsn] of this.tables.get(table.uid)?.keys ?? []) if (lsn > since) yield [key, lsn]
   }
 
   private of(table: TableState): TableWrites {
-    let writes = this.tables.get(table.id)
-    if (writes === undefined) this.tables.set(table.id, (writes = { keys: new Map(), bulkLsn: 0, untold: [], lastLsn: 0 }))
+    let writes = this.tables.get(table.uid)
+    if (writes === undefined) this.tables.set(table.uid, (writes = { keys: new Map(), bulkLsn: 0, untold: [], lastLsn: 0 }))
     return writes
   }
 }

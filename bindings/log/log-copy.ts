@@ -17,7 +17,6 @@ import {
   WRITER_ID_BYTES,
   writeSegmentHeader,
 } from '../format/index.ts'
-import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import type { CleanMark } from './clean.ts'
@@ -53,6 +52,11 @@ export interface LogCopyOptions {
   readonly segmentBytes?: number
 }
 
+/** Where files go: whole, durable but for their names. */
+export interface CopyPlace {
+  put(name: string, bytes: Uint8Array): Promise<void>
+}
+
 /** The segment being filled. */
 interface Filling {
   readonly first: number
@@ -63,7 +67,7 @@ interface Filling {
 }
 
 export class LogCopy {
-  readonly #root: Root
+  readonly #place: CopyPlace
   readonly #o: LogCopyOptions
   readonly #group: GroupBuffer
   readonly #digest: Digest
@@ -77,8 +81,8 @@ export class LogCopy {
   #next: number
   #last: Omit<CleanMark, 'storeId'> | undefined
 
-  constructor(root: Root, o: LogCopyOptions) {
-    this.#root = root
+  constructor(place: CopyPlace, o: LogCopyOptions) {
+    this.#place = place
     this.#o = o
     this.#group = GroupBuffer.full(GROUP_BYTES, o.layout === 'slots' ? SLOT_RECORDS : GROUP_RECORDS)
     this.#digest = o.digest.slice() as Digest
@@ -200,7 +204,7 @@ export class LogCopy {
   }
 
   async #put(name: string, bytes: Uint8Array): Promise<void> {
-    await this.#root.put(name, bytes, { sync: 'file' })
+    await this.#place.put(name, bytes)
     this.#o.wrote(bytes.length)
   }
 }

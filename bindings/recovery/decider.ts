@@ -20,7 +20,7 @@ export function deciderOf(parts: WriteParts): Decider {
       // Nothing holds a table's gate for a write that was never sealed: its rows are nowhere.
       const tables = seal === undefined ? [] : (intent?.participants ?? []).flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
       const isSchema = intent !== undefined && (intent.kind === 'schema' || intent.registrations.length > 0 || intent.tombstones.length > 0)
-      return parts.engine.gates.take({ ...rowGates(tables), ...(isSchema ? { schema: 'exclusive' as const } : {}) })
+      return parts.engine.gates.take({ ...rowGates(parts.engine, tables), ...(isSchema ? { schema: 'exclusive' as const } : {}) })
     },
   }
 }

@@ -1,12 +1,14 @@
-// store/at.ts: from a position as users write it (LSN, Date, name) to a state at that LSN.
+// store/at.ts: from a position as users write it (LSN, Date, name) to a state of a branch at an LSN.
 //
-// The live state answers for the head; older positions are folded from the newest checkpoint below them and kept for a while.
+// The live state answers for the heads; older positions are folded from the newest checkpoint below them and kept for a while.
 
+import { MAIN, type TagEntry } from '../catalog/index.ts'
 import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import {
   decodeRecord,
   KIND_COMMIT,
   KIND_AUDIT,
+  KIND_BRANCH,
   KIND_FLUSH,
   KIND_PUBLISH,
   KIND_ROLLBACK,
@@ -14,47 +16,64 @@ import {
   KIND_SCHEMA,
   KIND_VACUUM,
   listCheckpoints,
-  newestCheckpoint,
+  loadPosition,
+  type Position,
+  type PositionSource,
   readCheckpoint,
-  type StateContext,
   type StateRecord,
-  StoreState,
+  type StoreState,
 } from '../engine/index.ts'
-import type { CommitLog, Lsn } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { MAIN_BRANCH } from '../format/index.ts'
+import type { Lsn } from '../log/index.ts'
 import type { At } from '../table/index.ts'
 
 const STATES_KEPT = 4
 
 export class History {
-  private readonly root: Root
-  private readonly log: CommitLog
-  private readonly storeId: Uint8Array
-  private readonly context: StateContext
-  private readonly kept = new Map<number, Promise<StoreState>>()
-  private readonly invalid: (file: string, cause: unknown) => void
+  private readonly source: PositionSource
+  private readonly kept = new Map<string, Promise<StoreState>>()
 
-  /** `invalid` is told of checkpoints that fail their check; an older one, or the log from its start, stands in. */
-  constructor(root: Root, log: CommitLog, storeId: Uint8Array, context: StateContext, invalid: (file: string, cause: unknown) => void) {
-    this.root = root
-    this.log = log
-    this.storeId = storeId
-    this.context = context
-    this.invalid = invalid
+  constructor(source: PositionSource) {
+    this.source = source
   }
 
-  /** @throws HistoryUnavailableError, BranchNotFoundError, RangeError */
-  async resolve(at: At, head: number): Promise<number> {
+  /**
+   * What `at` stands for; a position and a Date are taken on `branch`.
+   *
+   * @returns `isHead`: the newest there is, whatever comes until it is read
+   * @throws HistoryUnavailableError, BranchNotFoundError, RangeError
+   */
+  async resolve(at: At, head: number, branch: number = MAIN): Promise<Position & { readonly isHead: boolean }> {
     if (typeof at === 'string') {
-      if (at === 'main') return head
-      throw new BranchNotFoundError(`no tag or branch ${JSON.stringify(at)}`, { details: { branch: at } })
+      const named = this.named(at)
+      if (named === undefined) throw new BranchNotFoundError(`no tag or branch ${JSON.stringify(at)}`, { details: { branch: at } })
+      if (typeof named === 'number') return { branch: named, lsn: head, isHead: true }
+      return { branch: named.branch, lsn: await this.reachable(named.lsn, head), isHead: false }
     }
     if (at instanceof Date) {
       if (Number.isNaN(at.getTime())) throw new RangeError('`at` is an invalid Date')
-      return this.lsnAt(at.getTime(), head)
+      return { branch, lsn: await this.lsnAt(at.getTime(), head), isHead: false }
     }
     const lsn = Number(at)
     if (!Number.isSafeInteger(lsn) || lsn < 0) throw new RangeError(`\`at\` is not a position: ${String(at)}`)
+    return { branch, lsn: await this.reachable(lsn, head), isHead: false }
+  }
+
+  /** The number of a live branch. @throws BranchNotFoundError */
+  branchNamed(name: string): number {
+    const named = this.named(name)
+    if (typeof named === 'number') return named
+    throw new BranchNotFoundError(`no branch ${JSON.stringify(name)}`, { details: { branch: name } })
+  }
+
+  /** The number of a live branch, or a tag. */
+  private named(name: string): number | TagEntry | undefined {
+    const branches = this.source.branches()
+    return name === MAIN_BRANCH ? MAIN : (branches.named(name)?.id ?? branches.tag(name))
+  }
+
+  /** @throws HistoryUnavailableError */
+  private async reachable(lsn: number, head: number): Promise<number> {
     const floor = await this.floor()
     if (lsn > head || lsn < floor) {
       const where = lsn > head ? `after the head ${head}` : `below the floor ${floor}`
@@ -63,17 +82,19 @@ export class History {
     return lsn
   }
 
-  /** The state at `lsn`; shared, not to be changed. */
-  state(lsn: number): Promise<StoreState> {
-    const known = this.kept.get(lsn)
+  /** A branch as it was at an LSN; shared, not to be changed. */
+  state({ branch, lsn }: Position): Promise<StoreState> {
+    const owner = this.source.branches().ownerAt(branch, lsn)
+    const name = `${owner}:${lsn}`
+    const known = this.kept.get(name)
     if (known !== undefined) {
-      this.kept.delete(lsn)
-      this.kept.set(lsn, known)
+      this.kept.delete(name)
+      this.kept.set(name, known)
       return known
     }
-    const loading = this.load(lsn)
-    this.kept.set(lsn, loading)
-    loading.catch(() => this.kept.delete(lsn))
+    const loading = this.load({ branch: owner, lsn })
+    this.kept.set(name, loading)
+    loading.catch(() => this.kept.delete(name))
     for (const oldest of this.kept.keys()) {
       if (this.kept.size <= STATES_KEPT) break
       this.kept.delete(oldest)
@@ -81,23 +102,23 @@ export class History {
     return loading
   }
 
-  /** A state at `lsn` of one's own. */
-  async load(lsn: number): Promise<StoreState> {
-    return StoreState.load(this.context, this.log, await newestCheckpoint(this.root, this.storeId, lsn, this.invalid), lsn)
+  /** As state(), of one's own. */
+  load(position: Position): Promise<StoreState> {
+    return loadPosition(this.source, position)
   }
 
   /** Positions below are gone: 0 while the whole log is there. */
   private async floor(): Promise<number> {
-    if (this.log.tail === 0n) return 0
-    const oldest = (await listCheckpoints(this.root)).at(-1)
-    return Math.max(Number(this.log.tail), oldest ?? 0)
+    if (this.source.log.tail === 0n) return 0
+    const oldest = (await listCheckpoints(this.source.root)).at(-1)
+    return Math.max(Number(this.source.log.tail), oldest ?? 0)
   }
 
   /** The last record whose time is at or before `timeMs`: times never decrease. */
   private async lsnAt(timeMs: number, head: number): Promise<number> {
     let from = 0
-    for (const lsn of await listCheckpoints(this.root)) {
-      const checkpoint = await readCheckpoint(this.root, this.storeId, lsn).catch((error: unknown) => {
+    for (const lsn of await listCheckpoints(this.source.root)) {
+      const checkpoint = await readCheckpoint(this.source.root, this.source.storeId, lsn).catch((error: unknown) => {
         if (error instanceof CorruptionError) return undefined
         throw error
       })
@@ -105,9 +126,9 @@ export class History {
       from = lsn
       break
     }
-    from = Math.max(from, Number(this.log.tail))
+    from = Math.max(from, Number(this.source.log.tail))
     let found = from
-    for await (const batch of this.log.read(BigInt(from) as Lsn, { end: BigInt(head) as Lsn })) {
+    for await (const batch of this.source.log.read(BigInt(from) as Lsn, { end: BigInt(head) as Lsn })) {
       let lsn = Number(batch.first)
       for (const offset of batch.offsets) {
         const time = timeOf(decodeRecord(batch.bytes, offset, lsn))
@@ -125,6 +146,7 @@ function timeOf(record: StateRecord): number | undefined {
   if (record.kind === KIND_SEAL) return record.seal.timeMs
   if (record.kind === KIND_PUBLISH) return record.publish.commit.timeMs
   if (record.kind === KIND_ROLLBACK) return record.rollback.timeMs
+  if (record.kind === KIND_BRANCH) return record.branch.timeMs
   if (record.kind === KIND_AUDIT) return record.audit.timeMs
   if (record.kind === KIND_VACUUM) return record.vacuum.timeMs
   return record.kind === KIND_FLUSH ? record.flush.timeMs : undefined

@@ -1,11 +1,11 @@
 // store/describe.ts: a state in numbers and names: what tables() and stats() say.
 
-import type { StoreState } from '../engine/index.ts'
+import type { StateView } from '../engine/index.ts'
 import { declaredIndexes, refBytes } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { coverageOf, describeType, type Stats, storedDefault, type TableInfo } from '../table/index.ts'
 
-export function tableInfos(state: StoreState): TableInfo[] {
+export function tableInfos(state: StateView): TableInfo[] {
   return [...state.catalog.tables.values()].map((table) => {
     const schema = table.schemas.at(-1)!
     const nameOf = (id: number): string => schema.columns.find((column) => column.id === id)!.name
@@ -24,7 +24,7 @@ export function tableInfos(state: StoreState): TableInfo[] {
 }
 
 /** `writeBytes`: of rows not yet flushed, all tables together. */
-export function tableStats(state: StoreState, head: number): { tables: Stats['tables']; writeBytes: number } {
+export function tableStats(state: StateView, head: number): { tables: Stats['tables']; writeBytes: number } {
   const tables: Stats['tables'] = {}
   let writeBytes = 0
   for (const table of state.tables.values()) {

@@ -2,7 +2,8 @@
 
 import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
-import type { OpenOptions, RepairReport, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
+import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
+import { restoreStore } from './backup.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
@@ -26,6 +27,14 @@ export interface StoreOpener {
    * @example await using store = await Store.open('./data')
    */
   open(root: string | URL | Root, o?: OpenOptions): Promise<Store>
+  /**
+   * A store made of a backup, or of another store, as it was at `at`: an LSN, a time or the name of a tag. `to` must be empty; a restore that was cut off goes on.
+   *
+   * @throws StoreExistsError, NotAStoreError, HistoryUnavailableError, CorruptionError, LockHeldError, OpenLockTimeoutError, StorageError
+   * @cost reads `from` whole
+   * @example await Store.restore('/backups/data', './data', { at: new Date('2026-11-20T12:00:00Z') })
+   */
+  restore(from: string | URL | Root, to: string | URL | Root, o?: RestoreOptions): Promise<BackupReport>
   /**
    * Put right what can be, also in a store that does not open. A preview, which takes no lock and changes nothing, unless `confirm`.
    *
@@ -68,4 +77,4 @@ export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
 }
 
-export const Store: StoreOpener = { open: open as StoreOpener['open'], repair: repairStore, doctor: doctorStore }
+export const Store: StoreOpener = { open: open as StoreOpener['open'], restore: restoreStore, repair: repairStore, doctor: doctorStore }

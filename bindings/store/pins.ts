@@ -51,7 +51,7 @@ export class Pins {
     return [...this.entries.values()].map(({ id, owner, lsn, sinceMs }) => ({ id, owner, lsn, sinceMs }))
   }
 
-  hold(lsn: number, owner: 'reader' | 'stream'): PinHandle {
+  hold(lsn: number, owner: 'reader' | 'stream' | 'backup'): PinHandle {
     const { world, warnMs } = this.o
     const id = newUlid(world)
     const entry: Entry = { id, owner, lsn, sinceMs: world.clock.monoMs(), told: false, timer: world.timers.set(warnMs, () => this.look(entry)) }

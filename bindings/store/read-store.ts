@@ -2,28 +2,35 @@
 //
 // Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
 
-import { BranchNotFoundError, ClosedError, FencedError, HistoryUnavailableError, InvalidConfigError, PoisonedError } from '../errors.ts'
+import { ClosedError, FencedError, HistoryUnavailableError, InvalidConfigError, PoisonedError } from '../errors.ts'
 import {
+  Binder,
   type Bound,
   commitsOnly,
   feed,
   type FeedOptions,
   getRow,
   hasRow,
+  type Position,
   type ReadContext,
   ReadPoint,
   type Row,
   scanAt,
+  staleBranch,
+  type StateView,
   tableNotFound,
   verifyStore,
 } from '../engine/index.ts'
-import { toHex } from '../format/index.ts'
+import { MAIN_BRANCH, toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
 import { isTraced, traced, ulidBytes } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
   type AuditRow,
+  type BackupOptions,
+  type BackupReport,
   type Images,
   type LooseScanOptions,
   type PinId,
@@ -40,6 +47,7 @@ import {
   type WriteId,
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
+import { backupStore } from './backup.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
@@ -184,9 +192,10 @@ export class ReadHandle {
   protected async pointAt(at: At | undefined, head: number = this.head): Promise<ReadPoint> {
     this.check()
     if (at === undefined) return new ReadPoint(this.o.state, head)
-    const lsn = await this.o.history.resolve(at, head)
+    const position = await this.o.history.resolve(at, head)
     this.check()
-    return lsn === this.head ? new ReadPoint(this.o.state, lsn) : new ReadPoint(await this.o.history.state(lsn), lsn)
+    const view = await this.viewAt(position)
+    return new ReadPoint(view, position.isHead ? view.applied : position.lsn)
   }
 
   private structureOf(bound: Bound, lsn: number): ReturnType<TableState['at']> {
@@ -226,17 +235,24 @@ export class ReadHandle {
     this.check()
     o.signal?.throwIfAborted()
     const { tables = [], images = 'after', follow = true } = o
-    this.checkFeed(from, images, tables, o.branch)
+    this.checkFeed(from, images)
     const signals = [this.closing.signal, stopped]
     const signal = AbortSignal.any(o.signal === undefined ? signals : [o.signal, ...signals])
-    const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check: () => this.check() }
+    const { state, branches, history } = this.o
+    const branch = history.branchNamed(o.branch ?? MAIN_BRANCH)
+    const binder = branch === state.branch ? this.o.binder : new Binder(await branches.view(branch))
+    for (const table of tables) binder.bind(table)
+    const check = (): void => {
+      this.check()
+      if (!state.catalog.branches.isLive(branch)) throw staleBranch(state.catalog.branches, branch)
+    }
+    const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check, branch, branches: () => state.catalog.branches }
     const pin = this.pins_.hold(from, 'stream')
     try {
-      const { state } = this.o
       const commits =
         tables.length === 0
           ? commitsOnly(this.log, (id) => state.tables.get(id)?.name, from, options)
-          : feed(this.log, await this.o.history.load(from), from, options, this.context)
+          : feed(this.log, await this.o.history.load({ branch, lsn: from }), from, options, this.context)
       for await (const commit of commits) {
         yield commit
         // Asked for the next one: this one is done with.
@@ -253,8 +269,8 @@ export class ReadHandle {
     }
   }
 
-  /** @throws RangeError, HistoryUnavailableError, InvalidConfigError, BranchNotFoundError, TableNotFoundError, SchemaMismatchError */
-  private checkFeed(from: number, images: Images, tables: readonly AnyTable[], branch: string | undefined): void {
+  /** @throws RangeError, HistoryUnavailableError, InvalidConfigError */
+  private checkFeed(from: number, images: Images): void {
     if (!Number.isSafeInteger(from) || from < 0) throw new RangeError(`\`from\` is not a position: ${from}`)
     const floor = Number(this.log.tail)
     if (from < floor || from > this.head) {
@@ -265,8 +281,6 @@ export class ReadHandle {
     if (images !== 'after' && images !== 'both' && images !== 'none') {
       throw new InvalidConfigError(`no images ${JSON.stringify(images)}`, { details: { key: 'images', value: images } })
     }
-    if (branch !== undefined && branch !== 'main') throw new BranchNotFoundError(`no branch ${JSON.stringify(branch)}`, { details: { branch } })
-    for (const table of tables) this.o.binder.bind(table)
   }
 
   diff(from: At, to: At, o: DiffRequest): FeedHandle<unknown> {
@@ -295,11 +309,17 @@ export class ReadHandle {
     return tableFromSchema(table.schemas.at(-1)!)
   }
 
-  private async stateAt(at: At | undefined): Promise<Opened['state']> {
+  private async stateAt(at: At | undefined): Promise<StateView> {
     this.check()
     if (at === undefined) return this.o.state
-    const lsn = await this.o.history.resolve(at, this.head)
-    return lsn === this.head ? this.o.state : this.o.history.state(lsn)
+    return this.viewAt(await this.o.history.resolve(at, this.head))
+  }
+
+  /** The live state for heads, else one of the history. */
+  private viewAt(position: Position & { readonly isHead: boolean }): StateView | Promise<StateView> {
+    const { branches, history, state } = this.o
+    const isNow = position.isHead || (position.branch === state.branch && position.lsn === state.applied)
+    return isNow ? branches.view(position.branch) : history.state(position)
   }
 
   async refresh(): Promise<Lsn> {
@@ -415,6 +435,18 @@ export class ReadHandle {
     })
     reporter.tell(last)
     return { ok: outcome.problems.length === 0, ...outcome }
+  }
+
+  async backup(target: string | URL | Root, o: BackupOptions = {}): Promise<BackupReport> {
+    this.check()
+    // What was acknowledged before the call is in it, and nothing that the source could lose again.
+    const head = Math.min(this.head, Number(await this.log.sync()))
+    const pin = this.pins_.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
+    try {
+      return await backupStore(this.o, target, head, o)
+    } finally {
+      pin.release()
+    }
   }
 
   on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable {

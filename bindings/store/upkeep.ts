@@ -57,7 +57,7 @@ export class Upkeep {
     this.checkpointLsn = checkpointLsn
     this.lookedBytes = engine.parts.log.bytes
     // What the open had to read counts: else many short sessions would never come to a checkpoint.
-    this.checkpointBytes = engine.parts.log.bytes - engine.parts.state.replayedBytes
+    this.checkpointBytes = engine.parts.log.bytes - engine.parts.store.replayedBytes
   }
 
   get bytesSinceCheckpoint(): number {

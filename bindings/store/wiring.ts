@@ -6,7 +6,7 @@
 
 import { VarveError } from '../errors.ts'
 import type { Checkpoint } from '../catalog/index.ts'
-import { Binder, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { Binder, BranchViews, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
@@ -31,6 +31,8 @@ export interface Opened {
   readonly context: StateContext
   readonly cache: ColumnCache
   readonly history: History
+  /** Branches in the live state. */
+  readonly branches: BranchViews
   readonly events: Events
   readonly metering: Metering
   /** LSN of the checkpoint that the open started from; 0 = none. */
@@ -95,6 +97,17 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     const cache = new ColumnCache(options.memory.cacheBytes)
     const context = new SharedContext(root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
+    const history = new History({
+      root,
+      log,
+      storeId,
+      context,
+      branches: () => state.catalog.branches,
+      invalid: (file, cause) => {
+        world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
+        events.emit('checkpointInvalid', { file })
+      },
+    })
     const opened: Opened = {
       root,
       world,
@@ -105,10 +118,8 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
       binder: new Binder(state),
       context,
       cache,
-      history: new History(root, log, storeId, context, (file, cause) => {
-        world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
-        events.emit('checkpointInvalid', { file })
-      }),
+      history,
+      branches: new BranchViews(state, log, (position) => history.load(position)),
       events,
       metering,
       checkpointLsn: checkpoint?.lsn ?? 0,

@@ -2,13 +2,11 @@
 
 import { ClosedError, ConflictError, FencedError, TableExistsError, UnsupportedTypeError } from '../errors.ts'
 import {
-  type ApplyOptions,
-  applySchema,
-  checkApplyOptions,
   Committer,
   deleteKeys,
   deleteWhere,
   Engine,
+  Gates,
   inTurn,
   Intents,
   load,
@@ -35,9 +33,9 @@ import {
   type Predicate,
   type RepairReport,
   sameDefinition,
-  type SchemaPlan,
   schemaFromDefinition,
   type StageOptions,
+  TableState,
   toBatches,
   type TransactOptions,
   type WriteId,
@@ -77,7 +75,7 @@ export class WriteHandle extends ReadHandle {
     let durableAt = state.applied
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
-        state.settle(head)
+        for (const table of state.everyTable()) table.settle(head)
         metering.record('varve.group.size', head - durableAt)
         metering.settle(cache, o.kernelBytes())
         durableAt = head
@@ -88,7 +86,7 @@ export class WriteHandle extends ReadHandle {
         metering.add('varve.commits', 1)
         metering.record('varve.commit.duration', durationMs)
         if (!events.wants('commit')) return
-        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)?.name ?? `table ${change.tableId}`))]
+        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)!.name))]
         const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
         events.emit('commit', { lsn: BigInt(lsn) as Lsn, writeId: ulidText(writeId) as WriteId, tables, rows, durationMs })
       },
@@ -102,8 +100,10 @@ export class WriteHandle extends ReadHandle {
       root,
       log,
       state,
+      store: state,
       committer: this.committer,
       tracker,
+      gates: new Gates(world),
       intents: new Intents(state.catalog, world, {
         writerId: newUlid(world),
         epoch: String(log.epoch),
@@ -128,7 +128,7 @@ export class WriteHandle extends ReadHandle {
     this.writes = new Writes({
       engine: this.engine,
       read: this.context,
-      stateAt: (lsn) => o.history.load(lsn),
+      stateAt: (lsn, branch) => o.history.load({ branch, lsn }),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
       publishing: (publish) => this.publishing(publish),
     })
@@ -229,20 +229,16 @@ export class WriteHandle extends ReadHandle {
       } else if (!sameDefinition(table, there.schema)) throw tableExists(table.name)
     }
     if (fresh.length === 0) return this.committer.drained()
-    const schemas = fresh.map((table, i) => schemaFromDefinition(table, state.nextTableId + i))
-    await this.committer.schema({ create: schemas })
+    const schemas = fresh.map((table, i) => schemaFromDefinition(table, this.nextTableId() + i))
+    await this.committer.schema(schemas, (lsn) => {
+      for (const schema of schemas) state.tables.set(schema.tableId, TableState.create(state.context, schema, lsn))
+    })
   }
 
-  /**
-   * Change what the store's tables are: those given become as defined, tables not named stay.
-   *
-   * @cost reads the columns that must be looked at first (a column that shall take no null any more); everything else is one record
-   */
-  async apply(tables: readonly AnyTable[], o: ApplyOptions = {}): Promise<SchemaPlan> {
-    this.writable()
-    checkApplyOptions(o)
-    await this.recovering.heal()
-    return await applySchema(this.engine, tables, o)
+  private nextTableId(): number {
+    let next = this.o.state.catalog.nextTableId
+    for (const id of this.o.state.tables.keys()) next = Math.max(next, id + 1)
+    return next
   }
 
   // rows
@@ -305,14 +301,14 @@ export class WriteHandle extends ReadHandle {
         rows += next.value.length
         bytes += batchBytes(next.value)
         if (bytes > this.engine.parts.limits.inlineLimitBytes || rows > INLINE_BATCH_ROWS_MAX)
-          return await load(this.engine, table, op, joined(head, iterator), o, view.schema)
+          return await load(this.engine, table, op, joined(head, iterator), o)
       }
     } finally {
       await iterator.return?.(undefined as never)
     }
     o?.signal?.throwIfAborted()
     return this.reported(op, table.name, o, () =>
-      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again), view.schema)),
+      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again))),
     )
   }
 

@@ -20,8 +20,6 @@ export interface Tuples {
   readonly rowOf: Uint32Array | undefined
 }
 
-const layouts = new WeakMap<TableSchema, KeyLayout>()
-
 export class KeyLayout {
   /** Column ids. */
   readonly columns: readonly number[]
@@ -43,12 +41,9 @@ export class KeyLayout {
     this.stride = this.parts.some((part) => part.bytes === 0) ? 0 : this.parts.reduce((sum, part) => sum + part.bytes, 0)
   }
 
-  /** undefined for an unkeyed table. `schema`: of the columns that it is to read; their places may differ from version to version, the keys do not. */
+  /** undefined for an unkeyed table. */
   static of(schema: TableSchema): KeyLayout | undefined {
-    if (schema.key.length === 0) return undefined
-    let layout = layouts.get(schema)
-    if (layout === undefined) layouts.set(schema, (layout = new KeyLayout(schema, schema.key, true)))
-    return layout
+    return schema.key.length === 0 ? undefined : new KeyLayout(schema, schema.key, true)
   }
 
   /** Of a unique constraint, in force or to be. @param columns  ids */

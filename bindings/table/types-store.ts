@@ -3,8 +3,9 @@
 // Members for branches, schema changes, optimize, vacuum, backup and repair arrive with those features.
 
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
+import type { Root } from '../root/index.ts'
+import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { RepairReport } from './types-repair.ts'
-import type { SchemaPlan } from './types-schema.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 
@@ -243,6 +244,16 @@ export interface ReadStore extends Reader, AsyncDisposable {
   audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
   /** Never throws for what it finds: { ok, problems }. */
   verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string }): Promise<VerifyReport>
+  /**
+   * A verified copy of the store as it is, or was at `at`, while commits go on; onto an older backup of this store only what is new. What it holds opens read-only as
+   * a store; Store.restore() makes a store of it. One that was cut off is not there for a reader: the backup before it is, and the next run goes on.
+   *
+   * @throws StoreExistsError when something else is there; BackupMismatchError; HistoryUnavailableError; CorruptionError for a file of the store that is damaged;
+   * LockHeldError, OpenLockTimeoutError while another backup goes there; StorageError
+   * @cost reads the retained log, and every file that the target lacks
+   * @example const { lsn, copied } = await store.backup('/backups/data')
+   */
+  backup(target: string | URL | Root, o?: BackupOptions): Promise<BackupReport>
   /** A throwing listener is logged. */
   on<E extends keyof StoreEvents>(event: E, listener: (e: StoreEvents[E]) => void): Disposable
   /** Idempotent. */
@@ -250,16 +261,6 @@ export interface ReadStore extends Reader, AsyncDisposable {
 }
 
 export interface Store extends ReadStore, Writer, Disposable {
-  /**
-   * Make the store's tables what these definitions say; tables not named stay, a table that is there already as defined costs nothing. Renames go by `renamedFrom`.
-   * Rows are not rewritten: they are read through the new definition, and older positions through the one of then.
-   *
-   * @param o  `drop`: tables to drop; `allowDataLoss`: dropping tables and columns is meant; `dryRun`: say what would be done, or refuse what would be refused
-   * @throws UnsupportedMigrationError a step that cannot be made, or that rows stand against; DataLossRefusedError, SchemaConflictError, InvalidConfigError
-   * @cost one record; reads a column that shall take no null any more
-   * @example await store.apply([flights, airports], { drop: ['scratch'], allowDataLoss: true })
-   */
-  apply(tables: readonly AnyTable[], o?: Long & { drop?: readonly string[]; allowDataLoss?: boolean; dryRun?: boolean }): Promise<SchemaPlan>
   /** One commit; an equal definition is a no-op; another is TableExistsError. */
   create(...tables: AnyTable[]): Promise<void>
   /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known */

@@ -40,5 +40,5 @@ export async function retireWrite(parts: WriteParts, writeId: string, area?: Sta
 
 /** The gates of a write of these tables (recovery.md section 8): no flush and no load moves their rows, and no definition changes, until it is disposed. */
 export function takeGates(engine: Engine, tables: Iterable<TableState>, o?: GateOptions): Promise<Disposable> {
-  return engine.gates.take(rowGates(tables), o)
+  return engine.gates.take(rowGates(engine, tables), o)
 }

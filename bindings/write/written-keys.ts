@@ -2,9 +2,10 @@
 //
 // The change feed tells them, with key columns alone read. A flush moves rows and writes none, so it is not in it; a replace writes every key it removes or brings.
 
-import { type Engine, feed, keysOnly, type ReadContext, type StoreState } from '../engine/index.ts'
+import { type Engine, feed, type ReadContext, type StoreState } from '../engine/index.ts'
+import type { TableSchema } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
-import { byteSink, putKeyValue, resolveView, type TableView } from '../table/index.ts'
+import { type AnyTable, byteSink, putKeyValue, resolveView, tableFromSchema } from '../table/index.ts'
 
 export interface LogRange {
   /** Exclusive. */
@@ -16,8 +17,8 @@ export interface LogRange {
 export interface FeedSource {
   readonly engine: Engine
   readonly read: ReadContext
-  /** A state of one's own at a position of the retained log. @throws HistoryUnavailableError */
-  readonly stateAt: (lsn: number) => Promise<StoreState>
+  /** A state of one's own: a branch, by its number, at a position of the retained log. @throws HistoryUnavailableError */
+  readonly stateAt: (lsn: number, branch: number) => Promise<StoreState>
 }
 
 /**
@@ -28,31 +29,41 @@ export interface FeedSource {
  */
 export async function keysWritten(
   source: FeedSource,
-  tableId: number,
+  schema: TableSchema,
   { from, to }: LogRange,
   onKey: (key: Uint8Array, lsn: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {
   if (from >= to) return
-  const state = await source.stateAt(from)
-  let view: TableView | undefined
+  const table = keysOnly(schema)
+  const view = resolveView(table, schema)
   const sink = byteSink(64)
+  const { log, state } = source.engine.parts
   const commits = feed(
-    source.engine.parts.log,
-    state,
+    log,
+    await source.stateAt(from, state.branch),
     from,
-    { tables: [], keysOf: tableId, images: 'after', signal: signal ?? new AbortController().signal, end: BigInt(to) as Lsn, check: source.read.check },
+    {
+      tables: [table],
+      images: 'after',
+      signal: signal ?? new AbortController().signal,
+      end: BigInt(to) as Lsn,
+      check: source.read.check,
+      branch: state.branch,
+      branches: () => state.catalog.branches,
+    },
     source.read,
   )
   for await (const commit of commits) {
-    // As of this commit: the feed walks the state.
-    const schema = state.tables.get(tableId)?.schema
-    if (schema === undefined) continue
-    if (view?.schema !== schema) view = resolveView(keysOnly(schema), schema)
     for await (const change of commit) {
       sink.at = 0
       putKeyValue(view, change.key ?? change.after!, sink)
       onKey(sink.bytes.subarray(0, sink.at), Number(commit.lsn))
     }
   }
+}
+
+/** The table as a program knows it that names its key and nothing else. */
+function keysOnly(schema: TableSchema): AnyTable {
+  return tableFromSchema({ ...schema, columns: schema.columns.filter((column) => schema.key.includes(column.id)), unique: [], index: [] })
 }

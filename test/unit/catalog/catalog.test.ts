@@ -59,6 +59,7 @@ describe('the fold', () => {
     expect(catalog.replayFrom).toBe(2)
     catalog.foldFlush(5, {
       writeId: new Uint8Array(16).fill(5),
+      branch: 0,
       tableId: 1,
       timeMs: 22,
       uptoLsn: 4,
@@ -77,6 +78,7 @@ describe('the fold', () => {
     catalog.foldCommit(4, commit(21, [change({ inserted: 1, inline: inline(1) })]))
     catalog.foldFlush(5, {
       writeId: new Uint8Array(16).fill(5),
+      branch: 0,
       tableId: 1,
       timeMs: 22,
       uptoLsn: 3,
@@ -98,6 +100,7 @@ describe('the fold', () => {
     const vector = { lsn: 3, ordinal: 0, digest: 'f'.repeat(64), bytes: 40, hidden: 3 }
     catalog.foldFlush(5, {
       writeId: new Uint8Array(16).fill(5),
+      branch: 0,
       tableId: 1,
       timeMs: 22,
       uptoLsn: 4,
@@ -142,6 +145,7 @@ describe('the fold', () => {
       (catalog) =>
         catalog.foldFlush(3, {
           writeId: new Uint8Array(16).fill(3),
+          branch: 0,
           tableId: 7,
           timeMs: 20,
           uptoLsn: 2,
@@ -202,6 +206,7 @@ describe('a checkpoint', () => {
       each.foldCommit(5, commit(30, [change({ op: 'delete', deleted: 1, hides: [{ lsn: 3, ordinal: 1, rows: Uint32Array.of(2) }] })]))
       each.foldFlush(6, {
         writeId: new Uint8Array(16).fill(6),
+        branch: 0,
         tableId: 2,
         timeMs: 31,
         uptoLsn: 4,

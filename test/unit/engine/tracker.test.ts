@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { type AdmittedChange, WriteTracker } from '../../../bindings/engine/index.ts'
 import { keyBytesOf, keyText } from '../../../bindings/engine/tracker.ts'
 
-const table = { id: 1, name: 'a' } as AdmittedChange['table']
-const other = { id: 2, name: 'b' } as AdmittedChange['table']
+const table = { id: 1, uid: 1, name: 'a' } as AdmittedChange['table']
+const other = { id: 2, uid: 2, name: 'b' } as AdmittedChange['table']
 const keys = (...texts: string[]): NonNullable<AdmittedChange['keys']> => {
   const data = Uint8Array.from(texts.join(''), (c) => c.charCodeAt(0))
   const ends = texts.map((_, i) => texts.slice(0, i + 1).join('').length)

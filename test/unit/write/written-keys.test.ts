@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { columns, eq, gte, Store, t, table } from '../../../bindings/index.ts'
-import type { Engine, ReadContext, StoreState } from '../../../bindings/engine/index.ts'
+import type { Engine, Position, ReadContext, StoreState } from '../../../bindings/engine/index.ts'
 import { keyBytesOf } from '../../../bindings/engine/tracker.ts'
 import { keyObjectFromBytes, resolveView } from '../../../bindings/table/index.ts'
 import { keysWritten } from '../../../bindings/write/written-keys.ts'
@@ -13,7 +13,7 @@ const pairs = table('pairs', { a: t.utf8(), b: t.int64(), v: t.int32().nullable(
 interface Inside {
   readonly engine: Engine
   readonly context: ReadContext
-  readonly o: { readonly history: { load(lsn: number): Promise<StoreState> } }
+  readonly o: { readonly history: { load(position: Position): Promise<StoreState> } }
 }
 
 /** Keys written after `from`, as `lsn:key`, in the order they are told. */
@@ -22,10 +22,15 @@ async function told(store: Store, name: string, from: bigint, to: bigint = store
   const state = engine.parts.state.byName(name)!
   const view = resolveView(await store.table(name), state.schema)
   const found: string[] = []
-  await keysWritten({ engine, read: context, stateAt: (lsn) => o.history.load(lsn) }, state.id, { from: Number(from), to: Number(to) }, (key, lsn) => {
-    const text = Array.from(key, (byte) => String.fromCharCode(byte)).join('')
-    found.push(`${lsn - Number(from)}:${Object.values(keyObjectFromBytes(view, keyBytesOf(text))).join('/')}`)
-  })
+  await keysWritten(
+    { engine, read: context, stateAt: (lsn, branch) => o.history.load({ branch, lsn }) },
+    state.schema,
+    { from: Number(from), to: Number(to) },
+    (key, lsn) => {
+      const text = Array.from(key, (byte) => String.fromCharCode(byte)).join('')
+      found.push(`${lsn - Number(from)}:${Object.values(keyObjectFromBytes(view, keyBytesOf(text))).join('/')}`)
+    },
+  )
   return found
 }
 

@@ -1,0 +1,250 @@
+// catalog/branches.ts: the names of positions in the fold: branches and tags, and which records make up a branch (recovery.md section 13). Pure.
+//
+// A branch is its name, where it begins on another one, and the last record that changed it: nothing of its tables is here, so that many cost little.
+// Invariant: branches and tags share one namespace; a number is used once; what a live branch or a tag stands on (its parents) is kept, also when it was deleted.
+
+import { assert } from '../assert.ts'
+import { type BranchRecord, type ByteReader, type ByteWriter, decodeList, MAIN_BRANCH, WRITE_ID_BYTES } from '../format/index.ts'
+
+/** The number of `main`. */
+export const MAIN = 0
+
+export interface BranchEntry {
+  readonly name: string
+  /** Its number; in records. */
+  readonly id: number
+  /** Its incarnation: 16 bytes, the id of its create record. */
+  readonly branchId: Uint8Array
+  /** Number of the branch that it was made of. */
+  readonly parent: number
+  /** It begins with what `parent` was at this LSN. */
+  readonly fromLsn: number
+  /** Its create record. */
+  readonly createdLsn: number
+  /** Last record that changed its rows or definitions; fromLsn: none did. */
+  readonly head: number
+  /** Its name is free; it is kept because others stand on it. */
+  readonly isDeleted: boolean
+}
+
+export interface TagEntry {
+  readonly name: string
+  readonly branch: number
+  readonly lsn: number
+  /** When it was made. */
+  readonly timeMs: number
+  readonly message: string | undefined
+}
+
+/** Whose records make up the tables of a branch: those of each up to an LSN, ascending; the last has no end. */
+export type BranchPath = readonly { readonly branch: number; readonly upto: number }[]
+
+export const MAIN_PATH: BranchPath = [{ branch: MAIN, upto: Number.POSITIVE_INFINITY }]
+
+type Entry = { -readonly [K in keyof BranchEntry]: BranchEntry[K] } & {
+  /** Branches made of it and tags on it. */
+  uses: number
+}
+
+export class Branches {
+  /** The number of the next branch. */
+  nextId = 1
+  private readonly byId = new Map<number, Entry>()
+  private readonly byName = new Map<string, Entry>()
+  private readonly tagsByName = new Map<string, TagEntry>()
+
+  /** Live branches, main not among them. */
+  get size(): number {
+    return this.byName.size
+  }
+
+  get tagCount(): number {
+    return this.tagsByName.size
+  }
+
+  /** A live branch other than main. */
+  named(name: string): BranchEntry | undefined {
+    return this.byName.get(name)
+  }
+
+  /** By its number; deleted ones too, while something stands on them. */
+  numbered(id: number): BranchEntry | undefined {
+    return this.byId.get(id)
+  }
+
+  isLive(id: number): boolean {
+    return id === MAIN || this.byId.get(id)?.isDeleted === false
+  }
+
+  nameOf(id: number): string {
+    return id === MAIN ? MAIN_BRANCH : (this.byId.get(id)?.name ?? `branch ${id}`)
+  }
+
+  tag(name: string): TagEntry | undefined {
+    return this.tagsByName.get(name)
+  }
+
+  /** Live branches in the order of their names, main not among them. */
+  live(): BranchEntry[] {
+    return sorted(this.byName)
+  }
+
+  /** In the order of their names. */
+  tags(): TagEntry[] {
+    return sorted(this.tagsByName)
+  }
+
+  /** Whose records make up this branch. Main, and numbers that nothing stands on any more: main's. */
+  path(id: number): BranchPath {
+    if (id === MAIN) return MAIN_PATH
+    const path: { branch: number; upto: number }[] = []
+    let upto = Number.POSITIVE_INFINITY
+    for (let at = this.byId.get(id); ; at = this.byId.get(at.parent)) {
+      path.unshift({ branch: at?.id ?? MAIN, upto })
+      if (at === undefined) return path
+      upto = at.fromLsn
+    }
+  }
+
+  /** The branch whose record stands at `lsn` in the history of `branch`. */
+  ownerAt(branch: number, lsn: number): number {
+    let at = this.byId.get(branch)
+    while (at !== undefined && lsn <= at.fromLsn) at = this.byId.get(at.parent)
+    return at?.id ?? MAIN
+  }
+
+  fold(lsn: number, { timeMs, id, change }: BranchRecord): void {
+    switch (change.op) {
+      case 'create': {
+        const { name, branch, parent, from } = change
+        assert(this.isFree(name), 'a name stands for one position', name)
+        assert(branch >= this.nextId && from < lsn, 'a new branch has a new number and begins before its record', { branch, from })
+        assert(parent === MAIN || this.byId.has(parent), 'a branch is made of one that is there', parent)
+        this.nextId = branch + 1
+        this.add({ name, id: branch, branchId: id, parent, fromLsn: from, createdLsn: lsn, head: from, isDeleted: false, uses: 0 })
+        break
+      }
+      case 'delete': {
+        const entry = this.byId.get(change.branch)
+        assert(entry?.isDeleted === false, 'a branch that is deleted is there', change.branch)
+        entry.isDeleted = true
+        this.byName.delete(entry.name)
+        this.forget(entry)
+        break
+      }
+      case 'tag': {
+        const { name, branch, lsn: at, message } = change
+        assert(this.isFree(name), 'a name stands for one position', name)
+        assert(branch === MAIN || this.byId.has(branch), 'a tag stands on a branch that is there', branch)
+        this.addTag({ name, branch, lsn: at, timeMs, message })
+        break
+      }
+      case 'untag': {
+        const tag = this.tagsByName.get(change.name)
+        assert(tag !== undefined, 'a tag that is deleted is there', change.name)
+        this.tagsByName.delete(change.name)
+        this.release(tag.branch)
+        break
+      }
+    }
+  }
+
+  /** Record `lsn` changed rows or definitions of the branch. */
+  touch(id: number, lsn: number): void {
+    if (id === MAIN) return
+    const entry = this.byId.get(id)
+    assert(entry?.isDeleted === false, 'what is written to a branch is written while it is there', id)
+    entry.head = lsn
+  }
+
+  /** Neither a branch nor a tag has the name. */
+  isFree(name: string): boolean {
+    return name !== MAIN_BRANCH && !this.byName.has(name) && !this.tagsByName.has(name)
+  }
+
+  private add(entry: Entry): void {
+    this.byId.set(entry.id, entry)
+    if (!entry.isDeleted) this.byName.set(entry.name, entry)
+    this.use(entry.parent)
+  }
+
+  private addTag(tag: TagEntry): void {
+    this.tagsByName.set(tag.name, tag)
+    this.use(tag.branch)
+  }
+
+  private use(id: number): void {
+    const entry = this.byId.get(id)
+    if (entry !== undefined) entry.uses++
+  }
+
+  private release(id: number): void {
+    const entry = this.byId.get(id)
+    if (entry === undefined) return
+    entry.uses--
+    this.forget(entry)
+  }
+
+  private forget(entry: Entry): void {
+    if (!entry.isDeleted || entry.uses > 0) return
+    this.byId.delete(entry.id)
+    this.release(entry.parent)
+  }
+
+  /** Part of a checkpoint: live branches by name, then those that others stand on by number, then tags by name. */
+  encode(w: ByteWriter): void {
+    w.varint(this.nextId)
+    const gone = [...this.byId.values()].filter(({ isDeleted }) => isDeleted).toSorted((a, b) => a.id - b.id)
+    for (const entries of [this.live(), gone]) {
+      w.varint(entries.length)
+      for (const { name, id, branchId, parent, fromLsn, createdLsn, head } of entries) {
+        w.text(name)
+        w.varint(id)
+        w.raw(branchId)
+        w.varint(parent)
+        w.varint(fromLsn)
+        w.varint(createdLsn)
+        w.varint(head)
+      }
+    }
+    const tags = this.tags()
+    w.varint(tags.length)
+    for (const { name, branch, lsn, timeMs, message } of tags) {
+      w.text(name)
+      w.varint(branch)
+      w.varint(lsn)
+      w.u53(timeMs)
+      w.text(message ?? '')
+    }
+  }
+
+  /** @throws DecodeError */
+  static decode(r: ByteReader): Branches {
+    const branches = new Branches()
+    branches.nextId = r.varint()
+    const entries = [false, true].flatMap((isDeleted) => decodeList(r, () => decodeEntry(r, isDeleted)))
+    // A parent has a lower number than what was made of it.
+    for (const entry of entries.toSorted((a, b) => a.id - b.id)) branches.add(entry)
+    const tags = decodeList(r, () => ({ name: r.text(), branch: r.varint(), lsn: r.varint(), timeMs: r.u53(), message: r.text() || undefined }))
+    for (const tag of tags) branches.addTag(tag)
+    return branches
+  }
+}
+
+function decodeEntry(r: ByteReader, isDeleted: boolean): Entry {
+  return {
+    name: r.text(),
+    id: r.varint(),
+    branchId: r.raw(WRITE_ID_BYTES).slice(),
+    parent: r.varint(),
+    fromLsn: r.varint(),
+    createdLsn: r.varint(),
+    head: r.varint(),
+    isDeleted,
+    uses: 0,
+  }
+}
+
+function sorted<T extends { readonly name: string }>(entries: ReadonlyMap<string, T>): T[] {
+  return [...entries.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+}

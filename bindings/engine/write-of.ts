@@ -1,0 +1,27 @@
+// engine/write-of.ts: which write or table a record is about.
+
+import { KIND_BRANCH, KIND_COMMIT, KIND_FLUSH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from './state.ts'
+
+/** The write that a record is about, and whether there is an INTENT that recovery finds. */
+export function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
+  switch (record.kind) {
+    case KIND_COMMIT:
+      return { id: record.commit.writeId, intentKept: record.commit.isArmed === true }
+    case KIND_SEAL:
+      return { id: record.seal.writeId, intentKept: true }
+    case KIND_ROLLBACK:
+      return { id: record.rollback.writeId, intentKept: true }
+    case KIND_FLUSH:
+      return { id: record.flush.writeId, intentKept: true }
+    case KIND_BRANCH:
+      return { id: record.branch.id, intentKept: false }
+    case KIND_SCHEMA:
+      return { id: record.schema.writeId, intentKept: false }
+    default:
+      return { id: undefined, intentKept: false }
+  }
+}
+
+export function creates(record: StateRecord, tableId: number): boolean {
+  return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
+}

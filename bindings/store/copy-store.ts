@@ -1,0 +1,182 @@
+// store/copy-store.ts: a store as it was at one LSN, into another place: what a backup and a restore have in common (docs/backup.md).
+//
+//   pin -> base of the target -> log behind it -> files that it lacks -> checkpoints -> staged files of sealed writes -> names durable -> the mark
+//
+// Invariant: all that the target gets is reachable from records at or below the LSN, and is there before the mark says so; commits go on meanwhile.
+
+import { checkpointName, MAIN } from '../catalog/index.ts'
+import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
+import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
+import { toHex } from '../format/index.ts'
+import { Floors, LogCopy, type LogBatch, type Lsn } from '../log/index.ts'
+import type { BackupReport, Progress, WriteId } from '../table/index.ts'
+import { contentFiles, copyCheckpoints, copyContent, type CopyCount, copyPending, missingIn } from './copy-files.ts'
+import type { CopyBase, CopyTarget } from './copy-target.ts'
+import { Reporter } from './progress.ts'
+import type { Opened } from './wiring.ts'
+
+export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history'>
+
+export interface CopyOptions {
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((p: Progress) => void) | undefined
+}
+
+/** @throws BackupMismatchError, CorruptionError, HistoryUnavailableError, PinRefusedError, StorageError */
+export async function copyStore(source: CopySource, target: CopyTarget, lsn: number, o: CopyOptions): Promise<BackupReport> {
+  const { log, root, world } = source
+  const pin = await log.pin(log.tail, 'backup')
+  try {
+    const reporter = new Reporter(world, o.onProgress)
+    const count: CopyCount = { files: 0, bytes: 0 }
+    const named = new NamedFiles()
+    const base = await target.base(log, lsn)
+    await filesBelow(source, lsn, named)
+    const written = await copyLog(source, target, base, lsn, named, count, reporter, o)
+    const files = contentFiles(named)
+    const missing = await missingIn(target.root, files)
+    const total = missing.reduce((sum, { file }) => sum + file.bytes, 0)
+    let done = 0
+    reporter.tell({ phase: 'files', done, total, unit: 'bytes' })
+    const required = requiredFiles(source, written.lsn)
+    await copyContent(root, target, missing, {
+      signal: o.signal,
+      copied: ({ file }) => {
+        count.files++
+        count.bytes += file.bytes
+        reporter.step({ phase: 'files', done: (done += file.bytes), total, unit: 'bytes' })
+      },
+      // What a vacuum took is missing in the store too.
+      absent: async (name, cause) => {
+        if (await required(name)) throw cause
+      },
+    })
+    await copyCheckpoints(source, target, written.lsn, count)
+    const { kept, lost } = await copyPending(root, target, named, count)
+    o.signal?.throwIfAborted()
+    if (pin.lost?.() !== undefined) throw pin.lost()
+    await target.complete(written.lsn, written.digest, written.clean)
+    reporter.tell({ phase: 'files', done: total, total, unit: 'bytes' })
+    return {
+      lsn: BigInt(written.lsn) as Lsn,
+      digest: written.digest,
+      ...(await sizeOf(target)),
+      copied: count.files,
+      copiedBytes: count.bytes,
+      pending: kept as WriteId[],
+      pendingLost: lost as WriteId[],
+    }
+  } finally {
+    pin.release()
+  }
+}
+
+/** What records name that the log begins behind: checkpoints have it. */
+async function filesBelow({ root, log, storeId, world }: CopySource, lsn: number, named: NamedFiles): Promise<void> {
+  if (log.tail === 0n) return
+  for (const at of await listCheckpoints(root)) {
+    if (at > lsn) continue
+    try {
+      const { catalog } = await readCheckpoint(root, storeId, at)
+      named.ofCatalog(catalog)
+      for (const [id, seal] of catalog.outcomes.pending) if (BigInt(seal.lsn) <= log.tail) named.seals.set(id, seal)
+    } catch (cause) {
+      if (!(cause instanceof CorruptionError)) throw cause
+      world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file: checkpointName(at), cause })
+    }
+  }
+}
+
+/** The records behind the base, and the files that all records up to `lsn` name. */
+async function copyLog(
+  source: CopySource,
+  target: CopyTarget,
+  base: CopyBase,
+  lsn: number,
+  named: NamedFiles,
+  count: CopyCount,
+  reporter: Reporter,
+  { signal }: CopyOptions,
+): Promise<Awaited<ReturnType<LogCopy['finish']>>> {
+  const { log, world } = source
+  const { tail } = log
+  const { identity } = target
+  if (base.isNew && identity.layout === 'slots' && tail > 0n) await putFloor(source, target)
+  const copy = new LogCopy(target, {
+    world,
+    storeId: identity.storeId,
+    layout: identity.layout,
+    lsn: base.lsn,
+    digest: base.digest,
+    epoch: base.epoch,
+    wrote: (bytes) => {
+      count.files++
+      count.bytes += bytes
+    },
+  })
+  const total = lsn - Number(tail)
+  const look = (batch: LogBatch): void => {
+    let at = Number(batch.first)
+    for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, at++))
+    reporter.step({ phase: 'log', done: at - 1 - Number(tail), total, unit: 'commits' })
+  }
+  reporter.tell({ phase: 'log', done: 0, total, unit: 'commits' })
+  const o = signal === undefined ? {} : { signal }
+  for await (const batch of log.read(tail, { end: BigInt(base.lsn) as Lsn, ...o })) look(batch)
+  for await (const batch of log.read(BigInt(base.lsn) as Lsn, { end: BigInt(lsn) as Lsn, ...o })) {
+    look(batch)
+    await copy.add(batch)
+  }
+  const written = await copy.finish()
+  const digest = await log.digestAt(BigInt(written.lsn) as Lsn)
+  if (toHex(digest) !== toHex(written.digest)) {
+    throw new CorruptionError('log.corrupt', `the log states digest ${toHex(digest)} at LSN ${written.lsn}; its records make ${toHex(written.digest)}`, {
+      details: { file: 'log', lsn: BigInt(written.lsn) },
+    })
+  }
+  return written
+}
+
+/** A log that begins behind a tail says so in a floor. */
+async function putFloor({ log, world }: CopySource, { root, identity }: CopyTarget): Promise<void> {
+  const { tail } = log
+  const lineage = log.lineage.filter(({ firstLsn }) => firstLsn <= tail).map(({ epoch, firstLsn }) => ({ epoch: Number(epoch), firstLsn: Number(firstLsn) }))
+  const floors = new Floors(root, { world, storeId: identity.storeId })
+  await floors.raise({ tail: Number(tail), digest: await log.digestAt(tail), epoch: log.highestEpoch ?? 0, lineage, attemptsAbove: () => [] })
+}
+
+/** Whether a position that the store still has needs a file: asked only when one is missing. */
+function requiredFiles({ state, history, log }: CopySource, lsn: number): (name: string) => Promise<boolean> {
+  let found: Promise<NamedFiles | undefined> | undefined
+  const look = async (): Promise<NamedFiles | undefined> => {
+    const floor = state.catalog.fragmentFloor
+    if (floor > lsn) {
+      throw new HistoryUnavailableError(`LSN ${lsn} fell below the floor ${floor} while it was copied`, {
+        details: { asked: BigInt(lsn), floor: BigInt(floor) },
+      })
+    }
+    if (floor === 0) return undefined
+    const named = new NamedFiles()
+    named.ofCatalog((await history.load({ branch: MAIN, lsn: floor })).catalog)
+    for await (const batch of log.read(BigInt(floor) as Lsn, { end: BigInt(lsn) as Lsn })) {
+      let at = Number(batch.first)
+      for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, at++))
+    }
+    return named
+  }
+  return async (name) => {
+    const named = await (found ??= look())
+    return named === undefined || named.fragments.has(name) || named.vectors.has(name)
+  }
+}
+
+/** All that the copy consists of; locks and temporary files are no part of it. */
+async function sizeOf({ root }: CopyTarget): Promise<CopyCount> {
+  const count: CopyCount = { files: 0, bytes: 0 }
+  for await (const { name, size } of root.list('')) {
+    if (name.startsWith('LOCK.')) continue
+    count.files++
+    count.bytes += size
+  }
+  return count
+}

@@ -1,0 +1,68 @@
+// The tables of branches in a live state: made of the log, kept up to date, dropped when idle.
+
+import { describe, expect, it } from 'vitest'
+
+import type { BranchViews, Committer, StateView, StoreState } from '../../../bindings/engine/index.ts'
+import { StaleBranchError, Store, t, table } from '../../../bindings/index.ts'
+
+const rows = table('rows', { id: t.int32(), text: t.utf8().nullable() }, { key: ['id'] })
+
+interface Inside {
+  readonly committer: Committer
+  readonly o: { readonly branches: BranchViews; readonly state: StoreState }
+}
+
+async function opened(): Promise<{ store: Store; inside: Inside }> {
+  const store = await Store.open('memory:')
+  await store.create(rows)
+  return { store, inside: store as unknown as Inside }
+}
+
+function countOf(view: StateView): number {
+  const found = view.byName('rows')!
+  expect(view.catalog.table(found.id)!.rows).toBe(found.liveRowsNow())
+  return found.liveRowsNow()
+}
+
+describe('branches of a live state', () => {
+  it('begin with the rows of where they were made, and see no later row of main', async () => {
+    const { store, inside } = await opened()
+    await store.append(rows, [{ id: 1 }, { id: 2 }])
+    const from = Number(store.lsn)
+    await store.append(rows, [{ id: 3 }])
+    await store.flush()
+    await inside.committer.branch({ op: 'create', name: 'dev', branch: 1, parent: 0, from })
+    const view = await inside.o.branches.view(1)
+    expect(countOf(view)).toBe(2)
+    await store.append(rows, [{ id: 4 }])
+    expect(countOf(view)).toBe(2)
+    expect(countOf(inside.o.state)).toBe(4)
+    expect(view.applied).toBe(Number(store.lsn))
+    expect(await inside.o.branches.view(1)).toBe(view)
+    await store.close()
+  })
+
+  it('are stale once they are deleted', async () => {
+    const { store, inside } = await opened()
+    await inside.committer.branch({ op: 'create', name: 'dev', branch: 1, parent: 0, from: Number(store.lsn) })
+    await inside.o.branches.view(1)
+    await inside.committer.branch({ op: 'delete', name: 'dev', branch: 1 })
+    expect(inside.o.state.view(1)).toBeUndefined()
+    await expect(inside.o.branches.view(1)).rejects.toThrow(StaleBranchError)
+    await store.close()
+  })
+
+  it('stay in memory while they are pinned, and a few of those that are not', async () => {
+    const { store, inside } = await opened()
+    const { branches, state } = inside.o
+    const from = Number(store.lsn)
+    for (let branch = 1; branch <= 30; branch++) await inside.committer.branch({ op: 'create', name: `b${branch}`, branch, parent: 0, from })
+    const pin = branches.pin(1)
+    for (let branch = 1; branch <= 30; branch++) await branches.view(branch)
+    expect(state.view(1)).toBeDefined()
+    expect([...state.views()].length).toBeLessThan(12)
+    pin[Symbol.dispose]()
+    expect(await branches.view(17)).toMatchObject({ branch: 17 })
+    await store.close()
+  })
+})

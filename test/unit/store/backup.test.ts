@@ -1,0 +1,302 @@
+// backup() and Store.restore() at the public door: what is copied, what is refused, what a damaged or unfinished copy says.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+import { describe, expect, it } from 'vitest'
+
+import {
+  BackupMismatchError,
+  columns,
+  CorruptionError,
+  HistoryUnavailableError,
+  lsn,
+  NotAStoreError,
+  type OpenOptions,
+  ReadOnlyError,
+  type Root,
+  Store,
+  StoreExistsError,
+  t,
+  table,
+} from '../../../bindings/index.ts'
+import { MemoryRoot, openRoot } from '../../../bindings/root/index.ts'
+import { defaultWorld } from '../../../bindings/runtime/index.ts'
+import { failure, opened, QUIET, tempDirectory } from './places.ts'
+
+const flights = table('flights', { id: t.int64(), origin: t.utf8(), delay: t.int16().nullable() }, { key: ['id'] })
+const notes = table('notes', { text: t.utf8() })
+
+const KINDS: readonly (readonly [string, () => string | Root, OpenOptions])[] = [
+  ['memory', () => new MemoryRoot(), {}],
+  ['directory', tempDirectory, {}],
+  ['slots', () => new MemoryRoot(), { writers: 'shared', follow: false }],
+]
+
+function rows(from: number, count: number): (typeof flights.Insert)[] {
+  return Array.from({ length: count }, (_, i) => ({ id: BigInt(from + i), origin: `A${(from + i) % 7}`, delay: i % 3 === 0 ? null : i % 100 }))
+}
+
+/** Enough to be staged as a fragment under a small inline limit. */
+function bulk(from: number, count: number): ReturnType<typeof columns> {
+  return columns({
+    id: BigInt64Array.from({ length: count }, (_, i) => BigInt(from + i)),
+    origin: Array.from({ length: count }, (_, i) => `B${i % 11}`),
+    delay: Int16Array.from({ length: count }, (_, i) => i % 300),
+  })
+}
+
+async function filled(place: string | Root, o: OpenOptions): Promise<Store> {
+  const store = await opened(place, { ...o, inlineLimitBytes: 4096 })
+  await store.create(flights, notes)
+  await store.append(flights, rows(0, 20))
+  await store.append(flights, bulk(1000, 3000) as never)
+  await store.upsert(flights, rows(5, 3))
+  await store.delete(flights, [1n, 1007n])
+  await store.append(notes, [{ text: 'a' }, { text: 'b' }])
+  await store.flush()
+  await store.append(flights, rows(100, 10))
+  return store
+}
+
+async function contents(store: Pick<Store, 'scan'>, at?: bigint): Promise<string> {
+  const o = at === undefined ? {} : { at: lsn(at) }
+  const all = [await store.scan(flights, { orderBy: 'id', ...o }).toArray(), await store.scan(notes, o).toArray()]
+  return JSON.stringify(all, (_key, value: unknown) => (typeof value === 'bigint' ? String(value) : value))
+}
+
+function rootOf(place: string | Root): Root {
+  return typeof place === 'string' ? openRoot(place, defaultWorld()) : place
+}
+
+async function names(root: Root, prefix: string): Promise<string[]> {
+  const found: string[] = []
+  for await (const { name } of root.list(prefix)) found.push(name)
+  return found
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
+describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
+  it('is a store that opens read-only and has the rows and the digest of its source', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    const report = await store.backup(target)
+    expect(report.lsn).toBe(store.lsn)
+    expect(report.copied).toBeGreaterThan(3)
+    const copy = await opened(target, { readOnly: true })
+    expect(copy.id).toBe(store.id)
+    expect(copy.lsn).toBe(report.lsn)
+    expect(await contents(copy)).toBe(await contents(store))
+    const verified = await copy.verify({ level: 'all' })
+    expect(verified.problems).toEqual([])
+    expect(hex(verified.digest)).toBe(hex(report.digest))
+    expect(hex((await store.verify({ level: 'log' })).digest)).toBe(hex(report.digest))
+    expect(await contents(copy, 4n)).toBe(await contents(store, 4n))
+  })
+
+  it('is not written to, and is no place for another store', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    await store.backup(target)
+    const error = await failure(() => Store.open(target, QUIET))
+    expect(error).toBeInstanceOf(ReadOnlyError)
+    expect(error.hint).toContain('Store.restore')
+    const other = await filled(place(), options)
+    expect(await failure(() => other.backup(target))).toBeInstanceOf(StoreExistsError)
+    const taken = place()
+    await filled(taken, options)
+    expect(await failure(() => store.backup(taken))).toBeInstanceOf(StoreExistsError)
+  })
+
+  it('onto an older one copies only what is new', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    const first = await store.backup(target)
+    const again = await store.backup(target)
+    expect(again).toMatchObject({ lsn: first.lsn, copied: 0, copiedBytes: 0, files: first.files, bytes: first.bytes })
+    const before = await opened(target, { readOnly: true })
+    await store.append(flights, bulk(10_000, 2000) as never)
+    await store.upsert(flights, rows(3, 2))
+    const next = await store.backup(target)
+    expect(next.copied).toBeLessThan(first.copied)
+    expect(next.copiedBytes).toBeLessThan(first.copiedBytes)
+    // A reader of the older one reads on as it was.
+    expect(before.lsn).toBe(first.lsn)
+    expect(await before.refresh()).toBe(first.lsn)
+    const copy = await opened(target, { readOnly: true })
+    expect(copy.lsn).toBe(store.lsn)
+    expect(await contents(copy)).toBe(await contents(store))
+    expect((await copy.verify({ level: 'all' })).problems).toEqual([])
+    expect(await contents(copy, first.lsn)).toBe(await contents(before))
+  })
+
+  it('at an older position ends there, and refuses to go back', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    const at = lsn(store.lsn - 2n)
+    const report = await store.backup(target, { at })
+    expect(report.lsn).toBe(at)
+    const copy = await opened(target, { readOnly: true })
+    expect(copy.lsn).toBe(at)
+    expect(await contents(copy)).toBe(await contents(store, at))
+    expect(await failure(() => store.backup(target, { at: lsn(at - 1n) }))).toMatchObject({ code: 'backup.mismatch', reason: 'ahead', lsn: at })
+    expect(await failure(() => store.backup(place(), { at: lsn(store.lsn + 1n) }))).toBeInstanceOf(HistoryUnavailableError)
+  })
+
+  it('goes on from a read-only handle as it does from the writer', async () => {
+    const source = place()
+    const store = await filled(source, options)
+    const target = place()
+    await store.backup(target)
+    await store.append(flights, rows(500, 5))
+    const reader = await opened(source, { readOnly: true })
+    const report = await reader.backup(target)
+    expect(report.lsn).toBe(store.lsn)
+    expect(await contents(await opened(target, { readOnly: true }))).toBe(await contents(store))
+  })
+
+  it('is restored to a store of the same id that goes on by itself', async () => {
+    const store = await filled(place(), options)
+    const [target, to] = [place(), place()]
+    const { digest, lsn: head } = await store.backup(target)
+    const report = await Store.restore(target, to)
+    expect(report.lsn).toBe(head)
+    expect(hex(report.digest)).toBe(hex(digest))
+    const restored = await opened(to, options)
+    expect(restored.id).toBe(store.id)
+    expect(await contents(restored)).toBe(await contents(store))
+    await restored.append(flights, rows(9000, 4))
+    await store.append(flights, rows(8000, 1))
+    await store.append(flights, rows(8001, 1))
+    expect(await restored.scan(flights).count()).toBe((await store.scan(flights).count()) + 2)
+    // Two stores of one id have parted: neither is taken for the other.
+    await store.backup(target)
+    expect(await failure(() => restored.backup(target))).toMatchObject({ code: 'backup.mismatch' })
+    await restored.append(flights, rows(9100, 9))
+    await restored.append(flights, rows(9200, 9))
+    const parted = await failure(() => restored.backup(target))
+    expect(parted).toBeInstanceOf(BackupMismatchError)
+    expect(parted).toMatchObject({ reason: 'diverged', lsn: store.lsn })
+    expect(parted.message).toContain(String(store.lsn))
+    await restored.close()
+    const again = await opened(to, { readOnly: true })
+    expect((await again.verify({ level: 'all' })).problems).toEqual([])
+  })
+
+  it('is restored as it was, by LSN and by time', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    await store.backup(target)
+    for (const at of [2n, 4n, 6n, store.lsn]) {
+      const to = place()
+      const report = await Store.restore(target, to, { at: lsn(at) })
+      expect(report.lsn).toBe(at)
+      const restored = await opened(to, options)
+      expect(await contents(restored, at)).toBe(await contents(store, at))
+      await restored.close()
+    }
+    const to = place()
+    const report = await Store.restore(target, to, { at: new Date(Date.now() + 60_000) })
+    expect(report.lsn).toBe(store.lsn)
+  })
+
+  it('is restored under a new id, in every mark and checkpoint', async () => {
+    const store = await filled(place(), options)
+    const [target, to] = [place(), place()]
+    const { digest } = await store.backup(target)
+    const report = await Store.restore(target, to, { newId: true })
+    expect(hex(report.digest)).toBe(hex(digest))
+    const restored = await opened(to, options)
+    expect(restored.id).not.toBe(store.id)
+    expect(await contents(restored)).toBe(await contents(store))
+    await restored.append(flights, rows(9000, 4))
+    expect((await restored.verify({ level: 'all' })).problems).toEqual([])
+    expect(await failure(() => restored.backup(target))).toBeInstanceOf(StoreExistsError)
+  })
+
+  it('is restored to an empty place only', async () => {
+    const store = await filled(place(), options)
+    const [target, to] = [place(), place()]
+    await store.backup(target)
+    await Store.restore(target, to)
+    expect(await failure(() => Store.restore(target, to))).toBeInstanceOf(StoreExistsError)
+    expect(await failure(() => Store.restore(target, target))).toBeInstanceOf(StoreExistsError)
+    expect(await failure(() => Store.restore(place(), place()))).toBeInstanceOf(NotAStoreError)
+  })
+
+  it('keeps a sealed write with its files, so that it can be published after a restore', async () => {
+    const store = await filled(place(), { ...options, sealMode: 'separate' })
+    const write = await store.stage('waits')
+    await write.append(flights, bulk(50_000, 2000) as never)
+    await write.seal()
+    const [target, to] = [place(), place()]
+    const report = await store.backup(target)
+    expect(report).toMatchObject({ pending: [write.id], pendingLost: [] })
+    await Store.restore(target, to)
+    const restored = await opened(to, options)
+    const before = await restored.scan(flights).count()
+    const resumed = await restored.resume(write.id)
+    await resumed.publish()
+    expect(await restored.scan(flights).count()).toBe(before + 2000)
+    expect((await restored.verify({ level: 'all' })).problems).toEqual([])
+  })
+
+  it('names a sealed write whose files are gone from staging by now', async () => {
+    const store = await filled(place(), { ...options, sealMode: 'separate' })
+    const write = await store.stage('decided later')
+    await write.append(flights, bulk(50_000, 2000) as never)
+    const sealed = await write.seal()
+    await write.publish()
+    const target = place()
+    const report = await store.backup(target, { at: sealed })
+    expect(report).toMatchObject({ lsn: sealed, pending: [], pendingLost: [write.id] })
+    expect(await (await opened(target, { readOnly: true })).outcome(write.id)).toBe('pending')
+  })
+
+  it('stops at a signal, is no store then, and goes on when asked again', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    const stop = new AbortController()
+    const aborted = failure(() =>
+      store.backup(target, { signal: stop.signal, onProgress: (p) => (p.phase === 'files' ? stop.abort(new Error('enough')) : undefined) }),
+    )
+    expect((await aborted).message).toBe('enough')
+    const unfinished = await failure(() => Store.open(target, { ...QUIET, readOnly: true }))
+    expect(unfinished).toBeInstanceOf(NotAStoreError)
+    expect(unfinished.message).toContain('not finished')
+    expect(await failure(() => Store.open(target, QUIET))).toBeInstanceOf(ReadOnlyError)
+    await store.backup(target)
+    expect(await contents(await opened(target, { readOnly: true }))).toBe(await contents(store))
+  })
+
+  it('copies no file that is damaged, and says which', async () => {
+    const source = place()
+    const store = await filled(source, options)
+    const root = rootOf(source)
+    const [name] = await names(root, 'fragments/')
+    const { bytes } = await root.get(name!)
+    const bad = bytes.slice()
+    bad[bad.length >> 1]! ^= 1
+    await root.put(name!, bad)
+    const error = await failure(() => store.backup(place()))
+    expect(error).toBeInstanceOf(CorruptionError)
+    expect(error).toMatchObject({ code: 'fragment.corrupt', file: name })
+  })
+
+  it('reports its progress, first and last', async () => {
+    const store = await filled(place(), options)
+    const seen: string[] = []
+    await store.backup(place(), { onProgress: (p) => seen.push(`${p.phase} ${p.done === p.total ? 'end' : p.done}`) })
+    expect(seen[0]).toBe('log 0')
+    expect(seen.at(-1)).toBe('files end')
+  })
+})
+
+it('a folder with files of somebody else is no target', async () => {
+  const store = await filled('memory:', {})
+  const directory = tempDirectory()
+  writeFileSync(join(directory, 'thesis.doc'), 'dear')
+  expect(await failure(() => store.backup(directory))).toBeInstanceOf(StoreExistsError)
+})
