@@ -4,11 +4,11 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type { BranchRecord, CommitRecord, FlushRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
+import type { BranchRecord, CommitRecord, FlushRecord, OptimizeRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
 import { Branches, MAIN } from './branches.ts'
 import { DeadNames } from './dead-names.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
-import { type CatalogTable, type CatalogTables, foldAlter, foldChange, foldCreate, foldDrop, foldFlush } from './table-fold.ts'
+import { type CatalogTable, type CatalogTables, foldAlter, foldChange, foldCreate, foldDrop, foldFlush, foldOptimize } from './table-fold.ts'
 
 export interface RememberedKey {
   readonly key: string
@@ -134,6 +134,14 @@ export class Catalog {
   foldBranch(lsn: number, record: BranchRecord): void {
     this.advance(lsn, record.timeMs)
     this.branches.fold(lsn, record)
+  }
+
+  /** @param tables  of its branch; null: nobody keeps them @returns false, and nothing else done: another outcome of this write came first */
+  foldOptimize(lsn: number, record: OptimizeRecord, tables: CatalogTables | null = this.tables): boolean {
+    this.advance(lsn, record.timeMs)
+    if (!this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
+    if (tables !== null) foldOptimize(tables, lsn, record)
+    return true
   }
 
   private advance(lsn: number, timeMs: number): void {

@@ -3,7 +3,7 @@
 // Invariant: fragments keep their identity (the record that made them live, and their place there); a row is hidden once and never comes back.
 
 import { assert } from '../assert.ts'
-import type { DeletionVectorRef, FlushRecord, FragmentHides, FragmentRef, TableChange, TableSchema } from '../format/index.ts'
+import type { DeletionVectorRef, FlushRecord, FragmentHides, FragmentId, FragmentRef, OptimizeRecord, TableChange, TableSchema } from '../format/index.ts'
 
 export interface CatalogFragment {
   /** Record that made it live, and its place among that record's fragments: its identity. */
@@ -108,8 +108,41 @@ export function foldFlush(tables: CatalogTables, lsn: number, record: FlushRecor
   table.inlineFrom = record.uptoRow === table.nextRow ? 0 : record.uptoLsn + 1
 }
 
-function newFragments(lsn: number, refs: readonly FragmentRef[]): CatalogFragment[] {
-  return refs.map((ref, ordinal) => ({ lsn, ordinal, ref, vector: undefined, hidden: undefined, hiddenCount: 0 }))
+/** The outcome of the optimize is the caller's to decide. Its tables keep their rows and versions. */
+export function foldOptimize(tables: CatalogTables, lsn: number, record: OptimizeRecord): void {
+  const added = new Map<number, number>()
+  for (const { tableId, removes, fragments, hides, reindexed } of record.parts) {
+    const table = tables.get(tableId) as MutableTable | undefined
+    assert(table !== undefined, 'an optimize names a table of the catalog', tableId)
+    const first = added.get(tableId) ?? 0
+    added.set(tableId, first + fragments.length)
+    const made = newFragments(lsn, fragments, first)
+    let list = replaceEach(table.fragments, reindexed, lsn, (fragment, { ref }) => {
+      assert(fragment.ref.digest === ref.digest, 'a reindexed fragment keeps its bytes', ref.digest)
+      return { ...fragment, ref }
+    })
+    list = exchanged(list, removes, made)
+    table.fragments = hides.length === 0 ? list : withHides(list, hides, lsn)
+  }
+}
+
+/** The list without the removed fragments, the new ones where the first of them stood. */
+export function exchanged<T extends FragmentId>(list: readonly T[], removes: readonly FragmentId[], made: readonly T[]): T[] {
+  assert(removes.length > 0 || made.length === 0, 'new fragments stand for others', made.length)
+  const gone = new Set(removes.map(({ lsn, ordinal }) => `${lsn}.${ordinal}`))
+  const kept: T[] = []
+  let at = -1
+  for (const fragment of list) {
+    if (gone.delete(`${fragment.lsn}.${fragment.ordinal}`)) at = at < 0 ? kept.length : at
+    else kept.push(fragment)
+  }
+  assert(gone.size === 0, 'an optimize removes live fragments', [...gone])
+  if (at >= 0) kept.splice(at, 0, ...made)
+  return kept
+}
+
+function newFragments(lsn: number, refs: readonly FragmentRef[], first: number = 0): CatalogFragment[] {
+  return refs.map((ref, i) => ({ lsn, ordinal: first + i, ref, vector: undefined, hidden: undefined, hiddenCount: 0 }))
 }
 
 function withVectors(fragments: readonly CatalogFragment[], vectors: readonly DeletionVectorRef[], lsn: number): CatalogFragment[] {

@@ -16,6 +16,7 @@ import {
   encodeBranch,
   encodeCommit,
   encodeFlush,
+  encodeOptimize,
   encodePublish,
   encodeRollback,
   encodeSchemaRecord,
@@ -26,6 +27,7 @@ import {
   type Intent,
   MAIN_BRANCH,
   MAIN_BRANCH_ID,
+  type OptimizeRecord,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -49,6 +51,7 @@ import {
   KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
+  KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
   KIND_SCHEMA,
@@ -435,6 +438,41 @@ export class Committer {
     const lsn = this.submit(KIND_BRANCH)
     this.names.queue(lsn, change)
     return this.wait(lsn, { kind: KIND_BRANCH, branch: record }, { lsn, id: record.id })
+  }
+
+  /**
+   * Queue an optimize of these tables, all of one branch; the caller has checked it against the state as it is now, in this very step.
+   *
+   * @throws FencedError (scope write) when the write is decided already
+   */
+  optimize(tables: readonly TableState[], optimize: Omit<OptimizeRecord, 'timeMs' | 'branch'>, baseLsn: number): Promise<number> {
+    this.assertAlive()
+    for (const table of tables) this.assertThere(table)
+    const { branch } = tables[0]!
+    const id = toHex(optimize.writeId)
+    this.decisions.admit(optimize.writeId, baseLsn, optimize.sealLsn > 0)
+    const record: OptimizeRecord = { ...optimize, branch, timeMs: this.nextTime() }
+    this.refuseDead({ kind: KIND_OPTIMIZE, optimize: record })
+    this.writer.reset()
+    encodeOptimize(this.writer, record)
+    const lsn = this.submit(KIND_OPTIMIZE)
+    this.decisions.queue(id, lsn, 'published')
+    this.applied(() => {
+      for (const part of record.parts) tables.find((table) => table.id === part.tableId)!.applyOptimize(lsn, part)
+    })
+    return this.wait(lsn, { kind: KIND_OPTIMIZE, optimize: record }, lsn)
+  }
+
+  /** Whether a write of this branch other than this one is sealed, durably or not yet, and undecided. */
+  hasSealed(branchId: string, exceptHex?: string): boolean {
+    for (const [id, { intent }] of this.state.catalog.outcomes.pending) {
+      if (id !== exceptHex && intent.branchId === branchId && this.decisions.of(id) === undefined) return true
+    }
+    for (let i = this.pendingFrom; i < this.pending.length; i++) {
+      const { record } = this.pending[i]!
+      if (record.kind === KIND_SEAL && record.seal.intent.branchId === branchId && toHex(record.seal.writeId) !== exceptHex) return true
+    }
+    return false
   }
 
   /** Queue new tables; `apply` makes them known to admission. */

@@ -21,6 +21,8 @@ export interface FusedOptions {
   readonly kind: IntentKind
   readonly table: TableState
   readonly op: ParticipantOp
+  /** Further tables, of the same operation. */
+  readonly also?: readonly TableState[]
   readonly notes?: WriteOptions | undefined
 }
 
@@ -47,7 +49,7 @@ export class FusedWrite {
   /** @throws InvalidConfigError, and nothing done: the caller gave the id of another write */
   private async arm(): Promise<StagingArea> {
     const { intents, committer, state } = this.engine.parts
-    const { kind, table, op, notes } = this.o
+    const { kind, table, also = [], op, notes } = this.o
     const idHex = toHex(ulidBytes(this.writeId))
     if (intents.isLive(this.writeId) || committer.decisionOf(idHex) !== undefined || state.catalog.outcomes.pending.has(idHex)) {
       throw new InvalidConfigError(`another write has the id ${this.writeId}`, {
@@ -59,7 +61,7 @@ export class FusedWrite {
       kind,
       mode: 'auto',
       writeId: this.writeId,
-      participants: [participantOf(this.engine, table, op)],
+      participants: [table, ...also].map((each) => participantOf(this.engine, each, op)),
       author: notes?.author,
       message: notes?.message,
       idempotencyKey: notes?.idempotencyKey,

@@ -4,6 +4,7 @@ export type { Bound } from './bound.ts'
 export { listCheckpoints, newestCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoints.ts'
 export type { AdmitOptions, AdmittedChange, ArmedWrite } from './admitted.ts'
 export { commitResult } from './commit-result.ts'
+export { promotedRef, storeFragment } from './cutter.ts'
 export { Committer } from './committer.ts'
 export { conflict } from './conflict.ts'
 export { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
@@ -11,7 +12,7 @@ export { inTurn } from './in-turn.ts'
 export { keyBytesOf, keyText } from './key-text.ts'
 export { Engine, rowGates } from './engine.ts'
 export type { EngineLimits, EngineParts, LayoutLock } from './engine.ts'
-export { armArea, retireArea } from './fused.ts'
+export { armArea, FusedWrite, participantOf, retireArea } from './fused.ts'
 export { namesOf, namesOfChange, namesOfIntent, namesOfRefs, namesOfVectors, whileAlive } from './record-files.ts'
 export { flushTable } from './flush.ts'
 export { Gates } from './gates.ts'
@@ -31,6 +32,7 @@ export {
   KIND_COMMIT,
   KIND_EPOCH,
   KIND_FLUSH,
+  KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
   KIND_SCHEMA,

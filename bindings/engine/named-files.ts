@@ -14,7 +14,7 @@ import {
   type SealRecord,
   toHex,
 } from '../format/index.ts'
-import { KIND_COMMIT, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SEAL, type StateRecord } from './state.ts'
+import { KIND_COMMIT, KIND_FLUSH, KIND_OPTIMIZE, KIND_PUBLISH, KIND_ROLLBACK, KIND_SEAL, type StateRecord } from './state.ts'
 
 export class NamedFiles {
   /** Fragments and indexes by file name, with a reference that names them. */
@@ -29,7 +29,10 @@ export class NamedFiles {
     if (record.kind === KIND_SEAL) this.seals.set(toHex(record.seal.writeId), record.seal)
     else if (record.kind === KIND_ROLLBACK) this.seals.delete(toHex(record.rollback.writeId))
     else if (record.kind === KIND_FLUSH) this.add(record.flush.fragments, record.flush.deletionVectors)
-    else if (record.kind === KIND_COMMIT) this.ofCommit(record.commit)
+    else if (record.kind === KIND_OPTIMIZE) {
+      for (const { fragments, reindexed } of record.optimize.parts) this.add([...fragments, ...reindexed.map(({ ref }) => ref)], [])
+      this.seals.delete(toHex(record.optimize.writeId))
+    } else if (record.kind === KIND_COMMIT) this.ofCommit(record.commit)
     else if (record.kind === KIND_PUBLISH) {
       const id = toHex(record.publish.commit.writeId)
       const seal = this.seals.get(id)

@@ -13,7 +13,7 @@ import {
   type Intent,
   type TableChange,
 } from '../format/index.ts'
-import { KIND_COMMIT, KIND_FLUSH, KIND_SEAL, type StateRecord } from './state.ts'
+import { KIND_COMMIT, KIND_FLUSH, KIND_OPTIMIZE, KIND_SEAL, type StateRecord } from './state.ts'
 
 /** Times that a write gives its files new names because a vacuum took the ones before. */
 const ROUNDS = 8
@@ -32,6 +32,8 @@ export function namesOf(record: StateRecord): string[] {
       return record.commit.changes.flatMap(namesOfChange)
     case KIND_FLUSH:
       return [...namesOfRefs(record.flush.fragments), ...namesOfVectors(record.flush.deletionVectors)]
+    case KIND_OPTIMIZE:
+      return record.optimize.parts.flatMap(({ fragments, reindexed }) => namesOfRefs([...fragments, ...reindexed.map(({ ref }) => ref)]))
     case KIND_SEAL:
       return [...record.seal.changes.flatMap(namesOfChange), ...namesOfIntent(record.seal.intent)]
     default:

@@ -17,6 +17,7 @@ import {
   DecodeError,
   decodeEpochRecord,
   decodeFlush,
+  decodeOptimize,
   decodePublish,
   decodeRollback,
   decodeSchemaRecord,
@@ -26,6 +27,7 @@ import {
   type FlushRecord,
   FRAME_HEADER_BYTES,
   toHex,
+  type OptimizeRecord,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -47,6 +49,7 @@ export const KIND_SEAL = 4
 export const KIND_PUBLISH = 5
 export const KIND_ROLLBACK = 6
 export const KIND_FLUSH = 7
+export const KIND_OPTIMIZE = 8
 export const KIND_BRANCH = 9
 export const KIND_VACUUM = 10
 export const KIND_AUDIT = 11
@@ -61,6 +64,7 @@ export type StateRecord =
   | { readonly kind: typeof KIND_COMMIT; readonly commit: CommitRecord; readonly publish?: PublishRecord }
   | { readonly kind: typeof KIND_SCHEMA; readonly schema: SchemaRecord }
   | { readonly kind: typeof KIND_FLUSH; readonly flush: FlushRecord }
+  | { readonly kind: typeof KIND_OPTIMIZE; readonly optimize: OptimizeRecord }
   | { readonly kind: typeof KIND_SEAL; readonly seal: SealRecord }
   /** As it stands in the log; a state makes a commit of it. */
   | { readonly kind: typeof KIND_PUBLISH; readonly publish: PublishRecord }
@@ -209,6 +213,7 @@ export class StoreState implements StateView {
     const { outcomes } = this.catalog
     if (record.kind === KIND_COMMIT) return record.commit.isArmed === true ? this.unlessDecided(record, record.commit.writeId, record.commit.timeMs) : record
     if (record.kind === KIND_FLUSH) return this.unlessDecided(record, record.flush.writeId, record.flush.timeMs)
+    if (record.kind === KIND_OPTIMIZE) return this.unlessDecided(record, record.optimize.writeId, record.optimize.timeMs)
     if (record.kind !== KIND_PUBLISH) return record
     const { commit, sealLsn } = record.publish
     const id = toHex(commit.writeId)
@@ -267,7 +272,8 @@ export class StoreState implements StateView {
       if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) tableOf(view, change, lsn).apply(lsn, change, vectors)
       if (record.kind === KIND_SCHEMA) for (const schema of record.schema.create) tables.set(schema.tableId, createTable(view, schema, lsn))
       if (record.kind === KIND_FLUSH) tables.get(record.flush.tableId)!.applyFlush(lsn, record.flush)
-      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH) for (const table of tables.values()) table.settle(lsn)
+      if (record.kind === KIND_OPTIMIZE) for (const part of record.optimize.parts) tables.get(part.tableId)!.applyOptimize(lsn, part)
+      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH || record.kind === KIND_OPTIMIZE) for (const table of tables.values()) table.settle(lsn)
     } catch (cause) {
       if (cause instanceof VarveError && cause.kind !== 'corrupt') throw cause
       throw contradiction(lsn, cause)
@@ -281,6 +287,7 @@ export class StoreState implements StateView {
     if (record.kind === KIND_COMMIT) catalog.foldCommit(lsn, record.commit, tables)
     else if (record.kind === KIND_SCHEMA) catalog.foldSchema(lsn, record.schema, tables)
     else if (record.kind === KIND_FLUSH) catalog.foldFlush(lsn, record.flush, tables)
+    else if (record.kind === KIND_OPTIMIZE) catalog.foldOptimize(lsn, record.optimize, tables)
     else if (record.kind === KIND_BRANCH) this.foldBranch(lsn, record.branch)
     else if (record.kind === KIND_EPOCH) catalog.foldEpoch(lsn, record.epoch, record.exclusive)
     else if (record.kind === KIND_SEAL) catalog.foldSeal(lsn, record.seal)
@@ -307,6 +314,7 @@ export class StoreState implements StateView {
 export function branchOf(record: StateRecord): number {
   if (record.kind === KIND_COMMIT) return record.commit.branch
   if (record.kind === KIND_SCHEMA) return record.schema.branch ?? MAIN
+  if (record.kind === KIND_OPTIMIZE) return record.optimize.branch
   return record.kind === KIND_FLUSH ? record.flush.branch : MAIN
 }
 
@@ -373,6 +381,8 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         return { kind, schema: decodeSchemaRecord(r) }
       case KIND_FLUSH:
         return { kind, flush: decodeFlush(r) }
+      case KIND_OPTIMIZE:
+        return { kind, optimize: decodeOptimize(r) }
       case KIND_EPOCH: {
         const epoch = decodeEpochRecord(bytes.subarray(start, start + length))
         return { kind, epoch: epoch.epoch, exclusive: epoch.mode === 'exclusive' }
@@ -393,7 +403,19 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
           details: {
             found: kind,
-            supported: [KIND_EPOCH, KIND_COMMIT, KIND_SCHEMA, KIND_SEAL, KIND_PUBLISH, KIND_ROLLBACK, KIND_FLUSH, KIND_BRANCH, KIND_VACUUM, KIND_AUDIT],
+            supported: [
+              KIND_EPOCH,
+              KIND_COMMIT,
+              KIND_SCHEMA,
+              KIND_SEAL,
+              KIND_PUBLISH,
+              KIND_ROLLBACK,
+              KIND_FLUSH,
+              KIND_OPTIMIZE,
+              KIND_BRANCH,
+              KIND_VACUUM,
+              KIND_AUDIT,
+            ],
           },
         })
     }

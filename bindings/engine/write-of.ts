@@ -1,6 +1,6 @@
 // engine/write-of.ts: which write or table a record is about.
 
-import { KIND_BRANCH, KIND_COMMIT, KIND_FLUSH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from './state.ts'
+import { KIND_BRANCH, KIND_COMMIT, KIND_FLUSH, KIND_OPTIMIZE, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from './state.ts'
 
 /** The write that a record is about, and whether there is an INTENT that recovery finds. */
 export function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
@@ -13,6 +13,8 @@ export function writeOf(record: StateRecord): { readonly id: Uint8Array | undefi
       return { id: record.rollback.writeId, intentKept: true }
     case KIND_FLUSH:
       return { id: record.flush.writeId, intentKept: true }
+    case KIND_OPTIMIZE:
+      return { id: record.optimize.writeId, intentKept: true }
     case KIND_BRANCH:
       return { id: record.branch.id, intentKept: false }
     case KIND_SCHEMA:

@@ -23,6 +23,8 @@ export type { VacuumRecord } from './vacuum.ts'
 export { decodeBranch, encodeBranch } from './branch.ts'
 export type { BranchChange, BranchRecord } from './branch.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'
+export { decodeOptimize, encodeOptimize } from './optimize.ts'
+export type { FragmentId, OptimizedPart, OptimizeRecord, Reindexed } from './optimize.ts'
 export type { FlushRecord } from './flush.ts'
 export {
   decodeFragmentRef,
@@ -36,7 +38,7 @@ export {
   withGenerations,
 } from './fragment-ref.ts'
 export { decodeIndexRef, encodeIndexRef } from './fragment-ref.ts'
-export type { FileRef, FragmentColumn, FragmentFile, FragmentRef, IndexRef } from './fragment-ref.ts'
+export type { FileRef, FragmentColumn, FragmentFile, FragmentRef, IndexRef, StatValue } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'
 export type { ArrowField } from './arrow-schema.ts'
 export { readFlatbuffer, structI64 } from './flatbuffer.ts'

@@ -104,7 +104,7 @@ export function decodeSeal(r: ByteReader, lsn: number): SealRecord {
 export function encodePublish(w: ByteWriter, record: PublishRecord): void {
   w.u8(VERSION)
   w.varint(record.sealLsn)
-  facts(w, record.recovery)
+  encodeFacts(w, record.recovery)
   w.varint(record.generations.length)
   for (const { digest, ext, gen } of record.generations) {
     w.raw(fromHex(digest))
@@ -118,7 +118,7 @@ export function encodePublish(w: ByteWriter, record: PublishRecord): void {
 export function decodePublish(r: ByteReader): PublishRecord {
   version(r, 'publish')
   const sealLsn = r.varint()
-  const recovery = readFacts(r)
+  const recovery = decodeFacts(r)
   const generations = decodeList(r, () => {
     const digest = toHex(r.raw(32))
     const ext = STAGED_EXTENSIONS[r.u8()]
@@ -135,7 +135,7 @@ export function encodeRollback(w: ByteWriter, record: RollbackRecord): void {
   w.raw(record.writeId)
   w.varint(record.sealLsn)
   w.text(record.reason)
-  facts(w, record.recovery)
+  encodeFacts(w, record.recovery)
 }
 
 /** @throws DecodeError */
@@ -145,7 +145,7 @@ export function decodeRollback(r: ByteReader): RollbackRecord {
   const writeId = r.raw(WRITE_ID_BYTES).slice()
   const sealLsn = r.varint()
   const reason = r.text()
-  const recovery = readFacts(r)
+  const recovery = decodeFacts(r)
   ended(r, 'rollback')
   return { timeMs, writeId, sealLsn, reason, ...(recovery === undefined ? {} : { recovery }) }
 }
@@ -191,11 +191,11 @@ function withoutFragments(change: TableChange): TableChange {
   return rest
 }
 
-function facts(w: ByteWriter, recovery: RecoveryFacts | undefined): void {
+export function encodeFacts(w: ByteWriter, recovery: RecoveryFacts | undefined): void {
   w.text(recovery === undefined ? '' : JSON.stringify(recovery))
 }
 
-function readFacts(r: ByteReader): RecoveryFacts | undefined {
+export function decodeFacts(r: ByteReader): RecoveryFacts | undefined {
   return parsed(r) as RecoveryFacts | undefined
 }
 

@@ -7,6 +7,7 @@ import {
   decodeRecord,
   KIND_COMMIT,
   KIND_FLUSH,
+  KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_SEAL,
   listCheckpoints,
@@ -31,13 +32,12 @@ import {
   type TableChange,
   type TableSchema,
 } from '../format/index.ts'
-import { encodeKeyIndex, keyHashes, keyParts } from '../indexes/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
-import { ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
+import { buildKeyIndex, ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
 import { driftOf } from './drift.ts'
 import { idHex, subjectOf } from './observe.ts'
 import { dropCheckpoint } from './repair-claims.ts'
@@ -259,6 +259,8 @@ function nameRecord(named: Named, schemas: Schemas, seals: Map<string, SealRecor
   if (record.kind === KIND_FLUSH) {
     nameRefs(named, schemas, record.flush.tableId, record.flush.fragments)
     nameVectors(named, record.flush.deletionVectors)
+  } else if (record.kind === KIND_OPTIMIZE) {
+    for (const { tableId, fragments, reindexed } of record.optimize.parts) nameRefs(named, schemas, tableId, [...fragments, ...reindexed.map(({ ref }) => ref)])
   } else if (record.kind === KIND_COMMIT) nameChanges(named, schemas, record.commit.changes)
   else if (record.kind === KIND_SEAL) {
     seals.set(toHex(record.seal.writeId), record.seal)
@@ -342,22 +344,13 @@ export async function runFileAction(parts: FileParts, quarantine: Quarantine, ac
 
 async function rebuildIndex({ root, world }: FileParts, { ref, schema }: Owned): Promise<Uint8Array | string> {
   const reader = new FragmentReader({ root, ref, schema, cache: new ColumnCache(CACHE_BYTES), missing: missingVec, log: (event) => world.logger.log(event) })
-  const parts = keyParts(schema)
-  const columns = parts.map((part) => schema.columns[part.index]!)
-  const hashes = new Uint32Array(2 * ref.rows)
+  let bytes: Uint8Array
   try {
-    let at = 0
-    for (let batch = 0; batch < reader.batchCount; batch++) {
-      const vecs = await reader.load(batch, columns)
-      const count = reader.rowsOf(batch)
-      hashes.set(keyHashes(parts, vecs, count).subarray(0, 2 * count), at)
-      at += 2 * count
-    }
+    bytes = await buildKeyIndex(reader, schema)
   } catch (error) {
     if (!(error instanceof VarveError)) throw error
     return `the fragment it would be built from cannot be read: ${error.message}`
   }
-  const bytes = encodeKeyIndex(hashes, ref.rows, ref.sorted)
   const digest = toHex(sha256(bytes))
   return digest === ref.index!.digest ? bytes : `what the key columns give has digest ${digest}, the record states ${ref.index!.digest}`
 }

@@ -10,6 +10,7 @@ import {
   KIND_AUDIT,
   KIND_BRANCH,
   KIND_FLUSH,
+  KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
   KIND_SEAL,
@@ -149,5 +150,6 @@ function timeOf(record: StateRecord): number | undefined {
   if (record.kind === KIND_BRANCH) return record.branch.timeMs
   if (record.kind === KIND_AUDIT) return record.audit.timeMs
   if (record.kind === KIND_VACUUM) return record.vacuum.timeMs
+  if (record.kind === KIND_OPTIMIZE) return record.optimize.timeMs
   return record.kind === KIND_FLUSH ? record.flush.timeMs : undefined
 }

@@ -5,6 +5,7 @@ import {
   KIND_AUDIT,
   KIND_COMMIT,
   KIND_FLUSH,
+  KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
   KIND_SCHEMA,
@@ -30,7 +31,7 @@ export interface AuditSource {
 
 /** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
 const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
-const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'seal', 'publish', 'rollback', 'vacuum'] as const
+const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum'] as const
 const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
   'adopt-log': true,
   'drop-node': true,
@@ -80,6 +81,7 @@ function decidedBy(record: StateRecord): Uint8Array | undefined {
   if (record.kind === KIND_PUBLISH) return record.publish.commit.writeId
   if (record.kind === KIND_ROLLBACK) return record.rollback.writeId
   if (record.kind === KIND_FLUSH) return record.flush.writeId
+  if (record.kind === KIND_OPTIMIZE) return record.optimize.writeId
   return record.kind === KIND_COMMIT && record.commit.isArmed === true ? record.commit.writeId : undefined
 }
 
@@ -107,6 +109,11 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
   if (record.kind === KIND_FLUSH) {
     const { timeMs, tableId } = record.flush
     return { ...at, time: new Date(timeMs), kind: 'flush', by: 'upkeep', tables: [names(tableId)] }
+  }
+  if (record.kind === KIND_OPTIMIZE) {
+    const { timeMs, writeId, parts, recovery } = record.optimize
+    const tables = [...new Set(parts.map(({ tableId }) => names(tableId)))]
+    return recovered({ ...at, time: new Date(timeMs), kind: 'optimize', writeId: ulidText(writeId) as WriteId, by: 'upkeep', tables }, recovery)
   }
   if (record.kind === KIND_PUBLISH) {
     const { recovery, commit } = record.publish

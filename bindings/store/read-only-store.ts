@@ -40,6 +40,9 @@ export class ReadOnlyHandle extends ReadHandle {
   flush(): Promise<never> {
     return this.refuse('flush')
   }
+  optimize(): Promise<never> {
+    return this.refuse('optimize')
+  }
   sync(): Promise<never> {
     return this.refuse('sync')
   }

@@ -29,6 +29,8 @@ import {
   isRows,
   keyless,
   type Long,
+  type OptimizeOptions,
+  type OptimizeReport,
   type PendingWrite,
   type Predicate,
   type RepairReport,
@@ -49,6 +51,7 @@ import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { checkNotes, stageOptionsOf, withAgain } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
+import { Optimizer } from '../upkeep/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
@@ -63,6 +66,7 @@ export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
   private readonly committer: Committer
   private readonly upkeep: Upkeep
+  private readonly optimizer: Optimizer
   private readonly recovering: Recovering
   private readonly writes: Writes
   private readonly transactions: Transactions
@@ -125,6 +129,7 @@ export class WriteHandle extends ReadHandle {
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
     this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
+    this.optimizer = new Optimizer({ engine: this.engine, closing: this.closing.signal })
     this.writes = new Writes({
       engine: this.engine,
       read: this.context,
@@ -419,6 +424,18 @@ export class WriteHandle extends ReadHandle {
     await this.recovering.heal()
     await this.committer.drained()
     await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
+  }
+
+  async optimize(o: OptimizeOptions = {}): Promise<OptimizeReport> {
+    this.writable(o)
+    await this.recovering.heal()
+    await this.committer.drained()
+    const reporter = new Reporter(this.o.world, o.onProgress)
+    let done = 0
+    reporter.tell({ phase: 'optimize', done, unit: 'rows' })
+    const report = await this.optimizer.optimize(o, (rows) => reporter.step({ phase: 'optimize', done: (done += rows), unit: 'rows' }))
+    reporter.tell({ phase: 'optimize', done, unit: 'rows' })
+    return report
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {

@@ -11,6 +11,7 @@ export { t } from './columns.ts'
 export { sameDefinition, schemaFromDefinition, table, tableFromSchema } from './definition.ts'
 export { FragmentReader } from './fragment-reader.ts'
 export type { EncodedFragment } from './fragment-writer.ts'
+export { buildKeyIndex } from './build-key-index.ts'
 export { batchBytes, batchesOf, isRows } from './input-kind.ts'
 export { findKeys, findKeysNow } from './find-keys.ts'
 export type { FoundRows } from './find-keys.ts'
@@ -115,6 +116,7 @@ export type {
   WriteOptions,
   Writer,
 } from './types-store.ts'
-export { createTableWorkers, encodeFragmentOn } from './worker-tasks.ts'
+export { createTableWorkers, encodeFragmentOn, FragmentRows } from './worker-tasks.ts'
 export type { BackupOptions, BackupReport, RestoreOptions } from './types-backup.ts'
 export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairRefusal, RepairReport } from './types-repair.ts'
+export type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'

@@ -5,8 +5,8 @@
 // Invariant: version(lsn) for lsn >= the last settle() shows exactly the rows of the log's prefix up to lsn.
 
 import { assert } from '../assert.ts'
-import type { CatalogTable } from '../catalog/index.ts'
-import type { ColumnDef, FlushRecord, FragmentHides as HideList, FragmentRef, TableChange, TableSchema } from '../format/index.ts'
+import { type CatalogTable, exchanged } from '../catalog/index.ts'
+import type { ColumnDef, FlushRecord, FragmentHides as HideList, FragmentRef, OptimizedPart, TableChange, TableSchema } from '../format/index.ts'
 import { bitmapAndNot, bitmapOr, bitmapToIndices, copyPadded } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { SourceGroup, TableVersion } from './batch.ts'
@@ -192,6 +192,22 @@ export class TableState {
       assert(count === vector.hidden, 'a vector of a flush holds what is hidden already', { hidden: count, stated: vector.hidden })
     }
     for (const hide of record.hides) this.hide(lsn, hide)
+  }
+
+  /** Parts of one record are applied one after the other; older structures keep the removed fragments, for whoever reads below `lsn`. */
+  applyOptimize(lsn: number, part: OptimizedPart): void {
+    const { now } = this
+    const isFirst = now.lsn !== lsn
+    const first = isFirst ? 0 : now.fragments.reduce((next, fragment) => (fragment.lsn === lsn ? Math.max(next, fragment.ordinal + 1) : next), 0)
+    const made = part.fragments.map((ref, i) => this.live(lsn, first + i, ref, new FragmentHides(ref.rows)))
+    const refs = new Map(part.reindexed.map((each) => [`${each.lsn}.${each.ordinal}`, each.ref]))
+    const kept = now.fragments.map((fragment) => {
+      const ref = refs.get(`${fragment.lsn}.${fragment.ordinal}`)
+      const own = isFirst ? forked(fragment) : fragment
+      return ref === undefined ? own : this.live(fragment.lsn, fragment.ordinal, ref, own.hides)
+    })
+    this.push({ ...now, lsn, fragments: exchanged(kept, part.removes, made) })
+    for (const hide of part.hides) this.hide(lsn, hide)
   }
 
   version(lsn: number, structure: Structure = this.at(lsn)): TableVersion {

@@ -7,6 +7,7 @@ import type { Root } from '../root/index.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { RepairReport } from './types-repair.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
+import type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 
 export interface WriteOptions extends Long {
@@ -269,6 +270,14 @@ export interface Store extends ReadStore, Writer, Disposable {
   sync(): Promise<Lsn>
   /** Memory layer to fragments. */
   flush(o?: Long): Promise<void>
+  /**
+   * Fewer, full fragments without deleted rows, and every index that is declared: what `upkeep: "auto"` does in the background where it pays, done now and wholly.
+   * Rows and history stay. A second one right behind it publishes nothing.
+   *
+   * @throws PendingIntentError while a staged write is undecided; the signal's reason, and nothing has changed
+   * @cost reads and writes the fragments that are small, or have more than a tenth of their rows deleted; commits go on meanwhile
+   */
+  optimize(o?: OptimizeOptions): Promise<OptimizeReport>
   /**
    * Put right what can be while the store is open: indexes, checkpoints, INTENTs that cannot be read; a preview unless `confirm`. Store.repair() does the rest.
    *

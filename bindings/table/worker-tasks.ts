@@ -2,6 +2,7 @@
 //
 // Vecs are shared with snapshots and caches, so their buffers are never moved away: what a task needs is copied into one buffer, which is. The result's
 // buffers are moved back. Invariant: a task gives the same result in a thread as inline.
+import type { TableSchema } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import { kernelModule, useKernelModule } from '../kernels/index.ts'
 import { createWorkers, transferring, workerEntry } from '../runtime/index.ts'
@@ -50,6 +51,39 @@ export async function encodeFragmentOn(workers: Workers, input: EncodeFragmentIn
   const { batches, buffer } = packBatches(input.batches)
   const packed: PackedFragmentInput = { ...input, batches, module: kernelModule() }
   return workers.run<EncodedFragment>({ task: 'encodeFragment', input: packed }, { transfer: [buffer], ...(signal === undefined ? {} : { signal }) })
+}
+
+/** Rows on their way into one fragment: each batch is copied as it comes, so that handing them all over to a thread takes no time. */
+export class FragmentRows {
+  private readonly workers: Workers
+  private readonly batches: ColumnBatch[] = []
+  private readonly buffers: ArrayBuffer[] = []
+  rows = 0
+
+  constructor(workers: Workers) {
+    this.workers = workers
+  }
+
+  /** Not retained where there are threads. */
+  push(batch: ColumnBatch): void {
+    this.rows += batch.length
+    if (this.workers.threads === 0) {
+      this.batches.push(batch)
+      return
+    }
+    const { batches, buffer } = packBatches([batch])
+    this.batches.push(...batches)
+    this.buffers.push(buffer)
+  }
+
+  /** On a worker thread, or inline when there is none. The rows are gone then. @throws what `signal` was aborted with */
+  async encode(schema: TableSchema, signal: AbortSignal): Promise<EncodedFragment> {
+    signal.throwIfAborted()
+    const { workers, batches, buffers } = this
+    if (workers.threads === 0) return encodeFragment({ schema, batches })
+    const packed: PackedFragmentInput = { schema, batches, module: kernelModule() }
+    return workers.run<EncodedFragment>({ task: 'encodeFragment', input: packed }, { transfer: buffers, signal })
+  }
 }
 
 function inputBytes(batches: readonly ColumnBatch[]): number {

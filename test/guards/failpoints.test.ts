@@ -46,7 +46,7 @@ const PLACES: Readonly<Record<keyof typeof FP, readonly string[]>> = {
   checkpoint: ['bindings/engine/checkpoints.ts', 'bindings/store/upkeep.ts'],
   flush: ['bindings/engine/flush.ts'],
   schema: [],
-  optimize: [],
+  optimize: ['bindings/upkeep/'],
   merge: [],
   branch: [],
   vacuum: [],

@@ -1,0 +1,2 @@
+export { Optimizer } from './optimizer.ts'
+export type { OptimizerParts } from './optimizer.ts'
