@@ -106,7 +106,7 @@ export class CopyTarget {
     if (mark === undefined) {
       await this.drop(-1)
       const { tail } = source
-      return { lsn: Number(tail), digest: await source.digestAt(tail), epoch: source.highestEpoch ?? 0, isNew: true }
+      return { lsn: Number(tail), digest: await source.digestAt(tail), epoch: tail === 0n ? 0 : (source.highestEpoch ?? 0), isNew: true }
     }
     await this.agrees(source, mark.lsn, mark.digest, lsn)
     const log = await this.openLog(mark.lsn, mark.digest)

@@ -432,6 +432,7 @@ export class ReadHandle {
       level: level ?? 'files',
       signal: o.signal,
       onProgress: (p) => reporter.step((last = p)),
+      isBackup: this.o.isBackup,
     })
     reporter.tell(last)
     return { ok: outcome.problems.length === 0, ...outcome }
@@ -439,8 +440,11 @@ export class ReadHandle {
 
   async backup(target: string | URL | Root, o: BackupOptions = {}): Promise<BackupReport> {
     this.check()
-    // What was acknowledged before the call is in it, and nothing that the source could lose again.
-    const head = Math.min(this.head, Number(await this.log.sync()))
+    // What was acknowledged before the call is in it, and nothing that the source could lose again. A log that takes no more still has what it has.
+    await this.log.sync().catch((error: unknown) => {
+      if (!(error instanceof PoisonedError || error instanceof FencedError)) throw error
+    })
+    const head = Math.min(this.head, Number(this.log.durableHead))
     const pin = this.pins_.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
     try {
       return await backupStore(this.o, target, head, o)

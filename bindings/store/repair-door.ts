@@ -1,12 +1,13 @@
 // store/repair-door.ts: doctor and repair of a store that may not open: the doors that need no handle.
 
-import { InvalidConfigError } from '../errors.ts'
+import { InvalidConfigError, ReadOnlyError, VarveError } from '../errors.ts'
 import type { Lsn } from '../log/index.ts'
 import { type DoctorReport, examineStore, repairRoot } from '../recovery/index.ts'
 import { openRoot, type Root } from '../root/index.ts'
 import { fillWorld, type World } from '../runtime/index.ts'
 import { ColumnCache, type RepairReport } from '../table/index.ts'
 import { SharedContext } from './context.ts'
+import { readIdentity } from './founding.ts'
 
 const CACHE_BYTES = 64 * 1024 * 1024
 
@@ -40,7 +41,21 @@ export async function repairStore(place: string | URL | Root, o: RepairStoreOpti
   checkDoorOptions('repair', o, ['confirm', 'dropAfter', 'signal', 'world'])
   return await withParts(place, o, async (root, world, context) => {
     const { confirm, dropAfter, signal } = o
+    if (confirm === true) await refuseCopy(root)
     return await repairRoot({ root, world, context, signal }, { confirm, dropAfter })
+  })
+}
+
+/** A copy is put right by the next run of what makes it. @throws ReadOnlyError */
+async function refuseCopy(root: Root): Promise<void> {
+  const identity = await readIdentity(root).catch((error: unknown) => {
+    if (error instanceof VarveError && error.kind === 'corrupt') return undefined
+    throw error
+  })
+  if (identity?.copy === undefined) return
+  throw new ReadOnlyError(`${root.url} is a copy of store ${identity.storeId}: it is not repaired`, {
+    details: { url: root.url, storeId: identity.storeId },
+    hint: 'Run the backup again: it copies what is missing. Or make the copy anew, in an empty place.',
   })
 }
 

@@ -35,6 +35,8 @@ export interface Opened {
   readonly branches: BranchViews
   readonly events: Events
   readonly metering: Metering
+  /** What was opened is a backup. */
+  readonly isBackup: boolean
   /** LSN of the checkpoint that the open started from; 0 = none. */
   readonly checkpointLsn: number
   /** A follower that met damage: no further read. */
@@ -85,12 +87,12 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   const events = new Events((event) => world.logger.log(event))
   const {
     storeId,
-    opened: { log, checkpoint },
+    opened: { log, checkpoint, isBackup },
   } = await found(
     root,
     world,
     options,
-    (known) => openLog(root, world, options, events, known),
+    async (known) => ({ ...(await openLog(root, world, options, events, known)), isBackup: known.mark !== undefined }),
     ({ log: other }) => other.close(),
   )
   try {
@@ -122,6 +124,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
       branches: new BranchViews(state, log, (position) => history.load(position)),
       events,
       metering,
+      isBackup,
       checkpointLsn: checkpoint?.lsn ?? 0,
       failure: undefined,
       catchUp: async () => undefined,

@@ -21,6 +21,7 @@ import {
 } from '../../../bindings/index.ts'
 import { MemoryRoot, openRoot } from '../../../bindings/root/index.ts'
 import { defaultWorld } from '../../../bindings/runtime/index.ts'
+import { FaultyRoot } from '../../../bindings/testing/index.ts'
 import { failure, opened, QUIET, tempDirectory } from './places.ts'
 
 const flights = table('flights', { id: t.int64(), origin: t.utf8(), delay: t.int16().nullable() }, { key: ['id'] })
@@ -285,6 +286,52 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     expect(error).toMatchObject({ code: 'fragment.corrupt', file: name })
   })
 
+  it('is of one position while commits go on', async () => {
+    const store = await filled(place(), { ...options, upkeep: 'auto' })
+    let isOver = false
+    const writing = (async () => {
+      for (let n = 0; !isOver; n++) {
+        await store.upsert(flights, n % 5 === 0 ? (bulk(20_000 + n * 100, 500) as never) : rows(n % 50, 3))
+        await store.append(notes, [{ text: `n${n}` }])
+      }
+    })()
+    const target = place()
+    for (let round = 0; round < 4; round++) {
+      const started = store.lsn
+      const report = await store.backup(target)
+      expect(report.lsn).toBeGreaterThanOrEqual(started)
+      const copy = await opened(target, { readOnly: true })
+      expect(await contents(copy)).toBe(await contents(store, report.lsn))
+      await copy.close()
+    }
+    isOver = true
+    await writing
+    expect((await (await opened(target, { readOnly: true })).verify({ level: 'all' })).problems).toEqual([])
+  })
+
+  it('is listed among the pins while it is made', async () => {
+    const store = await filled(place(), options)
+    const owners: string[] = []
+    const looks: Promise<void>[] = []
+    const look = async (): Promise<void> => void owners.push(...(await store.pins()).map(({ owner }) => owner))
+    await store.backup(place(), { onProgress: () => looks.push(look()) })
+    await Promise.all(looks)
+    expect(owners).toContain('backup')
+    expect(await store.pins()).toEqual([])
+  })
+
+  it('is not repaired: the next run puts it right', async () => {
+    const store = await filled(place(), options)
+    const target = place()
+    await store.backup(target)
+    const root = rootOf(target)
+    const [lost] = await names(root, 'fragments/')
+    await root.delete(lost!)
+    expect(await failure(() => Store.repair(target, { confirm: true }))).toBeInstanceOf(ReadOnlyError)
+    expect(await store.backup(target)).toMatchObject({ copied: 1 })
+    expect((await (await opened(target, { readOnly: true })).verify({ level: 'all' })).problems).toEqual([])
+  })
+
   it('reports its progress, first and last', async () => {
     const store = await filled(place(), options)
     const seen: string[] = []
@@ -292,6 +339,19 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     expect(seen[0]).toBe('log 0')
     expect(seen.at(-1)).toBe('files end')
   })
+})
+
+it('a store whose log takes no more is still backed up as far as it is durable', async () => {
+  const root = new FaultyRoot(new MemoryRoot())
+  const store = await filled(root, {})
+  const head = store.lsn
+  const before = await contents(store)
+  root.plan(({ method }) => (method === 'segment.write' || method === 'segment.datasync' ? { error: 'io' } : undefined))
+  expect(await failure(() => store.append(flights, rows(7000, 1)))).toMatchObject({ code: 'store.poisoned' })
+  root.plan(undefined)
+  const target = new MemoryRoot()
+  expect(await store.backup(target)).toMatchObject({ lsn: head })
+  expect(await contents(await opened(target, { readOnly: true }))).toBe(before)
 })
 
 it('a folder with files of somebody else is no target', async () => {
