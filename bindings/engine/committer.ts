@@ -6,7 +6,7 @@
 
 import { assert } from '../assert.ts'
 import { MAIN } from '../catalog/index.ts'
-import { ClosedError, CommitOutcomeUnknownError, IdempotencyMismatchError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
+import { ClosedError, CommitOutcomeUnknownError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import {
   type AuditFacts,
   type BranchChange,
@@ -43,6 +43,7 @@ import { tableNotFound } from './bound.ts'
 import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
+import { KnownKeys } from './known-keys.ts'
 import { keyText } from './key-text.ts'
 import { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
@@ -92,7 +93,7 @@ export class Committer {
   private readonly record: { kind: LogRecord['kind']; payload: Uint8Array } = { kind: KIND_COMMIT, payload: new Uint8Array(0) }
   private pending: Pending[] = []
   private pendingFrom = 0
-  private readonly pendingKeys = new Map<string, { request: Uint8Array; result: Promise<CommitResult> }>()
+  private readonly keys: KnownKeys
   private readonly decisions: Decisions
   /** Branches and tags, queued records included. */
   readonly names: NamesAhead
@@ -112,6 +113,7 @@ export class Committer {
     this.log = log
     this.state = state
     this.decisions = new Decisions(state.catalog)
+    this.keys = new KnownKeys(state.catalog)
     this.names = new NamesAhead(state.catalog)
     this.world = world
     this.hooks = hooks
@@ -230,19 +232,12 @@ export class Committer {
 
   /** Whether a commit under this idempotency key is known: then only `replay` may answer. */
   knows(key: string): boolean {
-    return this.pendingKeys.has(key) || this.state.catalog.keys.has(key)
+    return this.keys.has(key)
   }
 
   /** The result of the same request made before under this idempotency key, or undefined. @throws IdempotencyMismatchError */
   replay(key: string, request: Uint8Array): Promise<CommitResult> | CommitResult | undefined {
-    const waiting = this.pendingKeys.get(key)
-    const remembered = this.state.catalog.keys.get(key)
-    const known = waiting?.request ?? remembered?.request
-    if (known === undefined) return undefined
-    if (toHex(known) !== toHex(request))
-      throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
-    if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
-    return commitResult(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
+    return this.keys.replay(key, request)
   }
 
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
@@ -289,12 +284,7 @@ export class Committer {
     })
     const result = this.wait<CommitResult>(lsn, record, commitResult(lsn, writeId, timeMs, rows, false))
     if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(toHex(writeId))).catch(() => undefined)
-    if (commit.idempotency !== undefined) {
-      const { key } = commit.idempotency
-      this.pendingKeys.set(key, { request: commit.idempotency.request, result })
-      const forget = (): void => void this.pendingKeys.delete(key)
-      result.then(forget, forget)
-    }
+    if (commit.idempotency !== undefined) this.keys.queue(commit.idempotency.key, commit.idempotency.request, result)
     return result
   }
 
