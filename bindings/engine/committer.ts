@@ -62,26 +62,10 @@ import {
   type StoreState,
   SUPERSEDED,
 } from './state.ts'
+import { type CommitterHooks, hasCommit, hasSeal, type Queued } from './queued.ts'
 import { creates, writeOf } from './write-of.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
-
-interface Pending {
-  readonly lsn: number
-  readonly record: StateRecord
-  readonly resolve: (value: never) => void
-  readonly reject: (error: Error) => void
-  readonly value: unknown
-  readonly startedMs: number
-}
-
-export interface CommitterHooks {
-  /** After each group: the new durable head. */
-  durable(head: number): void
-  committed(info: { lsn: number; writeId: Uint8Array; changes: readonly TableChange[]; durationMs: number }): void
-  schemaChanged(lsn: number, tables: readonly string[]): void
-  failed(error: Error): void
-}
 
 export class Committer {
   private readonly log: CommitLog
@@ -91,7 +75,7 @@ export class Committer {
   private readonly tracker: ChangeTracker
   private readonly writer = new ByteWriter(16 * 1024)
   private readonly record: { kind: LogRecord['kind']; payload: Uint8Array } = { kind: KIND_COMMIT, payload: new Uint8Array(0) }
-  private pending: Pending[] = []
+  private pending: Queued[] = []
   private pendingFrom = 0
   private readonly keys: KnownKeys
   private readonly decisions: Decisions
@@ -214,11 +198,7 @@ export class Committer {
 
   /** Whether a commit of this id waits for its group. */
   isPending(writeIdHex: string): boolean {
-    for (let i = this.pendingFrom; i < this.pending.length; i++) {
-      const { record } = this.pending[i]!
-      if (record.kind === KIND_COMMIT && toHex(record.commit.writeId) === writeIdHex) return true
-    }
-    return false
+    return hasCommit(this.pending, this.pendingFrom, writeIdHex)
   }
 
   /** The dead handle's error, or undefined. */
@@ -458,11 +438,7 @@ export class Committer {
     for (const [id, { intent }] of this.state.catalog.outcomes.pending) {
       if (id !== exceptHex && intent.branchId === branchId && this.decisions.of(id) === undefined) return true
     }
-    for (let i = this.pendingFrom; i < this.pending.length; i++) {
-      const { record } = this.pending[i]!
-      if (record.kind === KIND_SEAL && record.seal.intent.branchId === branchId && toHex(record.seal.writeId) !== exceptHex) return true
-    }
-    return false
+    return hasSeal(this.pending, this.pendingFrom, branchId, exceptHex)
   }
 
   /** Queue new tables; `apply` makes them known to admission. */
