@@ -137,6 +137,7 @@ export type {
   Rows,
   Scan,
   ScanOptions,
+  SchemaPlan,
   Snapshot,
   StagedWrite,
   StageOptions,

@@ -41,7 +41,7 @@ export class BranchState implements StateView {
   }
 
   byName(name: string): TableState | undefined {
-    for (const table of this.tables.values()) if (table.name === name) return table
+    for (const table of this.tables.values()) if (table.name === name && !table.isDropped) return table
     return undefined
   }
 

@@ -4,10 +4,10 @@
 // Invariant: on a keyed table a commit gives at most one change per key.
 
 import { type Branches, MAIN } from '../catalog/index.ts'
-import { type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
+import { changedTables, type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
-import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure } from '../table/index.ts'
+import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
 import { bindTo, type Bound } from './bound.ts'
 import type { ReadContext, Row } from './read.ts'
 import { branchOf, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
@@ -17,6 +17,8 @@ export type Images = 'after' | 'both' | 'none'
 
 export interface FeedOptions {
   readonly tables: readonly AnyTable[]
+  /** Instead of `tables`: the keys of this table, however it is defined and named meanwhile. */
+  readonly keysOf?: number
   readonly images: Images
   readonly signal: AbortSignal
   /** The last position to show; undefined: go on with what is written later. */
@@ -64,8 +66,10 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
   state.observer = (lsn, record, applied) => {
     if (!isOf(o, lsn, record)) return
     if (record.kind === KIND_COMMIT) {
-      const names = record.commit.changes.map((change) => state.tables.get(change.tableId)!.name)
-      if (wanted.size > 0 && !names.some((name) => wanted.has(name))) return
+      const { changes } = record.commit
+      if (o.keysOf === undefined) {
+        if (wanted.size > 0 && !changes.some((change) => wanted.has(state.tables.get(change.tableId)!.name))) return
+      } else if (!changes.some((change) => change.tableId === o.keysOf)) return
       if (!applied) {
         held.clear()
         for (const change of record.commit.changes) {
@@ -73,9 +77,10 @@ export async function* feed(log: CommitLog, state: StoreState, from: number, o: 
           if (!held.has(change.tableId)) held.set(change.tableId, { structure: now, firstRow: now.layer.next })
         }
       } else ready.push(commitOf(lsn, record, state, o, context, held))
-    } else if (record.kind === KIND_SCHEMA && applied) {
-      const names = record.schema.create.map((schema) => schema.name)
-      if (wanted.size === 0 || names.some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record, o))
+    } else if (record.kind === KIND_SCHEMA && !applied) {
+      const names = changedTables(record.schema, (id) => state.tables.get(id)?.name)
+      const before = (record.schema.alter ?? []).map(({ tableId }) => state.tables.get(tableId)?.name ?? '')
+      if (wanted.size === 0 || [...names, ...before].some((name) => wanted.has(name))) ready.push(schemaCommit(lsn, record, names, o))
     }
   }
   const batches = batchesAfter(log, from, o)
@@ -142,8 +147,9 @@ export async function* commitsOnly(
       const commit = record.kind === KIND_PUBLISH ? record.publish.commit : record.kind === KIND_COMMIT ? record.commit : undefined
       if (commit !== undefined) yield { ...header(lsn, commit, o), counts: countsOf(commit, nameOf), schema: [], [Symbol.asyncIterator]: noChanges }
       else if (record.kind === KIND_SCHEMA) {
-        for (const schema of record.schema.create) made.set(schema.tableId, schema.name)
-        yield schemaCommit(lsn, record, o)
+        const names = changedTables(record.schema, nameOf)
+        for (const { tableId, name } of [...record.schema.create, ...(record.schema.alter ?? [])]) made.set(tableId, name)
+        yield schemaCommit(lsn, record, names, o)
       }
       lsn++
     }
@@ -165,15 +171,15 @@ function header(lsn: number, commit: CommitRecord, { branches }: FeedOptions): P
   }
 }
 
-function schemaCommit(lsn: number, record: StateRecord & { kind: typeof KIND_SCHEMA }, { branches }: FeedOptions): FeedCommit {
-  const { timeMs, writeId, create } = record.schema
+function schemaCommit(lsn: number, record: StateRecord & { kind: typeof KIND_SCHEMA }, schema: readonly string[], { branches }: FeedOptions): FeedCommit {
+  const { timeMs, writeId } = record.schema
   return {
     lsn: BigInt(lsn) as Lsn,
     writeId: ulidText(writeId),
     time: new Date(timeMs),
     branch: branches().nameOf(branchOf(record)),
     counts: {},
-    schema: create.map((schema: TableSchema) => schema.name),
+    schema,
     [Symbol.asyncIterator]: noChanges,
   }
 }
@@ -198,8 +204,7 @@ function commitOf(
   held: ReadonlyMap<number, { structure: Structure; firstRow: number }>,
 ): FeedCommit {
   const parts: Part[] = []
-  for (const table of o.tables) {
-    const tableState = state.byName(table.name)
+  for (const { table, tableState } of targets(state, o)) {
     if (tableState === undefined || o.images === 'none') continue
     const changes = commit.changes.filter((change) => change.tableId === tableState.id)
     const before = held.get(tableState.id)
@@ -215,6 +220,24 @@ function commitOf(
       for (const part of parts) yield* changesOf(part, o, context)
     },
   }
+}
+
+function targets(state: StoreState, { tables, keysOf }: FeedOptions): { readonly table: AnyTable; readonly tableState: TableState | undefined }[] {
+  if (keysOf === undefined) return tables.map((table) => ({ table, tableState: state.byName(table.name) }))
+  const tableState = state.tables.get(keysOf)
+  return tableState === undefined ? [] : [{ table: keysOnly(tableState.schema), tableState }]
+}
+
+const keyTables = new WeakMap<TableSchema, AnyTable>()
+
+/** The table as a program knows it that names its key and nothing else. */
+export function keysOnly(schema: TableSchema): AnyTable {
+  let table = keyTables.get(schema)
+  if (table === undefined) {
+    table = tableFromSchema({ ...schema, columns: schema.columns.filter((column) => schema.key.includes(column.id)), unique: [], index: [] })
+    keyTables.set(schema, table)
+  }
+  return table
 }
 
 async function* changesOf(part: Part, o: FeedOptions, context: ReadContext): AsyncGenerator<FeedChange, undefined> {

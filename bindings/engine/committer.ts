@@ -11,6 +11,7 @@ import {
   type AuditFacts,
   type BranchChange,
   ByteWriter,
+  changedTables,
   type CommitRecord,
   encodeAudit,
   encodeBranch,
@@ -40,6 +41,7 @@ import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.
 import { CHUNK_ROWS, type CommitResult, type TableState, type VectorBitmaps, type WriteOptions } from '../table/index.ts'
 import type { AdmitOptions, AdmittedChange, ArmedWrite, ChangeTracker } from './admitted.ts'
 import { tableNotFound } from './bound.ts'
+import { refuseOutdated } from './conflict.ts'
 import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
@@ -48,6 +50,7 @@ import { keyText } from './key-text.ts'
 import { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
 import {
+  applySchemaRecord,
   KIND_AUDIT,
   KIND_BRANCH,
   KIND_COMMIT,
@@ -226,7 +229,10 @@ export class Committer {
     if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.decisions.admit(armed.writeId, armed.baseLsn, armed.seal !== undefined)
     o?.signal?.throwIfAborted()
-    for (const { table } of admitted) this.assertThere(table)
+    for (const { table, change } of admitted) {
+      this.assertThere(table)
+      if (change.schemaVersion !== table.schema.version) refuseOutdated(table, change)
+    }
     const branch = admitted[0]?.table.branch ?? this.branchOf(armed)
     assert(
       admitted.every(({ table }) => table.branch === branch),
@@ -273,7 +279,7 @@ export class Committer {
     const view = this.state.view(table.branch)
     if (view === undefined || !this.names.isLive(table.branch)) throw staleBranch(this.state.catalog.branches, table.branch)
     // One whose record was taken back may have left its number to another.
-    if (view.tables.get(table.id) !== table) throw tableNotFound(table.name)
+    if (view.tables.get(table.id) !== table || table.isDropped) throw tableNotFound(table.name)
   }
 
   /** Of a commit of nothing: the branch that it was sealed for. @throws StaleBranchError */
@@ -441,14 +447,16 @@ export class Committer {
     return hasSeal(this.pending, this.pendingFrom, branchId, exceptHex)
   }
 
-  /** Queue new tables; `apply` makes them known to admission. */
-  schema(create: SchemaRecord['create'], apply: (lsn: number) => void): Promise<number> {
+  /** Queue definitions: new ones, next versions, dropped tables. Admission knows them at once. */
+  schema(change: Omit<SchemaRecord, 'timeMs' | 'writeId'>): Promise<number> {
     this.assertAlive()
-    const record: SchemaRecord = { timeMs: this.nextTime(), writeId: newUlidBytes(this.world), create }
+    const view = this.state.view(change.branch ?? MAIN)
+    assert(view !== undefined, 'definitions change of a branch that is in memory', change.branch)
+    const record: SchemaRecord = { timeMs: this.nextTime(), writeId: newUlidBytes(this.world), ...change }
     this.writer.reset()
     encodeSchemaRecord(this.writer, record)
     const lsn = this.submit(KIND_SCHEMA)
-    this.applied(() => apply(lsn))
+    this.applied(() => applySchemaRecord(view, lsn, record))
     return this.wait(lsn, { kind: KIND_SCHEMA, schema: record }, lsn)
   }
 
@@ -512,9 +520,12 @@ export class Committer {
     const { pending, state } = this
     let at = this.pendingFrom
     const from = at
+    const redefined: [lsn: number, names: readonly string[]][] = []
     for (; at < pending.length && pending[at]!.lsn <= last; at++) {
       const { lsn, record } = pending[at]!
       assert(record.kind !== SUPERSEDED, 'what was admitted is not superseded', lsn)
+      if (record.kind === KIND_SCHEMA)
+        redefined.push([lsn, changedTables(record.schema, (id) => state.view(record.schema.branch ?? MAIN)?.catalog.table(id)?.name)])
       state.fold(lsn, record)
     }
     this.decisions.settle(last)
@@ -527,11 +538,8 @@ export class Committer {
       resolve(value as never)
       if (record.kind === KIND_COMMIT)
         this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
-      else if (record.kind === KIND_SCHEMA) {
-        const names = record.schema.create.map((schema) => schema.name)
-        this.hooks.schemaChanged(lsn, names)
-      }
     }
+    for (const [lsn, names] of redefined) this.hooks.schemaChanged(lsn, names)
     this.pendingFrom = at
     if (at === pending.length) {
       this.pending = []

@@ -2,7 +2,7 @@
 //
 // Invariant: a fragment holds a key at most once; rows that a later row replaced after they were cut are told by ownHides(); a failure shows at the next call.
 
-import { type FragmentHides as HideList, type FragmentRef, withGenerations } from '../format/index.ts'
+import { type FragmentHides as HideList, type FragmentRef, type TableSchema, withGenerations } from '../format/index.ts'
 import { bitmapAll, filter, popcount, type Vec } from '../kernels/index.ts'
 import { fileKey, type StagedFile, type StagingArea } from '../staging/index.ts'
 import { type ColumnBatch, type EncodedFragment, encodeFragmentOn, type TableState } from '../table/index.ts'
@@ -26,6 +26,8 @@ interface Cut {
 export interface CutterOptions {
   readonly world: World
   readonly table: TableState
+  /** Of the rows. */
+  readonly schema: TableSchema
   /** Armed before the first file. */
   readonly area: () => Promise<StagingArea>
   readonly signal: AbortSignal | undefined
@@ -100,11 +102,11 @@ export class Cutter {
   }
 
   private async encode(batches: readonly ColumnBatch[], ordinal: number, era: number): Promise<void> {
-    const { world, table, signal, area } = this.o
+    const { world, schema, signal, area } = this.o
     // The INTENT becomes durable while the rows are encoded.
     const armed = area()
     armed.catch(() => undefined)
-    const fragment = await encodeFragmentOn(world.workers, { schema: table.schema, batches }, signal)
+    const fragment = await encodeFragmentOn(world.workers, { schema, batches }, signal)
     const { ref, files } = await storeFragment(await armed, fragment)
     if (era !== this.era) return
     this.refs[ordinal] = ref

@@ -104,7 +104,7 @@ export class Engine {
       getSync: (name: string, o?: GetOptions) => root.getSync(staged(name), o),
     } as unknown as Root
     const missing = (column: ColumnDef, rows: number): Vec => missingColumn(column, rows)
-    return new FragmentReader({ root: view, ref, schema: table.schema, cache, missing, log: (event) => world.logger.log(event) })
+    return new FragmentReader({ root: view, ref, schema: table.schemaOf(ref.schemaVersion), cache, missing, log: (event) => world.logger.log(event) })
   }
 
   private confirming: { readonly running: Promise<void>; next: Promise<void> | undefined } | undefined

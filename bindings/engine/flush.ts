@@ -41,10 +41,10 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
     const uptoLsn = chunks.reduce((last, chunk) => Math.max(last, chunk.insertLsn[chunk.rows - 1]!), 0)
     // What a queued record hides is taken along, and hidden again when the flush is queued: should that record be taken back, the row would be nowhere.
-    const gathered = await gather(chunks, engine.parts.state.applied, signal)
+    const gathered = await gather(table, chunks, engine.parts.state.applied, signal)
     const { workers, failpoints } = engine.parts.world
     const sortByKey = table.keyLayout !== undefined
-    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: chunks[0]!.schema, batches: gathered.batches, sortByKey }, signal)]
+    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: table.schema, batches: gathered.batches, sortByKey }, signal)]
     const fused = new FusedWrite(engine, { kind: 'flush', table, op: 'compact' })
     let lsn: number
     try {
@@ -98,7 +98,7 @@ interface Gathered {
 }
 
 /** The rows of the chunks that are live at `lsn`, which is durable; a turn of the event loop after each. What is hidden since shows when the flush is published. */
-async function gather(chunks: readonly MemoryChunk[], lsn: number, signal: AbortSignal | undefined): Promise<Gathered> {
+async function gather(table: TableState, chunks: readonly MemoryChunk[], lsn: number, signal: AbortSignal | undefined): Promise<Gathered> {
   const batches: ColumnBatch[] = []
   const numbers = new Float64Array(chunks.reduce((sum, chunk) => sum + chunk.rows, 0))
   let rows = 0
@@ -106,7 +106,8 @@ async function gather(chunks: readonly MemoryChunk[], lsn: number, signal: Abort
     const { bitmap, count } = chunk.liveAt(lsn, chunk.rows)
     if (count === 0) continue
     for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row]! > lsn) numbers[rows++] = chunk.base + row
-    const vecs = chunk.columns.map((column) => column.view(chunk.rows))
+    // Rows of older definitions become rows of this one.
+    const vecs = table.chunkVecs(chunk, table.schema.columns)
     batches.push({ length: count, columns: bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)) })
     await new Promise<void>((resolve) => soon(resolve))
     signal?.throwIfAborted()

@@ -7,7 +7,7 @@ import { assert } from '../assert.ts'
 import type { TableChange } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Vec } from '../kernels/index.ts'
-import { KeyRun, type KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
+import { KeyRun, KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
 import type { ChangeTracker } from './admitted.ts'
 import { KIND_COMMIT, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
@@ -86,7 +86,7 @@ function keysBrought(table: TableState, change: TableChange, firstRow: number): 
     const end = Math.min(firstRow + rows, chunk.base + chunk.rows)
     if (from >= end) continue
     const columns = chunk.columns.map((column) => column.view(chunk.rows))
-    table.keyLayout.push(columns, from - chunk.base, end - chunk.base, keys)
+    KeyLayout.of(chunk.schema)!.push(columns, from - chunk.base, end - chunk.base, keys)
   }
   assert(keys.rows === rows, 'a change that was applied has its rows in the memory layer', { rows: keys.rows, brought: rows })
   return keys

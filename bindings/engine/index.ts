@@ -25,7 +25,6 @@ export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
 export type { ReadContext, Row } from './read.ts'
 export {
   branchOf,
-  createTable,
   decodeRecord,
   KIND_AUDIT,
   KIND_BRANCH,
@@ -38,6 +37,7 @@ export {
   KIND_SCHEMA,
   KIND_SEAL,
   KIND_VACUUM,
+  nextTableId,
   StoreState,
 } from './state.ts'
 export type { BranchState, StateView } from './branch-state.ts'
@@ -50,10 +50,13 @@ export { TransactionState } from './transaction.ts'
 export { deleteWhere, updateRows } from './where.ts'
 export { deleteKeys, writeBatch, writeRows } from './write-rows.ts'
 export { Binder } from './bound.ts'
-export { commitsOnly, feed } from './changes.ts'
+export { commitsOnly, feed, keysOnly } from './changes.ts'
 export type { FeedChange, FeedCommit, FeedOptions } from './changes.ts'
 export { NamedFiles } from './named-files.ts'
 export { diffPoints } from './diff.ts'
+export { isCompatible } from './plan-schema.ts'
+export { applySchema, checkApplyOptions } from './schema-apply.ts'
+export type { ApplyOptions } from './schema-apply.ts'
 export { verifyStore } from './verify.ts'
 export { TableStage } from './table-stage.ts'
 export type { FinishedTable, LargeLoad, LoadSealer } from './finish.ts'

@@ -7,7 +7,7 @@
 
 import { assert } from '../assert.ts'
 import { ConflictError } from '../errors.ts'
-import { type FragmentRef, type Participant, type TableChange, valueKindOf } from '../format/index.ts'
+import { type FragmentRef, type Participant, type TableChange, type TableSchema, valueKindOf } from '../format/index.ts'
 import {
   type AnyTable,
   type ColumnBatch,
@@ -23,6 +23,8 @@ import {
   type Structure,
   type TableView,
   type WriteOptions,
+  refitBatch,
+  KeyLayout,
 } from '../table/index.ts'
 import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
@@ -32,22 +34,28 @@ import { FUSED_BYTES_MAX, FUSED_FILES_MAX, intentFiles, type LargeLoad, type Loa
 import { FusedWrite, participantOf } from './fused.ts'
 import { inTurn } from './in-turn.ts'
 import { whileAlive } from './record-files.ts'
+import { redefined } from './conflict.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
 import { DataDigest } from './request.ts'
 import { keyBytesOf } from './tracker.ts'
 
 export type LoadOp = 'append' | 'upsert' | 'replace'
 
-/** Write the batches as one commit. Holds the table's layout lock: no flush and no other load of this table meanwhile. */
+/** Write the batches, made for one version of the definition, as one commit. Holds the table's layout lock: no flush and no other load of this table meanwhile. */
 export async function load(
   engine: Engine,
   table: AnyTable,
   op: LoadOp,
-  batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>,
+  given: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>,
   o: WriteOptions | undefined,
+  made: TableSchema,
 ): Promise<CommitResult> {
-  const bound = engine.binder.bind(table)
-  return engine.layoutLock(bound.state).run(async () => {
+  const { state } = engine.binder.bind(table)
+  return engine.layoutLock(state).run(async () => {
+    // While the lock was waited for, the definition may have changed; from here on it stays.
+    const bound = engine.binder.bind(table)
+    if (bound.state !== state) throw redefined(table.name, bound.state.lastLsn)
+    const batches = made === bound.view.schema ? given : refitted(given, made, bound.view.schema)
     const { tracker } = engine.parts
     tracker.begin()
     try {
@@ -60,6 +68,14 @@ export async function load(
       tracker.end()
     }
   })
+}
+
+async function* refitted(
+  batches: AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>,
+  from: TableSchema,
+  to: TableSchema,
+): AsyncGenerator<ColumnBatch, undefined> {
+  for await (const batch of batches) yield refitBatch(batch, from, to)
 }
 
 /** A load under a key that is taken: its rows are only compared with those of then. */
@@ -114,14 +130,15 @@ class Loader {
     this.o = o
     // Durable, so never taken back: an LSN above it may be given to another record.
     this.since = engine.parts.state.applied
-    const { keyLayout, schema } = bound.state
+    const { schema } = bound.view
+    const keyLayout = KeyLayout.of(schema)
     this.structure = bound.state.now
     this.rewinds = bound.state.rewinds
     this.expectedVersion = engine.parts.state.catalog.table(bound.state.id)?.lastLsn ?? bound.state.lastLsn
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
     const { world, check } = engine.parts
     this.fused = new FusedWrite(engine, { kind: op === 'append' ? 'load' : op, table: bound.state, op, notes: o })
-    this.cutter = new Cutter({ world, table: bound.state, area: this.fused.area, signal: o?.signal })
+    this.cutter = new Cutter({ world, table: bound.state, schema, area: this.fused.area, signal: o?.signal })
     this.data = o?.idempotencyKey === undefined ? undefined : new DataDigest(op, bound.state.id)
     this.pace = new Pace({ ...o, world, check, table: bound.state.name, phase: op, total: undefined })
   }
@@ -174,7 +191,7 @@ class Loader {
     }
     const change: TableChange = {
       tableId: state.id,
-      schemaVersion: state.schema.version,
+      schemaVersion: bound.view.schema.version,
       op,
       inserted: this.rows - this.droppedRows(),
       updated: 0,
@@ -271,7 +288,7 @@ class Loader {
     const parts = hides.parts()
     const change: TableChange = {
       tableId: bound.state.id,
-      schemaVersion: bound.state.schema.version,
+      schemaVersion: bound.view.schema.version,
       op,
       inserted: rows - updated,
       updated,

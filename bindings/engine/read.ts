@@ -18,6 +18,7 @@ import {
   readPlaceSync,
   type Scan,
   type Structure,
+  type TableState,
   type TableVersion,
 } from '../table/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -40,44 +41,45 @@ export class ReadPoint {
   readonly lsn: number
   /** Time of the record at `lsn`, or of the last one before it that has a time. */
   readonly timeMs: number
-  private readonly state: StateView
-  private readonly structures = new Map<number, Structure>()
+  private readonly held = new Map<number, { readonly state: TableState; readonly structure: Structure }>()
   private readonly bounds = new Map<AnyTable, Bound>()
 
   constructor(state: StateView, lsn: number) {
     if (lsn > state.applied)
       throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
-    this.state = state
     this.lsn = lsn
     this.timeMs = state.catalog.timeMs
-    for (const [id, table] of state.tables) if (table.isAt(lsn)) this.structures.set(id, table.at(lsn))
+    for (const [id, table] of state.tables) if (table.isAt(lsn)) this.held.set(id, { state: table, structure: table.at(lsn) })
   }
 
   /** @throws TableNotFoundError, SchemaMismatchError */
   bind(table: AnyTable): Bound {
     const known = this.bounds.get(table)
     if (known !== undefined) return known
-    const state = this.state.byName(table.name)
-    if (state === undefined || !this.structures.has(state.id)) throw tableNotFound(table.name)
-    const bound = bindTo(table, state, this.structures.get(state.id)!.schema)
-    this.bounds.set(table, bound)
-    return bound
+    // By the names of this LSN.
+    for (const { state, structure } of this.held.values()) {
+      if (structure.schema.name !== table.name) continue
+      const bound = bindTo(table, state, structure.schema)
+      this.bounds.set(table, bound)
+      return bound
+    }
+    throw tableNotFound(table.name)
   }
 
   /** A table of that name is there. */
   has(name: string): boolean {
-    const state = this.state.byName(name)
-    return state !== undefined && this.structures.has(state.id)
+    for (const { structure } of this.held.values()) if (structure.schema.name === name) return true
+    return false
   }
 
   /** A table by its id, which a rename leaves as it is. */
   at(tableId: number): TableAt | undefined {
-    const structure = this.structures.get(tableId)
-    return structure === undefined ? undefined : { state: this.state.tables.get(tableId)!, structure, lsn: this.lsn }
+    const held = this.held.get(tableId)
+    return held === undefined ? undefined : { ...held, lsn: this.lsn }
   }
 
   structure(bound: Bound): Structure {
-    return this.structures.get(bound.state.id)!
+    return this.held.get(bound.state.id)!.structure
   }
 
   version(bound: Bound): TableVersion {

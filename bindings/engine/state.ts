@@ -79,6 +79,8 @@ export interface StateContext extends TableContext {
   loadVector(vector: DeletionVectorRef): Promise<Uint8Array>
 }
 
+/** Records that change the structures of tables. */
+const SETTLES: ReadonlySet<number> = new Set([KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, KIND_OPTIMIZE])
 const NO_VECTORS: ReadonlyMap<string, Uint8Array> = new Map()
 
 /** `isIdle`: asked before and after each record; true: this one need not be told. */
@@ -176,8 +178,21 @@ export class StoreState implements StateView {
   }
 
   byName(name: string): TableState | undefined {
-    for (const table of this.tables.values()) if (table.name === name) return table
+    for (const table of this.tables.values()) if (table.name === name && !table.isDropped) return table
     return undefined
+  }
+
+  /** The id of the next new table; queued ones are counted. */
+  get nextTableId(): number {
+    let next = this.catalog.nextTableId
+    for (const id of this.tables.keys()) next = Math.max(next, id + 1)
+    return next
+  }
+
+  /** Records up to `head` are durable: what only older versions show goes. */
+  settle(head: number): void {
+    settleTables(this.tables, head)
+    for (const { tables } of this.attached.values()) settleTables(tables, head)
   }
 
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
@@ -269,11 +284,11 @@ export class StoreState implements StateView {
       const view = this.viewAt(lsn, branchOf(record))
       if (view === undefined) return
       const { tables } = view
-      if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) tableOf(view, change, lsn).apply(lsn, change, vectors)
-      if (record.kind === KIND_SCHEMA) for (const schema of record.schema.create) tables.set(schema.tableId, createTable(view, schema, lsn))
+      if (record.kind === KIND_COMMIT) for (const change of record.commit.changes) tableOf(view, change.tableId, lsn).apply(lsn, change, vectors)
+      if (record.kind === KIND_SCHEMA) applySchemaRecord(view, lsn, record.schema)
       if (record.kind === KIND_FLUSH) tables.get(record.flush.tableId)!.applyFlush(lsn, record.flush)
       if (record.kind === KIND_OPTIMIZE) for (const part of record.optimize.parts) tables.get(part.tableId)!.applyOptimize(lsn, part)
-      if (record.kind === KIND_COMMIT || record.kind === KIND_FLUSH || record.kind === KIND_OPTIMIZE) for (const table of tables.values()) table.settle(lsn)
+      if (SETTLES.has(record.kind)) settleTables(tables, lsn)
     } catch (cause) {
       if (cause instanceof VarveError && cause.kind !== 'corrupt') throw cause
       throw contradiction(lsn, cause)
@@ -319,15 +334,36 @@ export function branchOf(record: StateRecord): number {
 }
 
 /** A table that record `lsn` brings to a branch. */
-export function createTable({ context, branch }: StateView, schema: TableSchema, lsn: number): TableState {
+function createTable({ context, branch }: StateView, schema: TableSchema, lsn: number): TableState {
   const table = TableState.create(context, schema, lsn)
   table.branch = branch
   return table
 }
 
-function tableOf({ tables }: StateView, change: TableChange, lsn: number): TableState {
-  const table = tables.get(change.tableId)
-  if (table === undefined) throw new DecodeError(`record ${lsn} changes table ${change.tableId}, which is not there`, 0)
+/** The id of the next new table; queued ones are counted. */
+export function nextTableId({ catalog, tables }: StateView): number {
+  let next = catalog.nextTableId
+  for (const id of tables.keys()) next = Math.max(next, id + 1)
+  return next
+}
+
+/** What a schema record does to the tables; the catalog is the fold's. */
+export function applySchemaRecord(view: StateView, lsn: number, { create, alter = [], drop = [] }: Pick<SchemaRecord, 'create' | 'alter' | 'drop'>): void {
+  for (const schema of create) view.tables.set(schema.tableId, createTable(view, schema, lsn))
+  for (const schema of alter) tableOf(view, schema.tableId, lsn).alter(lsn, schema)
+  for (const id of drop) tableOf(view, id, lsn).drop(lsn)
+}
+
+function settleTables(tables: Map<number, TableState>, head: number): void {
+  for (const [id, table] of tables) {
+    table.settle(head)
+    if (table.isGone) tables.delete(id)
+  }
+}
+
+function tableOf({ tables }: StateView, tableId: number, lsn: number): TableState {
+  const table = tables.get(tableId)
+  if (table === undefined) throw new DecodeError(`record ${lsn} changes table ${tableId}, which is not there`, 0)
   return table
 }
 

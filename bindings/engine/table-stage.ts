@@ -5,7 +5,7 @@
 // Invariant: equal keys never meet in the rows that stay; after a call that failed when rows had been taken the write can only be rolled back.
 
 import { ClosedError, ConflictError } from '../errors.ts'
-import type { FragmentHides, Participant, ParticipantOp, TableChange } from '../format/index.ts'
+import type { FragmentHides, Participant, ParticipantOp, TableChange, TableSchema } from '../format/index.ts'
 import { bitmapToIndices, take, type Vec } from '../kernels/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
@@ -14,6 +14,7 @@ import {
   compilePredicate,
   findKeys,
   type FoundRows,
+  KeyLayout,
   KeyRun,
   type Long,
   Pace,
@@ -38,6 +39,9 @@ export class TableStage {
   readonly tableId: number
   private readonly engine: Engine
   private readonly bound: Bound
+  /** Of its rows: what the table has when its first call is made. */
+  readonly schema: TableSchema
+  private readonly layout: KeyLayout | undefined
   private readonly area: () => Promise<StagingArea>
   private readonly expectedVersion: number
   private cutter: Cutter
@@ -61,6 +65,8 @@ export class TableStage {
   constructor(engine: Engine, bound: Bound, area: () => Promise<StagingArea>) {
     this.engine = engine
     this.bound = bound
+    this.schema = bound.view.schema
+    this.layout = KeyLayout.of(this.schema)
     this.area = area
     this.tableId = bound.state.id
     this.expectedVersion = engine.parts.state.catalog.table(this.tableId)?.lastLsn ?? bound.state.lastLsn
@@ -69,12 +75,11 @@ export class TableStage {
   }
 
   private newCutter(): Cutter {
-    return new Cutter({ world: this.engine.parts.world, table: this.bound.state, area: this.area, signal: undefined })
+    return new Cutter({ world: this.engine.parts.world, table: this.bound.state, schema: this.schema, area: this.area, signal: undefined })
   }
 
   private newKeys(): LoadKeys | undefined {
-    const { keyLayout, schema } = this.bound.state
-    return keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, this.engine.parts.world.random.u32())
+    return this.layout === undefined ? undefined : new LoadKeys(this.schema, this.layout, this.engine.parts.world.random.u32())
   }
 
   /** @throws DuplicateKeyError for a key that is in the table or in this write; what the data throws. Resolves with the rows taken. */
@@ -162,10 +167,11 @@ export class TableStage {
   /** @throws DuplicateKeyError for a key of an older row that this write does not delete */
   private async refuseOlder(batch: ColumnBatch, firstRow: number): Promise<void> {
     const { state, view } = this.bound
-    const keys = new KeyRun(state.keyLayout!.stride)
-    state.keyLayout!.push(batch.columns, 0, batch.length, keys)
+    const layout = this.layout!
+    const keys = new KeyRun(layout.stride)
+    layout.push(batch.columns, 0, batch.length, keys)
     if (state.now.layer.liveRows === 0 && state.now.fragments.length === 0) return
-    const found = await findKeys(state.now, NOW, keys, state.keyLayout!, () => undefined)
+    const found = await findKeys(state.now, NOW, keys, layout, () => undefined)
     const isDeleted = (key: number): boolean => this.deleted.has(keyText(keys.data, keys.start(key), keys.end(key)))
     refuseFound(state, view, keys, this.deleted.size === 0 ? found : found.map((each) => lessKeys(each, isDeleted)), firstRow)
   }
@@ -206,6 +212,7 @@ export class TableStage {
     if (this.rows === 0) return
     if (this.cutter.rowsWaiting > 0) await this.cutter.cut(this.isFresh)
     await this.cutter.drain()
+    const { layout, schema } = this
     const { state } = this.bound
     const { check } = this.engine.parts
     const area = await this.area()
@@ -213,15 +220,14 @@ export class TableStage {
     let base = 0
     for (const [ordinal, ref] of this.cutter.refs.entries()) {
       const reader = this.engine.stagedReader(state, area, ref)
-      const layout = state.keyLayout
-      const keyColumns = layout === undefined ? [] : layout.parts.map((part) => state.schema.columns[part.index]!)
+      const keyColumns = layout === undefined ? [] : layout.parts.map((part) => schema.columns[part.index]!)
       for (let batch = 0; batch < reader.batchCount; batch++) {
         check()
         const rows = reader.rowsOf(batch)
         const first = batch * ref.batchRows
         const bitmap = compiled.eval(await reader.load(batch, compiled.columns), rows)
         if (bitmap === undefined) continue
-        const columns: (Vec | undefined)[] = Array.from(state.schema.columns, () => undefined)
+        const columns: (Vec | undefined)[] = Array.from(schema.columns, () => undefined)
         const keyVecs = await reader.load(batch, keyColumns)
         layout?.parts.forEach((part, i) => (columns[part.index] = keyVecs[i]))
         for (const row of bitmapToIndices(bitmap, rows)) {
@@ -291,7 +297,7 @@ export class TableStage {
     const inserted = refs.reduce((sum, ref) => sum + ref.rows, 0) - own.reduce((sum, hide) => sum + hide.rows.length, 0)
     const change: TableChange = {
       tableId: state.id,
-      schemaVersion: state.schema.version,
+      schemaVersion: this.schema.version,
       op: this.replaced ? 'replace' : this.hasUpsert ? 'upsert' : this.hasAppend ? 'append' : 'delete',
       inserted,
       updated: 0,

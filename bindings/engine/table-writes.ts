@@ -4,7 +4,7 @@
 // Invariant: nothing that the caller passed in is kept.
 
 import { take } from '../kernels/index.ts'
-import { batchBytes, batchesOf, type ColumnBatch, isRows, KeyRun, type Place, type RowKeys, rowsToBatch } from '../table/index.ts'
+import { batchBytes, batchesOf, type ColumnBatch, isRows, KeyLayout, KeyRun, type Place, type RowKeys, rowsToBatch } from '../table/index.ts'
 import { HideSet } from './admission.ts'
 import type { Bound } from './bound.ts'
 import type { Row } from './read.ts'
@@ -46,15 +46,16 @@ export interface Intake {
 const ROW_BYTES = 128
 
 /** Checked, and as they will be read back. @throws SchemaMismatchError, NullKeyError */
-export function intake({ view, state }: Bound, whole: Bound, data: unknown): Intake {
+export function intake({ view }: Bound, whole: Bound, data: unknown): Intake {
   const rows: Row[] = []
-  const keys = state.keyLayout === undefined ? undefined : new KeyRun(state.keyLayout.stride)
+  const layout = KeyLayout.of(view.schema)
+  const keys = layout === undefined ? undefined : new KeyRun(layout.stride)
   let bytes = 0
   for (const given of batchesOf(view, data)) {
     // Columns may be views on the caller's arrays, and so would be the values read from them.
     const batch = isRows(data) ? given : { length: given.length, columns: given.columns.map((column) => take(column, everyRow(given.length))) }
     for (let i = 0; i < batch.length; i++) rows.push(whole.read(batch.columns, i))
-    if (keys !== undefined) state.keyLayout!.push(batch.columns, 0, batch.length, keys)
+    if (keys !== undefined) layout!.push(batch.columns, 0, batch.length, keys)
     bytes += batchBytes(batch) + batch.length * ROW_BYTES
   }
   return { rows, keys, bytes }

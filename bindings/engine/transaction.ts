@@ -31,7 +31,7 @@ import type { CommitResult } from '../table/index.ts'
 import { duplicateIn, duplicateKeyError, HideSet, placesOf, READ_ROUNDS, refuseKey } from './admission.ts'
 import type { Bound } from './bound.ts'
 import type { AdmittedChange } from './admitted.ts'
-import { conflict } from './conflict.ts'
+import { conflict, redefined } from './conflict.ts'
 import type { Engine } from './engine.ts'
 import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'
 import { keyBytesOf, keyText } from './tracker.ts'
@@ -308,6 +308,7 @@ export class TransactionState {
     let rows = 0
     const waits: Promise<void>[] = []
     if (this.isEmpty()) return { changes: [], rows: 0 }
+    for (const { whole } of this.writes.values()) if (whole.view.schema !== whole.state.schema) throw redefined(whole.state.name, whole.state.lastLsn)
     this.validate()
     for (const written of this.writes.values()) {
       const change = this.admitTable(written, blocking)

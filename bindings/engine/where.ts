@@ -3,6 +3,7 @@
 // They retry by themselves: fragments never change, so what was found in them stays found, and the last look at everything else (hidden rows, the memory
 // layer, new fragments) is one synchronous step with the queueing.
 
+import type { TableSchema } from '../format/index.ts'
 import { bitmapAnd, bitmapToIndices } from '../kernels/index.ts'
 import {
   type AnyTable,
@@ -11,6 +12,7 @@ import {
   type CommitResult,
   type CompiledPredicate,
   compilePredicate,
+  fragmentStats,
   KeyRun,
   type LiveFragment,
   mayMatch,
@@ -37,8 +39,12 @@ type Matches = readonly (Uint8Array | undefined)[]
 export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Predicate<any>, o: WriteOptions | undefined): Promise<CommitResult> {
   const { committer, world, check } = engine.parts
   const found = new Map<string, Matches>()
+  let schema: TableSchema | undefined
   for (;;) {
     const bound = engine.binder.bind(table)
+    // A name may stand for another column now.
+    if (schema !== bound.view.schema) found.clear()
+    schema = bound.view.schema
     const compiled = compilePredicate(predicate, bound.view)
     const request =
       o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
@@ -48,7 +54,7 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
     const unseen = (): readonly LiveFragment[] => bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
     const look = async (): Promise<void> => {
       const pace = new Pace({ ...o, world, check, table: table.name, phase: 'find', total: undefined })
-      for (const fragment of unseen()) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
+      for (const fragment of unseen()) found.set(idOf(fragment), await matchesOf(fragment, bound.view.schema, compiled, pace))
     }
     if (unseen().length > 0) {
       await look()
@@ -70,15 +76,15 @@ export async function findMatches(engine: Engine, bound: Bound, compiled: Compil
     const unseen = bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
     if (unseen.length === 0) return matchedNow(bound, compiled, found)
     const pace = new Pace({ world, check, table: bound.state.name, phase: 'find', total: undefined })
-    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, compiled, pace))
+    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, bound.view.schema, compiled, pace))
   }
 }
 
-async function matchesOf(fragment: LiveFragment, compiled: CompiledPredicate, pace: Pace): Promise<Matches> {
+async function matchesOf(fragment: LiveFragment, schema: TableSchema, compiled: CompiledPredicate, pace: Pace): Promise<Matches> {
   const { ref, reader } = fragment
   const batches = Math.ceil(ref.rows / ref.batchRows)
   const matches: (Uint8Array | undefined)[] = Array.from({ length: batches }, () => undefined)
-  if (!mayMatch(compiled, (id) => reader.stats(id), ref.rows)) return matches
+  if (!mayMatch(compiled, fragmentStats(reader, schema), ref.rows)) return matches
   for (let batch = 0; batch < batches; batch++) {
     const rows = Math.min(ref.batchRows, ref.rows - batch * ref.batchRows)
     const vecs = await reader.load(batch, compiled.columns)

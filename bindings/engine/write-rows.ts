@@ -1,13 +1,16 @@
 // engine/write-rows.ts: small writes: rows that travel inside their commit record. The hot path: validate, encode, admit, queue, in one synchronous step.
 
+import type { TableSchema } from '../format/index.ts'
 import { encodeInline, take } from '../kernels/index.ts'
 import {
   type AnyTable,
   byteSink,
   type ColumnBatch,
   type CommitResult,
+  KeyLayout,
   KeyRun,
   putKeyValue,
+  refitBatch,
   type RowKeys,
   rowsToBatch,
   type WriteOptions,
@@ -162,7 +165,7 @@ export interface EncodedBatch {
 }
 
 export function encodeBatch(bound: Bound, batch: ColumnBatch): EncodedBatch {
-  const layout = bound.state.keyLayout
+  const layout = KeyLayout.of(bound.view.schema)
   let keys: KeyRun | undefined
   if (layout !== undefined) {
     keys = new KeyRun(layout.stride)
@@ -171,18 +174,22 @@ export function encodeBatch(bound: Bound, batch: ColumnBatch): EncodedBatch {
   return { rows: batch.length, body: encodeInline(batch.columns, 0, batch.length), keys }
 }
 
-/** Commit one batch inline. */
+/** Commit one batch inline. `made`: the definition that its columns follow. */
 export async function writeBatch(
   engine: Engine,
   table: AnyTable,
   op: RowOp | 'replace',
   input: ColumnBatch,
   o: WriteOptions | undefined,
+  made: TableSchema,
 ): Promise<CommitResult> {
   let batch = input
+  let schema = made
   let request: Uint8Array | undefined
   for (let round = 0; ; round++) {
     const bound = engine.binder.bind(table)
+    batch = refitBatch(batch, schema, bound.view.schema)
+    schema = bound.view.schema
     let encoded = encodeBatch(bound, batch)
     // Of the data as it was given: the next round has lost its repeated keys.
     if (o?.idempotencyKey !== undefined) request ??= requestDigest(op, bound.state.id, encoded.body)

@@ -63,3 +63,8 @@ export function decodeSchemaRecord(r: ByteReader): SchemaRecord {
 function isList(value: unknown): boolean {
   return value === undefined || Array.isArray(value)
 }
+
+/** Names of the tables that it makes, changes or drops; a table that it renames under its new name. `nameOf`: before the record. */
+export function changedTables({ create, alter = [], drop = [] }: SchemaRecord, nameOf: (tableId: number) => string | undefined): string[] {
+  return [...create.map(({ name }) => name), ...alter.map(({ name }) => name), ...drop.map((id) => nameOf(id) ?? `table ${id}`)]
+}

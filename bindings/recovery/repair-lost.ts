@@ -1,6 +1,7 @@
 // recovery/repair-lost.ts: what a cut of the log takes away, commit by commit, as far as it can still be read.
 import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
 import { VarveError } from '../errors.ts'
+import { changedTables } from '../format/index.ts'
 import { type CutPoint, type Lsn, recordsBehind } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import type { LostCommit, LostHistory } from '../table/index.ts'
@@ -31,8 +32,8 @@ function lostCommit(lsn: number, record: StateRecord, names: Map<number, string>
   const at = { lsn: BigInt(lsn) as Lsn }
   switch (record.kind) {
     case KIND_SCHEMA: {
-      for (const { tableId, name } of record.schema.create) names.set(tableId, name)
-      const tables = record.schema.create.map(({ name }) => ({ table: name, inserted: 0, updated: 0, deleted: 0 }))
+      const tables = changedTables(record.schema, (id) => names.get(id)).map((table) => ({ table, inserted: 0, updated: 0, deleted: 0 }))
+      for (const { tableId, name } of [...record.schema.create, ...(record.schema.alter ?? [])]) names.set(tableId, name)
       return { ...at, kind: 'schema', time: new Date(record.schema.timeMs), writeId: ulidText(record.schema.writeId), tables }
     }
     case KIND_COMMIT:

@@ -15,7 +15,7 @@ import {
 } from '../engine/index.ts'
 import type { Outcomes } from '../catalog/index.ts'
 import { InvalidConfigError } from '../errors.ts'
-import { toHex, type RecoveryFacts } from '../format/index.ts'
+import { changedTables, toHex, type RecoveryFacts } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
 import type { AuditRow, RepairKind, WriteId } from '../table/index.ts'
@@ -103,8 +103,8 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
     return { ...at, time: new Date(timeMs), kind: 'commit', writeId: ulidText(writeId) as WriteId, by: author ?? 'writer', tables }
   }
   if (record.kind === KIND_SCHEMA) {
-    const { timeMs, writeId, create } = record.schema
-    return { ...at, time: new Date(timeMs), kind: 'schema', writeId: ulidText(writeId) as WriteId, tables: create.map((schema) => schema.name) }
+    const { timeMs, writeId } = record.schema
+    return { ...at, time: new Date(timeMs), kind: 'schema', writeId: ulidText(writeId) as WriteId, tables: changedTables(record.schema, names) }
   }
   if (record.kind === KIND_FLUSH) {
     const { timeMs, tableId } = record.flush

@@ -2,6 +2,9 @@
 
 import { ClosedError, ConflictError, FencedError, TableExistsError, UnsupportedTypeError } from '../errors.ts'
 import {
+  type ApplyOptions,
+  applySchema,
+  checkApplyOptions,
   Committer,
   deleteKeys,
   deleteWhere,
@@ -10,6 +13,7 @@ import {
   inTurn,
   Intents,
   load,
+  nextTableId,
   type LoadOp,
   updateRows,
   writeBatch,
@@ -35,9 +39,9 @@ import {
   type Predicate,
   type RepairReport,
   sameDefinition,
+  type SchemaPlan,
   schemaFromDefinition,
   type StageOptions,
-  TableState,
   toBatches,
   type TransactOptions,
   type WriteId,
@@ -79,7 +83,7 @@ export class WriteHandle extends ReadHandle {
     let durableAt = state.applied
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
-        for (const table of state.everyTable()) table.settle(head)
+        state.settle(head)
         metering.record('varve.group.size', head - durableAt)
         metering.settle(cache, o.kernelBytes())
         durableAt = head
@@ -90,7 +94,7 @@ export class WriteHandle extends ReadHandle {
         metering.add('varve.commits', 1)
         metering.record('varve.commit.duration', durationMs)
         if (!events.wants('commit')) return
-        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)!.name))]
+        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)?.name ?? `table ${change.tableId}`))]
         const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
         events.emit('commit', { lsn: BigInt(lsn) as Lsn, writeId: ulidText(writeId) as WriteId, tables, rows, durationMs })
       },
@@ -234,16 +238,20 @@ export class WriteHandle extends ReadHandle {
       } else if (!sameDefinition(table, there.schema)) throw tableExists(table.name)
     }
     if (fresh.length === 0) return this.committer.drained()
-    const schemas = fresh.map((table, i) => schemaFromDefinition(table, this.nextTableId() + i))
-    await this.committer.schema(schemas, (lsn) => {
-      for (const schema of schemas) state.tables.set(schema.tableId, TableState.create(state.context, schema, lsn))
-    })
+    const schemas = fresh.map((table, i) => schemaFromDefinition(table, nextTableId(state) + i))
+    await this.committer.schema({ create: schemas })
   }
 
-  private nextTableId(): number {
-    let next = this.o.state.catalog.nextTableId
-    for (const id of this.o.state.tables.keys()) next = Math.max(next, id + 1)
-    return next
+  /**
+   * Change what the store's tables are: those given become as defined, tables not named stay.
+   *
+   * @cost reads the columns that must be looked at first (a column that shall take no null any more); everything else is one record
+   */
+  async apply(tables: readonly AnyTable[], o: ApplyOptions = {}): Promise<SchemaPlan> {
+    this.writable()
+    checkApplyOptions(o)
+    await this.recovering.heal()
+    return await applySchema(this.engine, tables, o)
   }
 
   // rows
@@ -306,14 +314,14 @@ export class WriteHandle extends ReadHandle {
         rows += next.value.length
         bytes += batchBytes(next.value)
         if (bytes > this.engine.parts.limits.inlineLimitBytes || rows > INLINE_BATCH_ROWS_MAX)
-          return await load(this.engine, table, op, joined(head, iterator), o)
+          return await load(this.engine, table, op, joined(head, iterator), o, view.schema)
       }
     } finally {
       await iterator.return?.(undefined as never)
     }
     o?.signal?.throwIfAborted()
     return this.reported(op, table.name, o, () =>
-      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again))),
+      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again), view.schema)),
     )
   }
 

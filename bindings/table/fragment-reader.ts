@@ -3,7 +3,7 @@
 // One reader per fragment file, shared by all snapshots. The footer is read once, then only the pages asked for; look-ups by key are table/fragment-keys.ts.
 // Invariant: nothing is believed unchecked (table/fragment-pages.ts).
 import { fragmentName } from '../format/index.ts'
-import type { CheckedPage, ColumnDef, FragmentRef, TableSchema } from '../format/index.ts'
+import type { CheckedPage, ColumnDef, ColumnType, FragmentRef, TableSchema } from '../format/index.ts'
 import type { KeyIndex } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { Root } from '../root/index.ts'
@@ -46,7 +46,7 @@ export class FragmentReader {
   readonly #stats: ReadonlyMap<number, ColumnStats>
   readonly #slots: CacheSlots = []
   readonly #loading = new Map<number, Promise<Vec>>()
-  readonly #constants = new Map<number, Vec>()
+  readonly #constants = new Map<number, { readonly column: ColumnDef; readonly vec: Vec }>()
   #footer: FragmentFooter | undefined
   #footerLoading: Promise<FragmentFooter> | undefined
 
@@ -73,6 +73,11 @@ export class FragmentReader {
   batchStats(batch: number, columnId: number): ColumnStats | undefined {
     const place = this.#footer?.places.get(columnId)
     return place === undefined ? undefined : fitStats({ ...this.#footer!.directory.batches[batch]!.stats[place]!, id: columnId }, this.#o.schema)
+  }
+
+  /** What a column was declared as when the fragment was written; undefined: it is newer. */
+  typeOf(columnId: number): ColumnType | undefined {
+    return this.#o.schema.columns.find((column) => column.id === columnId)?.type
   }
 
   /** Stored bytes of these columns. */
@@ -226,8 +231,10 @@ export class FragmentReader {
 
   #constant(column: ColumnDef, rows: number): Vec {
     const key = column.id * 2 + (rows === this.ref.batchRows ? 0 : 1)
-    let vec = this.#constants.get(key)
-    if (vec === undefined) this.#constants.set(key, (vec = this.#o.missing(column, rows)))
+    const held = this.#constants.get(key)
+    if (held?.column === column) return held.vec
+    const vec = this.#o.missing(column, rows)
+    this.#constants.set(key, { column, vec })
     return vec
   }
 

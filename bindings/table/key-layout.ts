@@ -20,6 +20,8 @@ export interface Tuples {
   readonly rowOf: Uint32Array | undefined
 }
 
+const layouts = new WeakMap<TableSchema, KeyLayout>()
+
 export class KeyLayout {
   /** Column ids. */
   readonly columns: readonly number[]
@@ -41,9 +43,12 @@ export class KeyLayout {
     this.stride = this.parts.some((part) => part.bytes === 0) ? 0 : this.parts.reduce((sum, part) => sum + part.bytes, 0)
   }
 
-  /** undefined for an unkeyed table. */
+  /** undefined for an unkeyed table. `schema`: of the columns that it is to read; their places may differ from version to version, the keys do not. */
   static of(schema: TableSchema): KeyLayout | undefined {
-    return schema.key.length === 0 ? undefined : new KeyLayout(schema, schema.key, true)
+    if (schema.key.length === 0) return undefined
+    let layout = layouts.get(schema)
+    if (layout === undefined) layouts.set(schema, (layout = new KeyLayout(schema, schema.key, true)))
+    return layout
   }
 
   /** Of a unique constraint, in force or to be. @param columns  ids */

@@ -11,7 +11,8 @@ import { compareConst, makeVec, popcount, type Vec } from '../kernels/index.ts'
 import type { BatchSource, SourceGroup } from './batch.ts'
 import { ColumnBuilder, type InlineCursor } from './column-builder.ts'
 import { hashKey, KeyRun, MemoryIndex, type RowKeys } from './memory-index.ts'
-import type { KeyLayout } from './key-layout.ts'
+import { fitVec } from './column-fit.ts'
+import { KeyLayout } from './key-layout.ts'
 import { UniqueMemory } from './unique-memory.ts'
 
 export const CHUNK_ROWS = 65_536
@@ -45,6 +46,12 @@ export class MemoryChunk {
     let bytes = this.insertLsn.byteLength * 3 + (this.keys?.byteLength ?? 0)
     for (const column of this.columns) bytes += column.byteLength
     return bytes
+  }
+
+  /** A column of its first `rows` rows as `column` of this or a newer definition has it. */
+  view(column: ColumnDef, rows: number, missing: ColumnMapper): Vec {
+    const at = this.schema.columns.findIndex((candidate) => candidate.id === column.id)
+    return at < 0 ? missing(column, rows) : fitVec(this.columns[at]!.view(rows), this.schema.columns[at]!.type, column)
   }
 
   /** Rows written at or below `lsn`: a prefix. */
@@ -274,8 +281,9 @@ export class MemoryLayer {
       if (chunk.base + chunk.rows <= this.indexedRow) continue
       const keys = chunk.keys!
       if (keys.rows < chunk.rows) {
-        const needed = new Set(this.keyLayout!.parts.map((part) => part.index))
-        this.keyLayout!.push(
+        const layout = KeyLayout.of(chunk.schema)!
+        const needed = new Set(layout.parts.map((part) => part.index))
+        layout.push(
           chunk.columns.map((column, i) => (needed.has(i) ? column.view(chunk.rows) : undefined)),
           keys.rows,
           chunk.rows,
@@ -374,11 +382,7 @@ function chunkSource(chunk: MemoryChunk, lsn: number, missing: ColumnMapper): Ba
   const rows = chunk.rowsAt(lsn)
   let live: { bitmap: Uint8Array | undefined; count: number } | undefined
   const alive = (): { bitmap: Uint8Array | undefined; count: number } => (live ??= chunk.liveAt(lsn, rows))
-  const loadSync = (columns: readonly ColumnDef[]): readonly Vec[] =>
-    columns.map((column) => {
-      const at = chunk.schema.columns.findIndex((candidate) => candidate.id === column.id)
-      return at < 0 ? missing(column, rows) : chunk.columns[at]!.view(rows)
-    })
+  const loadSync = (columns: readonly ColumnDef[]): readonly Vec[] => columns.map((column) => chunk.view(column, rows, missing))
   return {
     rows,
     live: () => alive().bitmap,

@@ -3,8 +3,9 @@
 // Invariant: at one LSN a key has at most one live row, and a fragment holds a key at most once.
 
 import type { ColumnDef } from '../format/index.ts'
-import { xxh3 } from '../kernels/index.ts'
+import { slice, xxh3 } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
+import { fitVec } from './column-fit.ts'
 import type { KeyLayout } from './key-layout.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
@@ -100,9 +101,13 @@ export function readPlaceSync(structure: Structure, place: Place, columns: reado
 
 function readLayer(structure: Structure, row: number, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs {
   const chunk = structure.layer.chunkOf(row)
-  const vecs = columns.map((column) => {
-    const at = chunk.schema.columns.findIndex((candidate) => candidate.id === column.id)
-    return at < 0 ? missing(column, chunk.rows) : chunk.columns[at]!.raw()
+  const at = row - chunk.base
+  const places = columns.map((column) => chunk.schema.columns.findIndex((candidate) => candidate.id === column.id))
+  if (chunk.schema === structure.schema) return { vecs: places.map((place) => chunk.columns[place]!.raw()), row: at }
+  // Rows of an older definition: only this one is converted.
+  const vecs = columns.map((column, i) => {
+    const place = places[i]!
+    return place < 0 ? missing(column, 1) : fitVec(slice(chunk.columns[place]!.view(chunk.rows), at, at + 1), chunk.schema.columns[place]!.type, column)
   })
-  return { vecs, row: row - chunk.base }
+  return { vecs, row: 0 }
 }

@@ -32,6 +32,8 @@ export interface Structure {
   readonly schema: TableSchema
   readonly layer: MemoryLayer
   readonly fragments: readonly LiveFragment[]
+  /** The table is gone from here on. */
+  readonly isDropped?: true
 }
 
 /** What a table needs of its store. */
@@ -52,8 +54,6 @@ export class TableState {
   readonly id: number
   /** Number of the branch whose table it is; 0 = main. */
   branch = 0
-  readonly name: string
-  readonly keyLayout: KeyLayout | undefined
   private readonly context: TableContext
   private readonly schemas = new Map<number, TableSchema>()
   private structures: Structure[]
@@ -66,13 +66,11 @@ export class TableState {
   private constructor(context: TableContext, schemas: readonly TableSchema[], lsn: number, lastLsn: number, nextRow: number) {
     const schema = schemas.at(-1)!
     this.id = schema.tableId
-    this.name = schema.name
     this.context = context
     this.lastLsn = lastLsn
     for (const each of schemas) this.schemas.set(each.version, each)
-    this.keyLayout = KeyLayout.of(schema)
     this.constraints = constraintsOf(schema)
-    this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, this.keyLayout, context.seed), fragments: [] }]
+    this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, KeyLayout.of(schema), context.seed), fragments: [] }]
   }
 
   /** Its number among the tables of all branches. */
@@ -117,6 +115,25 @@ export class TableState {
     return this.constraints.layouts
   }
 
+  get name(): string {
+    return this.now.schema.name
+  }
+
+  /** Keys of columns in the order of `schema`. */
+  get keyLayout(): KeyLayout | undefined {
+    return KeyLayout.of(this.now.schema)
+  }
+
+  /** Dropped, by a record that may not be durable yet. */
+  get isDropped(): boolean {
+    return this.now.isDropped === true
+  }
+
+  /** Every version of the definition, ascending. */
+  get versions(): readonly TableSchema[] {
+    return [...this.schemas.values()]
+  }
+
   schemaOf(version: number): TableSchema {
     const schema = this.schemas.get(version)
     assert(schema !== undefined, 'a schema version of the table', version)
@@ -125,7 +142,7 @@ export class TableState {
 
   /** The table was there at `lsn`, which is not below the last settle(). */
   isAt(lsn: number): boolean {
-    return this.structures[0]!.lsn <= lsn
+    return this.structures[0]!.lsn <= lsn && this.at(lsn).isDropped !== true
   }
 
   at(lsn: number): Structure {
@@ -142,6 +159,7 @@ export class TableState {
   takeBack(lsn: number): void {
     this.rewinds++
     while (this.structures.length > 1 && this.now.lsn >= lsn) this.structures.pop()
+    for (const version of this.schemas.keys()) if (version > this.schema.version) this.schemas.delete(version)
     for (const { layer, fragments } of this.structures) {
       layer.takeBack(lsn)
       for (const fragment of fragments) fragment.hides.takeBack(lsn)
@@ -168,6 +186,25 @@ export class TableState {
       const { bytes, start, end, rows } = change.inline
       layer.appendInline({ bytes, at: start, end }, rows, lsn, this.schemaOf(change.schemaVersion), keys)
     }
+  }
+
+  /** The next version of the definition: rows stay as they are, and are read through it. */
+  alter(lsn: number, schema: TableSchema): void {
+    assert(schema.version === this.schema.version + 1, 'versions of a definition are dense', { version: schema.version, after: this.schema.version })
+    this.lastLsn = lsn
+    this.schemas.set(schema.version, schema)
+    this.push({ ...this.now, lsn, schema })
+  }
+
+  drop(lsn: number): void {
+    const { layer, schema } = this.now
+    this.lastLsn = lsn
+    this.push({ lsn, schema, layer: new MemoryLayer(layer.next, this.keyLayout, this.context.seed), fragments: [], isDropped: true })
+  }
+
+  /** Nobody but holders of older versions sees it any more. */
+  get isGone(): boolean {
+    return this.structures.length === 1 && this.isDropped
   }
 
   /** Only what fills the memory layer: for records that a checkpoint has folded already. */
@@ -213,7 +250,7 @@ export class TableState {
   version(lsn: number, structure: Structure = this.at(lsn)): TableVersion {
     const groups: SourceGroup[] = []
     for (const { lsn: born, ordinal, ref, hides, reader } of structure.fragments) {
-      groups.push(fragmentGroup(reader, `${born}.${ordinal}`, (start, end) => hides.liveAt(lsn, start, end), ref.rows - hides.countAt(lsn)))
+      groups.push(fragmentGroup(reader, `${born}.${ordinal}`, (start, end) => hides.liveAt(lsn, start, end), ref.rows - hides.countAt(lsn), structure.schema))
     }
     const memory = structure.layer.group(lsn, (column, rows) => this.context.missingColumn(column, rows))
     if (memory.rows > 0) groups.push(memory)
@@ -243,10 +280,7 @@ export class TableState {
 
   /** Columns of a chunk of the memory layer as it is now. */
   chunkVecs(chunk: MemoryChunk, columns: readonly ColumnDef[]): readonly Vec[] {
-    return columns.map((column) => {
-      const at = chunk.schema.columns.findIndex((candidate) => candidate.id === column.id)
-      return at < 0 ? this.context.missingColumn(column, chunk.rows) : chunk.columns[at]!.view(chunk.rows)
-    })
+    return columns.map((column) => chunk.view(column, chunk.rows, (missing, rows) => this.context.missingColumn(missing, rows)))
   }
 
   readPlace(place: Place, columns: readonly ColumnDef[], blocking: boolean): RowVecs | Promise<RowVecs> {

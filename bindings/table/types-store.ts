@@ -6,6 +6,7 @@ import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { RepairReport } from './types-repair.ts'
+import type { SchemaPlan } from './types-schema.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
@@ -262,6 +263,16 @@ export interface ReadStore extends Reader, AsyncDisposable {
 }
 
 export interface Store extends ReadStore, Writer, Disposable {
+  /**
+   * Make the store's tables what these definitions say; tables not named stay, a table that is there already as defined costs nothing. Renames go by `renamedFrom`.
+   * Rows are not rewritten: they are read through the new definition, and older positions through the one of then.
+   *
+   * @param o  `drop`: tables to drop; `allowDataLoss`: dropping tables and columns is meant; `dryRun`: say what would be done, or refuse what would be refused
+   * @throws UnsupportedMigrationError a step that cannot be made, or that rows stand against; DataLossRefusedError, SchemaConflictError, InvalidConfigError
+   * @cost one record; reads a column that shall take no null any more
+   * @example await store.apply([flights, airports], { drop: ['scratch'], allowDataLoss: true })
+   */
+  apply(tables: readonly AnyTable[], o?: Long & { drop?: readonly string[]; allowDataLoss?: boolean; dryRun?: boolean }): Promise<SchemaPlan>
   /** One commit; an equal definition is a no-op; another is TableExistsError. */
   create(...tables: AnyTable[]): Promise<void>
   /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known */

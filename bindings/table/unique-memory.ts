@@ -4,7 +4,7 @@
 // Invariant: of the rows with one tuple at most one is live, and it is the newest: a tuple is given again only once its row is hidden.
 
 import type { Vec } from '../kernels/index.ts'
-import { KERNEL_ROWS_MIN, type KeyLayout } from './key-layout.ts'
+import { KERNEL_ROWS_MIN, KeyLayout } from './key-layout.ts'
 import { hashKey, KeyRun, MemoryIndex } from './memory-index.ts'
 import type { MemoryChunk } from './memory-layer.ts'
 import { missingVec } from './missing-column.ts'
@@ -27,8 +27,13 @@ class ChunkTuples {
   /** Bits of the rows that have one. */
   present: Uint8Array<ArrayBuffer> = new Uint8Array(8)
 
-  constructor(stride: number) {
-    this.run = new KeyRun(stride)
+  /** The columns as the chunk has them: it may be of an older definition than the constraint, or of a newer one. */
+  readonly layout: KeyLayout
+
+  constructor({ schema }: MemoryChunk, layout: KeyLayout) {
+    const hasAll = layout.columns.every((id) => schema.columns.some((column) => column.id === id))
+    this.layout = hasAll ? KeyLayout.unique(schema, layout.columns) : layout
+    this.run = new KeyRun(layout.stride)
   }
 
   /** Room for so many rows. */
@@ -86,13 +91,13 @@ export class UniqueMemory {
     for (const chunk of layer.chunks) {
       if (chunk.base + chunk.rows <= this.indexedRow) continue
       let tuples = this.chunks.get(chunk)
-      if (tuples === undefined) this.chunks.set(chunk, (tuples = new ChunkTuples(layout.stride)))
+      if (tuples === undefined) this.chunks.set(chunk, (tuples = new ChunkTuples(chunk, layout)))
       const { run } = tuples
       tuples.reserve(chunk.rows)
       const from = run.rows
       // Kernels take exact columns; a few rows are read where they lie.
-      const vecs = this.vecsOf(chunk, chunk.rows - from >= KERNEL_ROWS_MIN)
-      layout.pushVecs(vecs, from, chunk.rows, run)
+      const vecs = vecsOf(chunk, tuples.layout, chunk.rows - from >= KERNEL_ROWS_MIN)
+      tuples.layout.pushVecs(vecs, from, chunk.rows, run)
       for (let at = from; at < chunk.rows; at++) {
         if (!isPresent(vecs, at)) continue
         tuples.present[at >> 3]! |= 1 << (at & 7)
@@ -103,14 +108,14 @@ export class UniqueMemory {
     }
     this.indexedRow = layer.next
   }
+}
 
-  private vecsOf({ schema, columns, rows }: MemoryChunk, exact: boolean): Vec[] {
-    return this.layout.columns.map((id, i) => {
-      const at = schema.columns.findIndex((column) => column.id === id)
-      if (at < 0) return missingVec(this.layout.defs[i]!, rows)
-      return exact ? columns[at]!.view(rows) : columns[at]!.raw()
-    })
-  }
+function vecsOf(chunk: MemoryChunk, { columns, defs }: KeyLayout, exact: boolean): Vec[] {
+  return columns.map((id, i) => {
+    const at = chunk.schema.columns.findIndex((column) => column.id === id && column.type === defs[i]!.type)
+    if (at < 0) return chunk.view(defs[i]!, chunk.rows, missingVec)
+    return exact ? chunk.columns[at]!.view(chunk.rows) : chunk.columns[at]!.raw()
+  })
 }
 
 function isPresent(vecs: readonly Vec[], row: number): boolean {

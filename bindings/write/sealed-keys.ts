@@ -3,7 +3,7 @@
 import { keyText } from '../engine/index.ts'
 import { type FragmentRef, hasKeyHash, type KeysFile, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { KeyRun, type TableState } from '../table/index.ts'
+import { KeyLayout, KeyRun, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { keysWritten, type LogRange } from './written-keys.ts'
 
@@ -12,8 +12,8 @@ const RUN_ROWS = 4096
 
 /** Keys of the rows of a fragment that are not hidden, in runs. @throws CorruptionError fragment.corrupt; StorageError */
 export async function* keysOfFragment(parts: WriteParts, table: TableState, ref: FragmentRef, hidden: ReadonlySet<number>): AsyncGenerator<KeyRun, undefined> {
-  const layout = table.keyLayout!
   const schema = table.schemaOf(ref.schemaVersion)
+  const layout = KeyLayout.of(schema)!
   const reader = parts.engine.parts.state.context.readerOf(ref, table)
   const columns = schema.columns.filter((column) => schema.key.includes(column.id))
   for (let batch = 0; batch < reader.batchCount; batch++) {
@@ -62,14 +62,14 @@ export async function writtenKeys(
     lost.add(keyText(key))
     last = lsn
   }
-  await keysWritten(parts, table.schema, range, note, signal)
+  await keysWritten(parts, table.id, range, note, signal)
   return { keys: [...lost], lsn: last }
 }
 
 /** Hash of every key that the log wrote in a range, with the last LSN that wrote it. @throws HistoryUnavailableError */
 export async function writtenHashes(parts: WriteParts, table: TableState, range: LogRange): Promise<ReadonlyMap<bigint, number>> {
   const hashes = new Map<bigint, number>()
-  await keysWritten(parts, table.schema, range, (key, lsn) => {
+  await keysWritten(parts, table.id, range, (key, lsn) => {
     const { lo, hi } = xxh3(key)
     hashes.set((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), lsn)
   })

@@ -2,10 +2,9 @@
 //
 // The change feed tells them, with key columns alone read. A flush moves rows and writes none, so it is not in it; a replace writes every key it removes or brings.
 
-import { type Engine, feed, type ReadContext, type StoreState } from '../engine/index.ts'
-import type { TableSchema } from '../format/index.ts'
+import { type Engine, feed, keysOnly, type ReadContext, type StoreState } from '../engine/index.ts'
 import type { Lsn } from '../log/index.ts'
-import { type AnyTable, byteSink, putKeyValue, resolveView, tableFromSchema } from '../table/index.ts'
+import { byteSink, putKeyValue, resolveView, type TableView } from '../table/index.ts'
 
 export interface LogRange {
   /** Exclusive. */
@@ -29,22 +28,23 @@ export interface FeedSource {
  */
 export async function keysWritten(
   source: FeedSource,
-  schema: TableSchema,
+  tableId: number,
   { from, to }: LogRange,
   onKey: (key: Uint8Array, lsn: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {
   if (from >= to) return
-  const table = keysOnly(schema)
-  const view = resolveView(table, schema)
+  let view: TableView | undefined
   const sink = byteSink(64)
   const { log, state } = source.engine.parts
+  const walked = await source.stateAt(from, state.branch)
   const commits = feed(
     log,
-    await source.stateAt(from, state.branch),
+    walked,
     from,
     {
-      tables: [table],
+      tables: [],
+      keysOf: tableId,
       images: 'after',
       signal: signal ?? new AbortController().signal,
       end: BigInt(to) as Lsn,
@@ -55,15 +55,14 @@ export async function keysWritten(
     source.read,
   )
   for await (const commit of commits) {
+    // As of this commit: the feed walks the state.
+    const schema = walked.tables.get(tableId)?.schema
+    if (schema === undefined) continue
+    if (view?.schema !== schema) view = resolveView(keysOnly(schema), schema)
     for await (const change of commit) {
       sink.at = 0
       putKeyValue(view, change.key ?? change.after!, sink)
       onKey(sink.bytes.subarray(0, sink.at), Number(commit.lsn))
     }
   }
-}
-
-/** The table as a program knows it that names its key and nothing else. */
-function keysOnly(schema: TableSchema): AnyTable {
-  return tableFromSchema({ ...schema, columns: schema.columns.filter((column) => schema.key.includes(column.id)), unique: [], index: [] })
 }

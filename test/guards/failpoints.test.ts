@@ -45,7 +45,7 @@ const PLACES: Readonly<Record<keyof typeof FP, readonly string[]>> = {
   log: ['bindings/log/'],
   checkpoint: ['bindings/engine/checkpoints.ts', 'bindings/store/upkeep.ts'],
   flush: ['bindings/engine/flush.ts'],
-  schema: [],
+  schema: ['bindings/engine/schema-apply.ts'],
   optimize: ['bindings/upkeep/'],
   merge: [],
   branch: [],

@@ -417,7 +417,7 @@ describe('the group of a fragment', () => {
       for (let row = start; row < end; row++) if (!hidden.has(row)) bitmap[(row - start) >> 3]! |= 1 << ((row - start) & 7)
       return bitmap
     }
-    const group = fragmentGroup(reader, '7.0', live, 97)
+    const group = fragmentGroup(reader, '7.0', live, 97, schema)
     expect(group.batches.map((batch) => [batch.rows, batch.liveCount])).toEqual([
       [64, 63],
       [36, 34],
@@ -428,7 +428,7 @@ describe('the group of a fragment', () => {
     expect(cellsOf(int(32), read)).toEqual(cells)
     expect(group.batches[1]!.stats!(1)).toMatchObject({ min: 64, max: 99 })
     expect(group.bytesOf(schema.columns)).toBeGreaterThan(0)
-    expect(fragmentGroup(reader, '7.0', () => undefined, 100).batches[0]!.liveCount).toBe(64)
+    expect(fragmentGroup(reader, '7.0', () => undefined, 100, schema).batches[0]!.liveCount).toBe(64)
   })
 })
 

@@ -24,7 +24,7 @@ async function told(store: Store, name: string, from: bigint, to: bigint = store
   const found: string[] = []
   await keysWritten(
     { engine, read: context, stateAt: (lsn, branch) => o.history.load({ branch, lsn }) },
-    state.schema,
+    state.id,
     { from: Number(from), to: Number(to) },
     (key, lsn) => {
       const text = Array.from(key, (byte) => String.fromCharCode(byte)).join('')

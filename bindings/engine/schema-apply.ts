@@ -1,0 +1,143 @@
+// engine/schema-apply.ts: store.apply: plan, look at the rows that a step depends on, one schema record (recovery.md section 14).
+//
+// The schema gate is held throughout, so that no load, flush or publish of this process is under way with definitions that change; writes of a few rows take no
+// gate, so what they brought meanwhile is looked at in the very step that queues the record.
+// Invariant: nothing is written by a call that is refused; a plan without steps writes no record.
+
+import { InvalidConfigError, UnsupportedMigrationError } from '../errors.ts'
+import { bitmapAnd, bitmapNot, popcount, type Vec } from '../kernels/index.ts'
+import type { Lsn } from '../log/index.ts'
+import { FP } from '../runtime/index.ts'
+import { type AnyTable, fragmentStats, type LiveFragment, type Long, Pace, type SchemaPlan, type TableState } from '../table/index.ts'
+import { NOW } from './admission.ts'
+import type { Engine } from './engine.ts'
+import { inTurn } from './in-turn.ts'
+import { nextTableId } from './state.ts'
+import { describeStep, type NotNullCheck, planSchema, type SchemaChange } from './plan-schema.ts'
+
+export interface ApplyOptions extends Long {
+  /** Names of tables to drop. */
+  drop?: readonly string[]
+  allowDataLoss?: boolean
+  /** Say what would be done, or refuse what would be refused. */
+  dryRun?: boolean
+}
+
+const OPTIONS: Readonly<Record<keyof ApplyOptions, (value: unknown) => boolean>> = {
+  drop: (value) => Array.isArray(value) && value.every((name) => typeof name === 'string'),
+  allowDataLoss: (value) => typeof value === 'boolean',
+  dryRun: (value) => typeof value === 'boolean',
+  signal: (value) => value instanceof AbortSignal,
+  onProgress: (value) => typeof value === 'function',
+}
+
+/** @throws InvalidConfigError */
+export function checkApplyOptions(o: ApplyOptions): void {
+  for (const [key, value] of Object.entries(o)) {
+    const isGood = Object.hasOwn(OPTIONS, key) ? OPTIONS[key as keyof ApplyOptions] : undefined
+    if (isGood === undefined) throw new InvalidConfigError(`apply takes no option ${key}`, { details: { key, value } })
+    if (value !== undefined && !isGood(value)) throw new InvalidConfigError(`${key}: ${String(value)} cannot be`, { details: { key, value } })
+  }
+}
+
+/** @throws UnsupportedMigrationError, DataLossRefusedError, SchemaConflictError, InvalidConfigError */
+export async function applySchema(engine: Engine, tables: readonly AnyTable[], o: ApplyOptions): Promise<SchemaPlan> {
+  using _held = await engine.gates.take({ schema: 'exclusive' }, { signal: o.signal })
+  const plan = await inTurn(engine, o, () => applyNow(engine, tables, o))
+  const { failpoints } = engine.parts.world
+  if (plan.lsn !== undefined && failpoints.active) await failpoints.hit(FP.schema.beforeCatalogReload)
+  return plan
+}
+
+async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOptions): Promise<SchemaPlan> {
+  const { state, committer, world, check } = engine.parts
+  const { failpoints } = world
+  const planNow = (): SchemaChange => {
+    const accepted = [...state.tables.values()].filter((table) => !table.isDropped).map((table) => table.versions)
+    return planSchema(accepted, tables, { drop: o.drop, allowDataLoss: o.allowDataLoss, nextTableId: nextTableId(state) })
+  }
+  const seen = new Set<string>()
+  let isReady = false
+  let plan = planNow()
+  if (failpoints.active) await failpoints.hit(FP.schema.afterPreview)
+  for (;;) {
+    check()
+    o.signal?.throwIfAborted()
+    // Others may have changed definitions or brought rows while something was waited for.
+    plan = planNow()
+    const { steps } = plan
+    if (steps.length === 0) {
+      await committer.drained()
+      return { steps: [] }
+    }
+    if (await lookAtFragments(engine, plan.checks, seen, o)) continue
+    if (!isReady && o.dryRun !== true && failpoints.active) {
+      isReady = true
+      await failpoints.hit(FP.schema.beforeDefinitions)
+      continue
+    }
+    for (const one of plan.checks) lookAtMemory(state.tables.get(one.tableId)!, one)
+    if (o.dryRun === true) return { steps: [...steps] }
+    const lsn = await committer.schema({ create: plan.create, alter: plan.alter, drop: plan.drop })
+    if (failpoints.active) await failpoints.hit(FP.schema.afterDefinitions, { lsn })
+    return { steps: [...steps], lsn: BigInt(lsn) as Lsn }
+  }
+}
+
+/** @returns whether something was waited for */
+async function lookAtFragments(engine: Engine, checks: readonly NotNullCheck[], seen: Set<string>, o: ApplyOptions): Promise<boolean> {
+  const { state, world, check } = engine.parts
+  let hasWaited = false
+  let last: number | undefined
+  for (const one of checks) {
+    const table = state.tables.get(one.tableId)!
+    const fresh = table.now.fragments.filter((fragment) => !seen.has(idOf(one, fragment)))
+    if (fresh.length === 0) continue
+    if (last !== undefined && last !== table.id && world.failpoints.active) await world.failpoints.hit(FP.schema.betweenTables)
+    last = table.id
+    hasWaited = true
+    const pace = new Pace({ ...o, world, check, table: table.name, phase: 'validate', total: undefined })
+    let rows = 0
+    for (const fragment of fresh) {
+      await lookAtFragment(table, fragment, one, pace, rows)
+      seen.add(idOf(one, fragment))
+      rows += fragment.ref.rows
+    }
+  }
+  return hasWaited
+}
+
+async function lookAtFragment(table: TableState, fragment: LiveFragment, { column, step }: NotNullCheck, pace: Pace, before: number): Promise<void> {
+  const { reader, ref, hides } = fragment
+  if (fragmentStats(reader, table.schema)(column.id)?.nullCount === 0) return
+  for (let batch = 0; batch < reader.batchCount; batch++) {
+    const start = batch * ref.batchRows
+    const rows = reader.rowsOf(batch)
+    const [vec] = await reader.load(batch, [column])
+    refuseNulls(vec!, hides.liveAt(NOW, start, start + rows), step)
+    await pace.step(before + start + rows)
+  }
+}
+
+function lookAtMemory(table: TableState, { column, step }: NotNullCheck): void {
+  for (const chunk of table.now.layer.chunks) {
+    const [vec] = table.chunkVecs(chunk, [column])
+    refuseNulls(vec!, chunk.liveAt(NOW, chunk.rows).bitmap, step)
+  }
+}
+
+function refuseNulls(vec: Vec, live: Uint8Array | undefined, step: NotNullCheck['step']): void {
+  if (vec.nullCount === 0 || vec.validity === undefined) return
+  const nulls = bitmapNot(vec.validity, vec.length)
+  const count = popcount(live === undefined ? nulls : bitmapAnd(nulls, live, vec.length), vec.length)
+  if (count === 0) return
+  const { table, kind, column } = step
+  throw new UnsupportedMigrationError(`${describeStep(step)}: ${count} rows or more are null`, {
+    details: { step: { table, kind, ...(column === undefined ? {} : { column }) } },
+    hint: 'Give these rows a value first.',
+  })
+}
+
+function idOf({ column }: NotNullCheck, { lsn, ordinal, ref }: LiveFragment): string {
+  return `${column.id}:${lsn}.${ordinal}.${ref.digest}`
+}
