@@ -74,7 +74,8 @@ export function keyEquality(predicate: CompiledPredicate, view: TableView): read
   return keys
 }
 
-function conjuncts(node: CompiledNode): readonly CompiledNode[] {
+/** The nodes of which all must pass. */
+export function conjuncts(node: CompiledNode): readonly CompiledNode[] {
   return node.op === 'and' ? node.of.flatMap(conjuncts) : [node]
 }
 
