@@ -4,8 +4,10 @@
 // layer, new fragments) is one synchronous step with the queueing.
 
 import type { TableSchema } from '../format/index.ts'
-import { bitmapAnd, bitmapToIndices } from '../kernels/index.ts'
+import { bitmapAnd, bitmapToIndices, copyPadded, popcount, sliceBits } from '../kernels/index.ts'
 import {
+  type AccessPath,
+  accessPaths,
   type AnyTable,
   byteSink,
   checkedPatches,
@@ -21,6 +23,7 @@ import {
   type Predicate,
   putKeyValue,
   type RowVecs,
+  selectRows,
   tableFromSchema,
   type TableState,
   type WriteOptions,
@@ -54,7 +57,8 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
     const unseen = (): readonly LiveFragment[] => bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
     const look = async (): Promise<void> => {
       const pace = new Pace({ ...o, world, check, table: table.name, phase: 'find', total: undefined })
-      for (const fragment of unseen()) found.set(idOf(fragment), await matchesOf(fragment, bound.view.schema, compiled, pace))
+      const sought = soughtIn(bound, compiled)
+      for (const fragment of unseen()) found.set(idOf(fragment), await matchesOf(fragment, sought, pace))
     }
     if (unseen().length > 0) {
       await look()
@@ -76,19 +80,38 @@ export async function findMatches(engine: Engine, bound: Bound, compiled: Compil
     const unseen = bound.state.now.fragments.filter((fragment) => !found.has(idOf(fragment)))
     if (unseen.length === 0) return matchedNow(bound, compiled, found)
     const pace = new Pace({ world, check, table: bound.state.name, phase: 'find', total: undefined })
-    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, bound.view.schema, compiled, pace))
+    const sought = soughtIn(bound, compiled)
+    for (const fragment of unseen) found.set(idOf(fragment), await matchesOf(fragment, sought, pace))
   }
 }
 
-async function matchesOf(fragment: LiveFragment, schema: TableSchema, compiled: CompiledPredicate, pace: Pace): Promise<Matches> {
+/** A predicate, and what of the table's indexes it could use. */
+interface Sought {
+  readonly schema: TableSchema
+  readonly compiled: CompiledPredicate
+  readonly paths: readonly AccessPath[]
+}
+
+function soughtIn({ view: { schema } }: Bound, compiled: CompiledPredicate): Sought {
+  return { schema, compiled, paths: accessPaths(compiled, schema) }
+}
+
+async function matchesOf(fragment: LiveFragment, { schema, compiled, paths }: Sought, pace: Pace): Promise<Matches> {
   const { ref, reader } = fragment
   const batches = Math.ceil(ref.rows / ref.batchRows)
   const matches: (Uint8Array | undefined)[] = Array.from({ length: batches }, () => undefined)
   if (!mayMatch(compiled, fragmentStats(reader, schema), ref.rows)) return matches
+  const selection = await selectRows(reader, paths)
   for (let batch = 0; batch < batches; batch++) {
-    const rows = Math.min(ref.batchRows, ref.rows - batch * ref.batchRows)
-    const vecs = await reader.load(batch, compiled.columns)
-    matches[batch] = compiled.eval(vecs, rows)
+    const start = batch * ref.batchRows
+    const rows = Math.min(ref.batchRows, ref.rows - start)
+    const within = selection === undefined ? undefined : copyPadded(sliceBits(selection.rows, start, rows), rows)
+    if (within !== undefined && popcount(within, rows) === 0) continue
+    if (selection?.isExact === true) matches[batch] = within
+    else {
+      const passing = compiled.eval(await reader.load(batch, compiled.columns), rows)
+      matches[batch] = within === undefined ? passing : bitmapAnd(passing, within, rows)
+    }
     await pace.step(batch * ref.batchRows)
   }
   return matches

@@ -31,6 +31,8 @@ export {
   bitmapXor,
   copyPadded,
   popcount,
+  popcountRange,
+  sliceBits,
 } from './bitmap.ts'
 export { evaluateBitmap } from './bitmap-expression.ts'
 export type { BitmapExpression } from './bitmap-expression.ts'

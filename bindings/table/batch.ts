@@ -4,6 +4,7 @@
 
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
+import type { AccessPath, Foreseen, Selection } from './access-paths.ts'
 
 /** Rows by column, in the order of the schema (or of a stated selection). Every Vec has `length` rows. */
 export interface ColumnBatch {
@@ -52,6 +53,12 @@ export interface SourceGroup {
   /** Compressed bytes that reading these columns costs; for explain(). */
   bytesOf(columns: readonly ColumnDef[]): number
   readonly batches: readonly BatchSource[]
+  /** The rows that may pass, by the best of these paths; undefined: all may. Absent: the group has no index. */
+  select?(paths: readonly AccessPath[], signal?: AbortSignal): Selection | undefined | Promise<Selection | undefined>
+  /** What `select` would do, without I/O; undefined: it would not use an index. */
+  foresee?(paths: readonly AccessPath[]): Foreseen | undefined
+  /** The group has the index of a path. */
+  covers?(path: AccessPath): boolean
 }
 
 export interface TableVersion {

@@ -1,24 +1,75 @@
-// table/explain.ts: what a scan would read, from the plan alone (api.md section 4). Reads no data.
+// table/explain.ts: what a scan would read, from the plan alone (api.md section 4). Reads no data: of an index that is not in memory only its size is known.
 
 import type { ColumnDef } from '../format/index.ts'
-import type { ScanPlan } from './scan-plan.ts'
+import type { AccessPath, Foreseen } from './access-paths.ts'
+import type { PlannedGroup, ScanPlan } from './scan-plan.ts'
 import type { Explain } from './types-read.ts'
 
-/** `coverage` is the share of rows that the index used covers: 0 while scans use none. */
+/** Fragments by what becomes of them. */
+interface Outlook {
+  readonly read: readonly PlannedGroup[]
+  /** Those of `read` that use an index, with what is known of it. */
+  readonly indexed: ReadonlyMap<PlannedGroup, Foreseen>
+  /** Left out because a filter, or an index, has no row that may pass. */
+  readonly byBloom: number
+  readonly byIndex: number
+  /** The index that most of them use. */
+  readonly path: AccessPath | undefined
+  /** Live rows in fragments that have it. */
+  readonly covered: number
+}
+
 export function explainPlan(plan: ScanPlan): Explain {
-  const fragments = plan.groups.filter(({ group }) => group.kind === 'fragment')
+  const outlook = outlookOf(plan)
+  const { read, indexed, byBloom, byIndex, path, covered } = outlook
   const memoryRows = plan.groups.reduce((sum, { group }) => sum + (group.kind === 'memory' ? group.liveRows : 0), 0)
-  const bytes = fragments.reduce((sum, { group, everyRow }) => sum + group.bytesOf(columnsRead(plan, everyRow)), 0)
-  const pruned: Explain['pruned'] = plan.pruned > 0 ? [{ fragments: plan.pruned, by: 'statistics' }] : []
+  const bytes = read.reduce((sum, planned) => sum + bytesOf(plan, planned, indexed.get(planned)), 0)
+  const pruned: Explain['pruned'] = []
+  if (plan.pruned > 0) pruned.push({ fragments: plan.pruned, by: 'statistics' })
+  if (byBloom > 0) pruned.push({ fragments: byBloom, by: 'bloom' })
+  if (byIndex > 0) pruned.push({ fragments: byIndex, by: 'index' })
   return {
     lsn: plan.version.lsn as Explain['lsn'],
-    fragments: fragments.length,
+    fragments: read.length,
     pruned,
     bytes,
-    coverage: 0,
+    ...(path === undefined ? {} : { index: path.label }),
+    coverage: path === undefined || plan.version.liveRows === 0 ? 0 : covered / plan.version.liveRows,
     memoryRows,
-    text: describe(plan, fragments.length, memoryRows, bytes),
+    text: describe(plan, outlook, memoryRows, bytes),
   }
+}
+
+function outlookOf(plan: ScanPlan): Outlook {
+  const read: PlannedGroup[] = []
+  const indexed = new Map<PlannedGroup, Foreseen>()
+  const uses = new Map<AccessPath, number>()
+  let byBloom = 0
+  let byIndex = 0
+  for (const planned of plan.groups) {
+    const { group, everyRow } = planned
+    if (group.kind !== 'fragment') continue
+    const foreseen = everyRow || plan.paths.length === 0 ? undefined : group.foresee?.(plan.paths)
+    if (foreseen !== undefined) uses.set(foreseen.path, (uses.get(foreseen.path) ?? 0) + 1)
+    if (foreseen?.rows === 0) {
+      if (foreseen.by === 'bloom') byBloom++
+      else byIndex++
+      continue
+    }
+    read.push(planned)
+    if (foreseen !== undefined) indexed.set(planned, foreseen)
+  }
+  const [path] = [...uses].toSorted(([, a], [, b]) => b - a)[0] ?? []
+  const covered = path === undefined ? 0 : plan.version.groups.reduce((sum, group) => sum + (group.covers?.(path) === true ? group.liveRows : 0), 0)
+  return { read, indexed, byBloom, byIndex, path, covered }
+}
+
+/** Compressed bytes at most. Where an index tells how many rows there are, no more batches are read than rows; where it tells all, the predicate's columns are not. */
+function bytesOf(plan: ScanPlan, { group, everyRow }: PlannedGroup, foreseen: Foreseen | undefined): number {
+  const columns = group.bytesOf(columnsRead(plan, everyRow || foreseen?.path.isExact === true))
+  if (foreseen?.rows === undefined) return columns + (foreseen?.bytes ?? 0)
+  const batches = group.batches.length
+  return foreseen.bytes + Math.ceil((columns * Math.min(batches, foreseen.rows)) / batches)
 }
 
 function columnsRead(plan: ScanPlan, everyRow: boolean): ColumnDef[] {
@@ -29,13 +80,27 @@ function columnsRead(plan: ScanPlan, everyRow: boolean): ColumnDef[] {
   return [...columns.values()]
 }
 
-function describe(plan: ScanPlan, fragments: number, memoryRows: number, bytes: number): string {
-  const whole = plan.groups.filter(({ group, everyRow }) => group.kind === 'fragment' && everyRow).length
+function describe(plan: ScanPlan, outlook: Outlook, memoryRows: number, bytes: number): string {
+  const { read, indexed, byBloom, byIndex, path, covered } = outlook
+  const whole = read.filter(({ everyRow }) => everyRow).length
   const lines = [
     `scan of ${plan.view.table.name} at LSN ${plan.version.lsn}: ${plan.version.liveRows} rows`,
-    `  reads ${count(fragments, 'fragment')} (${size(bytes)} compressed) and ${count(memoryRows, 'row')} in memory`,
+    `  reads ${count(read.length, 'fragment')} (${size(bytes)} compressed) and ${count(memoryRows, 'row')} in memory`,
   ]
-  if (plan.pruned > 0) lines.push(`  skips ${count(plan.pruned, 'fragment')} by statistics`)
+  for (const [fragments, by] of [
+    [plan.pruned, 'statistics'],
+    [byBloom, 'bloom filter'],
+    [byIndex, 'index'],
+  ] as const) {
+    if (fragments > 0) lines.push(`  skips ${count(fragments, 'fragment')} by ${by}`)
+  }
+  if (path !== undefined) {
+    const share = plan.version.liveRows === 0 ? 0 : covered / plan.version.liveRows
+    const scanned = read.length - indexed.size
+    lines.push(
+      `  uses the index ${path.label}, which covers ${Math.floor(share * 1000) / 10} % of the rows${scanned > 0 ? `; scans ${count(scanned, 'fragment')} without it` : ''}`,
+    )
+  }
   if (plan.where !== undefined) {
     lines.push(
       `  filters by ${plan.where.columns.map(({ name }) => name).join(', ') || 'a constant'}${whole > 0 ? `; every row of ${count(whole, 'fragment')} passes` : ''}`,

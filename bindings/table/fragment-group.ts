@@ -2,6 +2,7 @@
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { popcount } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
+import { foresee, hasIndex, selectRows } from './access-paths.ts'
 import type { BatchSource, ColumnStats, SourceGroup } from './batch.ts'
 import { newerStats } from './column-fit.ts'
 import type { FragmentReader } from './fragment-reader.ts'
@@ -34,6 +35,9 @@ export function fragmentGroup(reader: FragmentReader, id: string, live: LiveRows
     bytes: ref.bytes,
     stats: fragmentStats(reader, schema),
     bytesOf: (columns) => reader.bytesOf(columns),
+    select: (paths, signal) => selectRows(reader, paths, signal),
+    foresee: (paths) => foresee(reader, paths),
+    covers: (path) => hasIndex(reader, path),
     get batches() {
       return (batches ??= Array.from({ length: reader.batchCount }, (_, batch) => new FragmentBatch(reader, batch, live, liveRows === ref.rows, schema)))
     },

@@ -11,6 +11,7 @@ import type { LogEvent } from '../runtime/index.ts'
 import type { ColumnStats } from './batch.ts'
 import { fitStats, fitVec } from './column-fit.ts'
 import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
+import { FragmentIndexes } from './fragment-indexes.ts'
 import { FragmentKeys } from './fragment-keys.ts'
 import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
@@ -39,6 +40,8 @@ export class FragmentReader {
   readonly ref: FragmentRef
   readonly file: string
   readonly batchCount: number
+  /** The declared ones. */
+  readonly indexes: FragmentIndexes
   readonly #o: FragmentReaderOptions
   readonly #keys: FragmentKeys
   /** Of unique constraints, by layout id, those that were asked. */
@@ -57,6 +60,7 @@ export class FragmentReader {
     this.batchCount = Math.ceil(o.ref.rows / o.ref.batchRows)
     this.#stats = new Map(o.ref.columns.map((stats) => [stats.id, fitStats(stats, o.schema)]))
     this.#keys = new FragmentKeys(this, o)
+    this.indexes = new FragmentIndexes(o)
   }
 
   /** Rows of a batch. */
@@ -197,6 +201,7 @@ export class FragmentReader {
   /** Gives its share of the cache back. */
   close(): void {
     this.#o.cache.drop(this.#slots)
+    this.indexes.close()
   }
 
   #slot(batch: number, place: number): number {

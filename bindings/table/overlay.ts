@@ -1,11 +1,13 @@
 // table/overlay.ts: a version of a table with something laid over it: rows hidden, rows added (what a transaction has written itself).
 
-import { bitmapAll, bitmapAnd, bitmapToIndices, copyPadded, popcount, type Vec } from '../kernels/index.ts'
+import { bitmapAll, bitmapAnd, bitmapToIndices, copyPadded, popcount, sliceBits, type Vec } from '../kernels/index.ts'
 import type { ColumnDef } from '../format/index.ts'
+import { accessPaths } from './access-paths.ts'
 import type { BatchSource, ColumnBatch, SourceGroup, TableVersion } from './batch.ts'
 import type { MemoryChunk } from './memory-layer.ts'
 import type { Place } from './point-read.ts'
 import type { CompiledPredicate } from './predicate-eval.ts'
+import { mayMatch } from './prune.ts'
 import type { Structure } from './table-state.ts'
 
 /** `hidden`: rows of `base` that do not show, or 'all'. `own`: rows that show besides, in stored column order. */
@@ -39,6 +41,9 @@ function withoutRows(group: SourceGroup, structure: Structure, hidden: readonly 
     bytes: group.bytes,
     stats: (id) => group.stats(id),
     bytesOf: (columns) => group.bytesOf(columns),
+    ...(group.select === undefined ? {} : { select: (paths, signal) => group.select!(paths, signal) }),
+    ...(group.foresee === undefined ? {} : { foresee: (paths) => group.foresee!(paths) }),
+    ...(group.covers === undefined ? {} : { covers: (path) => group.covers!(path) }),
     batches,
   }
 }
@@ -81,14 +86,23 @@ function ownGroup(base: TableVersion, own: ColumnBatch): SourceGroup {
 export async function collectPlaces(version: TableVersion, structure: Structure, compiled: CompiledPredicate): Promise<Place[]> {
   const places: Place[] = []
   const chunks = structure.layer.chunks.filter((chunk) => chunk.rowsAt(Number(version.lsn)) > 0)
+  const paths = accessPaths(compiled, version.schema)
   for (const group of version.groups) {
+    if (!mayMatch(compiled, (id) => group.stats(id), group.rows)) continue
+    const selection = await group.select?.(paths)
     const fragment = group.kind === 'fragment' ? structure.fragments.find((each) => `${each.lsn}.${each.ordinal}` === group.id) : undefined
     let base = 0
     for (let i = 0; i < group.batches.length; i++) {
       const batch = group.batches[i]!
-      const passing = compiled.eval(await batch.load(compiled.columns), batch.rows)
       const live = batch.live()
-      const bitmap = live === undefined ? passing : bitmapAnd(passing, live, batch.rows)
+      const within = selection === undefined ? undefined : copyPadded(sliceBits(selection.rows, base, batch.rows), batch.rows)
+      if (within !== undefined && popcount(within, batch.rows) === 0) {
+        base += batch.rows
+        continue
+      }
+      const passing = selection?.isExact === true ? within! : compiled.eval(await batch.load(compiled.columns), batch.rows)
+      const chosen = within === undefined ? passing : bitmapAnd(passing, within, batch.rows)
+      const bitmap = live === undefined ? chosen : bitmapAnd(chosen, live, batch.rows)
       const start = group.kind === 'memory' ? chunks[i]!.base : base
       for (const row of bitmapToIndices(bitmap, batch.rows)) places.push({ fragment, row: start + row })
       base += batch.rows

@@ -52,17 +52,16 @@ export function compilePredicate(predicate: Predicate<any>, view: TableView): Co
 }
 
 /**
- * The keys that rows must have to pass, each in key order; undefined when the predicate does not fix the whole key by eq and oneOf.
- * Rows found under these keys still have to be tested. None: no row passes.
+ * The tuples of these columns, one value each, that rows must have to pass; undefined when the predicate does not fix all of them by eq and oneOf.
+ * Rows found under these tuples still have to be tested. None: no row passes.
  */
-export function keyEquality(predicate: CompiledPredicate, view: TableView): readonly (readonly Constant[])[] | undefined {
-  if (view.key.length === 0) return undefined
+export function tupleEquality(predicate: CompiledPredicate, ids: readonly number[]): readonly (readonly Constant[])[] | undefined {
   const leaves = conjuncts(predicate.root)
   let keys: Constant[][] = [[]]
-  for (const { column } of view.key) {
+  for (const id of ids) {
     let values: readonly Constant[] | undefined
     for (const node of leaves) {
-      if (node.op !== 'leaf' || node.column.id !== column.id) continue
+      if (node.op !== 'leaf' || node.column.id !== id) continue
       const accepted = equalities(node.leaf)
       if (accepted === undefined) continue
       values = values === undefined ? accepted : values.filter((a) => accepted.some((b) => compareConstants(a, b) === 0))

@@ -5,6 +5,7 @@
 
 import { InvalidConfigError, SchemaMismatchError, UnsupportedTypeError } from '../errors.ts'
 import { valueKindOf } from '../format/index.ts'
+import { type AccessPath, accessPaths } from './access-paths.ts'
 import type { BatchSource, SourceGroup, TableVersion } from './batch.ts'
 import { describeType } from './physical.ts'
 import { didYouMean } from './names.ts'
@@ -51,6 +52,8 @@ export interface ScanPlan extends ResolvedScan {
   readonly version: TableVersion
   /** In storage order. */
   readonly groups: readonly PlannedGroup[]
+  /** Indexes that the predicate could use, the best first. */
+  readonly paths: readonly AccessPath[]
   /** Fragments left out because of their statistics. */
   readonly pruned: number
   /** Stored rows in the groups that are read. */
@@ -102,7 +105,8 @@ export function planScan(scan: ResolvedScan, version: TableVersion): ScanPlan {
     groups.push({ group, ordinal, everyRow: share === 'all' })
     storedRows += group.rows
   }
-  return { ...scan, version, groups, pruned, storedRows }
+  const paths = scan.where === undefined ? [] : accessPaths(scan.where, version.schema)
+  return { ...scan, version, groups, paths, pruned, storedRows }
 }
 
 /** Which share of a batch's rows the predicate accepts, as far as its own statistics tell. */

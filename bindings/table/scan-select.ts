@@ -1,13 +1,14 @@
 // table/scan-select.ts: the pipeline of a scan: from the planned groups to filtered batches of the columns asked for, one batch at a time.
 //
-// Per batch: skip by statistics, load the predicate's columns, predicate AND live rows to a bitmap, skip when empty, load the rest, filter; a batch of
+// Per group: where an index tells which rows may pass, only those are looked at. Per batch: skip by statistics, load the predicate's columns, predicate AND live rows to a bitmap, skip when empty, load the rest, filter; a batch of
 // which every row is wanted passes through without a copy. While a batch is worked on, the next one that is not in memory is already being read.
 // Invariant: batches come in storage order and rows keep their order in them; `next` does not return a promise when everything it needs is in memory.
 
 import { assert } from '../assert.ts'
 import type { ColumnDef } from '../format/index.ts'
-import { bitmapAnd, filterMany, popcount, slice, type Vec } from '../kernels/index.ts'
-import type { BatchSource, ColumnStats } from './batch.ts'
+import { bitmapAnd, copyPadded, filterMany, popcount, popcountRange, slice, sliceBits, type Vec } from '../kernels/index.ts'
+import type { AccessPath, Selection } from './access-paths.ts'
+import type { BatchSource, ColumnStats, SourceGroup } from './batch.ts'
 import type { CompiledPredicate } from './predicate-eval.ts'
 import type { Pace } from './pace.ts'
 import { batchShare, type PlannedGroup } from './scan-plan.ts'
@@ -15,6 +16,8 @@ import { batchShare, type PlannedGroup } from './scan-plan.ts'
 export interface SelectOptions {
   readonly groups: readonly PlannedGroup[]
   readonly where: CompiledPredicate | undefined
+  /** Indexes that may tell which rows pass. */
+  readonly paths: readonly AccessPath[]
   /** Handed out in this order; may be empty, then only `length` means something. */
   readonly columns: readonly ColumnDef[]
   /** Rows at most, over all batches. */
@@ -44,8 +47,14 @@ export interface Selected {
 interface Step {
   readonly source: BatchSource
   readonly position: number
+  /** All of the rows at hand pass. */
   readonly everyRow: boolean
+  /** The live rows that an index left; undefined: all live ones. */
+  readonly within: Uint8Array | undefined
 }
+
+/** In place of a step: which rows of the next group may pass is being read. */
+const CHOOSING = Symbol('choosing')
 
 /** More batches than any group has. */
 const GROUP_BATCHES = 2 ** 24
@@ -66,6 +75,13 @@ export class SelectCursor {
   readonly #stop = new AbortController()
   #group = 0
   #batch = 0
+  /** First row of the batch in its group. */
+  #row = 0
+  /** What an index left of a group, and which group that is. */
+  #chosen: Selection | undefined
+  #chosenFor = -1
+  #choosingFor = -1
+  #choosing: Promise<void> | undefined
   #remaining: number
   #prefetch: Prefetch | undefined
   #unlink: (() => void) | undefined
@@ -96,6 +112,7 @@ export class SelectCursor {
       this.close()
       return undefined
     }
+    if (step === CHOOSING) return this.#choosing!.then(() => this.next())
     const first = this.#firstOf(step)
     if (this.#prefetch !== undefined || !isReady(step.source, first)) return this.#nextLater(step, first)
     return this.#restNow(step, this.#filtered(step, loadNow(step.source, first)))
@@ -112,34 +129,61 @@ export class SelectCursor {
   }
 
   /** Moves to the next batch that may hold wanted rows. */
-  #advance(): Step | undefined {
+  #advance(): Step | typeof CHOOSING | undefined {
     const step = this.#peek()
-    if (step !== undefined) {
-      this.#batch++
-      this.#scanned += step.source.rows
-    }
+    if (step !== undefined && step !== CHOOSING) this.#pass(step.source)
     return step
   }
 
+  #pass({ rows }: BatchSource): void {
+    this.#batch++
+    this.#row += rows
+    this.#scanned += rows
+  }
+
   /** As #advance, but stays before the batch it finds. */
-  #peek(): Step | undefined {
+  #peek(): Step | typeof CHOOSING | undefined {
     if (this.#remaining <= 0) return undefined
     const { groups, where, skip } = this.#o
-    for (; this.#group < groups.length; this.#group++, this.#batch = 0) {
+    for (; this.#group < groups.length; this.#group++, this.#batch = 0, this.#row = 0) {
       const { group, everyRow, ordinal } = groups[this.#group]!
       if (this.#batch === 0 && skip?.((id) => group.stats(id)) === true) {
         this.#scanned += group.rows
         continue
       }
-      for (; this.#batch < group.batches.length; this.#batch++) {
+      if (!everyRow && this.#chosenFor !== this.#group && this.#mustChoose(group)) return CHOOSING
+      const chosen = everyRow ? undefined : this.#chosen
+      while (this.#batch < group.batches.length) {
         const source = group.batches[this.#batch]!
-        const share = everyRow || where === undefined ? 'all' : batchShare(where, source)
+        const within = chosen === undefined ? undefined : liveWithin(chosen.rows, this.#row, source)
+        const share = everyRow || where === undefined ? 'all' : within === NO_ROWS ? 'none' : batchShare(where, source)
         const skipped = share === 'none' || source.liveCount === 0 || (skip !== undefined && source.stats !== undefined && skip((id) => source.stats!(id)))
-        if (!skipped) return { source, position: ordinal * GROUP_BATCHES + this.#batch, everyRow: share === 'all' }
-        this.#scanned += source.rows
+        if (!skipped) return { source, position: ordinal * GROUP_BATCHES + this.#batch, everyRow: share === 'all' || chosen?.isExact === true, within }
+        this.#pass(source)
       }
     }
     return undefined
+  }
+
+  /** Asks the indexes of a group which of its rows may pass; true: they must be read first. */
+  #mustChoose(group: SourceGroup): boolean {
+    const place = this.#group
+    if (this.#choosingFor === place) return true
+    const { paths } = this.#o
+    const chosen = paths.length === 0 ? undefined : group.select?.(paths, this.#signal())
+    if (!(chosen instanceof Promise)) {
+      this.#chosen = chosen
+      this.#chosenFor = place
+      return false
+    }
+    this.#choosingFor = place
+    this.#choosing = chosen.then((selection) => {
+      this.#chosen = selection
+      this.#chosenFor = place
+    })
+    // As of reads ahead: told to whoever asks for the next batch.
+    this.#choosing.catch(() => {})
+    return true
   }
 
   /** Columns without which it is not known which rows are wanted; without a predicate, all of them. */
@@ -177,7 +221,7 @@ export class SelectCursor {
   #readAhead(selected: Wanted | undefined): void {
     if (this.#prefetch !== undefined || (selected !== undefined && selected.count >= this.#remaining)) return
     const step = this.#peek()
-    if (step === undefined) return
+    if (step === undefined || step === CHOOSING) return
     const first = this.#firstOf(step)
     if (isReady(step.source, first)) return
     const vecs = step.source.load(first, this.#signal())
@@ -188,13 +232,12 @@ export class SelectCursor {
 
   /** Which rows of the batch are wanted, from the columns loaded first; undefined: none. */
   #filtered(step: Step, vecs: readonly Vec[]): Wanted | undefined {
-    const { source } = step
-    const live = source.live()
-    let selection = live
-    let count = source.liveCount
+    const { source, within } = step
+    let selection = within ?? source.live()
+    let count = within === undefined ? source.liveCount : popcount(within, source.rows)
     if (!step.everyRow && this.#o.where !== undefined) {
       const matches = this.#o.where.eval(vecs, source.rows)
-      selection = live === undefined ? matches : bitmapAnd(matches, live, source.rows)
+      selection = selection === undefined ? matches : bitmapAnd(matches, selection, source.rows)
       count = popcount(selection, source.rows)
       if (count === 0) return undefined
     }
@@ -259,6 +302,18 @@ function loadNow(source: BatchSource, columns: readonly ColumnDef[]): readonly V
 
 function has(columns: readonly ColumnDef[], column: ColumnDef): boolean {
   return columns.some((c) => c.id === column.id)
+}
+
+const NO_ROWS = new Uint8Array(0)
+
+/** Those of a batch's live rows that are chosen; NO_ROWS: none. @param start  the batch's first row among the chosen */
+function liveWithin(chosen: Uint8Array, start: number, source: BatchSource): Uint8Array {
+  if (popcountRange(chosen, start, start + source.rows) === 0) return NO_ROWS
+  const rows = copyPadded(sliceBits(chosen, start, source.rows), source.rows)
+  const live = source.live()
+  if (live === undefined) return rows
+  const both = bitmapAnd(rows, live, source.rows)
+  return popcount(both, source.rows) === 0 ? NO_ROWS : both
 }
 
 /** A copy of a bitmap with only its first `count` set bits. */

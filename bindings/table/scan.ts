@@ -196,8 +196,8 @@ class TableScan {
       ...(onProgress === undefined ? {} : { onProgress }),
     })
     if (plan.order.length > 0) return new OrderedRun({ plan, columns, pace, signal, sortBytes, inStorageOrder })
-    const { groups, where, limit } = plan
-    return Object.assign(new SelectCursor({ groups, where, columns, limit, signal, wholeFrom, check: () => pace.check() }), { pace })
+    const { groups, where, paths, limit } = plan
+    return Object.assign(new SelectCursor({ groups, where, paths, columns, limit, signal, wholeFrom, check: () => pace.check() }), { pace })
   }
 
   /** Shows every batch to `visit`, then runs `finish`, all at the pace. */

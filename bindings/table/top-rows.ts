@@ -36,6 +36,7 @@ export async function topRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   const cursor = new SelectCursor({
     groups,
     where: plan.where,
+    paths: plan.paths,
     columns: unite([], plan.order),
     limit: Infinity,
     signal: o.signal,

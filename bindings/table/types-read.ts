@@ -131,14 +131,22 @@ export interface ArrowTable extends ArrowLike {
   toArray(): unknown[]
 }
 
+/** What a scan would do, as far as memory tells. */
 export interface Explain {
   lsn: Lsn
+  /** Fragments that would be read. */
   fragments: number
+  /** Fragments that would not, by what tells that none of their rows passes. */
   pruned: { fragments: number; by: 'statistics' | 'bloom' | 'index' }[]
+  /** Compressed bytes of columns and indexes to read, at most. */
   bytes: number
+  /** The index used by its columns (`"origin, date"`): a declared one, the key or a unique constraint; absent: none. */
   index?: string
+  /** Share of the live rows that it covers; 0 without one. */
   coverage: number
+  /** Rows that are looked at in memory. */
   memoryRows: number
+  /** The same for people. */
   text: string
 }
 

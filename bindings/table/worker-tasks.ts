@@ -8,6 +8,7 @@ import { kernelModule, useKernelModule } from '../kernels/index.ts'
 import { createWorkers, transferring, workerEntry } from '../runtime/index.ts'
 import type { Workers, WorkerTasks } from '../runtime/index.ts'
 import type { ColumnBatch } from './batch.ts'
+import { type BuiltIndex, encodeIndex, type EncodeIndexInput } from './encode-index.ts'
 import { encodeFragment } from './fragment-writer.ts'
 import type { EncodedFragment, EncodeFragmentInput } from './fragment-writer.ts'
 import { packBatches } from './pack-batches.ts'
@@ -17,6 +18,10 @@ const INLINE_BYTES = 256 * 1024
 
 interface PackedFragmentInput extends EncodeFragmentInput {
   /** Compiled once, by the parent. */
+  readonly module: WebAssembly.Module
+}
+
+interface PackedIndexInput extends EncodeIndexInput {
   readonly module: WebAssembly.Module
 }
 
@@ -31,6 +36,11 @@ export const WORKER_TASKS: WorkerTasks = {
       ...encoded.indexes.map((index) => index.file.buffer),
       ...(encoded.order === undefined ? [] : [encoded.order.buffer]),
     ])
+  },
+  encodeIndex(input: PackedIndexInput): BuiltIndex {
+    useKernelModule(input.module)
+    const built = encodeIndex(input)
+    return transferring(built, [built.file.buffer])
   },
 }
 
@@ -84,6 +94,15 @@ export class FragmentRows {
     const packed: PackedFragmentInput = { schema, batches, module: kernelModule() }
     return workers.run<EncodedFragment>({ task: 'encodeFragment', input: packed }, { transfer: buffers, signal })
   }
+}
+
+/** As encodeFragmentOn, of one index. */
+export async function encodeIndexOn(workers: Workers, input: EncodeIndexInput, signal?: AbortSignal): Promise<BuiltIndex> {
+  signal?.throwIfAborted()
+  if (workers.threads === 0 || inputBytes(input.batches) < INLINE_BYTES) return encodeIndex(input)
+  const { batches, buffer } = packBatches(input.batches)
+  const packed: PackedIndexInput = { ...input, batches, module: kernelModule() }
+  return workers.run<BuiltIndex>({ task: 'encodeIndex', input: packed }, { transfer: [buffer], ...(signal === undefined ? {} : { signal }) })
 }
 
 function inputBytes(batches: readonly ColumnBatch[]): number {
