@@ -107,6 +107,7 @@ export type {
   Columns,
   Commit,
   CommitResult,
+  CommitStats,
   Decision,
   Evidence,
   Explain,
@@ -153,5 +154,6 @@ export type {
   VerifyReport,
   WriteId,
   WriteOptions,
+  WriteStats,
   Writer,
 } from './table/index.ts'

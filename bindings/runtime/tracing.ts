@@ -1,4 +1,5 @@
-// runtime/tracing.ts: tracing channels of `node:diagnostics_channel`, for whoever watches from outside: varve:open, varve:commit, varve:scan, varve:get.
+// runtime/tracing.ts: tracing channels of `node:diagnostics_channel`, for whoever watches from outside: varve:open, varve:commit, varve:scan, varve:get,
+// varve:optimize, varve:vacuum, varve:recover.
 //
 // Each operation publishes start, end, asyncStart, asyncEnd and error as Node's TracingChannel does, with one message object that is filled as facts become
 // known. Invariant: while nobody subscribes nothing is made and nothing is wrapped; callers look at `isTraced` first.
@@ -13,13 +14,16 @@ export interface TraceMessage {
   rows?: number
 }
 
-export type TraceName = 'open' | 'commit' | 'scan' | 'get'
+export type TraceName = 'open' | 'commit' | 'scan' | 'get' | 'optimize' | 'vacuum' | 'recover'
 
 const CHANNELS = {
   open: tracingChannel<TraceMessage>('varve:open'),
   commit: tracingChannel<TraceMessage>('varve:commit'),
   scan: tracingChannel<TraceMessage>('varve:scan'),
   get: tracingChannel<TraceMessage>('varve:get'),
+  optimize: tracingChannel<TraceMessage>('varve:optimize'),
+  vacuum: tracingChannel<TraceMessage>('varve:vacuum'),
+  recover: tracingChannel<TraceMessage>('varve:recover'),
 } as const satisfies Record<TraceName, unknown>
 
 /** Whether anybody listens. Asked of the five channels: not every runtime has the question on the whole. */

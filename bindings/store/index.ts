@@ -68,7 +68,14 @@ async function openHandle(root: string | URL | Root, o?: OpenOptions): Promise<S
   const opened = await wire(root, o)
   if (opened.options.readOnly) return new ReadOnlyHandle(opened) as unknown as Store
   const handle = new WriteHandle(opened)
-  await handle.recover()
+  if (isTraced('recover')) {
+    await traced(
+      'recover',
+      { storeId: handle.id },
+      () => handle.recover(),
+      () => ({ lsn: handle.lsn }),
+    )
+  } else await handle.recover()
   return handle as unknown as Store
 }
 

@@ -1,9 +1,8 @@
-// store/metering.ts: the caller's Meter behind a wall, and what it is told: names of api.md section 8, numbers only.
+// store/metering.ts: the caller's Meter behind a wall, and what it is told: names of api.md section 8, numbers only, with the root and where there is one the table.
 //
-// Bytes and syncs are seen at the root, which is only wrapped when there is a meter; cache counters are told as differences, with each group and at close.
+// Bytes and syncs are seen at the root (watched-root.ts); cache counters are told as differences, with each group and at close.
 // Invariant: a meter that throws is logged once and harms nothing.
 
-import type { Root, SegmentFile } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import type { ColumnCache, Meter } from '../table/index.ts'
 
@@ -12,12 +11,17 @@ type Name = `varve.${string}`
 export class Metering {
   private readonly meter: Meter | undefined
   private readonly world: World
+  private readonly root: Readonly<Record<string, string>>
+  /** Attributes by table: made once. */
+  private readonly tables = new Map<string, Readonly<Record<string, string>>>()
   private readonly told = new Map<Name, number>()
   private failed = false
 
-  constructor(meter: Meter | undefined, world: World) {
+  /** @param root  its URL */
+  constructor(meter: Meter | undefined, world: World, root: string) {
     this.meter = meter
     this.world = world
+    this.root = Object.freeze({ root })
   }
 
   /** Look before making a value that nobody wants. */
@@ -25,12 +29,12 @@ export class Metering {
     return this.meter !== undefined
   }
 
-  add(name: Name, value: number, attributes?: Record<string, string>): void {
-    this.tell('add', name, value, attributes)
+  add(name: Name, value: number, table?: string): void {
+    if (this.meter !== undefined) this.tell('add', name, value, table)
   }
 
-  record(name: Name, value: number, attributes?: Record<string, string>): void {
-    this.tell('record', name, value, attributes)
+  record(name: Name, value: number, table?: string): void {
+    if (this.meter !== undefined) this.tell('record', name, value, table)
   }
 
   /** What has come together since the last look. */
@@ -51,66 +55,19 @@ export class Metering {
     this.add(name, more)
   }
 
-  private tell(call: 'add' | 'record', name: Name, value: number, attributes: Record<string, string> | undefined): void {
-    if (this.meter === undefined) return
+  private tell(call: 'add' | 'record', name: Name, value: number, table: string | undefined): void {
     try {
-      if (attributes === undefined) this.meter[call](name, value)
-      else this.meter[call](name, value, attributes)
+      // A copy each: a meter may keep and change what it is given.
+      this.meter![call](name, value, { ...(table === undefined ? this.root : this.attributesOf(table)) })
     } catch (cause) {
       if (!this.failed) this.world.logger.log({ level: 'error', code: 'meter.failed', name, cause })
       this.failed = true
     }
   }
-}
 
-/** The same root, with its reads, log writes and log syncs told to the meter. */
-export function meteredRoot(root: Root, metering: Metering, world: World): Root {
-  if (!metering.isOn) return root
-  const own: Partial<Root> = {
-    get: async (name, o) => {
-      const found = await root.get(name, o)
-      metering.add('varve.read.bytes', found.bytes.length)
-      return found
-    },
-    getSync: (name, o) => {
-      const found = root.getSync(name, o)
-      metering.add('varve.read.bytes', found.bytes.length)
-      return found
-    },
-    segment: async (name, o) => meteredSegment(await root.segment(name, o), metering, world),
-  }
-  return new Proxy(root, {
-    get: (target, name) => {
-      if (Object.hasOwn(own, name)) return own[name as keyof Root]
-      const value: unknown = Reflect.get(target, name)
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value
-    },
-  })
-}
-
-function meteredSegment(file: SegmentFile, metering: Metering, world: World): SegmentFile {
-  return {
-    size: file.size,
-    read: (at, into) => file.read(at, into),
-    readSync: (at, into) => file.readSync(at, into),
-    write: (at, bytes, done) => {
-      metering.add('varve.log.bytes', bytes.length)
-      file.write(at, bytes, done)
-    },
-    writeSync: (at, bytes) => {
-      metering.add('varve.log.bytes', bytes.length)
-      file.writeSync(at, bytes)
-    },
-    datasync: (done) => {
-      const startedMs = world.clock.monoMs()
-      file.datasync((error) => {
-        metering.record('varve.sync.duration', world.clock.monoMs() - startedMs)
-        done(error)
-      })
-    },
-    datasyncSync: () => file.datasyncSync(),
-    truncate: (size) => file.truncate(size),
-    close: () => file.close(),
-    closeSync: () => file.closeSync(),
+  private attributesOf(table: string): Readonly<Record<string, string>> {
+    let attributes = this.tables.get(table)
+    if (attributes === undefined) this.tables.set(table, (attributes = Object.freeze({ ...this.root, table })))
+    return attributes
   }
 }

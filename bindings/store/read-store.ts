@@ -48,6 +48,7 @@ import {
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
 import { backupStore } from './backup.ts'
+import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
@@ -67,6 +68,9 @@ interface FeedRequest {
   readonly follow?: boolean
   readonly signal?: AbortSignal
 }
+
+/** Of stats: what only time tells. */
+export type Watched = Pick<Stats, 'commits' | 'writes'>
 
 export class ReadHandle {
   protected readonly o: Opened
@@ -342,7 +346,12 @@ export class ReadHandle {
       pins: this.pins_.size,
       pending: state.catalog.outcomes.pending.size,
       supersededOutcomes: state.catalog.outcomes.superseded,
+      ...(await this.watched()),
     }
+  }
+
+  protected async watched(): Promise<Watched> {
+    return { commits: await commitsOf(this.log, this.head, this.o.world.clock.nowMs()) }
   }
 
   protected bytesSinceCheckpoint(): number {

@@ -132,7 +132,7 @@ export class Upkeep {
     this.memoryBytes = this.engine.memoryBytes()
     this.release()
     if (rows === 0) return 0
-    this.metering.add('varve.flush.rows', rows, { table: table.name })
+    this.metering.add('varve.flush.rows', rows, table.name)
     this.events.emit('upkeep', { job: 'flush', table: table.name, durationMs: world.clock.monoMs() - startedMs })
     return rows
   }

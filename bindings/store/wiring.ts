@@ -17,8 +17,9 @@ import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
 import { found, type Known } from './founding.ts'
-import { Metering, meteredRoot } from './metering.ts'
+import { Metering } from './metering.ts'
 import { Reporter } from './progress.ts'
+import { WatchedRoot, WrittenBytes } from './watched-root.ts'
 
 export interface Opened {
   readonly root: Root
@@ -35,6 +36,8 @@ export interface Opened {
   readonly branches: BranchViews
   readonly events: Events
   readonly metering: Metering
+  /** Bytes handed to the root; nothing is on a handle that only reads. */
+  readonly written: WrittenBytes
   /** What was opened is a backup. */
   readonly isBackup: boolean
   /** LSN of the checkpoint that the open started from; 0 = none. */
@@ -81,8 +84,9 @@ export async function wire(place: string | URL | Root, given: object | undefined
 }
 
 async function assemble(plainRoot: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
-  const metering = new Metering(options.meter, world)
-  const root = meteredRoot(plainRoot, metering, world)
+  const metering = new Metering(options.meter, world, plainRoot.url)
+  const written = new WrittenBytes()
+  const root = options.readOnly && !metering.isOn ? plainRoot : new WatchedRoot(plainRoot, written, metering, world)
   limitKernels(options.memory.kernelBytes)
   const events = new Events((event) => world.logger.log(event))
   const {
@@ -124,6 +128,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
       branches: new BranchViews(state, log, (position) => history.load(position)),
       events,
       metering,
+      written,
       isBackup,
       checkpointLsn: checkpoint?.lsn ?? 0,
       failure: undefined,

@@ -47,8 +47,9 @@ import {
   type WriteId,
   type WriteOptions,
 } from '../table/index.ts'
+import { CommitWatch } from './commit-watch.ts'
 import { Reporter } from './progress.ts'
-import { ReadHandle } from './read-store.ts'
+import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
 import { checkDoorOptions } from './repair-door.ts'
 import { Transactions } from './transactions.ts'
@@ -74,6 +75,7 @@ export class WriteHandle extends ReadHandle {
   private readonly recovering: Recovering
   private readonly writes: Writes
   private readonly transactions: Transactions
+  private readonly watch: CommitWatch
 
   constructor(o: Opened) {
     super(o)
@@ -81,18 +83,29 @@ export class WriteHandle extends ReadHandle {
     const tracker = new WriteTracker()
     const { metering } = o
     let durableAt = state.applied
+    let durableMs = world.clock.monoMs()
+    this.watch = new CommitWatch(o.written, durableMs)
+    // Committed on a branch, or dropped since: the main branch may not have it.
+    const nameOf = (tableId: number): string => state.tables.get(tableId)?.name ?? `table ${tableId}`
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
         state.settle(head)
         metering.record('varve.group.size', head - durableAt)
         metering.settle(cache, o.kernelBytes())
         durableAt = head
+        durableMs = world.clock.monoMs()
         this.upkeep.look()
         this.writes.look()
       },
       committed: ({ lsn, writeId, changes, durationMs }) => {
-        metering.add('varve.commits', 1)
-        metering.record('varve.commit.duration', durationMs)
+        this.watch.committed(changes, durationMs, durableMs)
+        if (metering.isOn) {
+          // Of a commit that touches several tables none is named.
+          const [first] = changes
+          const table = first !== undefined && changes.every(({ tableId }) => tableId === first.tableId) ? nameOf(first.tableId) : undefined
+          metering.add('varve.commits', 1, table)
+          metering.record('varve.commit.duration', durationMs, table)
+        }
         if (!events.wants('commit')) return
         const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)?.name ?? `table ${change.tableId}`))]
         const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
@@ -211,6 +224,11 @@ export class WriteHandle extends ReadHandle {
       (key === undefined ? undefined : this.writes.keyFree(key, o?.signal, () => this.recovering.heal())) ??
       this.upkeep.room(o?.signal)
     )
+  }
+
+  protected override watched(): Promise<Watched> {
+    const nowMs = this.o.world.clock.monoMs()
+    return Promise.resolve({ commits: this.watch.commits(nowMs), writes: this.watch.writes() })
   }
 
   protected override bytesSinceCheckpoint(): number {
@@ -434,7 +452,17 @@ export class WriteHandle extends ReadHandle {
     await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
   }
 
-  async optimize(o: OptimizeOptions = {}): Promise<OptimizeReport> {
+  optimize(o: OptimizeOptions = {}): Promise<OptimizeReport> {
+    if (!isTraced('optimize')) return this.optimizeNow(o)
+    return traced(
+      'optimize',
+      this.facts(undefined),
+      () => this.optimizeNow(o),
+      ({ lsn }) => (lsn === undefined ? {} : { lsn }),
+    )
+  }
+
+  private async optimizeNow(o: OptimizeOptions): Promise<OptimizeReport> {
     this.writable(o)
     await this.recovering.heal()
     await this.committer.drained()

@@ -2,7 +2,7 @@
 // a read finds: fragments without an index are scanned.
 
 import { declaredIndexes, type FragmentRef, indexLabel, sortedIndexOf, type TableSchema } from '../format/index.ts'
-import type { TableStats } from './types-store.ts'
+import type { TableStats } from './types-stats.ts'
 
 type Coverage = TableStats['coverage']
 

@@ -113,12 +113,10 @@ export type {
   ReadStore,
   StagedWrite,
   StageOptions,
-  Stats,
   Store,
   StoreEvents,
   SyncWriter,
   TableInfo,
-  TableStats,
   Transaction,
   TransactOptions,
   VerifyReport,
@@ -128,5 +126,6 @@ export type {
 export { createTableWorkers, encodeFragmentOn, FragmentRows } from './worker-tasks.ts'
 export type { BackupOptions, BackupReport, RestoreOptions } from './types-backup.ts'
 export type { SchemaPlan } from './types-schema.ts'
+export type { CommitStats, Stats, TableStats, WriteStats } from './types-stats.ts'
 export type { LostCommit, LostHistory, RepairAction, RepairKind, RepairProblem, RepairRefusal, RepairReport } from './types-repair.ts'
 export type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'

@@ -5,6 +5,7 @@
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
+import type { Stats } from './types-stats.ts'
 import type { RepairReport } from './types-repair.ts'
 import type { SchemaPlan } from './types-schema.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
@@ -363,27 +364,6 @@ export interface TableInfo {
   index?: readonly (readonly string[])[]
   columns: { name: string; type: string; nullable: boolean; default?: unknown }[]
   since: Lsn
-}
-
-export interface TableStats {
-  rows: number
-  memoryRows: number
-  fragments: number
-  bytes: number
-  deletedShare: number
-  /** Of the key and of each declared index by its columns (`"origin, date"`): live rows whose fragment has it. */
-  coverage: Record<string, { rows: number; share: number }>
-}
-
-export interface Stats {
-  lsn: Lsn
-  durableLsn: Lsn
-  tables: Record<string, TableStats>
-  log: { segments: number; bytes: number; bytesSinceCheckpoint: number; tail: Lsn }
-  memory: { cacheBytes: number; writeBytes: number; kernelBytes: number }
-  pins: number
-  pending: number
-  supersededOutcomes: number
 }
 
 /** What recovery would do about a write, as data: the rows of the tables of docs/recovery.md that matched. */
