@@ -4,7 +4,7 @@
 
 import type { PendingSeal } from '../catalog/index.ts'
 import { CorruptIntentError, IntentVersionError, StorageError } from '../errors.ts'
-import type { StoreState } from '../engine/index.ts'
+import { isCompatible, type StoreState } from '../engine/index.ts'
 import {
   type Addressed,
   decodeIntent,
@@ -105,7 +105,7 @@ export async function observe(parts: ObserveParts, subject: Subject, o: ObserveO
     forgotten: undecided && seal === undefined && Number(intent.baseLsn) < catalog.outcomes.floor,
     branchLive: intent === undefined || intent.branchId === MAIN_BRANCH_ID,
     owner: undecided ? await parts.owners.liveness(intent) : 'dead',
-    schema: undecided ? schemaOf(parts, intent) : 'same',
+    schema: undecided ? schemaOf(parts, intent, seal) : 'same',
     expired: isPast(parts, intent),
     participants: undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, subject, each, o))) : [],
   }
@@ -119,9 +119,15 @@ export function isPast({ state, world }: Pick<ObserveParts, 'state' | 'world'>, 
   return intent?.holdUntil !== undefined && Date.parse(intent.holdUntil) < Math.max(state.catalog.timeMs, world.clock.nowMs())
 }
 
-/** New tables hurt nobody; a table it wants to register that is there already does. */
-function schemaOf(parts: ObserveParts, intent: Intent): Observed['schema'] {
+/** New tables hurt nobody, nor does a definition that takes all the rows of the one they were staged for; a table it wants to register that is there already does. */
+function schemaOf(parts: ObserveParts, intent: Intent, seal: Subject['seal']): Observed['schema'] {
   if (parts.schemaDigest() === intent.schemaDigest) return 'same'
+  const isOutdated = (seal?.changes ?? []).some(({ tableId, schemaVersion, fragments }) => {
+    const schemas = parts.state.catalog.table(tableId)?.schemas
+    const from = schemas?.find(({ version }) => version === schemaVersion)
+    return schemas !== undefined && fragments !== undefined && (from === undefined || !isCompatible(from, schemas.at(-1)!))
+  })
+  if (isOutdated) return 'incompatible'
   return intent.registrations.some(({ name }) => parts.state.catalog.byName(name) !== undefined) ? 'incompatible' : 'compatible'
 }
 

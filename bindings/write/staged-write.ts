@@ -5,7 +5,7 @@
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
 import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
-import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, requestDigest, TableStage } from '../engine/index.ts'
+import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, redefined, requestDigest, TableStage } from '../engine/index.ts'
 import { toHex, type Intent } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
@@ -149,6 +149,8 @@ export class StagedWriteHandle {
       stage = new TableStage(this.parts.engine, bound, () => this.arm())
       this.stages.set(bound.state.id, stage)
     }
+    // The rows of one write follow one definition.
+    if (stage.schema !== bound.view.schema) throw redefined(bound.state.name, bound.state.lastLsn)
     return stage
   }
 
