@@ -64,12 +64,16 @@ export async function* buildIndexes(o: BuildIndexesOptions): AsyncGenerator<Buil
 }
 
 /** The reference with these indexes, in place of those over the same. @param gens  of files that are not the first of their digest */
-export function withIndexes(ref: FragmentRef, built: readonly BuiltIndex[], gens: (digest: string) => number | undefined = () => undefined): FragmentRef {
+export function withIndexes(
+  ref: FragmentRef,
+  built: readonly Omit<BuiltIndex, 'file'>[],
+  gens: (digest: string) => number | undefined = () => undefined,
+): FragmentRef {
   let { index } = ref
   const indexes = [...(ref.indexes ?? [])]
-  for (const { kind, columns, digest, file } of built) {
+  for (const { kind, columns, digest, bytes } of built) {
     const gen = gens(digest) ?? 0
-    const stored = { digest, bytes: file.length, ...(gen === 0 ? {} : { gen }) }
+    const stored = { digest, bytes, ...(gen === 0 ? {} : { gen }) }
     if (kind === 'key') {
       index = stored
       continue

@@ -16,6 +16,7 @@ export interface IndexSpec {
 
 export interface BuiltIndex extends IndexSpec {
   readonly file: Uint8Array<ArrayBuffer>
+  readonly bytes: number
   /** SHA-256 of the file, hex. */
   readonly digest: string
 }
@@ -51,5 +52,5 @@ export function encodeIndex({ spec, schema, fragment, rows, sorted, batches, blo
       }
     }
   })()
-  return { ...spec, file, digest: toHex(sha256(file)) }
+  return { ...spec, file, bytes: file.length, digest: toHex(sha256(file)) }
 }

@@ -3,9 +3,19 @@
 // Invariant: the file is a plain Arrow file that any Arrow reader opens; equal input gives equal bytes. The reference holds what a reader needs to leave
 // the fragment alone (statistics, sortedness) and to check every byte it believes (footer hash here, page hashes in the footer, kernels.md section 3.4).
 import { assert } from '../assert.ts'
-import { ArrowWriter, BATCH_ROWS, encodePageDirectory, PAGES_KEY, toHex, valueKindOf, xxh3Bytes } from '../format/index.ts'
+import { ArrowWriter, BATCH_ROWS, declaredIndexes, encodePageDirectory, PAGES_KEY, toHex, valueKindOf, xxh3Bytes } from '../format/index.ts'
 import type { CheckedPage, FragmentColumn, FragmentRef, IndexRef, Page, PageStats, TableSchema } from '../format/index.ts'
-import { compareRows, encodeKeyIndex, encodeUniqueIndex, isStrictlyAscending, keyHashes, keyParts, tupleHashes, tupleParts } from '../indexes/index.ts'
+import {
+  compareRows,
+  encodeKeyIndex,
+  encodeSorted,
+  encodeUniqueIndex,
+  isStrictlyAscending,
+  keyHashes,
+  keyParts,
+  tupleHashes,
+  tupleParts,
+} from '../indexes/index.ts'
 import type { KeyPart } from '../indexes/index.ts'
 import { concat, lz4FrameEncode, rangeRoot, sha256, slice, sortIndices, take } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
@@ -22,6 +32,8 @@ export interface EncodeFragmentInput {
   readonly batches: readonly ColumnBatch[]
   /** Put the rows in key order first: a fragment in key order needs no index but a filter. */
   readonly sortByKey?: boolean
+  /** With the declared indexes: optimize gives them, what is written in passing goes without. */
+  readonly withDeclared?: boolean
   /** Rows of a record batch; for tests. */
   readonly batchRows?: number
 }
@@ -73,12 +85,15 @@ export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
     const { hashes, rowOf } = tupleHashes(tuple, vecs, rows)
     return encodedFile(encodeUniqueIndex(hashes, rowOf, rows))
   })
-  const indexes = uniques.map(({ digest: name, file: bytes }, i): IndexRef => ({
-    kind: 'unique',
-    columns: schema.unique[i]!,
-    digest: name,
-    bytes: bytes.length,
-  }))
+  const declared = (input.withDeclared === true ? declaredIndexes(schema) : []).map((ids) => {
+    const places = ids.map((id) => schema.columns.findIndex((column) => column.id === id))
+    const vecs = places.map((place) => columns[place]!.vec)
+    return encodedFile(encodeSorted({ fragment: digest, rows, columns: places.map((place) => schema.columns[place]!), vecs }))
+  })
+  const indexes = [
+    ...uniques.map((each, i) => indexRef('unique', schema.unique[i]!, each)),
+    ...declared.map((each, i) => indexRef('sorted', declaredIndexes(schema)[i]!, each)),
+  ]
   const ref: FragmentRef = {
     digest,
     bytes: file.length,
@@ -94,7 +109,18 @@ export function encodeFragment(input: EncodeFragmentInput): EncodedFragment {
     ...(indexes.length === 0 ? {} : { indexes }),
     columns: written.columns,
   }
-  return { file, digest, ...(index === undefined ? {} : { index }), indexes: uniques, ref, ...(arranged === undefined ? {} : { order: arranged.order }) }
+  return {
+    file,
+    digest,
+    ...(index === undefined ? {} : { index }),
+    indexes: [...uniques, ...declared],
+    ref,
+    ...(arranged === undefined ? {} : { order: arranged.order }),
+  }
+}
+
+function indexRef(kind: IndexRef['kind'], columns: readonly number[], { digest, file }: EncodedFile): IndexRef {
+  return { kind, columns, digest, bytes: file.length }
 }
 
 function inKeyOrder(schema: TableSchema, batches: readonly ColumnBatch[]): { batches: readonly ColumnBatch[]; order: Uint32Array<ArrayBuffer> } {

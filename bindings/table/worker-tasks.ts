@@ -86,12 +86,12 @@ export class FragmentRows {
     this.buffers.push(buffer)
   }
 
-  /** On a worker thread, or inline when there is none. The rows are gone then. @throws what `signal` was aborted with */
+  /** With every index that the table declares; on a worker thread, or inline when there is none. The rows are gone then. @throws what `signal` was aborted with */
   async encode(schema: TableSchema, signal: AbortSignal): Promise<EncodedFragment> {
     signal.throwIfAborted()
     const { workers, batches, buffers } = this
-    if (workers.threads === 0) return encodeFragment({ schema, batches })
-    const packed: PackedFragmentInput = { schema, batches, module: kernelModule() }
+    if (workers.threads === 0) return encodeFragment({ schema, batches, withDeclared: true })
+    const packed: PackedFragmentInput = { schema, batches, withDeclared: true, module: kernelModule() }
     return workers.run<EncodedFragment>({ task: 'encodeFragment', input: packed }, { transfer: buffers, signal })
   }
 }

@@ -194,7 +194,9 @@ class Run {
         this.unfinished.add(table)
         break
       }
-      const { ref, files } = await reindex(table, fragment, this.source(table, fragment).reader, await this.fused.area(), signal)
+      const { reader } = this.source(table, fragment)
+      const pace = (): Promise<void> | undefined => pacer.step(fragment.ref.bytes / reader.batchCount, signal)
+      const { ref, files } = await reindex(table, fragment, reader, { area: await this.fused.area(), workers: this.engine.parts.world.workers, signal, pace })
       written.reindexed.push({ fragment, ref })
       this.files.push(...files)
       done++

@@ -1,18 +1,31 @@
 // upkeep/reindex.ts: the indexes that a table declares and a fragment has not, built from the fragment as it stands.
 
 import type { FragmentRef } from '../format/index.ts'
+import type { Workers } from '../runtime/index.ts'
 import type { StagedFile, StagingArea } from '../staging/index.ts'
-import { buildKeyIndex, type FragmentReader, type LiveFragment, type TableState } from '../table/index.ts'
+import { buildIndexes, type BuiltIndex, type FragmentReader, lackingIndexes, type LiveFragment, type TableState, withIndexes } from '../table/index.ts'
 
-/** @returns the reference with them, and their files in the staging area */
+export interface ReindexOptions {
+  readonly area: StagingArea
+  readonly workers: Workers
+  readonly signal: AbortSignal
+  /** Called before each batch that is read. */
+  readonly pace: () => Promise<void> | undefined
+}
+
+/** @param reader  what it reads with @returns the reference with them, and their files in the staging area */
 export async function reindex(
   table: TableState,
-  { ref }: Pick<LiveFragment, 'ref'>,
+  fragment: Pick<LiveFragment, 'ref' | 'reader'>,
   reader: FragmentReader,
-  area: StagingArea,
-  signal: AbortSignal,
+  { area, workers, signal, pace }: ReindexOptions,
 ): Promise<{ ref: FragmentRef; files: StagedFile[] }> {
-  const file = await area.put('idx', await buildKeyIndex(reader, table.schemaOf(ref.schemaVersion), signal))
-  const { digest, bytes, gen = 0 } = file
-  return { ref: { ...ref, index: { digest, bytes, ...(gen === 0 ? {} : { gen }) } }, files: [file] }
+  const specs = lackingIndexes(table.schema, fragment.ref, fragment.reader)
+  const built: Omit<BuiltIndex, 'file'>[] = []
+  const files = new Map<string, StagedFile>()
+  for await (const { file, ...index } of buildIndexes({ reader, schema: table.schema, specs, workers, signal, between: pace })) {
+    files.set(index.digest, await area.put('idx', file, index.digest))
+    built.push(index)
+  }
+  return { ref: withIndexes(fragment.ref, built, (digest) => files.get(digest)?.gen), files: [...files.values()] }
 }

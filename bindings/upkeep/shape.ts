@@ -1,7 +1,7 @@
 // upkeep/shape.ts: a table as the planner sees it, and how much of it its indexes cover.
 
 import { layoutOf, type StatValue, type TableSchema } from '../format/index.ts'
-import type { LiveFragment, Structure } from '../table/index.ts'
+import { lackingIndexes, type LiveFragment, type Structure } from '../table/index.ts'
 import type { PlannedFragment, TableShape } from './plan-compaction.ts'
 
 export interface OptimizeTarget {
@@ -53,9 +53,9 @@ function rowBytesOf(schema: TableSchema, fragments: readonly LiveFragment[]): nu
   return Math.max(1, bytes)
 }
 
-/** Whether its table declares an index that the fragment has not. */
-export function lacksIndex(schema: TableSchema, { ref }: Pick<LiveFragment, 'ref'>): boolean {
-  return schema.key.length > 0 && ref.index === undefined
+/** Whether its table declares an index that the fragment has not, or whose file was found damaged. */
+export function lacksIndex(schema: TableSchema, { ref, reader }: Pick<LiveFragment, 'ref' | 'reader'>): boolean {
+  return lackingIndexes(schema, ref, reader).length > 0
 }
 
 /** Live rows behind every index of the table / live rows; rows in memory are behind none. */
@@ -67,5 +67,5 @@ export function coverageOf(schema: TableSchema, { fragments, layer }: Structure)
     rows += live
     if (!lacksIndex(schema, fragment)) covered += live
   }
-  return schema.key.length === 0 || rows === 0 ? 1 : covered / rows
+  return rows === 0 || (schema.key.length === 0 && schema.unique.length === 0 && schema.index.length === 0) ? 1 : covered / rows
 }
