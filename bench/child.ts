@@ -5,6 +5,8 @@
 //   node bench/child.ts open <contender> <folder> <commits>
 //   node bench/child.ts import varve <folder>
 //   node bench/child.ts commits <contender> <folder> <lanes> <groups>
+//   node bench/child.ts flights varve <folder> <times> <1 = overlapping>
+//   node bench/child.ts optimize varve <folder>
 import fs from 'node:fs'
 
 import { commitLoop } from './contender.ts'
@@ -34,7 +36,46 @@ if (job === 'fill') {
   print(await importing())
 } else if (job === 'commits') {
   await tracedCommits(numbers[0]!, numbers[1]!)
+} else if (job === 'flights') {
+  await fillFlights(numbers[0]!, numbers[1] === 1)
+} else if (job === 'optimize') {
+  print(await optimizing())
 } else throw new Error(`no job ${job}`)
+
+/** flights-3m `times` over, in fragments of 100,000 rows. */
+async function fillFlights(times: number, isOverlapping: boolean): Promise<void> {
+  const { flights3m } = await import('./data.ts')
+  const { flights, openManual, piece } = await import('./upkeep/flights.ts')
+  const data = await flights3m()
+  const store = await openManual(folder!)
+  await store.create(flights)
+  for (let time = 0; time < times; time++) {
+    for (let i = 0; i < 30; i++) {
+      const part = isOverlapping ? piece(data, i, data.rows, 30, time * data.rows) : piece(data, i * 100_000, (i + 1) * 100_000, 1, time * data.rows)
+      await store.append(flights, part as never)
+    }
+  }
+  await store.close()
+}
+
+async function optimizing(): Promise<object> {
+  const { flights, openManual } = await import('./upkeep/flights.ts')
+  const store = await openManual(folder!)
+  await store.scan(flights, { limit: 1 }).toArray()
+  collectGarbage()
+  const base = process.memoryUsage.rss()
+  const exact = resetPeak()
+  let peak = base
+  const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
+  const started = performance.now()
+  await store.optimize()
+  const ms = performance.now() - started
+  clearInterval(poll)
+  if (exact) peak = Math.max(peak, peakRss())
+  const { rows, fragments } = (await store.stats()).tables['flights']!
+  await store.close()
+  return { base, peak, exact, rows, ms, fragments }
+}
 
 /** Between two look-ups of names that a tracer sees. */
 async function tracedCommits(lanes: number, groups: number): Promise<void> {

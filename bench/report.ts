@@ -60,9 +60,13 @@ export interface KernelRecord extends Omit<KeptRecord, 'results'> {
   readonly results: readonly KernelResult[]
 }
 
+/** Figures by name. */
+export type UpkeepRecord = Omit<KeptRecord, 'results' | 'contenders'>
+
 interface Records {
   readonly engine: KeptRecord
   readonly kernels: KernelRecord
+  readonly upkeep: UpkeepRecord
 }
 
 export type SuiteName = keyof Records

@@ -26,6 +26,8 @@ export interface UpkeepParts {
   readonly metering: Metering
   /** LSN of the newest checkpoint; 0 = none. */
   readonly checkpointLsn: number
+  /** Told at each look, and after each job: whoever has work of its own to do in the background. */
+  readonly looked: () => void
 }
 
 export class Upkeep {
@@ -33,6 +35,7 @@ export class Upkeep {
   private readonly storeId: Uint8Array
   private readonly events: Events
   private readonly metering: Metering
+  private readonly looked: () => void
   private readonly automatic: boolean
   private readonly stopper = new AbortController()
   private running: Promise<void> | undefined
@@ -48,11 +51,12 @@ export class Upkeep {
   /** Rows in memory at the last look. */
   memoryBytes = 0
 
-  constructor(engine: Engine, { storeId, events, metering, checkpointLsn }: UpkeepParts, automatic: boolean) {
+  constructor(engine: Engine, { storeId, events, metering, checkpointLsn, looked }: UpkeepParts, automatic: boolean) {
     this.engine = engine
     this.storeId = storeId
     this.events = events
     this.metering = metering
+    this.looked = looked
     this.automatic = automatic
     this.checkpointLsn = checkpointLsn
     this.lookedBytes = engine.parts.log.bytes
@@ -69,6 +73,7 @@ export class Upkeep {
     const { log } = this.engine.parts
     if (log.bytes - this.lookedBytes < LOOK_BYTES) return
     this.lookedBytes = log.bytes
+    this.looked()
     this.memoryBytes = this.engine.memoryBytes()
     if (!this.automatic || this.running !== undefined || this.stopper.signal.aborted) return
     if (this.bytesSinceCheckpoint >= DEFAULTS.checkpointBytes || this.grown().length > 0) this.start()
@@ -83,6 +88,7 @@ export class Upkeep {
     this.running = this.work()
       .then(() => {
         this.failures = { count: 0, cause: undefined }
+        this.looked()
       })
       .catch(async (cause: unknown) => {
         this.failures = { count: this.failures.count + 1, cause }

@@ -54,9 +54,9 @@ import { Recovering } from './recovering.ts'
 import { checkDoorOptions } from './repair-door.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
+import { Optimizing } from './optimizing.ts'
 import { checkNotes, stageOptionsOf, withAgain } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
-import { Optimizer } from '../upkeep/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
@@ -71,7 +71,7 @@ export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
   private readonly committer: Committer
   private readonly upkeep: Upkeep
-  private readonly optimizer: Optimizer
+  private readonly optimizing: Optimizing
   private readonly recovering: Recovering
   private readonly writes: Writes
   private readonly transactions: Transactions
@@ -145,8 +145,8 @@ export class WriteHandle extends ReadHandle {
       check: () => this.check(),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
-    this.upkeep = new Upkeep(this.engine, o, options.upkeep === 'auto')
-    this.optimizer = new Optimizer({ engine: this.engine, closing: this.closing.signal })
+    this.optimizing = new Optimizing({ engine: this.engine, events, metering, storeId: this.id, isAutomatic: options.upkeep === 'auto' })
+    this.upkeep = new Upkeep(this.engine, { ...o, looked: () => this.optimizing.look() }, options.upkeep === 'auto')
     this.writes = new Writes({
       engine: this.engine,
       read: this.context,
@@ -205,7 +205,10 @@ export class WriteHandle extends ReadHandle {
     try {
       await this.recovering.open()
       // Nothing is flushed and no checkpoint made of what contradicts itself.
-      if (this.recovering.hasDrifted) await this.upkeep.stop()
+      if (this.recovering.hasDrifted) {
+        await this.optimizing.stop()
+        await this.upkeep.stop()
+      }
     } catch (error) {
       await this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
       throw error
@@ -466,12 +469,7 @@ export class WriteHandle extends ReadHandle {
     this.writable(o)
     await this.recovering.heal()
     await this.committer.drained()
-    const reporter = new Reporter(this.o.world, o.onProgress)
-    let done = 0
-    reporter.tell({ phase: 'optimize', done, unit: 'rows' })
-    const report = await this.optimizer.optimize(o, (rows) => reporter.step({ phase: 'optimize', done: (done += rows), unit: 'rows' }))
-    reporter.tell({ phase: 'optimize', done, unit: 'rows' })
-    return report
+    return this.optimizing.optimize(o)
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
@@ -485,6 +483,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   protected override async shut(): Promise<void> {
+    await this.optimizing.stop()
     this.transactions.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
       await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))

@@ -1,2 +1,2 @@
+export { AutoOptimize } from './auto-optimize.ts'
 export { Optimizer } from './optimizer.ts'
-export type { OptimizerParts } from './optimizer.ts'

@@ -6,7 +6,7 @@
 // its fragments that live behind it are exactly the rows that lived in those: a run never brings a row back and never loses one.
 
 import { type Engine, FusedWrite, inTurn, promotedRef, rowGates, whileAlive } from '../engine/index.ts'
-import { PendingIntentError } from '../errors.ts'
+import { ClosedError, PendingIntentError } from '../errors.ts'
 import { type OptimizedPart, type Reindexed, toHex } from '../format/index.ts'
 import { FP, ulidBytes } from '../runtime/index.ts'
 import type { StagedFile } from '../staging/index.ts'
@@ -105,6 +105,8 @@ class Run {
   private readonly written: Written[]
   private files: StagedFile[] = []
   private readonly unfinished = new Set<TableState>()
+  /** A record may be in the log. */
+  private isQueued = false
 
   constructor(engine: Engine, plans: readonly TablePlan[], o: RunOptions) {
     this.engine = engine
@@ -148,7 +150,9 @@ class Run {
       await this.write()
       result = await this.publish()
     } catch (error) {
-      await fused.giveUp(error)
+      // As long as no record was queued, what it has staged is nobody's but its own: also when the store is closing.
+      if (error instanceof ClosedError && !this.isQueued) await fused.retire()
+      else await fused.giveUp(error)
       throw error
     }
     await fused.retire()
@@ -235,6 +239,7 @@ class Run {
     const parts = this.written.flatMap((written) => this.partsOf(written, generations, moved))
     if (parts.length === 0) return { lsn: undefined, moved, unfinished }
     const tables = this.plans.flatMap(({ table }) => (parts.some(({ tableId }) => tableId === table.id) ? [table] : []))
+    this.isQueued = true
     const lsn = await committer.optimize(tables, { writeId, sealLsn: 0, parts }, fused.armed!.baseLsn)
     return { lsn, moved, unfinished }
   }

@@ -65,6 +65,16 @@ export class Optimizer {
     })
   }
 
+  /** Whether a run would do anything. */
+  hasWork(table: TableState, style: Pick<RunStyle, 'policy' | 'target'>): boolean {
+    return planTables(this.parts.engine, { tables: [table], ...style }).length > 0
+  }
+
+  /** Resolves when no run is under way. */
+  async idle(): Promise<void> {
+    await this.turns.run(() => undefined)
+  }
+
   /** A run in the background, unless one is under way. It ends early when somebody asks for an optimize. */
   async inBackground(table: TableState, style: RunStyle, signal: AbortSignal): Promise<RunResult | undefined> {
     if (this.turns.busy) return undefined
