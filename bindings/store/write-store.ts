@@ -483,9 +483,9 @@ export class WriteHandle extends ReadHandle {
   }
 
   protected override async shut(): Promise<void> {
-    await this.optimizing.stop()
     this.transactions.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
+      await this.optimizing.stop()
       await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
       await this.committer.drained().catch(() => undefined)
       if (this.committer.failure === undefined) {
