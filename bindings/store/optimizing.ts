@@ -1,7 +1,6 @@
-// store/optimizing.ts: optimize as a store handle offers it: asked for, and in the background; traced, metered and told of.
+// store/optimizing.ts: optimize as a store handle offers it: asked for, and in the background; metered and told of.
 
 import type { Engine } from '../engine/index.ts'
-import { isTraced, traced } from '../runtime/index.ts'
 import type { OptimizeOptions, OptimizeReport } from '../table/index.ts'
 import { AutoOptimize, Optimizer } from '../upkeep/index.ts'
 import type { Events } from './events.ts'
@@ -12,7 +11,6 @@ export interface OptimizingParts {
   readonly engine: Engine
   readonly events: Events
   readonly metering: Metering
-  readonly storeId: string
   /** `upkeep: "auto"`. */
   readonly isAutomatic: boolean
 }
@@ -31,7 +29,7 @@ export class Optimizing {
       engine,
       optimizer: this.optimizer,
       done: (table, { rows, durationMs }) => {
-        metering.add('varve.optimize.rows', rows, { table: table.name })
+        metering.add('varve.optimize.rows', rows, table.name)
         events.emit('upkeep', { job: 'optimize', table: table.name, durationMs })
       },
       failed: (cause) => engine.parts.world.logger.log({ level: 'warn', code: 'upkeep.optimizeFailed', cause }),
@@ -44,13 +42,7 @@ export class Optimizing {
   }
 
   /** @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
-  optimize(o: OptimizeOptions): Promise<OptimizeReport> {
-    const call = (): Promise<OptimizeReport> => this.optimizeNow(o)
-    if (!isTraced('optimize')) return call()
-    return traced('optimize', { storeId: this.parts.storeId }, call, ({ lsn }) => (lsn === undefined ? {} : { lsn }))
-  }
-
-  private async optimizeNow(o: OptimizeOptions): Promise<OptimizeReport> {
+  async optimize(o: OptimizeOptions): Promise<OptimizeReport> {
     const { metering, engine } = this.parts
     const reporter = new Reporter(engine.parts.world, o.onProgress)
     let done = 0

@@ -145,7 +145,7 @@ export class WriteHandle extends ReadHandle {
       check: () => this.check(),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
-    this.optimizing = new Optimizing({ engine: this.engine, events, metering, storeId: this.id, isAutomatic: options.upkeep === 'auto' })
+    this.optimizing = new Optimizing({ engine: this.engine, events, metering, isAutomatic: options.upkeep === 'auto' })
     this.upkeep = new Upkeep(this.engine, { ...o, looked: () => this.optimizing.look() }, options.upkeep === 'auto')
     this.writes = new Writes({
       engine: this.engine,
