@@ -12,6 +12,7 @@ import {
   findKeySync,
   formatKey,
   type FoundRows,
+  type KeyLayout,
   keyObjectFromBytes,
   type LiveFragment,
   type Place,
@@ -92,13 +93,18 @@ const JOIN_ROWS_MIN = 64
 export const READ_ROUNDS = 3
 
 /**
- * The live rows that hold these keys now, or a promise to wait for before asking again.
+ * The live rows that hold these keys now (`layout` of a unique constraint: these tuples), or a promise to wait for before asking again.
  * `blocking`: read at once where something is missing.
  */
-export function placesOf(table: TableState, keys: RowKeys, blocking: boolean): (Place | undefined)[] | Promise<void> {
+export function placesOf(
+  table: TableState,
+  keys: RowKeys,
+  blocking: boolean,
+  layout: KeyLayout = table.keyLayout!,
+): (Place | undefined)[] | Promise<void> {
   const structure = table.now
   if (keys.rows >= JOIN_ROWS_MIN && structure.fragments.length > 0) {
-    const found = findKeysNow(structure, NOW, keys, table.keyLayout!)
+    const found = findKeysNow(structure, NOW, keys, layout)
     if (found !== undefined) return placesFrom(found, keys.rows)
   }
   const places: (Place | undefined)[] = []
@@ -106,7 +112,7 @@ export function placesOf(table: TableState, keys: RowKeys, blocking: boolean): (
   for (let row = 0; row < keys.rows; row++) {
     const start = keys.start(row)
     const end = keys.end(row)
-    const layerRow = structure.layer.find(keys.data, start, end, NOW)
+    const layerRow = structure.layer.find(keys.data, start, end, NOW, layout)
     if (layerRow >= 0) {
       places.push({ fragment: undefined, row: layerRow })
       continue
@@ -116,7 +122,7 @@ export function placesOf(table: TableState, keys: RowKeys, blocking: boolean): (
       continue
     }
     const key = keys.data.subarray(start, end)
-    const place = blocking ? findKeySync(structure, NOW, key) : findKey(structure, NOW, key)
+    const place = blocking ? findKeySync(structure, NOW, key, layout) : findKey(structure, NOW, key, layout)
     if (place instanceof Promise) (waits ??= []).push(place)
     else places.push(place)
   }

@@ -6,11 +6,10 @@
 import { assert } from '../assert.ts'
 import type { TableChange } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
-import type { Vec } from '../kernels/index.ts'
 import { KeyRun, KeyLayout, type Place, type RowKeys, type TableState } from '../table/index.ts'
 import type { ChangeTracker } from './admitted.ts'
+import { keyAt } from './key-at.ts'
 import { KIND_COMMIT, type StateRecord, type StoreState } from './state.ts'
-import { keyText } from './tracker.ts'
 
 /** Read and apply what is in the log behind the state. Nothing of this writer's own is queued. */
 export async function applyForeign(state: StoreState, log: CommitLog, tracker: ChangeTracker, upto: Lsn): Promise<void> {
@@ -90,21 +89,4 @@ function keysBrought(table: TableState, change: TableChange, firstRow: number): 
   }
   assert(keys.rows === rows, 'a change that was applied has its rows in the memory layer', { rows: keys.rows, brought: rows })
   return keys
-}
-
-/** Canonical key of a stored row, as keyText. */
-export async function keyAt(table: TableState, layout: KeyLayout, place: Place): Promise<string> {
-  const stored = table.schema.columns
-  const { vecs, row } = await table.readPlace(
-    place,
-    layout.parts.map((part) => stored[part.index]!),
-    false,
-  )
-  const columns: (Vec | undefined)[] = Array.from(stored, () => undefined)
-  layout.parts.forEach((part, i) => {
-    columns[part.index] = vecs[i]
-  })
-  const keys = new KeyRun(layout.stride)
-  layout.push(columns, row, row + 1, keys)
-  return keyText(keys.data, keys.start(0), keys.end(0))
 }

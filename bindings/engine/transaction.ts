@@ -37,6 +37,7 @@ import { getRow, type ReadContext, type ReadPoint, type Row } from './read.ts'
 import { keyBytesOf, keyText } from './tracker.ts'
 import { requestDigest } from './request.ts'
 import { type Intake, intake, isUntouched, keyTextAt, noWrites, ownBatch, rowAs, type TableWrites } from './table-writes.ts'
+import { refuseRowTuples } from './unique.ts'
 import { wholeRows } from './where.ts'
 import { deleteChange, rowChanges } from './write-rows.ts'
 
@@ -358,7 +359,8 @@ export class TransactionState {
     if (bound.state.keyLayout === undefined) {
       const hides = written.hidden.stillLive(bound.state)
       if (hides.size < written.hidden.size) throw conflict(bound.state, [], bound.state.lastLsn)
-      return changesOf(bound, written.added, replaced, hides)
+      const read = this.admitTuples(bound, written.added, replaced ? undefined : hides, blocking)
+      return read ?? changesOf(bound, written.added, replaced, hides)
     }
     const keys = new KeyRun(bound.state.keyLayout.stride)
     // A key appended must not be there, whatever became of its row later in the transaction.
@@ -371,19 +373,30 @@ export class TransactionState {
     if (places instanceof Promise) return places
     const gone = new HideSet()
     const over = new HideSet()
+    const hidden = new HideSet()
     const rows: Row[] = []
     texts.forEach((text, i) => {
       const row = written.byKey.get(text)
       const place = places[i]
       const appended = written.fresh.get(text)
       if (place !== undefined && appended !== undefined) throw refuseKey(bound.state, bound.view, keyBytesOf(text), place, appended)
-      if (place !== undefined && !replaced && row !== undefined) (row === null ? gone : over).add(place)
+      if (place !== undefined && !replaced && row !== undefined) {
+        const hides = row === null ? gone : over
+        hides.add(place)
+        hidden.add(place)
+      }
       if (row !== undefined && row !== null) rows.push(row)
     })
+    const read = this.admitTuples(bound, rows, replaced ? undefined : hidden, blocking)
+    if (read !== undefined) return read
     const changes = changesOf(bound, rows, replaced, over) ?? []
     if (gone.size === 0) return changes
     const touched = texts.filter((text) => written.byKey.get(text) === null)
     return [{ table: bound.state, change: { ...base, op: 'delete', inserted: 0, updated: 0, deleted: gone.size, ...gone.parts() }, touched }, ...changes]
+  }
+
+  private admitTuples(bound: Bound, rows: readonly Row[], hides: HideSet | undefined, blocking: boolean): Promise<void> | undefined {
+    return refuseRowTuples({ bound, rows, hides, op: 'transaction', since: this.point.lsn }, blocking)
   }
 }
 

@@ -33,7 +33,9 @@ import { bindTo, type Bound } from './bound.ts'
 import { deleteStaged, isLargeDelete } from './delete-staged.ts'
 import type { Engine } from './engine.ts'
 import { requestDigest } from './request.ts'
+import type { Row } from './read.ts'
 import { keyText } from './tracker.ts'
+import { refuseRowTuples } from './unique.ts'
 import { deleteChange, rowChanges } from './write-rows.ts'
 
 /** Matching rows of each batch of a fragment; undefined = none in it. */
@@ -167,6 +169,8 @@ function updateRound(engine: Engine, table: AnyTable, patches: readonly object[]
   if (rows instanceof Promise) return rows.then(() => updateRound(engine, table, patches, o, round + 1))
   const hides = new HideSet()
   for (const place of places) if (place !== undefined) hides.add(place)
+  const read = refuseRowTuples({ bound, rows: rows as Row[], hides, op: 'update' }, blocking)
+  if (read !== undefined) return read.then(() => updateRound(engine, table, patches, o, round + 1))
   const changes = rows.length === 0 ? [deleteChange(bound, hides, [])] : rowChanges(bound, 'upsert', rows, hides)
   return engine.parts.committer.commit(changes, rows.length, o, request)
 }

@@ -4,6 +4,7 @@ import type { TableSchema } from '../format/index.ts'
 import { encodeInline, take } from '../kernels/index.ts'
 import {
   type AnyTable,
+  batchBytes,
   byteSink,
   type ColumnBatch,
   type CommitResult,
@@ -21,17 +22,25 @@ import type { AdmittedChange } from './admitted.ts'
 import type { Engine } from './engine.ts'
 import { requestDigest } from './request.ts'
 import { keyText } from './tracker.ts'
+import { refuseTuples, RowTuples } from './unique.ts'
 
 export type RowOp = 'append' | 'upsert'
 
 /** Append or upsert at most INLINE_ROWS_MAX rows. undefined, and nothing done: they are above inlineLimitBytes. */
 export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> | undefined {
   const bound = engine.binder.bind(table)
+  // Constraints are checked by columns.
+  if (bound.state.uniques.length > 0) return writeUnique(engine, bound, op, rows, o)
   const { body, keys } = engine.scratch
   body.at = 0
   keys.at = 0
   bound.writer.write(rows, body, keys)
   return body.at > engine.parts.limits.inlineLimitBytes ? undefined : commitRows(engine, bound, op, rows, o, 0, undefined)
+}
+
+function writeUnique(engine: Engine, { view }: Bound, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> | undefined {
+  const batch = rowsToBatch(view, rows)
+  return batchBytes(batch) > engine.parts.limits.inlineLimitBytes ? undefined : writeBatch(engine, view.table, op, batch, o)
 }
 
 function writeRowsRound(
@@ -186,6 +195,8 @@ export async function writeBatch(
   let batch = input
   let schema = made
   let request: Uint8Array | undefined
+  /** Of the rows as they were given, those that an upsert keeps. */
+  let kept: Uint32Array | undefined
   for (let round = 0; ; round++) {
     const bound = engine.binder.bind(table)
     batch = refitBatch(batch, schema, bound.view.schema)
@@ -208,8 +219,9 @@ export async function writeBatch(
             twice.second,
             op,
           )
-        const kept = lastOfEach(bound.state, encoded.keys)!
-        batch = { length: kept.length, columns: batch.columns.map((column) => take(column, kept)) }
+        const rows = lastOfEach(bound.state, encoded.keys)!
+        kept = rows
+        batch = { length: rows.length, columns: batch.columns.map((column) => take(column, rows)) }
         encoded = encodeBatch(bound, batch)
       }
     }
@@ -222,6 +234,14 @@ export async function writeBatch(
       }
       if (op === 'append') refuseExisting(bound.state, bound.view, encoded.keys, places)
       else for (const place of places) if (place !== undefined) hides.add(place)
+    }
+    const tuples = RowTuples.of(bound.state, batch.columns, batch.length)
+    if (tuples !== undefined) {
+      const read = refuseTuples(tuples, bound.state, bound.view, op === 'replace' ? undefined : hides, round >= READ_ROUNDS, { op, rowOf: kept })
+      if (read !== undefined) {
+        await read
+        continue
+      }
     }
     const inline = { rows: encoded.rows, bytes: encoded.body, start: 0, end: encoded.body.length }
     const change = op === 'replace' ? replaceChange(bound, inline, encoded.keys) : inlineChange(bound, op, inline, encoded.keys, hides)

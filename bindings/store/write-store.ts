@@ -1,6 +1,6 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
-import { ClosedError, ConflictError, FencedError, TableExistsError, UnsupportedTypeError } from '../errors.ts'
+import { ClosedError, ConflictError, FencedError, TableExistsError } from '../errors.ts'
 import {
   type ApplyOptions,
   applySchema,
@@ -243,7 +243,6 @@ export class WriteHandle extends ReadHandle {
   async create(...tables: readonly AnyTable[]): Promise<void> {
     this.writable()
     await this.recovering.heal()
-    for (const table of tables) refuseUnenforced(table)
     await inTurn(this.engine, undefined, () => this.createNow(tables))
   }
 
@@ -532,15 +531,6 @@ function oneBatch(batches: readonly ColumnBatch[], columnCount: number): ColumnB
 /** What a tracing channel is told of a commit. */
 function factsOf({ lsn, writeId, rows }: CommitResult): TraceMessage {
   return { lsn, writeId, rows }
-}
-
-/** What could be stored but would not be kept is refused: a constraint that nobody checks is worse than none. */
-function refuseUnenforced(table: AnyTable): void {
-  if (schemaFromDefinition(table, 1).unique.length === 0) return
-  throw new UnsupportedTypeError(`table ${JSON.stringify(table.name)}: unique constraints are not enforced by this version`, {
-    details: { type: 'unique' },
-    hint: 'Leave `unique` out, or make those columns the key.',
-  })
 }
 
 function tableExists(name: string): TableExistsError {

@@ -3,14 +3,14 @@
 import { layoutOf, valueKindOf } from '../format/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import { cellReaderOf } from './rows-out.ts'
-import type { TableView } from './view.ts'
+import type { TableView, ViewColumn } from './view.ts'
 
-/** `{ flight: 7n, row: 3 }`. `bytes`: one whole key. */
-export function keyObjectFromBytes(view: TableView, bytes: Uint8Array): Record<string, unknown> {
+/** `{ flight: 7n, row: 3 }`. `bytes`: one whole key, or a tuple of `columns`. */
+export function keyObjectFromBytes(view: TableView, bytes: Uint8Array, columns: readonly ViewColumn[] = view.key): Record<string, unknown> {
   const key: Record<string, unknown> = {}
   const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let at = 0
-  for (const column of view.key) {
+  for (const column of columns) {
     const { type } = column.column
     const layout = layoutOf(type)
     const kind = valueKindOf(type)
@@ -18,7 +18,7 @@ export function keyObjectFromBytes(view: TableView, bytes: Uint8Array): Record<s
     let offsets: Int32Array | undefined
     if (layout.kind === 'var') {
       let length = bytes.length
-      if (view.key.length > 1) {
+      if (columns.length > 1) {
         length = data.getUint32(at, true)
         at += 4
       }

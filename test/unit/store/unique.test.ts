@@ -1,12 +1,155 @@
-// A unique constraint that nobody checks must not be accepted.
-import { expect, it } from 'vitest'
+// Unique constraints (recovery.md section 12): what is refused, what is allowed, and what the errors say.
+import { describe, expect, it } from 'vitest'
 
-import { Store, t, table } from '../../../bindings/index.ts'
+import { DuplicateKeyError, Store, t, table } from '../../../bindings/index.ts'
 
-it('refuses a table with unique constraints, and makes none of the tables of the call', async () => {
-  await using store = await Store.open('memory:')
-  const plain = table('plain', { id: t.int32() }, { key: ['id'] })
-  const people = table('people', { id: t.int32(), mail: t.utf8() }, { key: ['id'], unique: [['mail']] })
-  await expect(store.create(plain, people)).rejects.toMatchObject({ code: 'table.unsupported-type', type: 'unique' })
-  expect(await store.tables()).toEqual([])
+const people = table(
+  'people',
+  { id: t.int32(), mail: t.utf8().nullable(), city: t.utf8().dictionary().nullable(), seat: t.int16().nullable() },
+  { key: ['id'], unique: [['mail'], ['city', 'seat']] },
+)
+type Person = typeof people.Insert
+const p = (id: number, mail: string | null = null, city: string | null = null, seat: number | null = null): Person => ({ id, mail, city, seat })
+
+/** Rows in memory, or in a fragment. */
+const places = [
+  ['in memory', async (_: Store): Promise<void> => {}],
+  ['in a fragment', async (store: Store): Promise<void> => store.flush()],
+] as const
+
+async function open(): Promise<Store> {
+  const store = await Store.open('memory:', { upkeep: 'manual' })
+  await store.create(people)
+  return store
+}
+
+async function messageOf(write: Promise<unknown>): Promise<string> {
+  const error = await write.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  )
+  expect(error).toBeInstanceOf(DuplicateKeyError)
+  return (error as Error).message
+}
+
+describe.each(places)('a row that is %s', (_, settle) => {
+  it('keeps its unique values from every other row, and the error names both rows', async () => {
+    await using store = await open()
+    const { lsn } = await store.append(people, [p(1, 'a'), p(2, 'b', 'Bern', 1)])
+    await settle(store)
+    const since = (await store.stats()).tables['people']!.memoryRows > 0 ? lsn : (await store.stats()).lsn
+    expect(await messageOf(store.append(people, [p(3), p(4, 'a')]))).toBe(
+      `people row 1: unique { mail: "a" } exists since LSN ${since}, in the row with key { id: 1 }`,
+    )
+    expect(await messageOf(store.upsert(people, p(1, 'b')))).toBe(
+      `people row 0: unique { mail: "b" } exists since LSN ${since}, in the row with key { id: 2 }`,
+    )
+    expect(await messageOf(store.upsert(people, p(1, 'a', 'Bern', 1)))).toBe(
+      `people row 0: unique { city: "Bern", seat: 1 } exists since LSN ${since}, in the row with key { id: 2 }`,
+    )
+    expect(await messageOf(store.update(people, { id: 1, mail: 'b' }))).toBe(
+      `people key { id: 1 }: unique { mail: "b" } exists since LSN ${since}, in the row with key { id: 2 }`,
+    )
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(1, 'a'), p(2, 'b', 'Bern', 1)])
+  })
+
+  it('may be replaced by a row of its key with the same unique values', async () => {
+    await using store = await open()
+    await store.append(people, [p(1, 'a', 'Bern', 1), p(2, 'b')])
+    await settle(store)
+    await store.upsert(people, p(1, 'a', 'Bern', 1))
+    await store.update(people, { id: 1, seat: 2 })
+    await store.update(people, { id: 1, mail: 'a' })
+    expect(await store.get(people, 1)).toEqual(p(1, 'a', 'Bern', 2))
+  })
+
+  it('gives its unique value to another key in the same call', async () => {
+    await using store = await open()
+    await store.append(people, [p(1, 'a'), p(2, 'b')])
+    await settle(store)
+    await store.upsert(people, [p(1, 'b'), p(2, 'a')])
+    await store.update(people, [
+      { id: 1, mail: 'a' },
+      { id: 2, mail: 'b' },
+    ])
+    await store.transact((tx) => {
+      tx.delete(people, 1)
+      tx.append(people, p(3, 'a'))
+    })
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(2, 'b'), p(3, 'a')])
+  })
+
+  it('frees its unique values when it goes', async () => {
+    await using store = await open()
+    await store.append(people, [p(1, 'a'), p(2, 'b'), p(3, 'c')])
+    await settle(store)
+    await store.delete(people, 1)
+    await store.update(people, { id: 2, mail: null })
+    await store.append(people, [p(4, 'a'), p(5, 'b')])
+    await store.replace(people, [p(6, 'c')])
+    await store.append(people, p(7, 'a'))
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(6, 'c'), p(7, 'a')])
+  })
+
+  it('is exempt where one of the columns is null', async () => {
+    await using store = await open()
+    await store.append(people, [p(1, null, 'Bern', null), p(2, null, null, 1)])
+    await settle(store)
+    await store.append(people, [p(3, null, 'Bern', null), p(4, null, null, 1), p(5, 'a', 'Bern', 1)])
+    expect(await store.scan(people).count()).toBe(5)
+  })
+})
+
+describe('rows of one call', () => {
+  it('must not have a unique value in common', async () => {
+    await using store = await open()
+    expect(await messageOf(store.append(people, [p(1, 'a'), p(2), p(3, 'a')]))).toBe('people rows 0 and 2: unique { mail: "a" } twice in one append')
+    expect(await messageOf(store.upsert(people, [p(1, 'a'), p(1, 'b'), p(2), p(3, 'b')]))).toBe(
+      'people rows 1 and 3: unique { mail: "b" } twice in one upsert',
+    )
+    expect(await messageOf(store.replace(people, [p(1, 'a'), p(2, 'a')]))).toBe('people rows 0 and 1: unique { mail: "a" } twice in one replace')
+    await store.append(people, [p(1), p(2)])
+    const both = [1, 2].map((id) => ({ id, mail: 'a' }))
+    expect(await messageOf(store.update(people, both))).toBe('people key { id: 1 } and key { id: 2 }: unique { mail: "a" } twice in one update')
+    const twice = store.transact((tx) => {
+      tx.upsert(people, p(1, 'a'))
+      tx.append(people, p(3, 'a'))
+    })
+    expect(await messageOf(twice)).toBe('people key { id: 1 } and key { id: 3 }: unique { mail: "a" } twice in one transaction')
+  })
+
+  it('may have it as long as a later row of the same key takes it away', async () => {
+    await using store = await open()
+    await store.upsert(people, [p(1, 'a'), p(2, 'a'), p(1, 'b')])
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(1, 'b'), p(2, 'a')])
+  })
+})
+
+it('a table without a key keeps its unique values too', async () => {
+  await using store = await Store.open('memory:', { upkeep: 'manual' })
+  const codes = table('codes', { code: t.utf8() }, { unique: [['code']] })
+  await store.create(codes)
+  const { lsn } = await store.append(codes, [{ code: 'x' }, { code: 'y' }])
+  expect(await messageOf(store.append(codes, { code: 'y' }))).toBe(`codes row 0: unique { code: "y" } exists since LSN ${lsn}`)
+  await store.flush()
+  await expect(store.append(codes, { code: 'x' })).rejects.toThrow(DuplicateKeyError)
+  await expect(store.transact((tx) => tx.append(codes, { code: 'x' }))).rejects.toThrow(DuplicateKeyError)
+})
+
+it('a transaction that lost a unique value to another write runs again, and then it is there', async () => {
+  await using store = await open()
+  let runs = 0
+  const lost = store.transact(async (tx) => {
+    if (runs++ === 0) await store.append(people, p(1, 'a'))
+    tx.append(people, p(2, 'a'))
+  })
+  await expect(lost).rejects.toThrow(DuplicateKeyError)
+  expect(runs).toBe(2)
+})
+
+it('commits that wait for their group are seen: the second of two at once is refused', async () => {
+  await using store = await open()
+  const [first, second] = await Promise.allSettled([store.append(people, p(1, 'a')), store.append(people, p(2, 'a'))])
+  expect(first.status).toBe('fulfilled')
+  expect(second).toMatchObject({ status: 'rejected', reason: { code: 'write.duplicate-key', columns: ['mail'], values: { mail: 'a' }, rows: [0] } })
 })
