@@ -96,12 +96,7 @@ export const READ_ROUNDS = 3
  * The live rows that hold these keys now (`layout` of a unique constraint: these tuples), or a promise to wait for before asking again.
  * `blocking`: read at once where something is missing.
  */
-export function placesOf(
-  table: TableState,
-  keys: RowKeys,
-  blocking: boolean,
-  layout: KeyLayout = table.keyLayout!,
-): (Place | undefined)[] | Promise<void> {
+export function placesOf(table: TableState, keys: RowKeys, blocking: boolean, layout: KeyLayout = table.keyLayout!): (Place | undefined)[] | Promise<void> {
   const structure = table.now
   if (keys.rows >= JOIN_ROWS_MIN && structure.fragments.length > 0) {
     const found = findKeysNow(structure, NOW, keys, layout)

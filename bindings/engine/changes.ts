@@ -234,7 +234,8 @@ const keyTables = new WeakMap<TableSchema, AnyTable>()
 export function keysOnly(schema: TableSchema): AnyTable {
   let table = keyTables.get(schema)
   if (table === undefined) {
-    table = tableFromSchema({ ...schema, columns: schema.columns.filter((column) => schema.key.includes(column.id)), unique: [], index: [] })
+    const ids = new Set([...schema.key, ...schema.unique.flat()])
+    table = tableFromSchema({ ...schema, columns: schema.columns.filter((column) => ids.has(column.id)), unique: [], index: [] })
     keyTables.set(schema, table)
   }
   return table

@@ -7,6 +7,7 @@ import { type CommitResult, Pace, type TableState } from '../table/index.ts'
 import type { Engine } from './engine.ts'
 import { keyBytesOf } from './key-text.ts'
 import type { LoadKeys } from './load-keys.ts'
+import type { LoadTuples } from './load-tuples.ts'
 
 /** What a seal needs of one table. */
 export interface FinishedTable {
@@ -46,15 +47,23 @@ export function intentFiles(refs: readonly FragmentRef[], fresh: (ordinal: numbe
   )
 }
 
-/** The `.keys` file of a participant with rule `keys`. @param deleted  as keyText */
+/** What a participant wrote. */
+export interface WrittenTuples {
+  readonly keys: LoadKeys | undefined
+  readonly tuples: LoadTuples | undefined
+  /** Keys, as keyText. */
+  readonly deleted: ReadonlySet<string>
+}
+
+/** The `.keys` file of a participant with rule `keys`. */
 export async function storeKeys(
   { parts: { world, check } }: Engine,
   table: TableState,
   area: StagingArea,
-  keys: LoadKeys,
-  deleted: ReadonlySet<string>,
+  { keys, tuples, deleted }: WrittenTuples,
 ): Promise<NonNullable<Participant['keys']>> {
-  const count = keys.parts.reduce((sum, part) => sum + part.rows, 0) + deleted.size
+  const parts = keys?.parts ?? []
+  const count = parts.reduce((sum, part) => sum + part.rows, 0) + (tuples?.count ?? 0) + deleted.size
   const hashes = new Uint32Array(count * 2)
   let at = 0
   const note = (key: Uint8Array): void => {
@@ -63,9 +72,14 @@ export async function storeKeys(
     hashes[at++] = hi
   }
   const pace = new Pace({ world, check, table: table.name, phase: 'keys', total: count })
-  for (const { keys: run } of keys.parts) {
+  for (const { keys: run } of parts) {
     hashes.set(keyColumnHashes(run), at)
     at += 2 * run.rows
+    await pace.step(at / 2)
+  }
+  for (const part of tuples?.hashes() ?? []) {
+    hashes.set(part, at)
+    at += part.length
     await pace.step(at / 2)
   }
   const gone = [...deleted].map(keyBytesOf)

@@ -133,6 +133,11 @@ export async function retireArea(log: Pick<CommitLog, 'head' | 'durableHead' | '
   return area.retire()
 }
 
+/** Its rows are told apart by values, its key's or a constraint's (recovery.md section 3). */
+function isKeyed({ keyLayout, uniques }: TableState): boolean {
+  return keyLayout !== undefined || uniques.length > 0
+}
+
 /** A table of a write, before its files are known. */
 export function participantOf(engine: Engine, table: TableState, op: ParticipantOp): Participant {
   const known = engine.parts.state.catalog.table(table.id)
@@ -142,7 +147,7 @@ export function participantOf(engine: Engine, table: TableState, op: Participant
     name: table.name,
     op,
     expectedVersion: String(known?.lastLsn ?? table.lastLsn),
-    rule: op === 'replace' ? 'exact' : op === 'compact' || table.keyLayout === undefined ? 'commute' : 'keys',
+    rule: op === 'replace' ? 'exact' : op === 'compact' || !isKeyed(table) ? 'commute' : 'keys',
     files: [],
     removes: [],
     addresses: [],

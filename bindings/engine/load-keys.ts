@@ -96,7 +96,8 @@ export class LoadKeys {
     this.look()
   }
 
-  private isDropped(row: number): boolean {
+  /** The row with this number is replaced or deleted. */
+  isDropped(row: number): boolean {
     const held = this.partOf(row)
     return held.dropped?.has(row - held.base) === true
   }

@@ -36,8 +36,10 @@ import { inTurn } from './in-turn.ts'
 import { whileAlive } from './record-files.ts'
 import { redefined } from './conflict.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
+import { LoadTuples } from './load-tuples.ts'
 import { DataDigest } from './request.ts'
 import { keyBytesOf } from './tracker.ts'
+import { lostTuple, refuseTakenLoud, repeatedTupleError, takenTupleError } from './unique.ts'
 
 export type LoadOp = 'append' | 'upsert' | 'replace'
 
@@ -111,6 +113,7 @@ class Loader {
   /** The version of the table that it is prepared against. */
   private readonly expectedVersion: number
   private readonly keys: LoadKeys | undefined
+  private readonly tuples: LoadTuples | undefined
   private readonly fused: FusedWrite
   private readonly cutter: Cutter
   /** Older rows with keys of the load, as they were found. */
@@ -136,6 +139,7 @@ class Loader {
     this.rewinds = bound.state.rewinds
     this.expectedVersion = engine.parts.state.catalog.table(bound.state.id)?.lastLsn ?? bound.state.lastLsn
     this.keys = keyLayout === undefined ? undefined : new LoadKeys(schema, keyLayout, engine.parts.world.random.u32())
+    this.tuples = LoadTuples.of(bound.state, schema, engine.parts.world.random.u32())
     const { world, check } = engine.parts
     this.fused = new FusedWrite(engine, { kind: op === 'append' ? 'load' : op, table: bound.state, op, notes: o })
     this.cutter = new Cutter({ world, table: bound.state, schema, area: this.fused.area, signal: o?.signal })
@@ -176,14 +180,19 @@ class Loader {
   }
 
   private async large(): Promise<LargeLoad> {
-    const { engine, bound, op, cutter, keys } = this
+    const { engine, bound, op, cutter, keys, tuples } = this
     const { state } = bound
     const { refs } = cutter
     const area = await this.fused.area()
     const hides = cutter.ownHides()
-    const written = keys === undefined || op === 'replace' ? undefined : await storeKeys(engine, state, area, keys, new Set())
+    if (tuples !== undefined) {
+      if (op !== 'replace') this.admitChanges()
+      this.refuseTuples()
+    }
+    const prepared = participantOf(engine, state, op)
+    const written = prepared.rule === 'keys' ? await storeKeys(engine, state, area, { keys, tuples, deleted: new Set() }) : undefined
     const participant: Participant = {
-      ...participantOf(engine, state, op),
+      ...prepared,
       expectedVersion: String(this.expectedVersion),
       // What it appends was not there when it was read; what came since, rule `keys` finds.
       files: intentFiles(refs, () => op === 'append' && keys !== undefined),
@@ -229,9 +238,37 @@ class Loader {
       }
       if (this.op !== 'replace') await this.findOlder(part, this.rows)
     }
+    await this.takeTuples(batch)
     this.rows += batch.length
     await this.cutter.push(batch, part)
     await this.pace.step(this.rows)
+  }
+
+  /** An append drops none of its rows and hides none of the table: what repeats a tuple is wrong at once. */
+  private async takeTuples(batch: ColumnBatch): Promise<void> {
+    const { tuples, op } = this
+    if (tuples === undefined) return
+    const { state, view } = this.bound
+    const repeated = tuples.add(batch, this.rows)
+    if (repeated !== undefined && op !== 'upsert') throw repeatedTupleError(state, view, repeated, op)
+    if (op === 'replace') return
+    const taken = await tuples.look(state.now, () => this.pace.step(this.rows))
+    if (taken !== undefined && op === 'append') await refuseTakenLoud(state, view, taken)
+  }
+
+  /** @throws DuplicateKeyError: rows that stay repeat a tuple, or an older row that stays has one; ConflictError: a row that came meanwhile has */
+  private refuseTuples(): void {
+    const { tuples, op } = this
+    if (tuples === undefined) return
+    const { state, view } = this.bound
+    const isGone = (row: number): boolean => this.keys?.isDropped(row) === true
+    const repeated = tuples.repeated(isGone)
+    if (repeated !== undefined) throw repeatedTupleError(state, view, repeated, op)
+    if (op === 'replace') return
+    const late = tuples.takenSince(this.since, this.older, isGone)
+    if (late !== undefined) throw lostTuple(state, view, late)
+    const taken = tuples.taken(this.older, isGone)
+    if (taken !== undefined) throw takenTupleError(state, view, taken, undefined)
   }
 
   /** Shared logs: others may have moved rows, or brought some. Any log: rows that were queued when they were found may have been taken back. */
@@ -240,14 +277,20 @@ class Loader {
     return this.rewinds !== state.rewinds || (this.engine.parts.log.shared && this.structure !== state.now)
   }
 
+  /** Older rows matter to it. */
+  private get looksUp(): boolean {
+    return this.op !== 'replace' && (this.keys !== undefined || this.tuples !== undefined)
+  }
+
   private async findAgain(): Promise<void> {
-    if (this.keys === undefined || this.op === 'replace') return
+    if (!this.looksUp) return
     const { state } = this.bound
     do {
       this.structure = state.now
       this.rewinds = state.rewinds
       this.older = new HideSet()
-      for (const part of this.keys.parts) await this.findOlder(part, part.base)
+      for (const part of this.keys?.parts ?? []) await this.findOlder(part, part.base)
+      await this.tuples?.lookAgain(state.now, () => this.pace.step(this.rows))
     } while (this.structure !== state.now || this.hasMoved)
   }
 
@@ -272,7 +315,7 @@ class Loader {
     const { engine, bound, op } = this
     if (isAgain) await this.findAgain()
     // The step to the queue begins where nothing was waited for.
-    while (this.keys !== undefined && op !== 'replace' && this.hasMoved) await this.findAgain()
+    while (this.looksUp && this.hasMoved) await this.findAgain()
     this.check()
     const { committer, tracker } = engine.parts
     const request = this.data?.digest()
@@ -281,6 +324,7 @@ class Loader {
       if (replayed !== undefined) return replayed
     }
     if (op !== 'replace' && tracker.changedSince(bound.state, this.since) > 0) this.admitChanges()
+    this.refuseTuples()
     const hides = this.older.stillLive(bound.state)
     const own = this.cutter.ownHides()
     const updated = hides.size

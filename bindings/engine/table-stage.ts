@@ -19,6 +19,7 @@ import {
   type Long,
   Pace,
   type Predicate,
+  type Structure,
 } from '../table/index.ts'
 import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
@@ -30,6 +31,8 @@ import { participantOf } from './fused.ts'
 import { keyAt } from './key-at.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
+import { LoadTuples } from './load-tuples.ts'
+import { refuseTakenLoud, repeatedTupleError } from './unique.ts'
 import { findMatches } from './where.ts'
 import { keysOfArgs } from './write-rows.ts'
 
@@ -45,9 +48,10 @@ export class TableStage {
   private readonly area: () => Promise<StagingArea>
   private readonly expectedVersion: number
   private cutter: Cutter
-  private keys: LoadKeys | undefined
+  keys: LoadKeys | undefined
+  tuples: LoadTuples | undefined
   /** Keys to delete from older rows, as keyText. */
-  private deleted = new Set<string>()
+  deleted: Set<string> = new Set()
   /** Unkeyed tables: older rows to hide. */
   private hidden = new HideSet()
   /** Unkeyed tables: own rows that were deleted, by number. */
@@ -72,6 +76,11 @@ export class TableStage {
     this.expectedVersion = engine.parts.state.catalog.table(this.tableId)?.lastLsn ?? bound.state.lastLsn
     this.cutter = this.newCutter()
     this.keys = this.newKeys()
+    this.tuples = this.newTuples()
+  }
+
+  private newTuples(): LoadTuples | undefined {
+    return LoadTuples.of(this.bound.state, this.schema, this.engine.parts.world.random.u32())
   }
 
   private newCutter(): Cutter {
@@ -101,6 +110,7 @@ export class TableStage {
       cleared = true
       await this.cutter.reset()
       this.keys = this.newKeys()
+      this.tuples = this.newTuples()
       this.deleted.clear()
       this.hidden = new HideSet()
       this.dropped.clear()
@@ -149,6 +159,7 @@ export class TableStage {
           part = added.part
           if (op === 'upsert' && this.deleted.size > 0) for (let row = 0; row < part.rows; row++) this.deleted.delete(keyTextOf(part.keys, row))
         }
+        this.tuples?.add(batch, part?.base ?? this.rows)
         // From here on its rows count.
         taken += batch.length
         this.rows += batch.length
@@ -274,16 +285,55 @@ export class TableStage {
     return this.hasAppend ? 'append' : 'delete'
   }
 
-  /** Every file of the table is stored when it resolves. @throws what a fragment failed with */
+  /** @throws DuplicateKeyError: of the rows that stay two have a tuple in common, or one has that of an older row that stays */
+  private async refuseTuples(): Promise<void> {
+    const { tuples, keys } = this
+    if (tuples === undefined) return
+    const { state, view } = this.bound
+    const isGone = (row: number): boolean => (keys === undefined ? this.dropped.has(row) : keys.isDropped(row))
+    const repeated = tuples.repeated(isGone)
+    if (repeated !== undefined) throw repeatedTupleError(state, view, repeated, 'staged write')
+    if (this.replaced) return
+    // What is written from here on is held against the hashes in the seal.
+    for (let seen: Structure | undefined, rewinds = -1; seen !== state.now || rewinds !== state.rewinds;) {
+      seen = state.now
+      rewinds = state.rewinds
+      await tuples.lookAgain(seen, () => undefined)
+      const isFound = tuples.places().next().done !== true
+      const hides = isFound ? await this.olderRows(seen) : this.hidden
+      if (seen !== state.now || rewinds !== state.rewinds) continue
+      const taken = tuples.taken(hides, isGone)
+      if (taken !== undefined) await refuseTakenLoud(state, view, taken)
+    }
+  }
+
+  /** Older rows that go when it is published. */
+  private async olderRows(structure: Structure): Promise<HideSet> {
+    const layout = this.bound.state.keyLayout
+    if (layout === undefined) return this.hidden
+    const hides = new HideSet()
+    const gone = new KeyRun(layout.stride)
+    for (const text of this.deleted) {
+      const key = keyBytesOf(text)
+      gone.push(key, 0, key.length)
+    }
+    for (const run of [gone, ...this.keys!.parts.map((part) => part.keys)]) {
+      for (const { fragment, rows } of await findKeys(structure, NOW, run, layout, () => undefined)) for (const row of rows) hides.add({ fragment, row })
+    }
+    return hides
+  }
+
+  /** Every file of the table is stored when it resolves. @throws DuplicateKeyError; what a fragment failed with */
   async finish(): Promise<FinishedTable> {
     this.refuseFailed()
+    await this.refuseTuples()
     if (this.cutter.rowsWaiting > 0) await this.cutter.cut(this.isFresh)
     await this.cutter.drain()
     const { state } = this.bound
     const prepared = this.prepared()
     const { refs, marks } = this.cutter
     const files = intentFiles(refs, (ordinal) => marks[ordinal] === true)
-    const keys = prepared.rule === 'keys' ? await storeKeys(this.engine, state, await this.area(), this.keys!, this.deleted) : undefined
+    const keys = prepared.rule === 'keys' ? await storeKeys(this.engine, state, await this.area(), this) : undefined
     const participant: Participant = {
       ...prepared,
       ...(keys === undefined ? {} : { keys }),

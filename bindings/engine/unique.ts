@@ -173,6 +173,14 @@ export function refuseTaken(table: TableState, view: TableView, taken: TakenTupl
   throw takenTupleError(table, view, taken, key instanceof Promise ? undefined : key, nameOf)
 }
 
+/** As refuseTaken, from where nobody asks again. @throws DuplicateKeyError */
+export async function refuseTakenLoud(table: TableState, view: TableView, taken: TakenTuple): Promise<never> {
+  const key = keyAtNow(table, taken.place)
+  if (key instanceof Promise) await key
+  const read = keyAtNow(table, taken.place)
+  throw takenTupleError(table, view, taken, read instanceof Promise ? undefined : read)
+}
+
 /** @param key  canonical, of the other row */
 export function takenTupleError(
   table: TableState,

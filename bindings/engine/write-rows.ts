@@ -40,7 +40,7 @@ export function writeRows(engine: Engine, table: AnyTable, op: RowOp, rows: read
 
 function writeUnique(engine: Engine, { view }: Bound, op: RowOp, rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> | undefined {
   const batch = rowsToBatch(view, rows)
-  return batchBytes(batch) > engine.parts.limits.inlineLimitBytes ? undefined : writeBatch(engine, view.table, op, batch, o)
+  return batchBytes(batch) > engine.parts.limits.inlineLimitBytes ? undefined : writeBatch(engine, view.table, op, batch, o, view.schema)
 }
 
 function writeRowsRound(

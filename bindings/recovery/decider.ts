@@ -1,10 +1,10 @@
 // recovery/decider.ts: recovery's hands: the steps of write/ that publish and roll back, under the gates that the owner of the write would hold.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import { keyBytesOf, rowGates } from '../engine/index.ts'
+import { keyBytesOf, rowGates, tupleOf } from '../engine/index.ts'
 import type { Participant } from '../format/index.ts'
 import { StagingArea } from '../staging/index.ts'
-import { formatKey, keyObjectFromBytes, resolveView, type TableState, tableFromSchema } from '../table/index.ts'
+import { formatKey, keyObjectFromBytes, resolveView, tableFromSchema } from '../table/index.ts'
 import { keysOf, publishSealed, rollbackWrite, type WriteParts, writtenKeys } from '../write/index.ts'
 import type { Subject } from './observe.ts'
 import type { Decider } from './settle.ts'
@@ -32,9 +32,8 @@ export async function overlapOf(parts: WriteParts, seal: PendingSeal, participan
   const keys = await keysOf(StagingArea.adopt(root, world, seal.intent.writeId), participant)
   if (keys === undefined || table === undefined) return []
   const found = await writtenKeys(parts, table, keys, { from: Number(participant.expectedVersion), to: state.applied }, undefined)
-  return found.keys.slice(0, limit).map((text) => keyForPeople(table, text))
-}
-
-function keyForPeople(table: TableState, text: string): string {
-  return formatKey(keyObjectFromBytes(resolveView(tableFromSchema(table.schema), table.schema), keyBytesOf(text)))
+  const view = resolveView(tableFromSchema(table.schema), table.schema)
+  const texts = found.keys.slice(0, limit).map((text) => formatKey(keyObjectFromBytes(view, keyBytesOf(text))))
+  const tuples = found.tuples.slice(0, limit - texts.length).map(({ layout, tuple }) => `unique ${tupleOf(view, layout, tuple).text}`)
+  return [...texts, ...tuples]
 }

@@ -5,6 +5,7 @@
 import { keyColumnHashes, makeVec, NO_ROW, sortIndices } from '../kernels/index.ts'
 import type { KeyLayout } from './key-layout.ts'
 import type { RowKeys } from './memory-index.ts'
+import { liveRows } from './point-read.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
 /** Live rows of one fragment, or of the memory layer (`fragment` undefined): rows[i] holds key number keys[i]. */
@@ -25,7 +26,7 @@ export async function findKeys(
   const join = new TableJoin(structure, lsn, keys, layout)
   for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
     await between()
-    join.take(await fragment.reader.lookupMany(keys, join.hashes, join.inside, layout))
+    join.take(await fragment.reader.lookupMany(keys, join.hashes, join.inside, layout, liveRows(fragment, lsn, layout)))
   }
   return join.found
 }
@@ -34,7 +35,7 @@ export async function findKeys(
 export function findKeysNow(structure: Structure, lsn: number, keys: RowKeys, layout: KeyLayout): readonly FoundRows[] | undefined {
   const join = new TableJoin(structure, lsn, keys, layout)
   for (let fragment = join.next(); fragment !== undefined; fragment = join.next()) {
-    const rows = fragment.reader.lookupManyNow(keys, join.hashes, join.inside, layout)
+    const rows = fragment.reader.lookupManyNow(keys, join.hashes, join.inside, layout, liveRows(fragment, lsn, layout))
     if (rows === undefined) return undefined
     join.take(rows)
   }

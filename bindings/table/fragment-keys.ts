@@ -21,6 +21,9 @@ interface BatchKeys {
   readonly words: Uint32Array | undefined
 }
 
+/** Says whether a row with the sought tuple is one that counts. A key is in a fragment once; the tuple of a constraint may be there again in rows that are hidden. */
+export type Accept = (row: number) => boolean
+
 /** Key columns read for one look-up: they stay at hand even if the cache is too small for them. */
 type HeldKeys = ReadonlyMap<number, readonly Vec[]>
 
@@ -29,6 +32,7 @@ interface FragmentJoin {
   readonly keys: RowKeys
   readonly hashes: Uint32Array
   readonly asked: Uint32Array
+  readonly accept: Accept | undefined
   /** Of each asked key. */
   readonly rows: Uint32Array
   /** By batch: places among the asked that may be there, and with an index of buckets the row that each names. */
@@ -90,30 +94,30 @@ export class FragmentKeys {
     return this.#index !== undefined && !this.#index.mayHold(low, high)
   }
 
-  lookup(low: number, high: number, key: Uint8Array): number | Promise<number> {
+  lookup(low: number, high: number, key: Uint8Array, accept?: Accept): number | Promise<number> {
     if (this.#index !== undefined) {
-      const found = this.#find(this.#index, low, high, key, undefined)
+      const found = this.#find(this.#index, low, high, key, undefined, accept)
       if (found >= NONE) return found
     }
-    return this.#lookupSlow(low, high, key)
+    return this.#lookupSlow(low, high, key, accept)
   }
 
-  async #lookupSlow(low: number, high: number, key: Uint8Array): Promise<number> {
+  async #lookupSlow(low: number, high: number, key: Uint8Array, accept: Accept | undefined): Promise<number> {
     const index = this.#index ?? (await this.open())
     const held = new Map<number, readonly Vec[]>()
     for (;;) {
-      const found = this.#find(index, low, high, key, held)
+      const found = this.#find(index, low, high, key, held, accept)
       if (found >= NONE) return found
       if (!this.#reader.isOpen) await this.#reader.open()
       else held.set(MUST_READ - found, await this.#reader.load(MUST_READ - found, this.#columns))
     }
   }
 
-  lookupSync(low: number, high: number, key: Uint8Array): number {
+  lookupSync(low: number, high: number, key: Uint8Array, accept?: Accept): number {
     const index = this.#index ?? this.openSync()
     let held: Map<number, readonly Vec[]> | undefined
     for (;;) {
-      const found = this.#find(index, low, high, key, held)
+      const found = this.#find(index, low, high, key, held, accept)
       if (found >= NONE) return found
       held ??= new Map()
       if (!this.#reader.isOpen) this.#reader.openSync()
@@ -139,10 +143,10 @@ export class FragmentKeys {
    * @param hashes  of all `keys`, (low, high) words
    * @param asked  which of them, by number; if they ascend, a fragment that is sorted by a 64-bit integer is walked once
    */
-  async lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Promise<Uint32Array> {
+  async lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept?: Accept): Promise<Uint32Array> {
     const index = this.#index ?? (await this.open())
     if (!this.#reader.isOpen) await this.#reader.open()
-    const join = this.#join(index, keys, hashes, asked)
+    const join = this.#join(index, keys, hashes, asked, accept)
     const held = new Map<number, readonly Vec[]>()
     for (let left = -1; ;) {
       const next = this.#goOn(index, join, held)
@@ -156,16 +160,16 @@ export class FragmentKeys {
   }
 
   /** The same from memory; undefined when something must be read first. */
-  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): Uint32Array | undefined {
+  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept?: Accept): Uint32Array | undefined {
     const index = this.#index
     if (index === undefined || !this.#reader.isOpen) return undefined
-    const join = this.#join(index, keys, hashes, asked)
+    const join = this.#join(index, keys, hashes, asked, accept)
     return this.#goOn(index, join, undefined) === NONE ? join.rows : undefined
   }
 
-  #join(index: KeyIndex, keys: RowKeys, hashes: Uint32Array, asked: Uint32Array): FragmentJoin {
+  #join(index: KeyIndex, keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept: Accept | undefined): FragmentJoin {
     const { batchRows } = this.#o.ref
-    const join: FragmentJoin = { keys, hashes, asked, rows: new Uint32Array(asked.length).fill(NO_ROW), places: [], named: [], wide: [], batch: 0 }
+    const join: FragmentJoin = { keys, hashes, asked, accept, rows: new Uint32Array(asked.length).fill(NO_ROW), places: [], named: [], wide: [], batch: 0 }
     const { count, pairs } = index.probeMany(wordsOf(hashes, asked), asked.length)
     for (let i = 0; i < count; i++) {
       const place = pairs[2 * i]!
@@ -189,7 +193,7 @@ export class FragmentKeys {
     const { keys, hashes, asked, wide } = join
     for (; wide.length > 0; wide.pop()) {
       const key = asked[wide.at(-1)!]!
-      const row = this.#find(index, hashes[2 * key]!, hashes[2 * key + 1]!, keys.data.subarray(keys.start(key), keys.end(key)), held)
+      const row = this.#find(index, hashes[2 * key]!, hashes[2 * key + 1]!, keys.data.subarray(keys.start(key), keys.end(key)), held, join.accept)
       if (row < NONE) return row
       if (row >= 0) join.rows[wide.at(-1)!] = row
     }
@@ -198,22 +202,15 @@ export class FragmentKeys {
       if (some === undefined) continue
       const columns = this.#batchKeys(join.batch, held)
       if (columns === undefined) return MUST_READ - join.batch
-      this.#match(columns, join.batch * this.#o.ref.batchRows, keys, asked, some, join.named[join.batch], join.rows)
+      this.#match(columns, join, some)
     }
     return NONE
   }
 
-  /** Places `some` of `asked` against one batch whose first row is `base`: the row each names, or a search. */
-  #match(
-    columns: BatchKeys,
-    base: number,
-    keys: RowKeys,
-    asked: Uint32Array,
-    some: readonly number[],
-    named: readonly number[] | undefined,
-    rows: Uint32Array,
-  ): void {
-    const { vecs, words } = columns
+  /** Places `some` of the asked against the batch at hand: the row each names, or a search. */
+  #match({ vecs, words }: BatchKeys, { keys, asked, accept, rows, named: all, batch }: FragmentJoin, some: readonly number[]): void {
+    const base = batch * this.#o.ref.batchRows
+    const named = all[batch]
     if (words !== undefined && keys.stride === 8 && named === undefined && some.length * KEY_REPAYS_WORDS >= words.length) {
       const sought = Uint32Array.from(some, (place) => asked[place]!)
       searchWords64(words, this.#isSigned, wordsOf(wordsIn(keys), sought)).forEach((row, i) => {
@@ -227,12 +224,12 @@ export class FragmentKeys {
       if (named === undefined) {
         const row = words === undefined ? this.#bisect(vecs, bytes) : searchWords(words, this.#isSigned, bytes)
         if (row >= 0) rows[place] = base + row
-      } else if (compareKey(this.#parts, vecs, named[i]! - base, bytes) === 0) rows[place] = named[i]!
+      } else if (compareKey(this.#parts, vecs, named[i]! - base, bytes) === 0 && accept?.(named[i]!) !== false) rows[place] = named[i]!
     })
   }
 
   /** Row, NONE, or MUST_READ - batch. */
-  #find(index: KeyIndex, low: number, high: number, key: Uint8Array, held: HeldKeys | undefined): number {
+  #find(index: KeyIndex, low: number, high: number, key: Uint8Array, held: HeldKeys | undefined, accept: Accept | undefined): number {
     const count = index.probe(low, high)
     if (count === 0) return NONE
     if (count === BINARY_SEARCH) return this.#search(key, held)
@@ -243,7 +240,7 @@ export class FragmentKeys {
       const batch = Math.floor(row / batchRows)
       const keys = this.#batchKeys(batch, held)
       if (keys === undefined) return MUST_READ - batch
-      if (compareKey(this.#parts, keys.vecs, row - batch * batchRows, key) === 0) return row
+      if (compareKey(this.#parts, keys.vecs, row - batch * batchRows, key) === 0 && accept?.(row) !== false) return row
     }
     return NONE
   }

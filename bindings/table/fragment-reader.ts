@@ -12,7 +12,7 @@ import type { ColumnStats } from './batch.ts'
 import { fitStats, fitVec } from './column-fit.ts'
 import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
 import { FragmentIndexes } from './fragment-indexes.ts'
-import { FragmentKeys } from './fragment-keys.ts'
+import { type Accept, FragmentKeys } from './fragment-keys.ts'
 import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
 import type { KeyLayout } from './key-layout.ts'
@@ -143,12 +143,12 @@ export class FragmentReader {
     if (this.#footer === undefined) this.#openFooterSync()
   }
 
-  // Look-ups are by the key, or by the tuple of a unique constraint where `layout` is one.
+  // Look-ups are by the key, or by the tuple of a unique constraint where `layout` is one: then `accept` says which rows count.
 
   #by(layout: KeyLayout | undefined): FragmentKeys {
     if (layout === undefined || layout.isKey) return this.#keys
     let keys = this.#uniques.get(layout.id)
-    if (keys === undefined) this.#uniques.set(layout.id, (keys = new FragmentKeys(this, this.#o, layout)))
+    if (keys === undefined) this.#uniques.set(layout.id, (keys = new FragmentKeys(this, this.#o, layout.fit(this.#o.schema))))
     return keys
   }
 
@@ -170,23 +170,23 @@ export class FragmentReader {
   }
 
   /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
-  lookup(low: number, high: number, key: Uint8Array, layout?: KeyLayout): number | Promise<number> {
-    return this.#by(layout).lookup(low, high, key)
+  lookup(low: number, high: number, key: Uint8Array, layout?: KeyLayout, accept?: Accept): number | Promise<number> {
+    return this.#by(layout).lookup(low, high, key, accept)
   }
 
   /** As lookup, of many keys at once: of each asked one its row, or NO_ROW. `hashes`: of all keys; `asked`: which of them. */
-  lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout): Promise<Uint32Array> {
-    return this.#by(layout).lookupMany(keys, hashes, asked)
+  lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout, accept?: Accept): Promise<Uint32Array> {
+    return this.#by(layout).lookupMany(keys, hashes, asked, accept)
   }
 
   /** The same without I/O; undefined when something must be read first. */
-  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout): Uint32Array | undefined {
-    return this.#by(layout).lookupManyNow(keys, hashes, asked)
+  lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, layout?: KeyLayout, accept?: Accept): Uint32Array | undefined {
+    return this.#by(layout).lookupManyNow(keys, hashes, asked, accept)
   }
 
   /** As lookup, blocking; memory and local roots. */
-  lookupSync(low: number, high: number, key: Uint8Array, layout?: KeyLayout): number {
-    return this.#by(layout).lookupSync(low, high, key)
+  lookupSync(low: number, high: number, key: Uint8Array, layout?: KeyLayout, accept?: Accept): number {
+    return this.#by(layout).lookupSync(low, high, key, accept)
   }
 
   /** Reads the key index and the footer, so that look-ups of absent keys need no I/O. */

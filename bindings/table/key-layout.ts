@@ -5,7 +5,7 @@
 
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { type KeyPart, presentRows, tupleParts } from '../indexes/index.ts'
-import { canonicalKeys, type Vec } from '../kernels/index.ts'
+import { canonicalKeys, type Vec, xxh3 } from '../kernels/index.ts'
 import { type ByteSink, byteSink } from './byte-sink.ts'
 import { keyBytesFromVecs } from './key-values.ts'
 import { KeyRun } from './memory-index.ts'
@@ -21,6 +21,12 @@ export interface Tuples {
 }
 
 const layouts = new WeakMap<TableSchema, KeyLayout>()
+const constraints = new WeakMap<TableSchema, Map<string, KeyLayout>>()
+
+interface Hash64 {
+  readonly lo: number
+  readonly hi: number
+}
 
 export class KeyLayout {
   /** Column ids. */
@@ -33,6 +39,7 @@ export class KeyLayout {
   /** Bytes of every key, 0 = varying. */
   readonly stride: number
   private readonly sink: ByteSink = byteSink(64)
+  private hashMask: Hash64 | undefined
 
   private constructor(schema: TableSchema, columns: readonly number[], isKey: boolean) {
     this.columns = columns
@@ -51,9 +58,26 @@ export class KeyLayout {
     return layout
   }
 
-  /** Of a unique constraint, in force or to be. @param columns  ids */
+  /** Of the unique constraints of a definition. */
+  static uniques(schema: TableSchema): readonly KeyLayout[] {
+    return schema.unique.map((columns) => KeyLayout.unique(schema, columns))
+  }
+
+  /** Of a unique constraint, in force or to be. @param columns  ids, all of them in the definition */
   static unique(schema: TableSchema, columns: readonly number[]): KeyLayout {
-    return new KeyLayout(schema, columns, false)
+    let known = constraints.get(schema)
+    if (known === undefined) constraints.set(schema, (known = new Map()))
+    const id = columns.join()
+    let layout = known.get(id)
+    if (layout === undefined) known.set(id, (layout = new KeyLayout(schema, columns, false)))
+    return layout
+  }
+
+  /** The same constraint for rows of another version of the definition; a column that they are older than is as it is here. */
+  fit(schema: TableSchema): KeyLayout {
+    const has = (id: number): boolean => schema.columns.some((column) => column.id === id)
+    if (this.columns.every(has)) return KeyLayout.unique(schema, this.columns)
+    return new KeyLayout({ ...schema, columns: [...schema.columns, ...this.defs.filter(({ id }) => !has(id))] }, this.columns, false)
   }
 
   /** Append the keys of rows [from, to) to `keys`. `columns`: the table's columns, or at least those of the key, at their schema places. */
@@ -82,6 +106,34 @@ export class KeyLayout {
       keyBytesFromVecs(vecs, kinds, row, sink)
       keys.push(sink.bytes, 0, sink.at)
     }
+  }
+
+  /** One key. */
+  runOf(key: Uint8Array): KeyRun {
+    const run = new KeyRun(this.stride)
+    run.push(key, 0, key.length)
+    return run
+  }
+
+  /** XXH3-64 of a key as `.keys` files have it: of a constraint's tuples under a mask of their own, so that they are not taken for keys. */
+  hashOf(key: Uint8Array): Hash64 {
+    const { lo, hi } = xxh3(key)
+    const mask = this.mask()
+    return { lo: (lo ^ mask.lo) >>> 0, hi: (hi ^ mask.hi) >>> 0 }
+  }
+
+  /** The same of many XXH3-64, (low, high) words, in place. */
+  masked(hashes: Uint32Array): Uint32Array {
+    const { lo, hi } = this.mask()
+    for (let i = 0; i < hashes.length; i += 2) {
+      hashes[i]! ^= lo
+      hashes[i + 1]! ^= hi
+    }
+    return hashes
+  }
+
+  private mask(): Hash64 {
+    return (this.hashMask ??= this.isKey ? { lo: 0, hi: 0 } : xxh3(new TextEncoder().encode(`unique ${this.id}`)))
   }
 
   /** The tuples of the first `rows` rows. `columns` as of push. */

@@ -240,6 +240,15 @@ export class MemoryLayer {
     return keys!.data.subarray(keys!.start(row - base), keys!.end(row - base))
   }
 
+  /** Number of the first row that was written above `lsn`; `next`: there is none. */
+  firstAbove(lsn: number): number {
+    for (const chunk of this.chunks) {
+      const rows = chunk.rowsAt(lsn)
+      if (rows < chunk.rows) return chunk.base + rows
+    }
+    return this.nextRow
+  }
+
   has(row: number): boolean {
     const first = this.chunks[0]
     return first !== undefined && row >= first.base && row < this.nextRow

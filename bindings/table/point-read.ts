@@ -6,6 +6,7 @@ import type { ColumnDef } from '../format/index.ts'
 import { slice, xxh3 } from '../kernels/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import { fitVec } from './column-fit.ts'
+import type { Accept } from './fragment-keys.ts'
 import type { KeyLayout } from './key-layout.ts'
 import type { LiveFragment, Structure } from './table-state.ts'
 
@@ -43,12 +44,17 @@ function findInFragments(
     if (hash !== undefined && fragment.reader.lacks(hash.lo, hash.hi, layout)) continue
     if (!boundsFirst && !fragment.reader.mayHold(key, layout)) continue
     hash ??= xxh3(key)
-    const row = fragment.reader.lookup(hash.lo, hash.hi, key, layout)
+    const row = fragment.reader.lookup(hash.lo, hash.hi, key, layout, liveRows(fragment, lsn, layout))
     if (typeof row !== 'number')
       return row.then((found) => (isLive(fragment, found, lsn) ? { fragment, row: found } : findInFragments(fragments, i - 1, lsn, key, layout)))
     if (isLive(fragment, row, lsn)) return { fragment, row }
   }
   return undefined
+}
+
+/** A fragment may have the tuple of a constraint in hidden rows too; undefined: its key is in one row. */
+export function liveRows({ hides }: LiveFragment, lsn: number, layout: KeyLayout | undefined): Accept | undefined {
+  return layout === undefined || layout.isKey ? undefined : (row) => !hides.isHidden(row, lsn)
 }
 
 function isLive(fragment: LiveFragment, row: number, lsn: number): boolean {
@@ -64,7 +70,7 @@ export function findKeySync(structure: Structure, lsn: number, key: Uint8Array, 
     const fragment = structure.fragments[i]!
     if (!fragment.reader.mayHold(key, layout)) continue
     hash ??= xxh3(key)
-    const found = fragment.reader.lookupSync(hash.lo, hash.hi, key, layout)
+    const found = fragment.reader.lookupSync(hash.lo, hash.hi, key, layout, liveRows(fragment, lsn, layout))
     if (isLive(fragment, found, lsn)) return { fragment, row: found }
   }
   return undefined

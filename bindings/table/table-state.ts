@@ -57,7 +57,6 @@ export class TableState {
   private readonly context: TableContext
   private readonly schemas = new Map<number, TableSchema>()
   private structures: Structure[]
-  private constraints: { readonly schema: TableSchema; readonly layouts: readonly KeyLayout[] }
   /** Last record that changed rows or definition, queued ones included. */
   lastLsn: number
   /** How often records were taken back: what was found among queued rows before that may be wrong. */
@@ -69,7 +68,6 @@ export class TableState {
     this.context = context
     this.lastLsn = lastLsn
     for (const each of schemas) this.schemas.set(each.version, each)
-    this.constraints = constraintsOf(schema)
     this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, KeyLayout.of(schema), context.seed), fragments: [] }]
   }
 
@@ -110,9 +108,7 @@ export class TableState {
 
   /** The unique constraints in force. */
   get uniques(): readonly KeyLayout[] {
-    const { schema } = this
-    if (this.constraints.schema !== schema) this.constraints = constraintsOf(schema)
-    return this.constraints.layouts
+    return KeyLayout.uniques(this.schema)
   }
 
   get name(): string {
@@ -307,10 +303,6 @@ export class TableState {
     if (this.now.lsn === structure.lsn) this.structures[this.structures.length - 1] = structure
     else this.structures.push(structure)
   }
-}
-
-function constraintsOf(schema: TableSchema): { schema: TableSchema; layouts: readonly KeyLayout[] } {
-  return { schema, layouts: schema.unique.map((columns) => KeyLayout.unique(schema, columns)) }
 }
 
 function forked(fragment: LiveFragment): LiveFragment {

@@ -4,7 +4,7 @@
 // Invariant: of the rows with one tuple at most one is live, and it is the newest: a tuple is given again only once its row is hidden.
 
 import type { Vec } from '../kernels/index.ts'
-import { KERNEL_ROWS_MIN, KeyLayout } from './key-layout.ts'
+import { KERNEL_ROWS_MIN, type KeyLayout } from './key-layout.ts'
 import { hashKey, KeyRun, MemoryIndex } from './memory-index.ts'
 import type { MemoryChunk } from './memory-layer.ts'
 import { missingVec } from './missing-column.ts'
@@ -31,8 +31,7 @@ class ChunkTuples {
   readonly layout: KeyLayout
 
   constructor({ schema }: MemoryChunk, layout: KeyLayout) {
-    const hasAll = layout.columns.every((id) => schema.columns.some((column) => column.id === id))
-    this.layout = hasAll ? KeyLayout.unique(schema, layout.columns) : layout
+    this.layout = layout.fit(schema)
     this.run = new KeyRun(layout.stride)
   }
 

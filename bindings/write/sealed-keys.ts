@@ -2,7 +2,6 @@
 
 import { keyText } from '../engine/index.ts'
 import { type FragmentRef, hasKeyHash, type KeysFile, type TableChange } from '../format/index.ts'
-import { xxh3 } from '../kernels/index.ts'
 import { KeyLayout, KeyRun, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { keysWritten, type LogRange } from './written-keys.ts'
@@ -42,11 +41,13 @@ export function hiddenOwn(change: TableChange, ordinal: number): ReadonlySet<num
 export interface WrittenKeys {
   /** As keyText, each once, in log order. */
   readonly keys: readonly string[]
+  /** Tuples of unique constraints, each once. */
+  readonly tuples: readonly { readonly layout: KeyLayout; readonly tuple: Uint8Array }[]
   /** The last commit that wrote one. */
   readonly lsn: number
 }
 
-/** Keys of the write that the log wrote in a range. Two keys with one hash count as one: a conflict too many is safe. @throws HistoryUnavailableError */
+/** Keys and tuples of the write that the log wrote in a range. Two with one hash count as one: a conflict too many is safe. @throws HistoryUnavailableError */
 export async function writtenKeys(
   parts: WriteParts,
   table: TableState,
@@ -55,23 +56,25 @@ export async function writtenKeys(
   signal: AbortSignal | undefined,
 ): Promise<WrittenKeys> {
   const lost = new Set<string>()
+  const tuples = new Map<string, { layout: KeyLayout; tuple: Uint8Array }>()
   let last = 0
-  const note = (key: Uint8Array, lsn: number): void => {
-    const { lo, hi } = xxh3(key)
+  const note = (layout: KeyLayout, bytes: Uint8Array, lsn: number): void => {
+    const { lo, hi } = layout.hashOf(bytes)
     if (!hasKeyHash(keys, lo, hi)) return
-    lost.add(keyText(key))
     last = lsn
+    if (layout.isKey) lost.add(keyText(bytes))
+    else tuples.set(`${layout.id}:${keyText(bytes)}`, { layout, tuple: bytes.slice() })
   }
   await keysWritten(parts, table.id, range, note, signal)
-  return { keys: [...lost], lsn: last }
+  return { keys: [...lost], tuples: [...tuples.values()], lsn: last }
 }
 
-/** Hash of every key that the log wrote in a range, with the last LSN that wrote it. @throws HistoryUnavailableError */
+/** Hash of every key and tuple that the log wrote in a range, with the last LSN that wrote it. @throws HistoryUnavailableError */
 export async function writtenHashes(parts: WriteParts, table: TableState, range: LogRange): Promise<ReadonlyMap<bigint, number>> {
   const hashes = new Map<bigint, number>()
-  await keysWritten(parts, table.id, range, (key, lsn) => {
-    const { lo, hi } = xxh3(key)
-    hashes.set((BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0), lsn)
+  await keysWritten(parts, table.id, range, (layout, bytes, lsn) => {
+    const { lo, hi } = layout.hashOf(bytes)
+    hashes.set((BigInt(hi) << 32n) | BigInt(lo), lsn)
   })
   return hashes
 }

@@ -3,12 +3,12 @@
 //
 // Invariant: check() and look() read; isStale(), takeLate() and changes() are synchronous and belong into one step with the queueing of the record.
 
-import { type AdmittedChange, conflict, HideSet, keyBytesOf, keyText, NOW, placesOf, READ_ROUNDS } from '../engine/index.ts'
+import { type AdmittedChange, conflict, HideSet, keyBytesOf, keyText, lateTuples, NOW, placesOf, READ_ROUNDS, tupleOf } from '../engine/index.ts'
 import { ConflictError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { findKeySync, KeyRun, type RowKeys, type Structure, type TableState } from '../table/index.ts'
+import { findKeySync, type KeyLayout, KeyRun, type Place, resolveView, type RowKeys, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
 
@@ -59,13 +59,38 @@ export class SealedTable {
     const { parts, participant, table } = this
     const { state } = parts.engine.parts
     const { lastLsn } = state.catalog.table(table.id)!
+    this.refuseNewConstraints()
     if (this.isFree) return
     if (participant.rule === 'exact' && lastLsn > Number(participant.expectedVersion)) throw this.conflict([], lastLsn)
     if (!this.isAsRead()) throw this.conflict([], lastLsn)
     if (participant.rule !== 'keys' || lastLsn <= this.checkedTo) return
     const lost = await writtenKeys(parts, this.table, this.keys!, { from: this.checkedTo, to: head }, signal)
     if (lost.keys.length > 0) throw this.conflict(lost.keys, lost.lsn)
+    const taken = lost.tuples[0]
+    if (taken !== undefined) throw this.tupleConflict(taken.layout, taken.tuple, lost.lsn)
     this.checkedTo = head
+  }
+
+  private tupleConflict(layout: KeyLayout, tuple: Uint8Array, lsn: number): ConflictError {
+    const { schema, name } = this.table
+    const { text } = tupleOf(resolveView(tableFromSchema(schema), schema), layout, tuple)
+    return new ConflictError(`${name}: LSN ${lsn} took unique ${text} first`, {
+      details: { table: name, keys: [], total: 0, lsn: BigInt(lsn) },
+      ...(this.isHeld ? { hint: HELD_HINT } : {}),
+    })
+  }
+
+  /** Constraints that came into force since it was sealed: nobody has looked whether its rows keep them. */
+  private refuseNewConstraints(): void {
+    const { table, change } = this
+    if (change?.fragments === undefined) return
+    const then = new Set(table.schemaOf(change.schemaVersion).unique.map((columns) => columns.join()))
+    const added = table.uniques.find(({ id }) => !then.has(id))
+    if (added === undefined) return
+    throw new ConflictError(`${table.name}: unique (${added.defs.map(({ name }) => name).join(', ')}) is in force since the write was sealed`, {
+      details: { table: table.name, keys: [], total: 0, lsn: BigInt(table.lastLsn) },
+      ...(this.isHeld ? { hint: HELD_HINT } : {}),
+    })
   }
 
   private conflict(keys: readonly string[], lsn: number): ConflictError {
@@ -84,10 +109,12 @@ export class SealedTable {
   async look(): Promise<void> {
     const { change, keys, table } = this
     // A change of structure is a flush of another writer, or a load: rows may be elsewhere.
-    if (table.keyLayout === undefined || change?.op === 'replace') return
+    if ((table.keyLayout === undefined && table.uniques.length === 0) || change?.op === 'replace') return
     while (this.hasMoved) {
       this.lookedAt = table.now
       this.rewinds = table.rewinds
+      // Without a key nothing is replaced: rows are hidden by position.
+      if (table.keyLayout === undefined) continue
       this.replaced = new HideSet()
       this.deleted = new HideSet()
       if (keys !== undefined && keys.deleted.length > 0) await find(table, runOf(table, keys.deleted), this.deleted)
@@ -115,12 +142,27 @@ export class SealedTable {
     if (this.lookedAt !== undefined && this.hasMoved) return true
     if (this.isFree || tracker.changedSince(table, head) === 0) return false
     if (participant.rule === 'commute') return !this.isAsRead()
-    if (participant.rule === 'exact' || tracker.bulkSince(table, head) > 0) return true
+    if (participant.rule === 'exact') return true
+    if (this.lateTuple(head) !== undefined) return true
+    if (table.keyLayout === undefined) return !this.isAsRead()
+    if (tracker.bulkSince(table, head) > 0) return true
     for (const [text] of tracker.keysSince(table, head)) {
       const { lo, hi } = xxh3(keyBytesOf(text))
       if (hasKeyHash(keys!, lo, hi)) return true
     }
     return false
+  }
+
+  /** A tuple of it that a row has which came to memory above `lsn`; by hash, or for certain when `exact`. */
+  private lateTuple(lsn: number, exact: boolean = false): { readonly layout: KeyLayout; readonly tuple: Uint8Array; readonly place: Place } | undefined {
+    for (const layout of this.table.uniques) {
+      for (const { row, run } of lateTuples(this.table, layout, lsn)) {
+        const tuple = run.data.slice(0, run.end(0))
+        const place = { fragment: undefined, row }
+        if (exact ? !this.replaced.has(place) && this.holds(tuple, layout) : this.mayHold(tuple, layout)) return { layout, tuple, place }
+      }
+    }
+    return undefined
   }
 
   /** Rows with its keys that were queued since `head`, when it comes after them: one look per key, in the step that queues the record. */
@@ -133,14 +175,25 @@ export class SealedTable {
       const place = findKeySync(table.now, NOW, key)
       if (place !== undefined) this.replaced.add(place)
     }
+    const late = this.lateTuple(Number(participant.expectedVersion), true)
+    if (late !== undefined) throw this.tupleConflict(late.layout, late.tuple, table.now.layer.lsnOf(late.place.row))
   }
 
-  /** Whether one of its rows has the key: asked of its own fragments, since hashes alone may be another key's. */
-  private holds(key: Uint8Array): boolean {
-    const { lo, hi } = xxh3(key)
-    if (!hasKeyHash(this.keys!, lo, hi)) return false
+  /** Whether one of its rows has the key, or the tuple of a constraint: asked of its own fragments, since hashes alone may be another key's. */
+  private holds(key: Uint8Array, layout: KeyLayout = this.table.keyLayout!): boolean {
+    if (!this.mayHold(key, layout)) return false
     const { context } = this.parts.engine.parts.state
-    return (this.change?.fragments ?? []).some((ref) => context.readerOf(promotedRef(ref, this.generations), this.table).lookupSync(lo, hi, key) >= 0)
+    const { lo, hi } = xxh3(key)
+    return (this.change?.fragments ?? []).some((ref, ordinal) => {
+      const hidden = layout.isKey ? undefined : hiddenOwn(this.change!, ordinal)
+      const accept = hidden === undefined ? undefined : (row: number): boolean => !hidden.has(row)
+      return context.readerOf(promotedRef(ref, this.generations), this.table).lookupSync(lo, hi, key, layout, accept) >= 0
+    })
+  }
+
+  private mayHold(key: Uint8Array, layout: KeyLayout): boolean {
+    const { lo, hi } = layout.hashOf(key)
+    return this.keys !== undefined && hasKeyHash(this.keys, lo, hi)
   }
 
   /** Its part of the record. */

@@ -41,9 +41,7 @@ describe.each(places)('a row that is %s', (_, settle) => {
     expect(await messageOf(store.append(people, [p(3), p(4, 'a')]))).toBe(
       `people row 1: unique { mail: "a" } exists since LSN ${since}, in the row with key { id: 1 }`,
     )
-    expect(await messageOf(store.upsert(people, p(1, 'b')))).toBe(
-      `people row 0: unique { mail: "b" } exists since LSN ${since}, in the row with key { id: 2 }`,
-    )
+    expect(await messageOf(store.upsert(people, p(1, 'b')))).toBe(`people row 0: unique { mail: "b" } exists since LSN ${since}, in the row with key { id: 2 }`)
     expect(await messageOf(store.upsert(people, p(1, 'a', 'Bern', 1)))).toBe(
       `people row 0: unique { city: "Bern", seat: 1 } exists since LSN ${since}, in the row with key { id: 2 }`,
     )
@@ -104,9 +102,7 @@ describe('rows of one call', () => {
   it('must not have a unique value in common', async () => {
     await using store = await open()
     expect(await messageOf(store.append(people, [p(1, 'a'), p(2), p(3, 'a')]))).toBe('people rows 0 and 2: unique { mail: "a" } twice in one append')
-    expect(await messageOf(store.upsert(people, [p(1, 'a'), p(1, 'b'), p(2), p(3, 'b')]))).toBe(
-      'people rows 1 and 3: unique { mail: "b" } twice in one upsert',
-    )
+    expect(await messageOf(store.upsert(people, [p(1, 'a'), p(1, 'b'), p(2), p(3, 'b')]))).toBe('people rows 1 and 3: unique { mail: "b" } twice in one upsert')
     expect(await messageOf(store.replace(people, [p(1, 'a'), p(2, 'a')]))).toBe('people rows 0 and 1: unique { mail: "a" } twice in one replace')
     await store.append(people, [p(1), p(2)])
     const both = [1, 2].map((id) => ({ id, mail: 'a' }))
@@ -152,4 +148,99 @@ it('commits that wait for their group are seen: the second of two at once is ref
   const [first, second] = await Promise.allSettled([store.append(people, p(1, 'a')), store.append(people, p(2, 'a'))])
   expect(first.status).toBe('fulfilled')
   expect(second).toMatchObject({ status: 'rejected', reason: { code: 'write.duplicate-key', columns: ['mail'], values: { mail: 'a' }, rows: [0] } })
+})
+
+describe('a large write', () => {
+  const loading = { upkeep: 'manual', inlineLimitBytes: 0 } as const
+  async function* inBatches(rows: readonly Person[]): AsyncGenerator<Person[], undefined> {
+    for (const row of rows) yield [row]
+  }
+
+  it('is held against the rows there are and against itself, whatever its batches', async () => {
+    await using store = await Store.open('memory:', loading)
+    await store.create(people)
+    await store.append(people, inBatches([p(1, 'a'), p(2, 'b', 'Bern', 1)]))
+    expect(await messageOf(store.append(people, inBatches([p(3), p(4, 'a')])))).toMatch(
+      /^people row 1: unique \{ mail: "a" \} exists since LSN \d+, in the row with key \{ id: 1 \}$/,
+    )
+    expect(await messageOf(store.append(people, inBatches([p(3, 'c'), p(4), p(5, 'c')])))).toBe('people rows 0 and 2: unique { mail: "c" } twice in one append')
+    expect(await messageOf(store.upsert(people, inBatches([p(3, 'c'), p(1, 'b')])))).toMatch(/^people row 1: unique \{ mail: "b" \} exists since LSN \d+/)
+    expect(await messageOf(store.upsert(people, inBatches([p(3, 'c'), p(4, 'c')])))).toBe('people rows 0 and 1: unique { mail: "c" } twice in one upsert')
+    expect(await messageOf(store.replace(people, inBatches([p(3, 'c'), p(4, 'c')])))).toBe('people rows 0 and 1: unique { mail: "c" } twice in one replace')
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(1, 'a'), p(2, 'b', 'Bern', 1)])
+    await store.replace(people, inBatches([p(3, 'a'), p(4, 'b')]))
+    expect(await store.scan(people).count()).toBe(2)
+  })
+
+  it('counts only the rows that stay: what a later row of it replaces took nothing', async () => {
+    await using store = await Store.open('memory:', loading)
+    await store.create(people)
+    await store.append(people, p(9, 'a'))
+    await store.upsert(people, inBatches([p(1, 'a'), p(2, 'x'), p(3, 'x'), p(1, 'b'), p(2, 'c')]))
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(1, 'b'), p(2, 'c'), p(3, 'x'), p(9, 'a')])
+  })
+})
+
+describe('a staged write', () => {
+  it('is judged by the rows that stay, when it is sealed', async () => {
+    await using store = await open()
+    await store.append(people, [p(1, 'a'), p(2, 'b')])
+    {
+      await using write = await store.stage()
+      await write.append(people, p(3, 'a'))
+      expect(await messageOf(write.seal())).toMatch(/^people row 0: unique \{ mail: "a" \} exists since LSN \d+, in the row with key \{ id: 1 \}$/)
+    }
+    await using write = await store.stage()
+    await write.append(people, p(3, 'a'))
+    await write.delete(people, 1)
+    await write.upsert(people, p(2, 'c'))
+    await write.append(people, p(4, 'b'))
+    await write.publish()
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(2, 'c'), p(3, 'a'), p(4, 'b')])
+  })
+
+  it('may hold a unique value twice in a fragment, once hidden: the other row keeps it', async () => {
+    await using store = await open()
+    await using write = await store.stage()
+    await write.upsert(people, [p(1, 'a'), p(2, 'a')])
+    await write.append(people, p(3))
+    await write.upsert(people, p(1, 'b'))
+    await write.publish()
+    expect(await store.scan(people, { orderBy: 'id' }).toArray()).toEqual([p(1, 'b'), p(2, 'a'), p(3)])
+    expect(await messageOf(store.append(people, p(4, 'a')))).toMatch(/unique \{ mail: "a" \} exists since LSN \d+, in the row with key \{ id: 2 \}$/)
+    await store.upsert(people, p(2, 'a'))
+  })
+
+  it('conflicts with a write that took a unique value of it since it was staged, and not with one that took others', async () => {
+    await using store = await open()
+    await store.append(people, p(1, 'a'))
+    await using write = await store.stage()
+    await write.append(people, [p(5, 'x'), p(6, 'y')])
+    await write.seal()
+    await store.append(people, [p(2, '5'), p(3, 'z')])
+    await store.append(people, p(4, 'x'))
+    await expect(write.publish()).rejects.toMatchObject({ code: 'write.conflict', message: expect.stringContaining('took unique { mail: "x" } first') })
+    await store.delete(people, 4)
+    // A row that came and went has written the value all the same.
+    await expect(write.publish()).rejects.toMatchObject({ code: 'write.conflict' })
+    await write.rollback()
+    expect(await store.scan(people).count()).toBe(3)
+  })
+
+  it('of a table without a key conflicts the same way, and goes forward past writes of other values', async () => {
+    await using store = await Store.open('memory:', { upkeep: 'manual' })
+    const codes = table('codes', { code: t.utf8() }, { unique: [['code']] })
+    await store.create(codes)
+    await using first = await store.stage()
+    await first.append(codes, [{ code: 'x' }, { code: 'y' }])
+    await first.seal()
+    await using second = await store.stage()
+    await second.append(codes, { code: 'y' })
+    await second.seal()
+    await store.append(codes, { code: 'z' })
+    await first.publish()
+    await expect(second.publish()).rejects.toMatchObject({ code: 'write.conflict' })
+    await second.rollback()
+    expect((await store.scan(codes).toArray()).map(({ code }) => code).toSorted()).toEqual(['x', 'y', 'z'])
+  })
 })

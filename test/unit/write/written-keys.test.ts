@@ -26,7 +26,8 @@ async function told(store: Store, name: string, from: bigint, to: bigint = store
     { engine, read: context, stateAt: (lsn, branch) => o.history.load({ branch, lsn }) },
     state.id,
     { from: Number(from), to: Number(to) },
-    (key, lsn) => {
+    (layout, key, lsn) => {
+      if (!layout.isKey) return
       const text = Array.from(key, (byte) => String.fromCharCode(byte)).join('')
       found.push(`${lsn - Number(from)}:${Object.values(keyObjectFromBytes(view, keyBytesOf(text))).join('/')}`)
     },
