@@ -26,8 +26,6 @@ import {
   type FlushRecord,
   toHex,
   type Intent,
-  MAIN_BRANCH,
-  MAIN_BRANCH_ID,
   type OptimizeRecord,
   publishedCommit,
   type PublishRecord,
@@ -47,7 +45,7 @@ import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { KnownKeys } from './known-keys.ts'
 import { keyText } from './key-text.ts'
-import { NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
+import { branchNumber, NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
 import {
   applySchemaRecord,
@@ -233,7 +231,7 @@ export class Committer {
       this.assertThere(table)
       if (change.schemaVersion !== table.schema.version) refuseOutdated(table, change)
     }
-    const branch = admitted[0]?.table.branch ?? this.branchOf(armed)
+    const branch = admitted[0]?.table.branch ?? this.numberOf(armed?.seal?.intent)
     assert(
       admitted.every(({ table }) => table.branch === branch),
       'a commit changes tables of one branch',
@@ -282,13 +280,11 @@ export class Committer {
     if (view.tables.get(table.id) !== table || table.isDropped) throw tableNotFound(table.name)
   }
 
-  /** Of a commit of nothing: the branch that it was sealed for. @throws StaleBranchError */
-  private branchOf(armed: ArmedWrite | undefined): number {
-    const { branchId = MAIN_BRANCH_ID, branch = MAIN_BRANCH } = armed?.seal?.intent ?? {}
-    if (branchId === MAIN_BRANCH_ID) return MAIN
-    const entry = this.state.catalog.branches.named(branch)
-    if (entry !== undefined && ulidText(entry.branchId) === branchId && this.names.isLive(entry.id)) return entry.id
-    throw staleBranchNamed(branch, branchId)
+  /** The branch that a write was prepared for. @throws StaleBranchError */
+  numberOf(intent: Intent | undefined): number {
+    const number = intent === undefined ? MAIN : branchNumber(this.state.catalog.branches, intent)
+    if (number !== undefined && this.names.isLive(number)) return number
+    throw staleBranchNamed(intent!.branch, intent!.branchId)
   }
 
   /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */
@@ -537,7 +533,7 @@ export class Committer {
       const { lsn, record, resolve, value, startedMs } = pending[i]!
       resolve(value as never)
       if (record.kind === KIND_COMMIT)
-        this.hooks.committed({ lsn, writeId: record.commit.writeId, changes: record.commit.changes, durationMs: now - startedMs })
+        this.hooks.committed({ lsn, writeId: record.commit.writeId, branch: record.commit.branch, changes: record.commit.changes, durationMs: now - startedMs })
     }
     for (const [lsn, names] of redefined) this.hooks.schemaChanged(lsn, names)
     this.pendingFrom = at

@@ -90,7 +90,7 @@ async function replayLoad(
 ): Promise<CommitResult> {
   const { world, check, committer } = engine.parts
   const pace = new Pace({ ...o, world, check, table: bound.state.name, phase: op, total: undefined })
-  const data = new DataDigest(op, bound.state.id)
+  const data = new DataDigest(op, bound.state.uid)
   let rows = 0
   for await (const batch of batches) {
     o.signal?.throwIfAborted()
@@ -143,7 +143,7 @@ class Loader {
     const { world, check } = engine.parts
     this.fused = new FusedWrite(engine, { kind: op === 'append' ? 'load' : op, table: bound.state, op, notes: o })
     this.cutter = new Cutter({ world, table: bound.state, schema, area: this.fused.area, signal: o?.signal })
-    this.data = o?.idempotencyKey === undefined ? undefined : new DataDigest(op, bound.state.id)
+    this.data = o?.idempotencyKey === undefined ? undefined : new DataDigest(op, bound.state.uid)
     this.pace = new Pace({ ...o, world, check, table: bound.state.name, phase: op, total: undefined })
   }
 

@@ -4,7 +4,7 @@
 
 import { type BranchEntry, type Branches, type Catalog, MAIN, type TagEntry } from '../catalog/index.ts'
 import { StaleBranchError } from '../errors.ts'
-import { type BranchChange, MAIN_BRANCH } from '../format/index.ts'
+import { type BranchChange, type Intent, MAIN_BRANCH, MAIN_BRANCH_ID } from '../format/index.ts'
 import { ulidText } from '../runtime/index.ts'
 
 export class NamesAhead {
@@ -52,6 +52,13 @@ export class NamesAhead {
     if (branch === MAIN) return true
     return this.catalog.branches.isLive(branch) && !this.queued.some(({ change }) => change.op === 'delete' && change.branch === branch)
   }
+}
+
+/** The number of a live branch in the incarnation that an Intent names. */
+export function branchNumber(branches: Branches, { branch, branchId }: Pick<Intent, 'branch' | 'branchId'>): number | undefined {
+  if (branchId === MAIN_BRANCH_ID) return MAIN
+  const entry = branches.named(branch)
+  return entry !== undefined && ulidText(entry.branchId) === branchId ? entry.id : undefined
 }
 
 /** @param branch  its number */

@@ -15,7 +15,7 @@ export interface Queued {
 export interface CommitterHooks {
   /** After each group: the new durable head. */
   durable(head: number): void
-  committed(info: { lsn: number; writeId: Uint8Array; changes: readonly TableChange[]; durationMs: number }): void
+  committed(info: { lsn: number; writeId: Uint8Array; branch: number; changes: readonly TableChange[]; durationMs: number }): void
   schemaChanged(lsn: number, tables: readonly string[]): void
   failed(error: Error): void
 }

@@ -39,6 +39,8 @@ export type Row = Record<string, unknown>
 /** A state at an LSN, with its structures held. */
 export class ReadPoint {
   readonly lsn: number
+  /** Number of the branch that it shows. */
+  readonly branch: number
   /** Time of the record at `lsn`, or of the last one before it that has a time. */
   readonly timeMs: number
   private readonly held = new Map<number, { readonly state: TableState; readonly structure: Structure }>()
@@ -48,6 +50,7 @@ export class ReadPoint {
     if (lsn > state.applied)
       throw new HistoryUnavailableError(`LSN ${lsn} is after the head ${state.applied}`, { details: { asked: BigInt(lsn), floor: BigInt(state.applied) } })
     this.lsn = lsn
+    this.branch = state.branch
     this.timeMs = state.catalog.timeMs
     for (const [id, table] of state.tables) if (table.isAt(lsn)) this.held.set(id, { state: table, structure: table.at(lsn) })
   }

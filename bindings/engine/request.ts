@@ -9,9 +9,9 @@ import type { ColumnBatch } from '../table/index.ts'
 const WINDOW_ROWS = 16_384
 
 /** SHA-256 over operation, table and the bytes that carry the data. */
-export function requestDigest(op: string, tableId: number, ...parts: readonly Uint8Array[]): Uint8Array {
+export function requestDigest(op: string, tableUid: number, ...parts: readonly Uint8Array[]): Uint8Array {
   const hash = new Sha256()
-  hash.update(new TextEncoder().encode(`${op}:${tableId}:`))
+  hash.update(new TextEncoder().encode(`${op}:${tableUid}:`))
   for (const part of parts) hash.update(part)
   return hash.digest()
 }
@@ -22,8 +22,8 @@ export class DataDigest {
   private pieces: ColumnBatch[] = []
   private rows = 0
 
-  constructor(op: string, tableId: number) {
-    this.hash.update(new TextEncoder().encode(`${op}:${tableId}:`))
+  constructor(op: string, tableUid: number) {
+    this.hash.update(new TextEncoder().encode(`${op}:${tableUid}:`))
   }
 
   /** The batch must not change until the next call. */

@@ -40,6 +40,8 @@ type Batches = AsyncIterable<ColumnBatch> | Iterable<ColumnBatch>
 
 export class TableStage {
   readonly tableId: number
+  /** Among the tables of all branches. */
+  readonly tableUid: number
   private readonly engine: Engine
   private readonly bound: Bound
   /** Of its rows: what the table has when its first call is made. */
@@ -73,6 +75,7 @@ export class TableStage {
     this.layout = KeyLayout.of(this.schema)
     this.area = area
     this.tableId = bound.state.id
+    this.tableUid = bound.state.uid
     this.expectedVersion = engine.parts.state.catalog.table(this.tableId)?.lastLsn ?? bound.state.lastLsn
     this.cutter = this.newCutter()
     this.keys = this.newKeys()

@@ -300,7 +300,7 @@ export class TransactionState {
 
   /** What tells a transaction from another under an idempotency key: the tables that it writes. A retry may read, and so write, other rows than the first run. */
   private request(): Uint8Array {
-    const ids = [...this.writes.values()].filter((each) => !isUntouched(each)).map(({ whole }) => whole.state.id)
+    const ids = [...this.writes.values()].filter((each) => !isUntouched(each)).map(({ whole }) => whole.state.uid)
     return requestDigest('transact', 0, new TextEncoder().encode(ids.toSorted((a, b) => a - b).join()))
   }
 

@@ -52,7 +52,7 @@ export async function deleteWhere(engine: Engine, table: AnyTable, predicate: Pr
     schema = bound.view.schema
     const compiled = compilePredicate(predicate, bound.view)
     const request =
-      o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.id, new TextEncoder().encode(JSON.stringify(predicate)))
+      o?.idempotencyKey === undefined ? undefined : requestDigest('deleteWhere', bound.state.uid, new TextEncoder().encode(JSON.stringify(predicate)))
     const replay = (): ReturnType<typeof committer.replay> => (request === undefined ? undefined : committer.replay(o!.idempotencyKey!, request))
     const replayed = replay()
     if (replayed !== undefined) return replayed
@@ -157,7 +157,7 @@ function updateRound(engine: Engine, table: AnyTable, patches: readonly object[]
   const code = engine.binder.bind(table)
   const bound = wholeRows(code)
   const merged = mergePatches(bound, checkedPatches(code.view, bound.view, patches))
-  const request = o?.idempotencyKey === undefined ? undefined : requestDigest('update', bound.state.id, new TextEncoder().encode(stableText(merged.patches)))
+  const request = o?.idempotencyKey === undefined ? undefined : requestDigest('update', bound.state.uid, new TextEncoder().encode(stableText(merged.patches)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
     if (replayed !== undefined) return Promise.resolve(replayed)

@@ -73,7 +73,7 @@ function commitRows(
   const { body, keys: keySink } = engine.scratch
   const { table } = bound.view
   // Of the rows as they were given: a later round has lost those with repeated keys.
-  const request = o?.idempotencyKey === undefined ? undefined : (given ?? requestDigest(op, bound.state.id, body.bytes.subarray(0, body.at)))
+  const request = o?.idempotencyKey === undefined ? undefined : (given ?? requestDigest(op, bound.state.uid, body.bytes.subarray(0, body.at)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
     if (replayed !== undefined) return Promise.resolve(replayed)
@@ -203,7 +203,7 @@ export async function writeBatch(
     schema = bound.view.schema
     let encoded = encodeBatch(bound, batch)
     // Of the data as it was given: the next round has lost its repeated keys.
-    if (o?.idempotencyKey !== undefined) request ??= requestDigest(op, bound.state.id, encoded.body)
+    if (o?.idempotencyKey !== undefined) request ??= requestDigest(op, bound.state.uid, encoded.body)
     if (request !== undefined) {
       const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
       if (replayed !== undefined) return replayed
@@ -279,7 +279,7 @@ function deleteRound(engine: Engine, table: AnyTable, keyArgs: readonly unknown[
   const bound = engine.binder.bind(table)
   const keys = keysOfArgs(bound, keyArgs)
   const request =
-    o?.idempotencyKey === undefined ? undefined : requestDigest('delete', bound.state.id, keys.data.subarray(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1)))
+    o?.idempotencyKey === undefined ? undefined : requestDigest('delete', bound.state.uid, keys.data.subarray(0, keys.rows === 0 ? 0 : keys.end(keys.rows - 1)))
   if (request !== undefined) {
     const replayed = engine.parts.committer.replay(o!.idempotencyKey!, request)
     if (replayed !== undefined) return Promise.resolve(replayed)

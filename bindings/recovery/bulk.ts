@@ -6,7 +6,7 @@
 // and those behind it are decided afterwards, against what the run made.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import type { FileGeneration, KeysFile, Participant, RecoveryFacts } from '../format/index.ts'
+import { type FileGeneration, type KeysFile, MAIN_BRANCH_ID, type Participant, type RecoveryFacts } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
 import type { TableState } from '../table/index.ts'
@@ -25,11 +25,17 @@ export interface BulkStep {
   readonly baseLsn: number
 }
 
-/** Rows only, which no other write of the run can be in the way of but by its keys. */
+/** Rows only, on main, which no other write of the run can be in the way of but by its keys. */
 export function isBulk({ intent, changes }: PendingSeal): boolean {
   const isPlain = ({ op, rule, removes, addresses }: Participant): boolean =>
     (op === 'append' || op === 'upsert' || op === 'delete') && rule !== 'exact' && removes.length === 0 && addresses.length === 0
-  return intent.kind !== 'schema' && intent.registrations.length === 0 && intent.participants.every(isPlain) && changes.every(({ op }) => op !== 'replace')
+  return (
+    intent.branchId === MAIN_BRANCH_ID &&
+    intent.kind !== 'schema' &&
+    intent.registrations.length === 0 &&
+    intent.participants.every(isPlain) &&
+    changes.every(({ op }) => op !== 'replace')
+  )
 }
 
 interface Prepared {

@@ -1,9 +1,9 @@
 // recovery/doctor.ts: `varve doctor`: what is pending, damaged or drifting in a store, and who would do what about it; and the facts that stand by themselves.
 //
 // Invariant: read-only, without a lock, also in a store that does not open; an advice never points at a tool that refuses.
-import { listCheckpoints, type StoreState, schemaDigest } from '../engine/index.ts'
+import { branchNumber, listCheckpoints, loadPosition, type StateView, type StoreState } from '../engine/index.ts'
 import { CorruptionError, StorageError } from '../errors.ts'
-import { toHex } from '../format/index.ts'
+import { type Intent, toHex } from '../format/index.ts'
 import { type Epoch, type Lsn, readClean, type UnlockInfo, unlockInfo } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -93,7 +93,7 @@ export async function examineStore(given: RepairParts): Promise<DoctorReport> {
   const isLive = lock.state === 'held' && lock.alive !== false
   const { actions, problems } = reportOf(false, look, undefined, [])
   const { log } = look
-  const pending = log.state === undefined || unlisted !== undefined ? [] : await pendingIn(root, world, log.state)
+  const pending = log.state === undefined || unlisted !== undefined ? [] : await pendingIn(parts, log, log.state)
   const findings: DoctorFinding[] = [
     ...(lock.state === 'unreadable' ? [lockFinding(lock)] : []),
     ...pending.map((item) => pendingFinding(item)),
@@ -134,9 +134,15 @@ async function stagingFailure(root: Root, world: World): Promise<DoctorFinding |
   }
 }
 
-async function pendingIn(root: Root, world: World, state: StoreState): Promise<PendingItem[]> {
+async function pendingIn({ root, world, context }: RepairParts, { log, storeId }: Look['log'], state: StoreState): Promise<PendingItem[]> {
+  const viewOf = async (intent: Intent): Promise<StateView | undefined> => {
+    const branch = branchNumber(state.catalog.branches, intent)
+    if (branch === undefined || branch === state.branch || log === undefined) return branch === undefined ? undefined : state
+    const source = { root, log, storeId, context: context(), branches: () => state.catalog.branches, invalid: () => undefined }
+    return await loadPosition(source, { branch, lsn: state.applied })
+  }
   const owners = new Owners({ root, world, writerId: undefined, isExclusive: false, isLive: () => false })
-  return await pendingWrites({ root, world, state, owners, schemaDigest: () => schemaDigest(state.catalog), overlap: async () => [] })
+  return await pendingWrites({ root, world, state, owners, viewOf, overlap: async () => [] })
 }
 
 function writeOf({ writeId, state, subject, decision, ageMs }: PendingItem): DoctorWrite {

@@ -4,7 +4,7 @@
 
 import type { PendingSeal } from '../catalog/index.ts'
 import { CorruptIntentError, IntentVersionError, StorageError } from '../errors.ts'
-import { isCompatible, type StoreState } from '../engine/index.ts'
+import { branchNumber, isCompatible, schemaDigest, type StateView, type StoreState } from '../engine/index.ts'
 import {
   type Addressed,
   decodeIntent,
@@ -14,7 +14,6 @@ import {
   indexName,
   type Intent,
   type IntentFile,
-  MAIN_BRANCH_ID,
   type Participant,
   stagedName,
 } from '../format/index.ts'
@@ -33,8 +32,8 @@ export interface ObserveParts {
   readonly world: World
   readonly state: StoreState
   readonly owners: Owners
-  /** Digest of the definitions in the fold. */
-  readonly schemaDigest: () => string
+  /** The tables of the branch that a write was prepared for; undefined: the branch is gone. */
+  readonly viewOf: (intent: Intent) => Promise<StateView | undefined>
   /** Keys that this participant wrote and that were written after its expected version, as text; at most `limit`. */
   readonly overlap: (seal: PendingSeal, participant: Participant, limit: number) => Promise<readonly string[]>
 }
@@ -97,17 +96,18 @@ export async function observe(parts: ObserveParts, subject: Subject, o: ObserveO
   const { writeId, file, intent, seal } = subject
   const outcome = catalog.outcomes.of(idHex(writeId))?.outcome
   const undecided = outcome === undefined && intent !== undefined
+  const view = undecided ? await parts.viewOf(intent) : undefined
   return {
     writeId,
     file,
     sealed: seal !== undefined,
     outcome,
     forgotten: undecided && seal === undefined && Number(intent.baseLsn) < catalog.outcomes.floor,
-    branchLive: intent === undefined || intent.branchId === MAIN_BRANCH_ID,
+    branchLive: intent === undefined || branchNumber(catalog.branches, intent) !== undefined,
     owner: undecided ? await parts.owners.liveness(intent) : 'dead',
-    schema: undecided ? schemaOf(parts, intent, seal) : 'same',
+    schema: view === undefined ? 'same' : schemaOf(view, intent!, seal),
     expired: isPast(parts, intent),
-    participants: undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, subject, each, o))) : [],
+    participants: undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, view, subject, each, o))) : [],
   }
 }
 
@@ -120,19 +120,25 @@ export function isPast({ state, world }: Pick<ObserveParts, 'state' | 'world'>, 
 }
 
 /** New tables hurt nobody, nor does a definition that takes all the rows of the one they were staged for; a table it wants to register that is there already does. */
-function schemaOf(parts: ObserveParts, intent: Intent, seal: Subject['seal']): Observed['schema'] {
-  if (parts.schemaDigest() === intent.schemaDigest) return 'same'
+function schemaOf({ catalog }: StateView, intent: Intent, seal: Subject['seal']): Observed['schema'] {
+  if (schemaDigest(catalog) === intent.schemaDigest) return 'same'
   const isOutdated = (seal?.changes ?? []).some(({ tableId, schemaVersion, fragments }) => {
-    const schemas = parts.state.catalog.table(tableId)?.schemas
+    const schemas = catalog.table(tableId)?.schemas
     const from = schemas?.find(({ version }) => version === schemaVersion)
     return schemas !== undefined && fragments !== undefined && (from === undefined || !isCompatible(from, schemas.at(-1)!))
   })
   if (isOutdated) return 'incompatible'
-  return intent.registrations.some(({ name }) => parts.state.catalog.byName(name) !== undefined) ? 'incompatible' : 'compatible'
+  return intent.registrations.some(({ name }) => catalog.byName(name) !== undefined) ? 'incompatible' : 'compatible'
 }
 
-async function participantOf(parts: ObserveParts, { writeId, seal }: Subject, participant: Participant, o: ObserveOptions): Promise<ObservedParticipant> {
-  const table = parts.state.catalog.table(participant.tableId)
+async function participantOf(
+  parts: ObserveParts,
+  view: StateView | undefined,
+  { writeId, seal }: Subject,
+  participant: Participant,
+  o: ObserveOptions,
+): Promise<ObservedParticipant> {
+  const table = view?.catalog.table(participant.tableId)
   const expected = Number(participant.expectedVersion)
   const isNewer = table !== undefined && table.createdLsn === participant.incarnation && table.lastLsn > expected
   const files = seal !== undefined && o.files ? await stagedFilesOf(parts.root, writeId, participant) : []

@@ -15,6 +15,7 @@ import {
   IntentVersionError,
   InvariantError,
   LsnTakenError,
+  StaleBranchError,
   StorageError,
 } from '../errors.ts'
 import { retireArea } from '../engine/index.ts'
@@ -223,6 +224,7 @@ function isRace(error: unknown): boolean {
   if (error instanceof StorageError) return error.class === 'notFound'
   return (
     error instanceof ConflictError ||
+    error instanceof StaleBranchError ||
     error instanceof ContentionError ||
     error instanceof LsnTakenError ||
     error instanceof AlreadyPublishedError ||

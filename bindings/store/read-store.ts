@@ -2,29 +2,13 @@
 //
 // Invariant: every read is at one LSN at or below the durable head; a handle that is closed answers ClosedError.
 
+import { MAIN } from '../catalog/index.ts'
 import { ClosedError, FencedError, HistoryUnavailableError, InvalidConfigError, PoisonedError } from '../errors.ts'
-import {
-  Binder,
-  type Bound,
-  commitsOnly,
-  feed,
-  type FeedOptions,
-  getRow,
-  hasRow,
-  type Position,
-  type ReadContext,
-  ReadPoint,
-  type Row,
-  scanAt,
-  staleBranch,
-  type StateView,
-  tableNotFound,
-  verifyStore,
-} from '../engine/index.ts'
+import { Binder, commitsOnly, feed, type FeedOptions, type ReadContext, type Row, staleBranch, tableNotFound, verifyStore } from '../engine/index.ts'
 import { MAIN_BRANCH, toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { isTraced, traced, ulidBytes } from '../runtime/index.ts'
+import { ulidBytes } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
@@ -41,7 +25,6 @@ import {
   type Stats,
   type StoreEvents,
   type TableInfo,
-  type TableState,
   tableFromSchema,
   type VerifyReport,
   type WriteId,
@@ -55,9 +38,9 @@ import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
 import { Reporter, type Step } from './progress.ts'
+import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
-import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
 interface FeedRequest {
@@ -76,14 +59,15 @@ export class ReadHandle {
   protected readonly o: Opened
   protected readonly context: ReadContext
   protected readonly closing: AbortController = new AbortController()
-  private readonly pins_: Pins
+  protected readonly pinned: Pins
+  protected readonly reads: Reads
   private closed_: Promise<void> | undefined
   readonly id: string
 
   constructor(o: Opened) {
     this.o = o
     this.id = toHex(o.storeId)
-    this.pins_ = new Pins({
+    this.pinned = new Pins({
       world: o.world,
       warnMs: o.options.memory.snapshotWarnMs,
       head: () => this.head,
@@ -95,6 +79,11 @@ export class ReadHandle {
       missingColumn: (column, rows) => o.context.missingColumn(column, rows),
       check: () => this.check(),
     }
+    this.reads = this.readsOf(MAIN)
+  }
+
+  protected readsOf(branch: number): Reads {
+    return new Reads({ o: this.o, context: this.context, pins: this.pinned, branch, facts: (table) => this.facts(table) })
   }
 
   get lsn(): Lsn {
@@ -127,95 +116,30 @@ export class ReadHandle {
     if (this.o.failure !== undefined) throw this.o.failure
   }
 
-  // point reads: no promise inside while everything is in memory
-
-  get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
-    if (!isTraced('get')) return this.getNow(table, key, o)
-    return traced(
-      'get',
-      this.facts(table),
-      () => this.getNow(table, key, o),
-      (row) => ({ rows: row === undefined ? 0 : 1 }),
-    )
-  }
-
   protected facts(table: AnyTable | undefined): { storeId: string; table?: string } {
     return table === undefined ? { storeId: this.id } : { storeId: this.id, table: table.name }
   }
 
-  private getNow(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
-    try {
-      this.check()
-      o?.signal?.throwIfAborted()
-      if (o?.at !== undefined) return this.pointAt(o.at).then((point) => this.getAt(point, table, key))
-      const bound = this.o.binder.bind(table)
-      const { head } = this
-      return Promise.resolve(getRow(this.context, bound, this.structureOf(bound, head), head, key))
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
-  }
+  // of main; those of a branch are store/branch-handle.ts
 
-  private getAt(point: ReadPoint, table: AnyTable, key: unknown): Row | undefined | Promise<Row | undefined> {
-    const bound = point.bind(table)
-    return getRow(this.context, bound, point.structure(bound), point.lsn, key)
+  get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
+    return this.reads.get(table, key, o)
   }
 
   getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
-    if (!isTraced('get')) return this.getManyNow(table, keys, o)
-    const foundOf = (rows: readonly unknown[]): { rows: number } => ({ rows: rows.filter((row) => row !== undefined).length })
-    return traced('get', this.facts(table), () => this.getManyNow(table, keys, o), foundOf)
+    return this.reads.getMany(table, keys, o)
   }
 
-  private async getManyNow(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
-    this.check()
-    o?.signal?.throwIfAborted()
-    const point = await this.pointAt(o?.at)
-    const rows: (Row | undefined | Promise<Row | undefined>)[] = []
-    for (const key of keys) {
-      o?.signal?.throwIfAborted()
-      rows.push(this.getAt(point, table, key))
-    }
-    return Promise.all(rows)
+  has(table: AnyTable, key: unknown, o?: ReadOptions): Promise<boolean> {
+    return this.reads.has(table, key, o)
   }
 
-  async has(table: AnyTable, key: unknown, o?: ReadOptions): Promise<boolean> {
-    this.check()
-    o?.signal?.throwIfAborted()
-    const point = await this.pointAt(o?.at)
-    const bound = point.bind(table)
-    return hasRow(bound, point.structure(bound), point.lsn, key)
+  scan(table: AnyTable, options?: LooseScanOptions & { at?: At }): Scan<AnyTable, Row> {
+    return this.reads.scan(table, options)
   }
 
-  scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
-    const { at, ...rest } = options
-    const scan = scanAt(this.context, table, rest, () => this.pointAt(at))
-    return isTraced('scan') ? tracedScan(scan, this.facts(table)) : scan
-  }
-
-  protected async pointAt(at: At | undefined, head: number = this.head): Promise<ReadPoint> {
-    this.check()
-    if (at === undefined) return new ReadPoint(this.o.state, head)
-    const position = await this.o.history.resolve(at, head)
-    this.check()
-    const view = await this.viewAt(position)
-    return new ReadPoint(view, position.isHead ? view.applied : position.lsn)
-  }
-
-  private structureOf(bound: Bound, lsn: number): ReturnType<TableState['at']> {
-    if (!bound.state.isAt(lsn)) throw tableNotFound(bound.state.name)
-    return bound.state.at(lsn)
-  }
-
-  async snapshot(at?: At): Promise<SnapshotHandle> {
-    this.check()
-    const point = await this.pointAt(at)
-    return new SnapshotHandle(point, {
-      context: this.context,
-      pin: this.pins_.hold(point.lsn, 'reader'),
-      canBlock: this.o.root.caps.syncRead,
-      pointAt: (older, head) => this.pointAt(older, head),
-    })
+  snapshot(at?: At): Promise<SnapshotHandle> {
+    return this.reads.snapshot(at)
   }
 
   async waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void> {
@@ -251,7 +175,7 @@ export class ReadHandle {
       if (!state.catalog.branches.isLive(branch)) throw staleBranch(state.catalog.branches, branch)
     }
     const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check, branch, branches: () => state.catalog.branches }
-    const pin = this.pins_.hold(from, 'stream')
+    const pin = this.pinned.hold(from, 'stream')
     try {
       const commits =
         tables.length === 0
@@ -291,8 +215,8 @@ export class ReadHandle {
     const stop = new AbortController()
     const host: DiffHost = {
       context: this.context,
-      pins: this.pins_,
-      pointAt: (at) => this.pointAt(at),
+      pins: this.pinned,
+      pointAt: (at) => this.reads.pointAt(at),
       isClosed: () => this.closed,
       closing: this.closing.signal,
     }
@@ -302,28 +226,15 @@ export class ReadHandle {
   // what there is
 
   async tables(at?: At): Promise<TableInfo[]> {
-    const state = await this.stateAt(at)
+    const state = await this.reads.stateAt(at)
     return tableInfos(state)
   }
 
   async table(name: string, at?: At): Promise<AnyTable> {
-    const state = await this.stateAt(at)
+    const state = await this.reads.stateAt(at)
     const table = state.catalog.byName(name)
     if (table === undefined) throw tableNotFound(name)
     return tableFromSchema(table.schemas.at(-1)!)
-  }
-
-  private async stateAt(at: At | undefined): Promise<StateView> {
-    this.check()
-    if (at === undefined) return this.o.state
-    return this.viewAt(await this.o.history.resolve(at, this.head))
-  }
-
-  /** The live state for heads, else one of the history. */
-  private viewAt(position: Position & { readonly isHead: boolean }): StateView | Promise<StateView> {
-    const { branches, history, state } = this.o
-    const isNow = position.isHead || (position.branch === state.branch && position.lsn === state.applied)
-    return isNow ? branches.view(position.branch) : history.state(position)
   }
 
   async refresh(): Promise<Lsn> {
@@ -343,7 +254,7 @@ export class ReadHandle {
       tables,
       log: { segments: log.segments, bytes: log.bytes, bytesSinceCheckpoint: this.bytesSinceCheckpoint(), tail: log.tail },
       memory: { cacheBytes: cache.bytes, writeBytes, kernelBytes: this.o.kernelBytes() },
-      pins: this.pins_.size,
+      pins: this.pinned.size,
       pending: state.catalog.outcomes.pending.size,
       supersededOutcomes: state.catalog.outcomes.superseded,
       ...(await this.watched()),
@@ -378,7 +289,7 @@ export class ReadHandle {
   async pins(): Promise<PinInfo[]> {
     this.check()
     const now = this.o.world.clock.monoMs()
-    return this.pins_.list().map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
+    return this.pinned.list().map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
   }
 
   async outcome(id: WriteId): Promise<Outcome> {
@@ -454,7 +365,7 @@ export class ReadHandle {
       if (!(error instanceof PoisonedError || error instanceof FencedError)) throw error
     })
     const head = Math.min(this.head, Number(this.log.durableHead))
-    const pin = this.pins_.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
+    const pin = this.pinned.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
     try {
       return await backupStore(this.o, target, head, o)
     } finally {

@@ -2,13 +2,16 @@
 //
 // Invariant: what happens before the store is ready is kept for the first listener that asks; nothing is looked at after stop().
 
-import { schemaDigest } from '../engine/index.ts'
+import { branchNumber, type StateView } from '../engine/index.ts'
+import { CorruptionError, StorageError } from '../errors.ts'
+import type { Intent } from '../format/index.ts'
 import {
   decideMany,
   deciderOf,
   DriftGuard,
   Healer,
   type HealParts,
+  type LeaseOf,
   type ObserveParts,
   overlapOf,
   Owners,
@@ -35,7 +38,8 @@ export class Recovering {
   private isReady = false
   private timer: TimerHandle | undefined
 
-  constructor(o: Opened, writes: WriteParts) {
+  /** @param writes  of main */
+  constructor(o: Opened, writes: WriteParts, leaseOf: LeaseOf) {
     this.o = o
     const { intents } = writes.engine.parts
     const owners = new Owners({
@@ -52,9 +56,9 @@ export class Recovering {
       state: o.state,
       log: o.log,
       owners,
-      schemaDigest: () => schemaDigest(o.state.catalog),
-      overlap: (seal, participant, limit) => overlapOf(writes, seal, participant, limit),
-      decider: deciderOf(writes),
+      viewOf: (intent) => viewOf(o, intent),
+      overlap: (seal, participant, limit) => overlapOf(leaseOf, seal, participant, limit),
+      decider: deciderOf(writes, leaseOf),
       events: this.events(),
       refresh: () => o.catchUp(),
       retries: o.options.publishRetries,
@@ -127,9 +131,26 @@ export class Recovering {
 }
 
 /** For a handle that writes nothing, beside a writer that may live: of keys written since it says nothing, the rest it can see. */
-export function observing({ root, world, state }: Opened): ObserveParts {
+export function observing(o: Opened): ObserveParts {
+  const { root, world, state } = o
   const owners = new Owners({ root, world, writerId: undefined, isExclusive: false, isLive: () => false })
-  return { root, world, state, owners, schemaDigest: () => schemaDigest(state.catalog), overlap: async () => [] }
+  return { root, world, state, owners, viewOf: (intent) => viewOf(o, intent), overlap: async () => [] }
+}
+
+/** Whether the branch is gone is for the fold to say: what cannot be read is an error. */
+async function viewOf({ branches, state }: Opened, intent: Intent): Promise<StateView | undefined> {
+  const branch = branchNumber(state.catalog.branches, intent)
+  if (branch === undefined) return undefined
+  try {
+    return await branches.view(branch)
+  } catch (cause) {
+    if (!(cause instanceof StorageError && cause.class === 'notFound')) throw cause
+    const { name } = cause
+    throw new CorruptionError('coverage.corrupt', `branch ${JSON.stringify(intent.branch)} cannot be read: ${cause.message}`, {
+      details: { file: name },
+      cause,
+    })
+  }
 }
 
 export async function pendingOf(parts: ObserveParts): Promise<PendingWrite[]> {

@@ -22,20 +22,15 @@ export interface TransactionsOptions {
   /** Settles when memory takes more rows. */
   room(signal: AbortSignal | undefined): Promise<void> | undefined
   conflicted(): void
+  /** Of the functions that run, on all branches. */
+  readonly running: Set<AbortController>
 }
 
 export class Transactions {
   readonly #o: TransactionsOptions
-  /** Of the functions that run. */
-  readonly #running = new Set<AbortController>()
 
   constructor(o: TransactionsOptions) {
     this.#o = o
-  }
-
-  /** Tells the functions that run to end. */
-  abort(reason: Error): void {
-    for (const each of this.#running) each.abort(reason)
   }
 
   async run<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions): Promise<R> {
@@ -80,7 +75,7 @@ export class Transactions {
   async #attempted<R>(tx: TransactionState, fn: (tx: never) => Promise<R> | R, attempt: number, outer: AbortSignal | undefined): Promise<R> {
     const abort = new AbortController()
     const signal = outer === undefined ? abort.signal : AbortSignal.any([outer, abort.signal])
-    this.#running.add(abort)
+    this.#o.running.add(abort)
     try {
       const result = await fn(transactionHandle(tx, attempt, signal) as never)
       outer?.throwIfAborted()
@@ -88,7 +83,7 @@ export class Transactions {
       return result
     } finally {
       tx.close()
-      this.#running.delete(abort)
+      this.#o.running.delete(abort)
       abort.abort(new ClosedError('transaction.closed', 'the transaction has settled', { details: { what: 'transaction' } }))
     }
   }

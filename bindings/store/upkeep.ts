@@ -2,10 +2,11 @@
 //
 // Invariant: one job at a time; a failing job is reported and never fails a commit; nothing runs after stop().
 
-import { ClosedError, VarveError } from '../errors.ts'
+import { ClosedError, StaleBranchError, VarveError } from '../errors.ts'
 import { type Engine, flushTable, writeCheckpoint } from '../engine/index.ts'
 import { DEFAULTS } from '../options.ts'
 import type { Lsn } from '../log/index.ts'
+import type { TableState } from '../table/index.ts'
 import type { Events } from './events.ts'
 import type { Metering } from './metering.ts'
 import type { Reporter } from './progress.ts'
@@ -30,8 +31,12 @@ export interface UpkeepParts {
   readonly looked: () => void
 }
 
+/** What writes to a table, in memory until it is disposed; undefined: its branch, or the table, is no longer there. */
+export type TableLease = (table: TableState) => (Disposable & { readonly engine: Engine }) | undefined
+
 export class Upkeep {
   private readonly engine: Engine
+  private readonly lease: TableLease
   private readonly storeId: Uint8Array
   private readonly events: Events
   private readonly metering: Metering
@@ -51,7 +56,9 @@ export class Upkeep {
   /** Rows in memory at the last look. */
   memoryBytes = 0
 
-  constructor(engine: Engine, { storeId, events, metering, checkpointLsn, looked }: UpkeepParts, automatic: boolean) {
+  /** @param engine  of main */
+  constructor(engine: Engine, { storeId, events, metering, checkpointLsn, looked }: UpkeepParts, automatic: boolean, lease: TableLease) {
+    this.lease = lease
     this.engine = engine
     this.storeId = storeId
     this.events = events
@@ -79,9 +86,14 @@ export class Upkeep {
     if (this.bytesSinceCheckpoint >= DEFAULTS.checkpointBytes || this.grown().length > 0) this.start()
   }
 
-  private grown(): number[] {
+  private grown(): TableState[] {
     const limit = Math.min(DEFAULTS.flushBytes, this.engine.parts.limits.writeBytes / 2)
-    return [...this.engine.parts.state.tables.values()].filter((table) => table.now.layer.byteLength >= limit).map((table) => table.id)
+    return this.tables().filter((table) => table.now.layer.byteLength >= limit)
+  }
+
+  /** Of every branch in memory. */
+  private tables(): TableState[] {
+    return [...this.engine.parts.store.everyTable()]
   }
 
   private start(): void {
@@ -105,8 +117,8 @@ export class Upkeep {
   private async work(): Promise<void> {
     const due = this.bytesSinceCheckpoint >= DEFAULTS.checkpointBytes
     const before = this.engine.memoryBytes()
-    for (const tableId of due ? [...this.engine.parts.state.tables.keys()] : this.chosen(before)) {
-      await this.flush(tableId)
+    for (const table of due ? this.tables() : this.chosen(before)) {
+      await this.flush(table)
       if (this.stopper.signal.aborted) return
     }
     this.memoryBytes = this.engine.memoryBytes()
@@ -115,26 +127,33 @@ export class Upkeep {
   }
 
   /** Tables that have grown; when memory is full the largest ones too, until half of it is free. */
-  private chosen(bytes: number): number[] {
+  private chosen(bytes: number): TableState[] {
     const chosen = new Set(this.grown())
-    const { limits, state } = this.engine.parts
+    const { limits } = this.engine.parts
     if (bytes < limits.writeBytes) return [...chosen]
-    const sizes = [...state.tables.values()].map((table) => ({ id: table.id, bytes: table.now.layer.byteLength })).toSorted((a, b) => b.bytes - a.bytes)
-    let left = sizes.reduce((sum, size) => (chosen.has(size.id) ? sum : sum + size.bytes), 0)
+    const sizes = this.tables()
+      .map((table) => ({ table, bytes: table.now.layer.byteLength }))
+      .toSorted((a, b) => b.bytes - a.bytes)
+    let left = sizes.reduce((sum, { table, bytes: size }) => (chosen.has(table) ? sum : sum + size), 0)
     for (const size of sizes) {
       if (left < limits.writeBytes / 2) break
-      if (chosen.has(size.id)) continue
-      chosen.add(size.id)
+      if (chosen.has(size.table)) continue
+      chosen.add(size.table)
       left -= size.bytes
     }
     return [...chosen]
   }
 
-  private async flush(tableId: number): Promise<number> {
-    const { state, world } = this.engine.parts
-    const table = state.tables.get(tableId)!
+  private async flush(table: TableState): Promise<number> {
+    const { world } = this.engine.parts
     const startedMs = world.clock.monoMs()
-    const { rows } = await flushTable(this.engine, table, this.stopper.signal)
+    using lease = this.lease(table)
+    // Of a branch that was deleted, or dropped from memory, nothing needs to move.
+    if (lease === undefined) return 0
+    const { rows } = await flushTable(lease.engine, table, this.stopper.signal).catch((error: unknown) => {
+      if (error instanceof StaleBranchError) return { rows: 0 }
+      throw error
+    })
     this.memoryBytes = this.engine.memoryBytes()
     this.release()
     if (rows === 0) return 0
@@ -181,9 +200,9 @@ export class Upkeep {
     const { state } = this.engine.parts
     let done = 0
     reporter?.tell({ phase: 'flush', done, unit: 'rows' })
-    for (const table of state.tables.values()) {
+    for (const table of this.tables()) {
       signal?.throwIfAborted()
-      done += await this.flush(table.id)
+      done += await this.flush(table)
       reporter?.step({ phase: 'flush', done, unit: 'rows', table: table.name })
     }
     if (state.catalog.lsn > this.checkpointLsn) await this.checkpoint()

@@ -1,37 +1,13 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
 import { ClosedError, ConflictError, FencedError, TableExistsError } from '../errors.ts'
-import {
-  type ApplyOptions,
-  applySchema,
-  checkApplyOptions,
-  Committer,
-  deleteKeys,
-  deleteWhere,
-  Engine,
-  Gates,
-  inTurn,
-  Intents,
-  load,
-  nextTableId,
-  type LoadOp,
-  updateRows,
-  writeBatch,
-  writeRows,
-  WriteTracker,
-} from '../engine/index.ts'
-import { concat } from '../kernels/index.ts'
+import { type ApplyOptions, applySchema, checkApplyOptions, Committer, Engine, Gates, inTurn, Intents, nextTableId, WriteTracker } from '../engine/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
 import { repairOpen } from '../recovery/index.ts'
-import { isTraced, newUlid, traced, type TraceMessage, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
-  batchBytes,
-  type ColumnBatch,
   type CommitResult,
-  INLINE_ROWS_MAX,
-  isRows,
-  keyless,
   type Long,
   type OptimizeOptions,
   type OptimizeReport,
@@ -42,25 +18,24 @@ import {
   type SchemaPlan,
   schemaFromDefinition,
   type StageOptions,
-  toBatches,
   type TransactOptions,
   type WriteId,
   type WriteOptions,
 } from '../table/index.ts'
+import { type BranchWriter, BranchWriters } from './branch-writers.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { Reporter } from './progress.ts'
 import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
+import { factsOf, RowWriter } from './row-writer.ts'
 import { checkDoorOptions } from './repair-door.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
-import { checkNotes, stageOptionsOf, withAgain } from './write-options.ts'
+import { checkNotes } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
 
-/** Above it a batch is staged however few bytes it has: the memory layer takes at most a chunk at a time. */
-const INLINE_BATCH_ROWS_MAX = 16_384
 /** Between two looks of a writer for records of others. */
 const FOLLOW_MS = 1000
 const SWEEP_AFTER_MS = 60_000
@@ -74,7 +49,11 @@ export class WriteHandle extends ReadHandle {
   private readonly optimizing: Optimizing
   private readonly recovering: Recovering
   private readonly writes: Writes
-  private readonly transactions: Transactions
+  private readonly rows: RowWriter
+  /** Of branches. */
+  protected readonly writers: BranchWriters
+  /** Functions of transactions that run. */
+  private readonly running = new Set<AbortController>()
   private readonly watch: CommitWatch
 
   constructor(o: Opened) {
@@ -85,8 +64,8 @@ export class WriteHandle extends ReadHandle {
     let durableAt = state.applied
     let durableMs = world.clock.monoMs()
     this.watch = new CommitWatch(o.written, durableMs)
-    // Committed on a branch, or dropped since: the main branch may not have it.
-    const nameOf = (tableId: number): string => state.tables.get(tableId)?.name ?? `table ${tableId}`
+    // Dropped since, or of a branch that is gone: it has no name any more.
+    const nameOf = (branch: number, tableId: number): string => state.view(branch)?.tables.get(tableId)?.name ?? `table ${tableId}`
     this.committer = new Committer(log, state, world, tracker, {
       durable: (head) => {
         state.settle(head)
@@ -97,17 +76,17 @@ export class WriteHandle extends ReadHandle {
         this.upkeep.look()
         this.writes.look()
       },
-      committed: ({ lsn, writeId, changes, durationMs }) => {
+      committed: ({ lsn, writeId, branch, changes, durationMs }) => {
         this.watch.committed(changes, durationMs, durableMs)
         if (metering.isOn) {
           // Of a commit that touches several tables none is named.
           const [first] = changes
-          const table = first !== undefined && changes.every(({ tableId }) => tableId === first.tableId) ? nameOf(first.tableId) : undefined
+          const table = first !== undefined && changes.every(({ tableId }) => tableId === first.tableId) ? nameOf(branch, first.tableId) : undefined
           metering.add('varve.commits', 1, table)
           metering.record('varve.commit.duration', durationMs, table)
         }
         if (!events.wants('commit')) return
-        const tables = [...new Set(changes.map((change) => state.tables.get(change.tableId)?.name ?? `table ${change.tableId}`))]
+        const tables = [...new Set(changes.map(({ tableId }) => nameOf(branch, tableId)))]
         const rows = changes.reduce((sum, change) => sum + change.inserted + change.updated + change.deleted, 0)
         events.emit('commit', { lsn: BigInt(lsn) as Lsn, writeId: ulidText(writeId) as WriteId, tables, rows, durationMs })
       },
@@ -146,7 +125,7 @@ export class WriteHandle extends ReadHandle {
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
     this.optimizing = new Optimizing({ engine: this.engine, events, metering, isAutomatic: options.upkeep === 'auto' })
-    this.upkeep = new Upkeep(this.engine, { ...o, looked: () => this.optimizing.look() }, options.upkeep === 'auto')
+    this.upkeep = new Upkeep(this.engine, { ...o, looked: () => this.optimizing.look() }, options.upkeep === 'auto', (table) => this.writers.leaseTable(table))
     this.writes = new Writes({
       engine: this.engine,
       read: this.context,
@@ -154,17 +133,10 @@ export class WriteHandle extends ReadHandle {
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
       publishing: (publish) => this.publishing(publish),
     })
-    this.engine.sealer = { always: options.sealMode === 'separate', publish: (large) => sealLoad(this.writes, large) }
-    this.recovering = new Recovering(o, this.writes)
-    this.transactions = new Transactions({
-      engine: this.engine,
-      context: this.context,
-      writable: (given) => this.writable(given),
-      heal: () => this.recovering.heal(),
-      keyFree: (key, signal) => this.writes.keyFree(key, signal, () => this.recovering.heal()),
-      room: (signal) => this.upkeep.room(signal),
-      conflicted: () => metering.add('varve.conflicts', 1),
-    })
+    const main = this.writerOf(this.engine, this.writes)
+    this.rows = main.rows
+    this.writers = new BranchWriters(main, o.branches, (engine, writes) => this.writerOf(engine, writes))
+    this.recovering = new Recovering(o, this.writes, (intent) => this.writers.lease(intent))
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
@@ -174,6 +146,24 @@ export class WriteHandle extends ReadHandle {
       }
       if (options.follow) void this.followOthers()
     }
+  }
+
+  private writerOf(engine: Engine, writes: Writes): BranchWriter {
+    const heal = (): Promise<void> | undefined => this.recovering.heal()
+    const writable = (given?: WriteOptions): void => this.writable(given)
+    const facts = (table: AnyTable | undefined): { storeId: string; table?: string } => this.facts(table)
+    const transactions = new Transactions({
+      engine,
+      context: this.context,
+      writable,
+      heal,
+      keyFree: (key, signal) => this.writes.keyFree(key, signal, heal),
+      room: (signal) => this.upkeep.room(signal),
+      conflicted: () => this.o.metering.add('varve.conflicts', 1),
+      running: this.running,
+    })
+    engine.sealer = { always: this.o.options.sealMode === 'separate', publish: (large) => sealLoad(writes, large) }
+    return { engine, writes, rows: new RowWriter({ engine, writes, transactions, writable, ready: (given) => this.ready(given), heal, facts }) }
   }
 
   /** Temporary files of processes that were killed: not before this handle has been open for a while, since it walks the whole root. */
@@ -274,116 +264,38 @@ export class WriteHandle extends ReadHandle {
     return await applySchema(this.engine, tables, o)
   }
 
-  // rows
+  // rows of main; those of a branch are store/branch-handle.ts
 
   append(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.write(table, 'append', data, o)
+    return this.rows.append(table, data, o)
   }
 
   upsert(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.write(table, 'upsert', data, o)
+    return this.rows.upsert(table, data, o)
   }
 
   replace(table: AnyTable, data: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.write(table, 'replace', data, o)
-  }
-
-  private write(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
-    if (!isTraced('commit')) return this.writeNow(table, op, data, o)
-    return traced('commit', this.facts(table), () => this.writeNow(table, op, data, o), factsOf)
-  }
-
-  private writeNow(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
-    try {
-      this.writable(o)
-      if (op === 'upsert' && table.key.length === 0) throw keyless(this.engine.binder.bind(table).view)
-      const room = this.ready(o)
-      if (room !== undefined) return room.then(() => this.writeNow(table, op, data, o))
-      if (op !== 'replace' && isRows(data)) {
-        const rows = Array.isArray(data) ? (data as readonly object[]) : [data as object]
-        if (rows.length > 0 && rows.length <= INLINE_ROWS_MAX && o?.onProgress === undefined) {
-          if (this.log.shared) return this.writeRowsInTurn(table, op, rows, o)
-          const written = writeRows(this.engine, table, op, rows, o)
-          if (written !== undefined) return written
-        }
-      }
-      return this.writeData(table, op, data, o)
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
-  }
-
-  private async writeRowsInTurn(table: AnyTable, op: 'append' | 'upsert', rows: readonly object[], o: WriteOptions | undefined): Promise<CommitResult> {
-    const written = await inTurn(this.engine, o, async (again) => writeRows(this.engine, table, op, rows, withAgain(o, again)))
-    return written ?? this.writeData(table, op, rows, o)
-  }
-
-  /** Inline when it is small, staged as fragments when it is large. */
-  private async writeData(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
-    const { view } = this.engine.binder.bind(table)
-    const source = toBatches(view, data, o?.signal === undefined ? {} : { signal: o.signal })
-    const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
-    const head: ColumnBatch[] = []
-    let bytes = 0
-    let rows = 0
-    try {
-      for (;;) {
-        const next = await iterator.next()
-        if (next.done === true) break
-        head.push(next.value)
-        rows += next.value.length
-        bytes += batchBytes(next.value)
-        if (bytes > this.engine.parts.limits.inlineLimitBytes || rows > INLINE_BATCH_ROWS_MAX)
-          return await load(this.engine, table, op, joined(head, iterator), o, view.schema)
-      }
-    } finally {
-      await iterator.return?.(undefined as never)
-    }
-    o?.signal?.throwIfAborted()
-    return this.reported(op, table.name, o, () =>
-      inTurn(this.engine, o, (again) => writeBatch(this.engine, table, op, oneBatch(head, view.schema.columns.length), withAgain(o, again), view.schema)),
-    )
-  }
-
-  /** For commits that are one step: progress is their beginning and their end. */
-  private async reported(phase: string, table: string, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
-    if (o?.onProgress === undefined) return write()
-    const reporter = new Reporter(this.o.world, o.onProgress)
-    reporter.tell({ phase, done: 0, unit: 'rows', table })
-    const result = await write()
-    reporter.tell({ phase, done: result.rows, unit: 'rows', table })
-    return result
+    return this.rows.replace(table, data, o)
   }
 
   update(table: AnyTable, patch: object | readonly object[], o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('update', table, o, () =>
-      inTurn(this.engine, o, async () => updateRows(this.engine, table, Array.isArray(patch) ? (patch as readonly object[]) : [patch as object], o)),
-    )
+    return this.rows.update(table, patch, o)
   }
 
   delete(table: AnyTable, key: unknown, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('delete', table, o, () =>
-      inTurn(this.engine, o, async (again) => deleteKeys(this.engine, table, Array.isArray(key) ? (key as readonly unknown[]) : [key], withAgain(o, again))),
-    )
+    return this.rows.delete(table, key, o)
   }
 
   deleteWhere(table: AnyTable, where: Predicate<any>, o?: WriteOptions): Promise<CommitResult> {
-    return this.attempt('deleteWhere', table, o, () => inTurn(this.engine, o, () => deleteWhere(this.engine, table, where, o)))
+    return this.rows.deleteWhere(table, where, o)
   }
 
-  private attempt(phase: string, table: AnyTable, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
-    const fn = o?.onProgress === undefined ? write : () => this.reported(phase, table.name, o, write)
-    return isTraced('commit') ? traced('commit', this.facts(table), () => this.attemptNow(o, fn), factsOf) : this.attemptNow(o, fn)
+  transact<R>(fn: (tx: never) => Promise<R> | R, o?: TransactOptions): Promise<R> {
+    return this.rows.transact(fn, o)
   }
 
-  private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {
-    try {
-      this.writable(o)
-      const room = this.ready(o)
-      return room === undefined ? fn() : room.then(() => this.attemptNow(o, fn))
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
+  stage(given?: string | StageOptions): Promise<StagedWriteHandle> {
+    return this.rows.stage(given)
   }
 
   private writable(o?: WriteOptions): void {
@@ -398,31 +310,7 @@ export class WriteHandle extends ReadHandle {
     if (o.idempotencyKey === undefined || !this.writes.knowsKey(o.idempotencyKey)) this.writes.refuseTaken(o.writeId)
   }
 
-  // transactions
-
-  transact<R>(fn: (tx: never) => Promise<R> | R, o: TransactOptions = {}): Promise<R> {
-    if (!isTraced('commit')) return this.transactions.run(fn, o)
-    let committed: CommitResult | undefined
-    const onCommitted = (result: CommitResult): void => {
-      committed = result
-      o.onCommitted?.(result)
-    }
-    return traced(
-      'commit',
-      this.facts(undefined),
-      () => this.transactions.run(fn, { ...o, onCommitted }),
-      () => (committed === undefined ? {} : factsOf(committed)),
-    )
-  }
-
   // staged writes
-
-  async stage(given?: string | StageOptions): Promise<StagedWriteHandle> {
-    const o = stageOptionsOf(given)
-    this.writable(o)
-    await this.recovering.heal()
-    return this.writes.stage(o)
-  }
 
   private publishing(publish: () => Promise<CommitResult>): Promise<CommitResult> {
     const counted = (): Promise<CommitResult> =>
@@ -482,7 +370,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   protected override async shut(): Promise<void> {
-    this.transactions.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+    for (const each of this.running) each.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     try {
       await this.optimizing.stop()
       await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
@@ -506,31 +394,6 @@ export class WriteHandle extends ReadHandle {
     // What needs no waiting was done; the rest (threads, descriptors) ends in the background.
     this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.failed', cause }))
   }
-}
-
-/** The batches read already, then the rest. */
-async function* joined(head: readonly ColumnBatch[], rest: Iterator<ColumnBatch> | AsyncIterator<ColumnBatch>): AsyncGenerator<ColumnBatch, undefined> {
-  yield* head
-  for (;;) {
-    const next = await rest.next()
-    if (next.done === true) return
-    yield next.value
-  }
-}
-
-function oneBatch(batches: readonly ColumnBatch[], columnCount: number): ColumnBatch {
-  if (batches.length === 1) return batches[0]!
-  const filled = batches.filter((batch) => batch.length > 0)
-  if (filled.length <= 1) return filled[0] ?? batches[0] ?? { length: 0, columns: [] }
-  return {
-    length: filled.reduce((sum, batch) => sum + batch.length, 0),
-    columns: Array.from({ length: columnCount }, (_, i) => concat(filled.map((batch) => batch.columns[i]!))),
-  }
-}
-
-/** What a tracing channel is told of a commit. */
-function factsOf({ lsn, writeId, rows }: CommitResult): TraceMessage {
-  return { lsn, writeId, rows }
 }
 
 function tableExists(name: string): TableExistsError {

@@ -9,7 +9,7 @@ import type { FeedSource } from './written-keys.ts'
 
 export interface WriteParts extends FeedSource {
   /** Staged writes that this store has handed out and that are not over. */
-  readonly handles: Set<AsyncDisposable>
+  readonly handles: { add(handle: AsyncDisposable): void; delete(handle: AsyncDisposable): void }
   /** Aborted when the store closes. */
   readonly closing: AbortSignal
   /** Around each publish that a user asked for: who traces and counts. */

@@ -23,7 +23,7 @@ export interface SealWriteOptions {
  *
  * @param armed  its INTENT
  * @returns the LSN of the seal; or the result of the same request, when its idempotency key was published before: then nothing was sealed
- * @throws CorruptionError staged.corrupt; ResourceLimitError; FencedError (scope write); IdempotencyMismatchError; PendingIntentError; StorageError
+ * @throws CorruptionError staged.corrupt; ResourceLimitError; StaleBranchError; FencedError (scope write); IdempotencyMismatchError; PendingIntentError; StorageError
  */
 export async function sealWrite(
   parts: WriteParts,
@@ -44,7 +44,10 @@ export async function sealWrite(
   if (failpoints.active) await failpoints.hit(FP.seal.beforeAppend, context)
   o.signal?.throwIfAborted()
   parts.read.check()
-  const lsn = await inTurn(parts.engine, o, async () => committer.seal(intent, changes))
+  const lsn = await inTurn(parts.engine, o, async () => {
+    committer.numberOf(intent)
+    return committer.seal(intent, changes)
+  })
   if (failpoints.active) await failpoints.hit(FP.seal.afterAppend, context)
   return lsn
 }

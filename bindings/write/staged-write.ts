@@ -87,7 +87,7 @@ export class StagedWriteHandle {
     return this.staging(async () => {
       const stage = this.stageOf(table)
       const bytes = await stage.deleteKeys(keys)
-      this.ask(() => requestDigest('delete', stage.tableId, bytes))
+      this.ask(() => requestDigest('delete', stage.tableUid, bytes))
     })
   }
 
@@ -95,7 +95,7 @@ export class StagedWriteHandle {
     return this.staging(async () => {
       const stage = this.stageOf(table)
       await stage.deleteWhere(where)
-      this.ask(() => requestDigest('deleteWhere', stage.tableId, new TextEncoder().encode(JSON.stringify(where))))
+      this.ask(() => requestDigest('deleteWhere', stage.tableUid, new TextEncoder().encode(JSON.stringify(where))))
     })
   }
 
@@ -105,7 +105,7 @@ export class StagedWriteHandle {
       const { view, state } = this.parts.engine.binder.bind(table)
       if (op === 'upsert' && table.key.length === 0) throw keyless(view)
       const stage = this.stageOf(table)
-      const digest = this.o.idempotencyKey === undefined ? undefined : new DataDigest(op, state.id)
+      const digest = this.o.idempotencyKey === undefined ? undefined : new DataDigest(op, state.uid)
       const signals = [this.o.signal, o?.signal].filter((signal) => signal !== undefined)
       const batches = toBatches(view, data, { signal: AbortSignal.any([this.parts.closing, ...signals]) })
       const onProgress = o?.onProgress ?? this.o.onProgress

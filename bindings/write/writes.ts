@@ -1,5 +1,6 @@
 // write/writes.ts: the staged writes of one open store: made, found again, listed, waited for, and let go when it closes.
 
+import type { Engine } from '../engine/index.ts'
 import { InvalidConfigError } from '../errors.ts'
 import { newUlid, ulidBytes, ulidText } from '../runtime/index.ts'
 import type { WriteId } from '../table/index.ts'
@@ -10,29 +11,53 @@ import { StagedWriteHandle, type StagedWriteOptions } from './staged-write.ts'
 /** Between two looks of who waits for a decision: other processes and the handles of other stores wake nobody here. */
 const LOOK_MS = 250
 
+export type WritesOptions = Pick<WriteParts, 'engine' | 'read' | 'stateAt' | 'retireDeferred' | 'publishing'>
+
+/** What all branches of a store share. */
+interface Hub {
+  readonly handles: Set<AsyncDisposable>
+  readonly working: Map<string, number>
+  readonly closer: AbortController
+  waiting: (() => void)[]
+  seen: number
+}
+
 export class Writes implements WriteParts {
   readonly engine: WriteParts['engine']
   readonly read: WriteParts['read']
   readonly stateAt: WriteParts['stateAt']
   readonly retireDeferred: WriteParts['retireDeferred']
   readonly publishing: WriteParts['publishing']
-  readonly handles: Set<AsyncDisposable> = new Set()
-  readonly working: Map<string, number> = new Map()
-  private readonly closer = new AbortController()
-  private waiting: (() => void)[] = []
-  private seen: number
+  readonly handles: WriteParts['handles']
+  readonly working: Map<string, number>
+  private readonly hub: Hub
 
-  constructor(o: Pick<WriteParts, 'engine' | 'read' | 'stateAt' | 'retireDeferred' | 'publishing'>) {
+  /** @param from  of the same store, with what keeps a branch in memory while a staged write of it is open: what is decided on one branch wakes who waits on another */
+  constructor(o: WritesOptions, from?: { readonly hub: Hub; readonly pin: () => Disposable }) {
+    this.hub = from?.hub ?? {
+      handles: new Set(),
+      working: new Map(),
+      closer: new AbortController(),
+      waiting: [],
+      seen: o.engine.parts.state.catalog.outcomes.stamp,
+    }
+    this.working = this.hub.working
+    this.handles = from === undefined ? this.hub.handles : pinning(this.hub.handles, from.pin)
     this.engine = o.engine
     this.read = o.read
     this.stateAt = o.stateAt
     this.retireDeferred = o.retireDeferred
     this.publishing = o.publishing
-    this.seen = o.engine.parts.state.catalog.outcomes.stamp
+  }
+
+  /** For a branch. */
+  on(engine: Engine, pin: () => Disposable): Writes {
+    const { read, stateAt, retireDeferred, publishing } = this
+    return new Writes({ engine, read, stateAt, retireDeferred, publishing }, { hub: this.hub, pin })
   }
 
   get closing(): AbortSignal {
-    return this.closer.signal
+    return this.hub.closer.signal
   }
 
   /** @throws InvalidConfigError when a write of this id is known: outcome() could speak of one only */
@@ -109,7 +134,7 @@ export class Writes implements WriteParts {
     const wake = (): void => woken.abort()
     const signals = [this.closing, woken.signal]
     if (signal !== undefined) signals.push(signal)
-    this.waiting.push(wake)
+    this.hub.waiting.push(wake)
     try {
       await timers.sleep(LOOK_MS, AbortSignal.any(signals), true)
     } catch (error) {
@@ -117,25 +142,40 @@ export class Writes implements WriteParts {
       signal?.throwIfAborted()
       if (!woken.signal.aborted) throw error
     } finally {
-      this.waiting = this.waiting.filter((each) => each !== wake)
+      this.hub.waiting = this.hub.waiting.filter((each) => each !== wake)
     }
   }
 
   private wake(): void {
-    for (const wake of this.waiting.splice(0)) wake()
+    for (const wake of this.hub.waiting.splice(0)) wake()
   }
 
   /** After each group: wakes who waits for a decision. */
   look(): void {
     const { stamp } = this.engine.parts.state.catalog.outcomes
-    if (stamp === this.seen) return
-    this.seen = stamp
+    if (stamp === this.hub.seen) return
+    this.hub.seen = stamp
     this.wake()
   }
 
   /** The store closes: unsealed writes are rolled back, sealed ones stay. What cannot be is left to the next sweep. */
   async close(reason: Error): Promise<void> {
-    this.closer.abort(reason)
-    await Promise.allSettled([...this.handles].map(async (handle) => handle[Symbol.asyncDispose]()))
+    this.hub.closer.abort(reason)
+    await Promise.allSettled([...this.hub.handles].map(async (handle) => handle[Symbol.asyncDispose]()))
+  }
+}
+
+function pinning(handles: Set<AsyncDisposable>, pin: () => Disposable): WriteParts['handles'] {
+  const pins = new Map<AsyncDisposable, Disposable>()
+  return {
+    add: (handle) => {
+      handles.add(handle)
+      pins.set(handle, pin())
+    },
+    delete: (handle) => {
+      handles.delete(handle)
+      pins.get(handle)?.[Symbol.dispose]()
+      pins.delete(handle)
+    },
   }
 }
