@@ -4,8 +4,8 @@
 
 import { checkpointBody, checkpointName } from '../catalog/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
-import { toHex } from '../format/index.ts'
-import { decodeKeyIndex } from '../indexes/index.ts'
+import { type FragmentFile, type FragmentRef, toHex } from '../format/index.ts'
+import { checkSorted, decodeKeyIndex } from '../indexes/index.ts'
 import { chainDigest, Coverage, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
@@ -140,7 +140,7 @@ async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome
     o.signal?.throwIfAborted()
     const { digest } = file.file
     if (file.role === 'fragment') await verifyFile(root, name, digest, 'fragment.corrupt', checked, problems)
-    else await verifyFile(root, name, digest, 'index.corrupt', checked, problems, file.index === 'key' ? (bytes) => decodeKeyIndex(bytes, ref.rows) : undefined)
+    else await verifyFile(root, name, digest, 'index.corrupt', checked, problems, (bytes) => checkIndex(bytes, file, ref))
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }
   for (const [file, { digest, hidden }] of files.vectors) {
@@ -151,6 +151,12 @@ async function verifyFiles(root: Root, files: NamedFiles, checked: VerifyOutcome
     })
     o.onProgress?.({ phase: 'files', done: ++done, total, unit: 'files' })
   }
+}
+
+/** An index is what its reference says. @throws DecodeError */
+function checkIndex(bytes: Uint8Array, { index }: FragmentFile, { digest, rows }: FragmentRef): void {
+  if (index === 'key') decodeKeyIndex(bytes, rows)
+  else if (index?.kind === 'sorted') checkSorted(bytes, { fragment: digest, rows, columns: index.columns.map((id) => ({ id })) })
 }
 
 async function verifyFile(

@@ -32,8 +32,8 @@ export interface KeyRange {
 
 export interface IndexColumn {
   readonly id: number
-  /** keyCode() of its type. */
-  readonly code: number
+  /** keyCode() of its type; undefined: any, for who reads no values. */
+  readonly code?: number | undefined
 }
 
 /** What the file must say of itself to be believed. */
@@ -199,7 +199,7 @@ function readHeader(bytes: Uint8Array, { fragment, rows, columns }: SortedIdenti
   if (view.getUint16(64, true) !== columns.length) throw new DecodeError('an index of another number of columns', 64)
   columns.forEach(({ id, code }, i) => {
     const at = FIXED_BYTES + COLUMN_BYTES * i
-    if (view.getUint32(at, true) !== id || view.getUint16(at + 4, true) !== code)
+    if (view.getUint32(at, true) !== id || (code !== undefined && view.getUint16(at + 4, true) !== code))
       throw new DecodeError('an index of other columns, or of their types before', at)
   })
   const headBytes = length + view.getUint32(20, true)

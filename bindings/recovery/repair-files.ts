@@ -22,6 +22,7 @@ import {
   deletionVectorName,
   type DeletionVectorRef,
   type FragmentRef,
+  type IndexRef,
   filesOf,
   fragmentName,
   toHex,
@@ -32,12 +33,11 @@ import {
   type TableChange,
   type TableSchema,
 } from '../format/index.ts'
-import { sha256 } from '../kernels/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { stagingPrefix } from '../staging/index.ts'
-import { buildKeyIndex, ColumnCache, FragmentReader, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
+import { buildIndexes, ColumnCache, FragmentReader, type IndexSpec, missingVec, type RepairAction, type RepairProblem } from '../table/index.ts'
 import { driftOf } from './drift.ts'
 import { idHex, subjectOf } from './observe.ts'
 import { dropCheckpoint } from './repair-claims.ts'
@@ -79,7 +79,11 @@ export interface FileFindings {
 
 interface Owned {
   readonly ref: FragmentRef
-  readonly schema: TableSchema
+  readonly index: 'key' | IndexRef
+  /** SHA-256 of the file, as the record states it. */
+  readonly digest: string
+  /** Definitions that it may have been built for, the newest first. */
+  readonly versions: readonly TableSchema[]
 }
 
 /** @throws StorageError of a list; everything else it meets is a finding */
@@ -136,8 +140,8 @@ function adviceOf(file: string): string {
 }
 
 function rebuildAction(file: string, message: string, index: Owned): FileAction {
-  const detail = `${message}; it is built again from the key columns of ${fragmentName(index.ref.digest, index.ref.gen)}`
-  return { kind: 'rebuild-index', file, why: message, detail, safe: true, done: false, originals: [file], index, tables: [index.schema.name] }
+  const detail = `${message}; it is built again from the columns of ${fragmentName(index.ref.digest, index.ref.gen)}`
+  return { kind: 'rebuild-index', file, why: message, detail, safe: true, done: false, originals: [file], index, tables: [index.versions[0]!.name] }
 }
 
 function orphanAction(file: string): FileAction {
@@ -304,10 +308,11 @@ function nameCatalog(named: Named, schemas: Schemas, catalog: Catalog): void {
 
 function nameRefs(named: Named, schemas: Schemas, tableId: number, refs: readonly FragmentRef[]): void {
   for (const ref of refs) {
-    const schema = schemas.get(tableId)?.find(({ version }) => version === ref.schemaVersion)
-    for (const { name, index } of filesOf(ref)) {
+    // Newest first: an index is built for the columns as they are then, which may be later than its fragment.
+    const versions = (schemas.get(tableId) ?? []).filter(({ version }) => version >= ref.schemaVersion).toReversed()
+    for (const { name, file, index } of filesOf(ref)) {
       named.files.add(name)
-      if (index === 'key' && schema !== undefined) named.indexes.set(name, { ref, schema })
+      if (index !== undefined && versions.length > 0) named.indexes.set(name, { ref, index, digest: file.digest, versions })
     }
   }
 }
@@ -342,15 +347,21 @@ export async function runFileAction(parts: FileParts, quarantine: Quarantine, ac
   return undefined
 }
 
-async function rebuildIndex({ root, world }: FileParts, { ref, schema }: Owned): Promise<Uint8Array | string> {
-  const reader = new FragmentReader({ root, ref, schema, cache: new ColumnCache(CACHE_BYTES), missing: missingVec, log: (event) => world.logger.log(event) })
-  let bytes: Uint8Array
-  try {
-    bytes = await buildKeyIndex(reader, schema)
-  } catch (error) {
-    if (!(error instanceof VarveError)) throw error
-    return `the fragment it would be built from cannot be read: ${error.message}`
+async function rebuildIndex({ root, world, signal }: FileParts, { ref, index, digest, versions }: Owned): Promise<Uint8Array | string> {
+  let found = ''
+  for (const schema of versions) {
+    const spec: IndexSpec = index === 'key' ? { kind: 'key', columns: schema.key } : index
+    if (!spec.columns.every((id) => schema.columns.some((column) => column.id === id))) continue
+    const reader = new FragmentReader({ root, ref, schema, cache: new ColumnCache(CACHE_BYTES), missing: missingVec, log: (event) => world.logger.log(event) })
+    try {
+      for await (const built of buildIndexes({ reader, schema, specs: [spec], workers: world.workers, signal })) {
+        if (built.digest === digest) return built.file
+        found = built.digest
+      }
+    } catch (error) {
+      if (!(error instanceof VarveError)) throw error
+      return `the fragment it would be built from cannot be read: ${error.message}`
+    }
   }
-  const digest = toHex(sha256(bytes))
-  return digest === ref.index!.digest ? bytes : `what the key columns give has digest ${digest}, the record states ${ref.index!.digest}`
+  return `what its columns give has digest ${found}, the record states ${digest}`
 }

@@ -49,6 +49,11 @@ export class FragmentIndexes {
     return this.#of(columns)?.damaged === false
   }
 
+  /** What was found damaged was built again. */
+  trust(): void {
+    for (const index of this.#open.values()) index.damaged = false
+  }
+
   /** Bytes of its file. */
   bytesOf(columns: readonly ColumnDef[]): number {
     return this.#of(columns)?.ref.bytes ?? 0

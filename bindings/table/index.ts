@@ -19,7 +19,6 @@ export { definitionOf, sameDefinition, schemaFromDefinition, table, tableFromSch
 export { fragmentStats } from './fragment-group.ts'
 export { FragmentReader } from './fragment-reader.ts'
 export type { EncodedFragment } from './fragment-writer.ts'
-export { buildKeyIndex } from './build-key-index.ts'
 export { batchBytes, batchesOf, isRows } from './input-kind.ts'
 export { findKeys, findKeysNow } from './find-keys.ts'
 export type { FoundRows } from './find-keys.ts'

@@ -237,7 +237,11 @@ export class TableState {
     const kept = now.fragments.map((fragment) => {
       const ref = refs.get(`${fragment.lsn}.${fragment.ordinal}`)
       const own = isFirst ? forked(fragment) : fragment
-      return ref === undefined ? own : this.live(fragment.lsn, fragment.ordinal, ref, own.hides)
+      if (ref === undefined) return own
+      const live = this.live(fragment.lsn, fragment.ordinal, ref, own.hides)
+      // A damaged file may have been made again under its own name: then this is the reader that gave it up.
+      live.reader.indexes.trust()
+      return live
     })
     this.push({ ...now, lsn, fragments: exchanged(kept, part.removes, made) })
     for (const hide of part.hides) this.hide(lsn, hide)

@@ -15,7 +15,7 @@ export type RepairKind =
   | 'cut-log'
   /** A checkpoint contradicts the log or itself: it goes, and a new one is written. */
   | 'drop-checkpoint'
-  /** A key index is damaged or gone: it is built from the key columns. */
+  /** An index is damaged or gone: it is built from its columns. */
   | 'rebuild-index'
   /** A file that no record, checkpoint or intent names. */
   | 'quarantine-orphan'
