@@ -19,10 +19,10 @@ import {
   type Long,
   Pace,
   type Predicate,
-  type Structure,
 } from '../table/index.ts'
 import { duplicateKeyError, HideSet, NOW, refuseFound } from './admission.ts'
 import type { Bound } from './bound.ts'
+import { refuseCandidate } from './candidate-tuples.ts'
 import { Cutter } from './cutter.ts'
 import type { Engine } from './engine.ts'
 import { type FinishedTable, intentFiles, storeKeys } from './finish.ts'
@@ -32,7 +32,6 @@ import { keyAt } from './key-at.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
 import { LoadKeys, type LoadPart } from './load-keys.ts'
 import { LoadTuples } from './load-tuples.ts'
-import { refuseTakenLoud, repeatedTupleError } from './unique.ts'
 import { findMatches } from './where.ts'
 import { keysOfArgs } from './write-rows.ts'
 
@@ -288,42 +287,24 @@ export class TableStage {
     return this.hasAppend ? 'append' : 'delete'
   }
 
-  /** @throws DuplicateKeyError: of the rows that stay two have a tuple in common, or one has that of an older row that stays */
+  /** @throws DuplicateKeyError */
   private async refuseTuples(): Promise<void> {
-    const { tuples, keys } = this
+    const { tuples, keys, dropped, layout } = this
     if (tuples === undefined) return
-    const { state, view } = this.bound
-    const isGone = (row: number): boolean => (keys === undefined ? this.dropped.has(row) : keys.isDropped(row))
-    const repeated = tuples.repeated(isGone)
-    if (repeated !== undefined) throw repeatedTupleError(state, view, repeated, 'staged write')
-    if (this.replaced) return
-    // What is written from here on is held against the hashes in the seal.
-    for (let seen: Structure | undefined, rewinds = -1; seen !== state.now || rewinds !== state.rewinds;) {
-      seen = state.now
-      rewinds = state.rewinds
-      await tuples.lookAgain(seen, () => undefined)
-      const isFound = tuples.places().next().done !== true
-      const hides = isFound ? await this.olderRows(seen) : this.hidden
-      if (seen !== state.now || rewinds !== state.rewinds) continue
-      const taken = tuples.taken(hides, isGone)
-      if (taken !== undefined) await refuseTakenLoud(state, view, taken)
-    }
-  }
-
-  /** Older rows that go when it is published. */
-  private async olderRows(structure: Structure): Promise<HideSet> {
-    const layout = this.bound.state.keyLayout
-    if (layout === undefined) return this.hidden
-    const hides = new HideSet()
-    const gone = new KeyRun(layout.stride)
+    const gone = new KeyRun(layout?.stride ?? 0)
     for (const text of this.deleted) {
       const key = keyBytesOf(text)
       gone.push(key, 0, key.length)
     }
-    for (const run of [gone, ...this.keys!.parts.map((part) => part.keys)]) {
-      for (const { fragment, rows } of await findKeys(structure, NOW, run, layout, () => undefined)) for (const row of rows) hides.add({ fragment, row })
-    }
-    return hides
+    await refuseCandidate(this.bound.state, this.bound.view, {
+      tuples,
+      keys: keys === undefined ? [] : [gone, ...keys.parts.map((part) => part.keys)],
+      hidden: this.hidden,
+      isGone: (row) => (keys === undefined ? dropped.has(row) : keys.isDropped(row)),
+      replaces: this.replaced,
+      op: 'staged write',
+      between: () => undefined,
+    })
   }
 
   /** Every file of the table is stored when it resolves. @throws DuplicateKeyError; what a fragment failed with */
