@@ -2,12 +2,13 @@
 //
 // JSON with a check over its other fields, so that a flipped bit is told from another format.
 
-import { CorruptionError, StoreTooNewError } from '../errors.ts'
+import { CorruptionError, StoreTooNewError, StoreTooOldError } from '../errors.ts'
 import { fromHex, toHex } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 
 export const IDENTITY_NAME = 'VARVE'
-const FORMAT = 1
+/** What this version reads; it writes the newest. */
+export const FORMATS: { readonly min: number; readonly max: number } = Object.freeze({ min: 1, max: 2 })
 
 export interface Identity {
   readonly format: number
@@ -25,7 +26,7 @@ export type LogLayout = 'segments' | 'slots'
 export type CopyState = 'backup' | 'restoring'
 
 export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments', copy?: CopyState): Uint8Array {
-  const identity: Identity = { format: FORMAT, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log, ...(copy === undefined ? {} : { copy }) }
+  const identity: Identity = { format: FORMATS.max, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log, ...(copy === undefined ? {} : { copy }) }
   const { log: layout, copy: state, ...rest } = identity
   const more = { ...(layout === 'segments' ? {} : { log: layout }), ...(state === undefined ? {} : { copy: state }) }
   return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...more, check: checkOf(identity) }, undefined, 2)}\n`)
@@ -39,11 +40,7 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
   } catch (cause) {
     throw damaged('not JSON', cause)
   }
-  if (typeof parsed.format === 'number' && parsed.format > FORMAT) {
-    throw new StoreTooNewError(`the store has format ${parsed.format}; this version reads up to ${FORMAT}`, {
-      details: { found: parsed.format, supported: FORMAT },
-    })
-  }
+  if (typeof parsed.format === 'number') checkFormat(parsed.format)
   const identity: Identity = {
     format: Number(parsed.format),
     storeId: String(parsed.storeId),
@@ -54,12 +51,25 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
   }
   if (parsed.check !== checkOf(identity)) throw damaged('its check fails')
   if (identity.log !== 'segments' && identity.log !== 'slots') {
-    throw new StoreTooNewError(`the store keeps its log as ${JSON.stringify(identity.log)}`, { details: { found: FORMAT, supported: FORMAT } })
+    throw new StoreTooNewError(`the store keeps its log as ${JSON.stringify(identity.log)}`, { details: { found: identity.format, supported: FORMATS } })
   }
   if (identity.copy !== undefined && identity.copy !== 'backup' && identity.copy !== 'restoring') {
-    throw new StoreTooNewError(`the store is a copy of kind ${JSON.stringify(identity.copy)}`, { details: { found: FORMAT, supported: FORMAT } })
+    throw new StoreTooNewError(`the store is a copy of kind ${JSON.stringify(identity.copy)}`, { details: { found: identity.format, supported: FORMATS } })
   }
   return identity
+}
+
+/** @throws StoreTooNewError, StoreTooOldError */
+export function checkFormat(format: number, formats: typeof FORMATS = FORMATS): void {
+  const { min, max } = formats
+  if (format > max) {
+    throw new StoreTooNewError(`the store has format ${format}; this version reads ${min} to ${max}`, { details: { found: format, supported: formats } })
+  }
+  if (format >= min) return
+  throw new StoreTooOldError(`the store has format ${format}; this version reads ${min} to ${max}`, {
+    details: { found: format, supported: formats },
+    hint: 'With the version that wrote it, export each table (store.scan(table).toIpc()) and import that into a new store (store.append).',
+  })
 }
 
 export function storeIdBytes(identity: Identity): Uint8Array {

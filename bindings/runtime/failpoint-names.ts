@@ -64,8 +64,6 @@ export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<Failp
   ...Object.values<FailpointName>(FP.vacuum),
   // Nothing but trim moves the tail of the log yet.
   FP.checkpoint.beforeTrim,
-  FP.open.beforeMigrate,
-  FP.open.betweenMigrations,
 ])
 
 function catalogue(): FailpointCatalogue {

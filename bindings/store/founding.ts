@@ -22,6 +22,7 @@ import {
 import type { ResolvedOptions } from '../options.ts'
 import { createOnce, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
+import { formatOf, migrate } from './migrations.ts'
 
 /** Creators met before this one gives up: each round somebody else got further. */
 const ROUNDS = 4
@@ -71,6 +72,8 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
   const made = async (identity: Identity): Promise<Known> => {
     if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
     const mark = identity.copy === undefined ? undefined : await wholeCopy(root, identity, options.readOnly)
+    // Before anything else is read: what follows is in the newest format, or only read.
+    await (options.readOnly ? formatOf(root, identity) : migrate(root, world, identity))
     return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log, ...(mark === undefined ? {} : { mark }) }
   }
   const identity = await readIdentity(root)

@@ -183,7 +183,7 @@ describe('widening', () => {
     await store.append(wide, big)
     await store.upsert(wide, { ...read(7), e: 'seven' })
     await store.upsert(wide, { ...read(77), e: 'seven' })
-    const ids = [...Array.from({ length: 130 }, (_, i) => i - 30)]
+    const ids = Array.from({ length: 130 }, (_, i) => i - 30)
     await everywhere(place, store, async (s) => {
       const all = await s.scan(wide, { orderBy: 'id' }).toArray()
       expect(all).toEqual([...ids.map((i) => (i === 7 || i === 77 ? { ...read(i), e: 'seven' } : read(i))), big])
