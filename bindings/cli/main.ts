@@ -112,9 +112,33 @@ const COMMANDS: readonly CommandSpec[] = [
   },
   {
     usage: 'stats <store>',
-    summary: 'show sizes: log, tables, fragments, indexes',
+    summary: 'show sizes and rates: log, commits, tables, fragments, indexes',
     options: [],
-    load: async () => (await import('./commands/inspect.ts')).runStats,
+    load: async () => (await import('./commands/stats.ts')).run,
+  },
+  {
+    usage: 'top <store>',
+    summary: 'watch a store that any process writes, until Ctrl-C; plain frames where stdout is no terminal',
+    options: [
+      ['--interval <ms>', 'between two frames (default: 1000)'],
+      ['--count <n>', 'so many frames'],
+      ['--once', 'one frame'],
+    ],
+    load: async () => (await import('./commands/top.ts')).run,
+  },
+  {
+    usage: 'backup <store> <target>',
+    summary: 'copy a store, while it is written to; onto an older backup of it only what is new',
+    options: [AT],
+    examples: ['varve backup ./data /backups/data'],
+    load: async () => (await import('./commands/backup.ts')).runBackup,
+  },
+  {
+    usage: 'restore <from> <to>',
+    summary: 'make a store of a backup, as it is or was; <to> must be empty',
+    options: [AT, ['--new-id', 'the store gets an id of its own: a copy beside one that goes on']],
+    examples: ['varve restore /backups/data ./data', 'varve restore /backups/data ./then --at 2026-11-20T12:00:00Z --new-id'],
+    load: async () => (await import('./commands/backup.ts')).runRestore,
   },
   {
     usage: 'verify <store>',

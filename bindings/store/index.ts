@@ -3,7 +3,6 @@
 import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
 import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
-import { restoreStore } from './backup.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
@@ -84,4 +83,9 @@ export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
 }
 
-export const Store: StoreOpener = { open: open as StoreOpener['open'], restore: restoreStore, repair: repairStore, doctor: doctorStore }
+export const Store: StoreOpener = {
+  open: open as StoreOpener['open'],
+  restore: async (from, to, o) => await (await import('./backup.ts')).restoreStore(from, to, o),
+  repair: repairStore,
+  doctor: doctorStore,
+}

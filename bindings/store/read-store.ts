@@ -30,7 +30,6 @@ import {
   type WriteId,
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
-import { backupStore } from './backup.ts'
 import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
@@ -367,7 +366,8 @@ export class ReadHandle {
     const head = Math.min(this.head, Number(this.log.durableHead))
     const pin = this.pinned.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
     try {
-      return await backupStore(this.o, target, head, o)
+      // Few processes ever make one: its modules are loaded by the first call.
+      return await (await import('./backup.ts')).backupStore(this.o, target, head, o)
     } finally {
       pin.release()
     }

@@ -1,9 +1,9 @@
-// cli/commands/inspect.ts: `tables`, `schema`, `log`, `stats` and `verify`: what a store is made of.
+// cli/commands/inspect.ts: `tables`, `schema`, `log` and `verify`: what a store is made of.
 import type { Commit, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
 import { atOption, type Context, type Run, tableInfo, textOption, wholeOption, withReader } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { jsonLine } from '../output.ts'
-import { bytesText, countText, factLines, printable, ProgressLine, tableLines } from '../render.ts'
+import { bytesText, countText, printable, ProgressLine, tableLines } from '../render.ts'
 
 const LOG_COMMITS = 20
 const LEVELS = ['log', 'files', 'all'] as const
@@ -57,41 +57,6 @@ export const runLog: Run = async (context, [path = ''], options) =>
     const hasAuthor = commits.some((commit) => commit.author !== undefined)
     const without = (row: string[]): string[] => (hasAuthor ? row : row.filter((_cell, i) => i !== 3))
     return await done(context.out.lines(tableLines(without(['LSN', 'time', 'write', 'author', 'what']), rows.map(without), ['right'])))
-  })
-
-export const runStats: Run = async (context, [path = '']) =>
-  await withReader(path, context, async (store) => {
-    const stats = await store.stats()
-    if (context.json) return await done(context.out.json({ id: store.id, ...stats }))
-    const facts = factLines([
-      ['store', store.id],
-      ['head', `LSN ${stats.lsn}`],
-      [
-        'log',
-        `${bytesText(stats.log.bytes)} in ${countText(stats.log.segments)} segments from LSN ${stats.log.tail}, ${bytesText(stats.log.bytesSinceCheckpoint)} since the checkpoint`,
-      ],
-      ['pins', countText(stats.pins)],
-    ])
-    const rows = Object.entries(stats.tables).map(([name, one]) => [
-      name,
-      countText(one.rows),
-      countText(one.memoryRows),
-      countText(one.fragments),
-      bytesText(one.bytes),
-      percent(one.deletedShare),
-      Object.entries(one.coverage)
-        .map(([index, { share }]) => `${index} ${percent(share)}`)
-        .join(', '),
-    ])
-    const table = tableLines(['table', 'rows', 'in memory', 'fragments', 'bytes', 'deleted', 'indexed'], rows, [
-      'left',
-      'right',
-      'right',
-      'right',
-      'right',
-      'right',
-    ])
-    return await done(context.out.lines(rows.length === 0 ? facts : [...facts, '', ...table]))
   })
 
 export const runVerify: Run = async (context, [path = ''], options) => {
@@ -175,10 +140,6 @@ function defaultText(column: TableInfo['columns'][number]): string {
 
 function keyText(info: TableInfo): string {
   return info.key.length === 0 ? '(none)' : info.key.join(', ')
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`
 }
 
 async function done(work: Promise<void>): Promise<undefined> {
