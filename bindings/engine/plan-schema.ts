@@ -4,11 +4,14 @@
 // what is stored is read through the newest definition (table/column-fit.ts). What existing rows must pass is left as `checks`.
 // Invariant: whatever cannot be done, or would lose something unasked, is refused here; a plan only fails for rows that do not pass its checks.
 
-import { DataLossRefusedError, InvalidConfigError, SchemaConflictError, UnsupportedMigrationError, UnsupportedTypeError } from '../errors.ts'
+import { DataLossRefusedError, InvalidConfigError, SchemaConflictError, UnsupportedMigrationError } from '../errors.ts'
 import { canonicalJson, type ColumnDef, type ColumnType, type TableSchema } from '../format/index.ts'
 import { type AnyTable, definitionOf, describeType, sameDefinition, schemaFromDefinition, type SchemaPlan, specOf, widened } from '../table/index.ts'
 
 export type SchemaStep = SchemaPlan['steps'][number]
+
+/** What the rows that are there must pass. */
+export type SchemaCheck = NotNullCheck | UniqueCheck
 
 /** Every live row has a value in the column. */
 export interface NotNullCheck {
@@ -17,12 +20,19 @@ export interface NotNullCheck {
   readonly column: ColumnDef
 }
 
+/** No two live rows have one tuple of these columns, which are there already. None: there is one row at most. */
+export interface UniqueCheck {
+  readonly tableId: number
+  readonly step: SchemaStep
+  readonly unique: readonly number[]
+}
+
 export interface SchemaChange {
   readonly steps: readonly SchemaStep[]
   readonly create: readonly TableSchema[]
   readonly alter: readonly TableSchema[]
   readonly drop: readonly number[]
-  readonly checks: readonly NotNullCheck[]
+  readonly checks: readonly SchemaCheck[]
 }
 
 export interface PlanOptions {
@@ -60,7 +70,6 @@ export function planSchema(accepted: Accepted, wanted: readonly AnyTable[], o: P
           : there.get(name)
     if (schemas === undefined) {
       const schema = schemaFromDefinition(table, o.nextTableId + plan.create.length)
-      refuseUnique(schema)
       plan.steps.push(step(name, 'addTable'))
       plan.create.push(schema)
     } else planTable(plan, table, schemas)
@@ -99,7 +108,7 @@ interface Mutable {
   readonly create: TableSchema[]
   readonly alter: TableSchema[]
   readonly drop: number[]
-  readonly checks: NotNullCheck[]
+  readonly checks: SchemaCheck[]
 }
 
 function step(table: string, kind: string, column?: string, losesData = false): SchemaStep {
@@ -136,7 +145,7 @@ function planTable(plan: Mutable, table: AnyTable, schemas: readonly TableSchema
   const { name } = definitionOf(table)
   const wanted = schemaFromDefinition(table, old.tableId)
   const steps: SchemaStep[] = []
-  const checks: NotNullCheck[] = []
+  const checks: SchemaCheck[] = []
   if (old.name !== name) steps.push(step(name, 'renameTable'))
   const sources = columnSources(table, old)
   let nextId = Math.max(...schemas.flatMap(({ columns }) => columns.map(({ id }) => id))) + 1
@@ -164,7 +173,7 @@ function planTable(plan: Mutable, table: AnyTable, schemas: readonly TableSchema
   if (key.join() !== old.key.join()) throw unsupported(step(name, 'changeKey'), 'the key of a table stays')
   const unique = wanted.unique.map(mapped)
   const index = wanted.index.map((each) => (typeof each === 'number' ? ids.get(each)! : mapped(each)))
-  listSteps(steps, name, old, unique, index, (id) => [...kept.values(), ...added].find((column) => column.id === id)?.name)
+  listSteps(steps, checks, name, old, unique, index, [...kept.values(), ...added])
   if (steps.length === 0) return
   const columns = [...old.columns.flatMap(({ id }) => kept.get(id) ?? []), ...added]
   plan.steps.push(...steps)
@@ -190,7 +199,7 @@ function columnSources(table: AnyTable, old: TableSchema): ReadonlyMap<string, C
   return sources
 }
 
-function changeColumn(table: string, schema: TableSchema, old: ColumnDef, wanted: ColumnDef, steps: SchemaStep[], checks: NotNullCheck[]): ColumnDef {
+function changeColumn(table: string, schema: TableSchema, old: ColumnDef, wanted: ColumnDef, steps: SchemaStep[], checks: SchemaCheck[]): ColumnDef {
   const { name } = wanted
   if (old.name !== name) steps.push(step(table, 'renameColumn', name))
   let from = old
@@ -221,25 +230,32 @@ function changeColumn(table: string, schema: TableSchema, old: ColumnDef, wanted
 
 function listSteps(
   steps: SchemaStep[],
+  checks: SchemaCheck[],
   table: string,
   old: TableSchema,
   unique: readonly (readonly number[])[],
   index: readonly (number | readonly number[])[],
-  nameOf: (id: number) => string | undefined,
+  columns: readonly ColumnDef[],
 ): void {
-  const names = (ids: readonly number[], fallback: TableSchema): string =>
-    ids.map((id) => nameOf(id) ?? fallback.columns.find((column) => column.id === id)?.name ?? String(id)).join(', ')
+  const nameOf = (id: number): string => [...columns, ...old.columns].find((column) => column.id === id)?.name ?? String(id)
+  const names = (ids: readonly number[]): string => ids.map((id) => nameOf(id)).join(', ')
   const uniqueBefore = new Map(old.unique.map((ids) => [sortedIds(ids), ids]))
   const uniqueNow = new Map(unique.map((ids) => [sortedIds(ids), ids]))
   for (const [ids, list] of uniqueNow) {
-    if (!uniqueBefore.has(ids)) throw unsupported(step(table, 'addUnique', names(list, old)), 'unique constraints are not enforced by this version')
+    if (uniqueBefore.has(ids)) continue
+    const add = step(table, 'addUnique', names(list))
+    steps.push(add)
+    const there = list.filter((id) => old.columns.some((column) => column.id === id))
+    // Older rows have one and the same value in a new column; null exempts them.
+    const isExempt = columns.some(({ id, default: value }) => list.includes(id) && !there.includes(id) && value === undefined)
+    if (!isExempt) checks.push({ tableId: old.tableId, step: add, unique: there })
   }
-  for (const [ids, list] of uniqueBefore) if (!uniqueNow.has(ids)) steps.push(step(table, 'dropUnique', names(list, old)))
+  for (const [ids, list] of uniqueBefore) if (!uniqueNow.has(ids)) steps.push(step(table, 'dropUnique', names(list)))
   const asList = (each: number | readonly number[]): readonly number[] => (typeof each === 'number' ? [each] : each)
   const indexBefore = new Map((old.index as readonly (number | readonly number[])[]).map((each) => [asList(each).join(), asList(each)]))
   const indexNow = new Map(index.map((each) => [asList(each).join(), asList(each)]))
-  for (const [ids, list] of indexNow) if (!indexBefore.has(ids)) steps.push(step(table, 'addIndex', names(list, old)))
-  for (const [ids, list] of indexBefore) if (!indexNow.has(ids)) steps.push(step(table, 'dropIndex', names(list, old)))
+  for (const [ids, list] of indexNow) if (!indexBefore.has(ids)) steps.push(step(table, 'addIndex', names(list)))
+  for (const [ids, list] of indexBefore) if (!indexNow.has(ids)) steps.push(step(table, 'dropIndex', names(list)))
 }
 
 function sortedIds(ids: readonly number[]): string {
@@ -261,13 +277,4 @@ function unsupported(one: SchemaStep, why: string): UnsupportedMigrationError {
 
 function conflict(message: string, table: string, column?: string): SchemaConflictError {
   return new SchemaConflictError(message, { details: { table, column } })
-}
-
-/** What could be stored but would not be kept is refused: a constraint that nobody checks is worse than none. */
-export function refuseUnique(schema: TableSchema): void {
-  if (schema.unique.length === 0) return
-  throw new UnsupportedTypeError(`table ${JSON.stringify(schema.name)}: unique constraints are not enforced by this version`, {
-    details: { type: 'unique' },
-    hint: 'Leave `unique` out, or make those columns the key.',
-  })
 }

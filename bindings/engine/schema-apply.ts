@@ -8,12 +8,24 @@ import { InvalidConfigError, UnsupportedMigrationError } from '../errors.ts'
 import { bitmapAnd, bitmapNot, popcount, type Vec } from '../kernels/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { FP } from '../runtime/index.ts'
-import { type AnyTable, fragmentStats, type LiveFragment, type Long, Pace, type SchemaPlan, type TableState } from '../table/index.ts'
+import {
+  type AnyTable,
+  fragmentStats,
+  KeyLayout,
+  type LiveFragment,
+  type Long,
+  Pace,
+  resolveView,
+  type SchemaPlan,
+  tableFromSchema,
+  type TableState,
+} from '../table/index.ts'
 import { NOW } from './admission.ts'
 import type { Engine } from './engine.ts'
 import { inTurn } from './in-turn.ts'
 import { nextTableId } from './state.ts'
-import { describeStep, type NotNullCheck, planSchema, type SchemaChange } from './plan-schema.ts'
+import { describeStep, type NotNullCheck, planSchema, type SchemaChange, type SchemaCheck, type SchemaStep, type UniqueCheck } from './plan-schema.ts'
+import { UniqueAudit } from './unique-audit.ts'
 
 export interface ApplyOptions extends Long {
   /** Names of tables to drop. */
@@ -40,7 +52,7 @@ export function checkApplyOptions(o: ApplyOptions): void {
   }
 }
 
-/** @throws UnsupportedMigrationError, DataLossRefusedError, SchemaConflictError, InvalidConfigError */
+/** @throws UnsupportedMigrationError, DataLossRefusedError, SchemaConflictError, InvalidConfigError; DuplicateKeyError: rows share a tuple that is to be unique */
 export async function applySchema(engine: Engine, tables: readonly AnyTable[], o: ApplyOptions): Promise<SchemaPlan> {
   using _held = await engine.gates.take({ schema: 'exclusive' }, { signal: o.signal })
   const plan = await inTurn(engine, o, () => applyNow(engine, tables, o))
@@ -56,7 +68,7 @@ async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOpt
     const accepted = [...state.tables.values()].filter((table) => !table.isDropped).map((table) => table.versions)
     return planSchema(accepted, tables, { drop: o.drop, allowDataLoss: o.allowDataLoss, nextTableId: nextTableId(state) })
   }
-  const seen = new Set<string>()
+  const looked: Looked = { seen: new Set(), audits: new Map() }
   let isReady = false
   let plan = planNow()
   if (failpoints.active) await failpoints.hit(FP.schema.afterPreview)
@@ -70,13 +82,14 @@ async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOpt
       await committer.drained()
       return { steps: [] }
     }
-    if (await lookAtFragments(engine, plan.checks, seen, o)) continue
+    if (await lookAtFragments(engine, plan.checks, looked, o)) continue
     if (!isReady && o.dryRun !== true && failpoints.active) {
       isReady = true
       await failpoints.hit(FP.schema.beforeDefinitions)
       continue
     }
-    for (const one of plan.checks) lookAtMemory(state.tables.get(one.tableId)!, one)
+    const shared = lookAtMemory(engine, plan.checks, looked)
+    if (shared !== undefined) throw await shared()
     if (o.dryRun === true) return { steps: [...steps] }
     const lsn = await committer.schema({ create: plan.create, alter: plan.alter, drop: plan.drop })
     if (failpoints.active) await failpoints.hit(FP.schema.afterDefinitions, { lsn })
@@ -84,27 +97,47 @@ async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOpt
   }
 }
 
+/** What has been read of the rows that are there. */
+interface Looked {
+  readonly seen: Set<string>
+  readonly audits: Map<string, UniqueAudit>
+}
+
 /** @returns whether something was waited for */
-async function lookAtFragments(engine: Engine, checks: readonly NotNullCheck[], seen: Set<string>, o: ApplyOptions): Promise<boolean> {
+async function lookAtFragments(engine: Engine, checks: readonly SchemaCheck[], looked: Looked, o: ApplyOptions): Promise<boolean> {
   const { state, world, check } = engine.parts
   let hasWaited = false
   let last: number | undefined
   for (const one of checks) {
     const table = state.tables.get(one.tableId)!
-    const fresh = table.now.fragments.filter((fragment) => !seen.has(idOf(one, fragment)))
-    if (fresh.length === 0) continue
     if (last !== undefined && last !== table.id && world.failpoints.active) await world.failpoints.hit(FP.schema.betweenTables)
     last = table.id
-    hasWaited = true
     const pace = new Pace({ ...o, world, check, table: table.name, phase: 'validate', total: undefined })
+    if ('unique' in one) {
+      const audit = auditOf(engine, one, looked)
+      if ((await audit?.look(() => pace.step(0))) === true) hasWaited = true
+      continue
+    }
     let rows = 0
-    for (const fragment of fresh) {
+    for (const fragment of table.now.fragments) {
+      if (looked.seen.has(idOf(one, fragment))) continue
+      hasWaited = true
       await lookAtFragment(table, fragment, one, pace, rows)
-      seen.add(idOf(one, fragment))
+      looked.seen.add(idOf(one, fragment))
       rows += fragment.ref.rows
     }
   }
   return hasWaited
+}
+
+/** undefined: of no columns there is nothing to read. */
+function auditOf({ parts: { state, world } }: Engine, { tableId, unique }: UniqueCheck, { audits }: Looked): UniqueAudit | undefined {
+  if (unique.length === 0) return undefined
+  const table = state.tables.get(tableId)!
+  const id = `${tableId}.${table.schema.version}:${unique.join()}`
+  let audit = audits.get(id)
+  if (audit === undefined) audits.set(id, (audit = new UniqueAudit(table, KeyLayout.unique(table.schema, unique), world.random.u32())))
+  return audit
 }
 
 async function lookAtFragment(table: TableState, fragment: LiveFragment, { column, step }: NotNullCheck, pace: Pace, before: number): Promise<void> {
@@ -119,22 +152,38 @@ async function lookAtFragment(table: TableState, fragment: LiveFragment, { colum
   }
 }
 
-function lookAtMemory(table: TableState, { column, step }: NotNullCheck): void {
-  for (const chunk of table.now.layer.chunks) {
-    const [vec] = table.chunkVecs(chunk, [column])
-    refuseNulls(vec!, chunk.liveAt(NOW, chunk.rows).bitmap, step)
+/** The last look, in one step with the queueing. @returns what to throw for rows with one tuple */
+function lookAtMemory(engine: Engine, checks: readonly SchemaCheck[], looked: Looked): (() => Promise<Error>) | undefined {
+  for (const one of checks) {
+    const table = engine.parts.state.tables.get(one.tableId)!
+    if ('unique' in one) {
+      const audit = auditOf(engine, one, looked)
+      const shared = audit?.find()
+      if (shared !== undefined) return () => audit!.error(resolveView(tableFromSchema(table.schema), table.schema), shared)
+      if (audit === undefined && table.liveRowsNow() > 1) return async () => refusedByRows(one.step, 'its rows would all have the same value')
+      continue
+    }
+    for (const chunk of table.now.layer.chunks) {
+      const [vec] = table.chunkVecs(chunk, [one.column])
+      refuseNulls(vec!, chunk.liveAt(NOW, chunk.rows).bitmap, one.step)
+    }
   }
+  return undefined
 }
 
-function refuseNulls(vec: Vec, live: Uint8Array | undefined, step: NotNullCheck['step']): void {
+function refuseNulls(vec: Vec, live: Uint8Array | undefined, step: SchemaStep): void {
   if (vec.nullCount === 0 || vec.validity === undefined) return
   const nulls = bitmapNot(vec.validity, vec.length)
   const count = popcount(live === undefined ? nulls : bitmapAnd(nulls, live, vec.length), vec.length)
   if (count === 0) return
+  throw refusedByRows(step, `${count} rows or more are null`)
+}
+
+function refusedByRows(step: SchemaStep, why: string): UnsupportedMigrationError {
   const { table, kind, column } = step
-  throw new UnsupportedMigrationError(`${describeStep(step)}: ${count} rows or more are null`, {
+  return new UnsupportedMigrationError(`${describeStep(step)}: ${why}`, {
     details: { step: { table, kind, ...(column === undefined ? {} : { column }) } },
-    hint: 'Give these rows a value first.',
+    hint: 'Give these rows other values first.',
   })
 }
 

@@ -269,8 +269,9 @@ export interface Store extends ReadStore, Writer, Disposable {
    * Rows are not rewritten: they are read through the new definition, and older positions through the one of then.
    *
    * @param o  `drop`: tables to drop; `allowDataLoss`: dropping tables and columns is meant; `dryRun`: say what would be done, or refuse what would be refused
-   * @throws UnsupportedMigrationError a step that cannot be made, or that rows stand against; DataLossRefusedError, SchemaConflictError, InvalidConfigError
-   * @cost one record; reads a column that shall take no null any more
+   * @throws UnsupportedMigrationError a step that cannot be made, or that rows stand against; DuplicateKeyError rows share what is to be unique;
+   * DataLossRefusedError, SchemaConflictError, InvalidConfigError
+   * @cost one record; reads the columns that shall take no null any more, or be unique
    * @example await store.apply([flights, airports], { drop: ['scratch'], allowDataLoss: true })
    */
   apply(tables: readonly AnyTable[], o?: Long & { drop?: readonly string[]; allowDataLoss?: boolean; dryRun?: boolean }): Promise<SchemaPlan>

@@ -3,10 +3,12 @@ import { afterEach, describe, expect, it } from 'vitest'
 
 import {
   type AnyTable,
+  type Column,
   type Commit,
   columns,
   ConflictError,
   DataLossRefusedError,
+  DuplicateKeyError,
   eq,
   gt,
   gte,
@@ -239,22 +241,69 @@ describe('widening', () => {
   })
 
   it('a unique column stays unique over rows of either type', async () => {
-    const of = (n: ReturnType<typeof t.int32> | ReturnType<typeof t.int64>): AnyTable =>
-      table('u', { id: t.int32(), n }, { key: ['id'], unique: [['n']] } as never) as never
     const store = await opened(new MemoryRoot())
-    const made = await store.create(of(t.int32())).then(
-      () => true,
-      () => false,
-    )
-    if (!made) return
-    await store.append(of(t.int32()) as typeof narrow, [{ id: 1, n: 10 }] as never)
+    const old = table('u', { id: t.int32(), n: t.int32() }, { key: ['id'], unique: [['n']] })
+    const now = table('u', { id: t.int32(), n: t.int64() }, { key: ['id'], unique: [['n']] })
+    await store.create(old)
+    await store.append(old, { id: 1, n: 10 })
     await store.flush()
-    await store.append(of(t.int32()) as typeof narrow, [{ id: 2, n: 20 }] as never)
-    await store.apply([of(t.int64())])
-    const now = of(t.int64()) as typeof narrow
-    for (const n of [10n, 20n]) await expect(store.append(now, [{ id: 3, n }] as never)).rejects.toThrow()
-    await store.append(now, [{ id: 3, n: 30n }] as never)
-    await expect(store.append(now, [{ id: 4, n: 30n }] as never)).rejects.toThrow()
+    await store.append(old, { id: 2, n: 20 })
+    await store.apply([now])
+    for (const n of [10n, 20n]) await expect(store.append(now, { id: 3, n })).rejects.toThrow(DuplicateKeyError)
+    await store.append(now, { id: 3, n: 30n })
+    await expect(store.append(now, { id: 4, n: 30n })).rejects.toThrow(DuplicateKeyError)
+    await store.upsert(now, { id: 3, n: 31n })
+    await store.append(now, { id: 4, n: 30n })
+    expect(await store.scan(now).count()).toBe(4)
+  })
+})
+
+describe('adding a unique constraint', () => {
+  const loose = table('u', { id: t.int32(), mail: t.utf8().nullable(), city: t.utf8() }, { key: ['id'] })
+  const strict = table('u', { id: t.int32(), mail: t.utf8().nullable(), city: t.utf8() }, { key: ['id'], unique: [['mail']] })
+
+  it('is validated over the rows that are there, and enforced from then on, also after a reopen', async () => {
+    const place = new MemoryRoot()
+    const store = await opened(place)
+    await store.create(loose)
+    await store.append(loose, [
+      { id: 1, mail: 'a', city: 'x' },
+      { id: 2, mail: null, city: 'x' },
+      { id: 3, mail: 'b', city: 'x' },
+    ])
+    await store.flush()
+    await store.append(loose, [
+      { id: 4, mail: 'a', city: 'x' },
+      { id: 5, mail: null, city: 'x' },
+    ])
+    const { lsn } = store
+    for (const o of [{}, { dryRun: true }]) await expect(store.apply([strict], o)).rejects.toThrow(DuplicateKeyError)
+    expect(store.lsn).toBe(lsn)
+    await store.delete(loose, [1])
+    expect((await store.apply([strict])).steps).toEqual([{ table: 'u', kind: 'addUnique', column: 'mail', rewrites: false, losesData: false }])
+    for (const mail of ['a', 'b']) await expect(store.append(strict, { id: 9, mail, city: 'y' })).rejects.toThrow(DuplicateKeyError)
+    await store.append(loose, { id: 6, mail: 'c', city: 'y' })
+    await expect(store.append(loose, { id: 7, mail: 'c', city: 'y' })).rejects.toThrow(DuplicateKeyError)
+    const again = await everywhere(place, store, async (s) => expect(await s.scan(strict).count()).toBe(5))
+    await expect(again.append(strict, { id: 9, mail: 'c', city: 'y' })).rejects.toThrow(DuplicateKeyError)
+    expect((await again.apply([loose])).steps.map(({ kind }) => kind)).toEqual(['dropUnique'])
+    await again.append(loose, { id: 9, mail: 'c', city: 'y' })
+  })
+
+  it('over a new column: null exempts the rows of before, a default is the same value in all of them', async () => {
+    const store = await opened(new MemoryRoot())
+    await store.create(loose)
+    await store.append(loose, [
+      { id: 1, mail: 'a', city: 'x' },
+      { id: 2, mail: 'b', city: 'x' },
+      { id: 3, mail: 'b', city: 'y' },
+    ])
+    const of = (extra: Column<any, any, any>, unique: readonly string[]): AnyTable =>
+      table('u', { ...loose.columns, extra }, { key: ['id'], unique: [unique] } as never) as unknown as AnyTable
+    await expect(store.apply([of(t.int32().default(1), ['extra'])])).rejects.toThrow(UnsupportedMigrationError)
+    await expect(store.apply([of(t.int32().default(1), ['mail', 'extra'])])).rejects.toThrow(DuplicateKeyError)
+    expect((await store.apply([of(t.int32().default(1), ['mail', 'city', 'extra'])], { dryRun: true })).steps).toHaveLength(2)
+    expect((await store.apply([of(t.int32().nullable(), ['extra'])])).steps).toHaveLength(2)
   })
 })
 

@@ -63,6 +63,7 @@ describe('the steps of', () => {
     ['a renamed key column', a({ id: undefined, no: t.int32().renamedFrom('id') }, { key: ['no'] }), ['renameColumn a.no']],
     ['an index', a({}, { key: ['id'], index: ['n'] }), ['addIndex a.n']],
     ['an index of two columns', a({}, { key: ['id'], index: [['n', 'day']] }), ['addIndex a.n, day']],
+    ['a unique constraint', a({}, { key: ['id'], unique: [['n', 'day']] }), ['addUnique a.n, day']],
     ['a dropped column', a({ half: undefined }), ['dropColumn a.half'], { allowDataLoss: true }],
   ]
 
@@ -165,6 +166,7 @@ describe('rows of an older version', () => {
   it('are rows of the next one unless it is stricter', () => {
     expect(to(a({ more: t.int8().default(1), n: t.int64(), half: undefined }))).toBe(true)
     expect(to(a({ text: t.utf8() }))).toBe(false)
+    expect(to(a({}, { key: ['id'], unique: [['n']] }))).toBe(false)
   })
   it('a table read back from its schema is the definition that made it', () => {
     const old = schemaFromDefinition(base, 1)
