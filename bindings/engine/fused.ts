@@ -100,6 +100,11 @@ export class FusedWrite {
     const isFenced = error instanceof FencedError && error.scope !== 'write'
     const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced
     if (!isOver) return this.retire()
+    await this.settle()
+  }
+
+  /** Its directory stays for whoever decides it: this handle has no part in it any more. */
+  async settle(): Promise<void> {
     const area = await this.arming?.catch(() => undefined)
     await area?.settle()
     if (this.isOurs) this.engine.parts.intents.end(this.writeId)

@@ -6,6 +6,7 @@
 import { CorruptIntentError, IntentVersionError } from '../errors.ts'
 import { sha256 } from '../kernels/index.ts'
 import { toHex } from './hex.ts'
+import type { FileRef, IndexRef } from './fragment-ref.ts'
 import type { TableSchema } from './types.ts'
 
 export const INTENT_VERSION = 1
@@ -65,6 +66,10 @@ export interface Participant {
   readonly files: readonly IntentFile[]
   readonly removes: readonly Addressed[]
   readonly addresses: readonly Addressed[]
+  /** optimize: how many of `removes`, and of the new fragments, belong together, in their order. */
+  readonly groups?: readonly { readonly removes: number; readonly fragments: number }[]
+  /** optimize: fragments, as `<lsn>.<ordinal>`, with the files of their further indexes. */
+  readonly reindexed?: readonly { readonly fragment: string; readonly index?: FileRef; readonly indexes?: readonly IndexRef[] }[]
 }
 
 export interface IntentOwner {

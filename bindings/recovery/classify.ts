@@ -2,7 +2,7 @@
 //
 // Pure: no I/O, no clock. What was seen comes as data (observe.ts makes it) and the decision is data; sweep, heal and `varve repair` act on it, doctor prints it.
 // Of what this engine writes only deletes by position in tables without a key can be `Rebase` or lose a fragment (p5', d10'): every other position is computed
-// when the write is published. Optimize and merge will produce the rest of those rows.
+// when the write is published. An optimize is `Rebase` whatever its table: its writer knows where each row went, and nobody after it does.
 
 import type { Intent, Participant } from '../format/index.ts'
 import type { Decision, Evidence } from '../table/index.ts'
@@ -141,11 +141,12 @@ export function classifyParticipant(observed: ObservedParticipant, participant: 
   if (missing.length > 0) return { class: 'FileMissing', rule: 'p3', what: missing.map(describeFile).join('; '), files: missing.map((file) => file.name) }
   const corrupt = files.filter((file) => file.state === 'corrupt')
   if (corrupt.length > 0) return { class: 'FileCorrupt', rule: 'p4', what: corrupt.map(describeFile).join('; '), files: corrupt.map((file) => file.name) }
-  if (BigInt(version) === expected) return { class: 'Untouched', rule: 'p5', what: `version ${version}` }
+  // Before p5: an optimize moves rows and leaves the version of their table as it is.
   if (moved.length > 0) {
     const what = `fragments ${moved.join(', ')} are not as they were read`
-    return { class: observed.keyed ? 'Rebase' : 'Conflicting', rule: "p5'", what }
+    return { class: observed.keyed || participant.op === 'compact' ? 'Rebase' : 'Conflicting', rule: "p5'", what }
   }
+  if (BigInt(version) === expected) return { class: 'Untouched', rule: 'p5', what: `version ${version}` }
   const newer = `version ${version}, expected ${expected}`
   if (participant.rule === 'commute') return { class: 'Compatible', rule: 'p6', what: `${newer}, commutes` }
   if (participant.rule === 'keys') {

@@ -55,9 +55,7 @@ async function stamp(root: Root, world: World, identity: Identity, format: numbe
     const text = decodeSealed(found)?.['attempt']
     return typeof text === 'string' ? fromHex(text) : undefined
   }
-  const { status } = root.caps.segments
-    ? await root.putIfAbsent(name, bytes, { attempt })
-    : await createOnce(root, name, bytes, { world, attempt, attemptOf })
+  const { status } = root.caps.segments ? await root.putIfAbsent(name, bytes, { attempt }) : await createOnce(root, name, bytes, { world, attempt, attemptOf })
   if (status === 'exists') await isStamped(root, identity, format)
 }
 

@@ -1,8 +1,10 @@
 // store/optimizing.ts: optimize as a store handle offers it: asked for, and in the background; metered and told of.
 
+import { PendingIntentError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
-import type { OptimizeOptions, OptimizeReport } from '../table/index.ts'
+import type { OptimizeOptions, OptimizeReport, PendingWrite } from '../table/index.ts'
 import { AutoOptimize, Optimizer } from '../upkeep/index.ts'
+import type { Writes } from '../write/index.ts'
 import type { Events } from './events.ts'
 import type { Metering } from './metering.ts'
 import { Reporter } from './progress.ts'
@@ -11,6 +13,9 @@ export interface OptimizingParts {
   readonly engine: Engine
   readonly events: Events
   readonly metering: Metering
+  readonly writes: Writes
+  /** `sealMode: "separate"`: runs that are asked for are sealed before their files get their names. */
+  readonly isSealed: boolean
   /** `upkeep: "auto"`. */
   readonly isAutomatic: boolean
 }
@@ -22,9 +27,9 @@ export class Optimizing {
   private readonly stopper = new AbortController()
 
   constructor(parts: OptimizingParts) {
-    const { engine, events, metering } = parts
+    const { engine, events, metering, writes, isSealed } = parts
     this.parts = parts
-    this.optimizer = new Optimizer({ engine, closing: this.stopper.signal })
+    this.optimizer = new Optimizer({ engine, closing: this.stopper.signal, sealer: { isAlways: isSealed, parts: writes } })
     this.auto = new AutoOptimize({
       engine,
       optimizer: this.optimizer,
@@ -38,11 +43,13 @@ export class Optimizing {
 
   /** After a group of commits, or a flush. */
   look(): void {
-    if (this.parts.isAutomatic) this.auto.look()
+    // A staged write that is open may have found rows by their position.
+    if (this.parts.isAutomatic && this.parts.writes.openCount === 0) this.auto.look()
   }
 
-  /** @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
-  async optimize(o: OptimizeOptions): Promise<OptimizeReport> {
+  /** @param pending  writes that are not decided @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
+  async optimize(o: OptimizeOptions, pending: readonly PendingWrite[]): Promise<OptimizeReport> {
+    refuseUndecided(pending, this.parts.engine.parts.intents.branch.name)
     const { metering, engine } = this.parts
     const reporter = new Reporter(engine.parts.world, o.onProgress)
     let done = 0
@@ -62,4 +69,14 @@ export class Optimizing {
     await this.auto.stop()
     await this.optimizer.idle()
   }
+}
+
+/** Loads and flushes under way are no hindrance: they and a run of optimize have the gates of their tables one after the other. @throws PendingIntentError */
+function refuseUndecided(pending: readonly PendingWrite[], here: string): void {
+  const writeIds = pending.flatMap(({ writeId, mode, state, branch }) => ((mode === 'hold' || state !== 'armed') && branch === here ? [writeId] : []))
+  if (writeIds.length === 0) return
+  throw new PendingIntentError(`${writeIds.length} writes are staged and not decided: optimize would move rows that they name`, {
+    details: { writeIds },
+    hint: 'Publish or roll back what store.staged() lists, then optimize again.',
+  })
 }

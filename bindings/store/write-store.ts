@@ -124,7 +124,6 @@ export class WriteHandle extends ReadHandle {
       check: () => this.check(),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
     })
-    this.optimizing = new Optimizing({ engine: this.engine, events, metering, isAutomatic: options.upkeep === 'auto' })
     this.upkeep = new Upkeep(this.engine, { ...o, looked: () => this.optimizing.look() }, options.upkeep === 'auto', (table) => this.writers.leaseTable(table))
     this.writes = new Writes({
       engine: this.engine,
@@ -132,6 +131,14 @@ export class WriteHandle extends ReadHandle {
       stateAt: (lsn, branch) => o.history.load({ branch, lsn }),
       retireDeferred: (writeId, cause) => events.emit('retireDeferred', { writeId: writeId as WriteId, cause }),
       publishing: (publish) => this.publishing(publish),
+    })
+    this.optimizing = new Optimizing({
+      engine: this.engine,
+      events,
+      metering,
+      writes: this.writes,
+      isSealed: options.sealMode === 'separate',
+      isAutomatic: options.upkeep === 'auto',
     })
     const main = this.writerOf(this.engine, this.writes)
     this.rows = main.rows
@@ -356,7 +363,7 @@ export class WriteHandle extends ReadHandle {
     this.writable(o)
     await this.recovering.heal()
     await this.committer.drained()
-    return this.optimizing.optimize(o)
+    return this.optimizing.optimize(o, await this.recovering.pending())
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {

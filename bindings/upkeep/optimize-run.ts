@@ -5,12 +5,24 @@
 // Nothing is held while files are written: commits, flushes and loads go on. Invariant: the record removes fragments that live at that very step, and the rows of
 // its fragments that live behind it are exactly the rows that lived in those: a run never brings a row back and never loses one.
 
-import { type Engine, FusedWrite, inTurn, promotedRef, rowGates, whileAlive } from '../engine/index.ts'
+import {
+  type Engine,
+  type FinishedTable,
+  FUSED_BYTES_MAX,
+  FUSED_FILES_MAX,
+  FusedWrite,
+  intentFiles,
+  inTurn,
+  promotedRef,
+  rowGates,
+  whileAlive,
+} from '../engine/index.ts'
 import { ClosedError, PendingIntentError } from '../errors.ts'
-import { type OptimizedPart, type Reindexed, toHex } from '../format/index.ts'
+import { filesOf, type Intent, type OptimizedPart, type Participant, type Reindexed, toHex } from '../format/index.ts'
 import { FP, ulidBytes } from '../runtime/index.ts'
 import type { StagedFile } from '../staging/index.ts'
 import { ColumnCache, FragmentReader, type LiveFragment, type TableState } from '../table/index.ts'
+import { rollbackWrite, sealWrite, type WriteParts } from '../write/index.ts'
 import { CompactedGroup } from './compact-group.ts'
 import type { Pacer } from './pacer.ts'
 import { type CompactionGroup, type CompactionPolicy, planCompaction } from './plan-compaction.ts'
@@ -30,6 +42,8 @@ export interface PlanOptions {
 }
 
 export interface RunOptions {
+  /** Who seals it when it is large, or always; undefined: it is one record, whatever its size. */
+  readonly sealer?: { readonly isAlways: boolean; readonly parts: WriteParts } | undefined
   readonly pacer: Pacer
   readonly signal: AbortSignal
 }
@@ -105,6 +119,8 @@ class Run {
   private readonly written: Written[]
   private files: StagedFile[] = []
   private readonly unfinished = new Set<TableState>()
+  /** Of its seal; 0: it is not sealed. */
+  private sealLsn = 0
   /** A record may be in the log. */
   private isQueued = false
 
@@ -148,13 +164,16 @@ class Run {
       if (failpoints.active) await failpoints.hit(FP.optimize.afterPlan, { writeId: fused.writeId })
       await fused.area()
       await this.write()
+      await this.seal()
       result = await this.publish()
     } catch (error) {
       // As long as no record was queued, what it has staged is nobody's but its own: also when the store is closing.
-      if (error instanceof ClosedError && !this.isQueued) await fused.retire()
+      if (this.isPending) await this.rollBack(error)
+      else if (error instanceof ClosedError && !this.isQueued) await fused.retire()
       else await fused.giveUp(error)
       throw error
     }
+    if (result.lsn === undefined && this.isPending) await rollbackWrite(this.o.sealer!.parts, fused.writeId, 'moved')
     await fused.retire()
     return result
   }
@@ -212,6 +231,36 @@ class Run {
     if (failpoints.active) await failpoints.hit(FP.optimize.afterReindex, { table: table.name })
   }
 
+  /** Sealed, and not decided. */
+  private get isPending(): boolean {
+    const { committer, store } = this.engine.parts
+    const id = toHex(ulidBytes(this.fused.writeId))
+    return store.catalog.outcomes.pending.has(id) && committer.decisionOf(id) === undefined
+  }
+
+  /** It failed behind its seal: what is certain to be over is recorded so; anything else is for recovery to decide, which loses no work. */
+  private async rollBack(error: unknown): Promise<void> {
+    const { fused } = this
+    const isRefused = error instanceof PendingIntentError || (this.o.signal.aborted && error === this.o.signal.reason)
+    if (isRefused && this.engine.parts.committer.failure === undefined) {
+      await rollbackWrite(this.o.sealer!.parts, fused.writeId, error instanceof PendingIntentError ? 'conflict' : 'aborted')
+      return fused.retire()
+    }
+    await fused.settle()
+  }
+
+  /** From here on recovery publishes it, if its writer does not (recovery.md section 2). */
+  private async seal(): Promise<void> {
+    const { sealer, signal } = this.o
+    const { files } = this
+    if (sealer === undefined || files.length === 0) return
+    const isLarge = files.length > FUSED_FILES_MAX || files.reduce((sum, file) => sum + file.bytes, 0) > FUSED_BYTES_MAX
+    if (!sealer.isAlways && !isLarge) return
+    const finished = this.written.map((written) => finishedTable(this.fused.intent!, written))
+    // Without an idempotency key there is no earlier result.
+    this.sealLsn = (await sealWrite(sealer.parts, await this.fused.area(), this.fused.intent!, finished, { request: undefined, signal })) as number
+  }
+
   private async publish(): Promise<RunResult> {
     const { engine, fused } = this
     const { signal } = this.o
@@ -240,7 +289,7 @@ class Run {
     if (parts.length === 0) return { lsn: undefined, moved, unfinished }
     const tables = this.plans.flatMap(({ table }) => (parts.some(({ tableId }) => tableId === table.id) ? [table] : []))
     this.isQueued = true
-    const lsn = await committer.optimize(tables, { writeId, sealLsn: 0, parts }, fused.armed!.baseLsn)
+    const lsn = await committer.optimize(tables, { writeId, sealLsn: this.sealLsn, parts }, fused.armed!.baseLsn)
     return { lsn, moved, unfinished }
   }
 
@@ -276,6 +325,33 @@ class Run {
     return [...parts, { tableId: table.id, removes: [], fragments: [], hides: [], reindexed: named }]
   }
 }
+
+/** What the seal says of a table. */
+function finishedTable({ participants }: Intent, { table, groups, reindexed }: Written): FinishedTable {
+  const armed = participants.find(({ tableId }) => tableId === table.id)!
+  const refs = groups.flatMap((group) => group.refs(NO_GENERATIONS))
+  const extra = reindexed.map(({ fragment, ref }) => ({ ref, files: intentFiles([ref], () => false).filter(({ digest }) => !hasFile(fragment, digest)) }))
+  const participant: Participant = {
+    ...armed,
+    files: [...intentFiles(refs, () => false), ...extra.flatMap(({ files }) => files)],
+    removes: groups.flatMap(({ sources }) => sources.map((source) => ({ fragment: idOf(source), deletions: String(source.rows - source.liveRows) }))),
+    groups: groups.map((group) => ({ removes: group.sources.length, fragments: group.refs(NO_GENERATIONS).length })),
+    reindexed: reindexed.map(({ fragment, ref: { index, indexes } }) => ({
+      fragment: idOf(fragment),
+      ...(index === undefined ? {} : { index }),
+      ...(indexes === undefined ? {} : { indexes }),
+    })),
+  }
+  if (refs.length === 0) return { participant, changes: [] }
+  const change = { tableId: table.id, schemaVersion: table.schema.version, op: 'append', inserted: 0, updated: 0, deleted: 0, fragments: refs } as const
+  return { participant, changes: [change] }
+}
+
+function hasFile({ ref }: LiveFragment, digest: string): boolean {
+  return filesOf(ref).some(({ file }) => file.digest === digest)
+}
+
+const NO_GENERATIONS: ReadonlyMap<string, number> = new Map()
 
 function idOf({ lsn, ordinal }: { readonly lsn: number; readonly ordinal: number }): string {
   return `${lsn}.${ordinal}`

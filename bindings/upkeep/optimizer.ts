@@ -2,12 +2,12 @@
 //
 // Invariant: one run at a time in a handle; memory is bounded by the rows of a round, whatever the size of the store.
 
-import { type Engine, flushTable } from '../engine/index.ts'
+import { type Engine, flushTable, PARTICIPANTS_MAX } from '../engine/index.ts'
 import { InvalidConfigError } from '../errors.ts'
 import type { Lsn } from '../log/index.ts'
 import { Mutex } from '../runtime/index.ts'
 import type { OptimizeOptions, OptimizeReport, TableState } from '../table/index.ts'
-import { planTables, refusePending, type RunResult, runOptimize, type TablePlan } from './optimize-run.ts'
+import { planTables, refusePending, type RunOptions, type RunResult, runOptimize, type TablePlan } from './optimize-run.ts'
 import { Pacer, type PacerOptions } from './pacer.ts'
 import { type CompactionPolicy, THOROUGH } from './plan-compaction.ts'
 import { coverageOf, type OptimizeTarget, TARGET } from './shape.ts'
@@ -19,6 +19,8 @@ export interface OptimizerParts {
   readonly engine: Engine
   /** Aborted when the store closes. */
   readonly closing: AbortSignal
+  /** Of runs that are asked for. */
+  readonly sealer: RunOptions['sealer']
 }
 
 /** How one run goes about it. */
@@ -109,7 +111,7 @@ export class Optimizer {
         for (const { table } of all) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
         return last
       }
-      const { lsn, moved, unfinished } = await runOptimize(engine, now, { pacer, signal })
+      const { lsn, moved, unfinished } = await runOptimize(engine, now, { pacer, signal, sealer: this.parts.sealer })
       for (const table of new Set(moved)) report.skipped.push({ table: table.name, reason: 'its rows were moved by others meanwhile' })
       for (const table of unfinished) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
       last = lsn ?? last
@@ -146,7 +148,9 @@ function firstOf(plans: readonly TablePlan[]): { now: TablePlan[]; hasMore: bool
       else hasMore = true
       return fits
     })
-    if (groups.length > 0 || plan.lacking.length > 0) now.push({ ...plan, groups })
+    if (groups.length === 0 && plan.lacking.length === 0) continue
+    if (now.length === PARTICIPANTS_MAX) hasMore = true
+    else now.push({ ...plan, groups })
   }
   return { now, hasMore }
 }

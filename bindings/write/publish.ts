@@ -14,6 +14,7 @@ import { StagingArea } from '../staging/index.ts'
 import type { CommitResult, WriteOptions } from '../table/index.ts'
 import { takeGates, idHex, type WriteParts } from './parts.ts'
 import { rollbackWrite } from './rollback.ts'
+import { publishOptimize } from './sealed-optimize.ts'
 import { keysOf, promoteSealed } from './sealed-files.ts'
 import { SealedTable } from './sealed-table.ts'
 
@@ -67,6 +68,7 @@ async function promoteAndPublish(parts: WriteParts, writeId: string, o: PublishO
   const tables = seal.intent.participants.flatMap(({ tableId }) => state.tables.get(tableId) ?? [])
   const gates = o.isGated === true ? undefined : await takeGates(engine, tables, { signal: o.signal })
   try {
+    if (seal.intent.kind === 'optimize') return await inTurn(engine, o, async () => publishOptimize(parts, sealOf(parts, writeId), generations, o))
     return await inTurn(engine, o, () => publishOnce(parts, sealOf(parts, writeId), area, generations, o))
   } finally {
     gates?.[Symbol.dispose]()

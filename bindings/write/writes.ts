@@ -158,6 +158,11 @@ export class Writes implements WriteParts {
     this.wake()
   }
 
+  /** Staged writes, of any branch, that this store has handed out and that are not over. */
+  get openCount(): number {
+    return this.hub.handles.size
+  }
+
   /** The store closes: unsealed writes are rolled back, sealed ones stay. What cannot be is left to the next sweep. */
   async close(reason: Error): Promise<void> {
     this.hub.closer.abort(reason)

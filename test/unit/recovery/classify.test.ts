@@ -61,7 +61,10 @@ describe('a participant is classified by the first row that matches', () => {
     ['p3', 'FileMissing', { version: '11', files: [missing] }, { rule: 'exact' }],
     ['p4', 'FileCorrupt', { files: [{ name: 'a', state: 'present' }, corrupt] }, {}],
     ['p5', 'Untouched', {}, { rule: 'exact' }],
-    ['p5', 'Untouched', { moved: ['4.0'] }, { rule: 'exact' }],
+    // An optimize moves rows and leaves the version as it is.
+    ["p5'", 'Rebase', { moved: ['4.0'] }, {}],
+    ["p5'", 'Conflicting', { moved: ['4.0'], keyed: false }, {}],
+    ["p5'", 'Rebase', { moved: ['4.0'], keyed: false }, { op: 'compact' }],
     ["p5'", 'Rebase', { version: '11', moved: ['4.0'] }, {}],
     ["p5'", 'Conflicting', { version: '11', moved: ['4.0'], keyed: false }, {}],
     ["p5'", 'Rebase', { version: '11', moved: ['4.0'], overlap: ['1'] }, { rule: 'keys' }],
