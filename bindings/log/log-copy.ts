@@ -32,8 +32,10 @@ const SEGMENT_BYTES = 16 * 1024 * 1024
 const SLOT_BYTES = 1024 * 1024
 const SLOT_RECORDS = 256
 /** Frames made at one time; in a segment a mark stands before each. */
-const GROUP_BYTES = 1024 * 1024
+const GROUP_BYTES = 256 * 1024
 const GROUP_RECORDS = 1024
+/** Of frames, between two pauses. */
+const PAUSE_BYTES = 128 * 1024
 
 export interface LogCopyOptions {
   readonly world: World
@@ -48,6 +50,8 @@ export interface LogCopyOptions {
   readonly epoch: number
   /** Told of each file. */
   readonly wrote: (bytes: number) => void
+  /** Between pieces of work: lets others have their turn. */
+  readonly pause: () => Promise<void> | undefined
   /** Default 16 MiB. */
   readonly segmentBytes?: number
 }
@@ -84,7 +88,7 @@ export class LogCopy {
   constructor(place: CopyPlace, o: LogCopyOptions) {
     this.#place = place
     this.#o = o
-    this.#group = GroupBuffer.full(GROUP_BYTES, o.layout === 'slots' ? SLOT_RECORDS : GROUP_RECORDS)
+    this.#group = o.layout === 'slots' ? GroupBuffer.full(SLOT_BYTES, SLOT_RECORDS) : GroupBuffer.full(GROUP_BYTES, GROUP_RECORDS)
     this.#digest = o.digest.slice() as Digest
     this.#segmentBytes = o.segmentBytes ?? SEGMENT_BYTES
     this.#epoch = o.epoch
@@ -102,6 +106,7 @@ export class LogCopy {
     assert(Number(batch.first) === this.#next + this.#started.length, 'records are copied in order', batch.first)
     const view = new DataView(batch.bytes.buffer, batch.bytes.byteOffset, batch.bytes.length)
     const epoch = Number(batch.epoch)
+    let pausedAt = 0
     for (const at of batch.offsets) {
       const { kind, length, flags } = readFrameHeader(view, at)
       this.#started.push({ kind: kind as RecordKind, payload: batch.bytes.subarray(at + FRAME_HEADER_BYTES, at + FRAME_HEADER_BYTES + length) })
@@ -109,6 +114,9 @@ export class LogCopy {
       const append = this.#started
       this.#started = []
       await this.#append(append, epoch)
+      if (at - pausedAt < PAUSE_BYTES) continue
+      pausedAt = at
+      await this.#o.pause()
     }
     if (this.#started.length > 0) this.#started = this.#started.map(({ kind, payload }) => ({ kind, payload: payload.slice() }))
   }

@@ -13,6 +13,7 @@ export { bunWorld, defaultWorld, denoWorld, fillWorld, nodeWorld } from './node-
 export { seededRandom, systemRandom } from './random.ts'
 export { isTraced, traced } from './tracing.ts'
 export type { TraceMessage, TraceName } from './tracing.ts'
+export { Turns } from './turns.ts'
 export { createWorkers, INLINE_ONLY, serveTasks, transferring, WorkerCrashedError, workerEntry } from './workers.ts'
 export type { CreateWorkersOptions, WorkerTasks } from './workers.ts'
 export type { Failpoints, FileHandle, FileStat, FileSystem, Host, LogEvent, MonoMs, TimerHandle, UnixMs, Workers, WorkerTask, World } from './world.ts'

@@ -17,7 +17,7 @@ import type { CopyTarget } from './copy-target.ts'
 /** Files copied at one time. */
 const LANES = 4
 /** A larger file is copied in pieces of this size. */
-const PIECE_BYTES = 4 * 1024 * 1024
+const PIECE_BYTES = 2 * 1024 * 1024
 const CODE_OF = { arrow: 'fragment.corrupt', idx: 'index.corrupt', dv: 'coverage.corrupt', keys: 'staged.corrupt', def: 'staged.corrupt' } as const
 
 export interface ContentFile {

@@ -9,11 +9,15 @@ import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../en
 import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { Floors, LogCopy, type LogBatch, type Lsn } from '../log/index.ts'
+import { Turns } from '../runtime/index.ts'
 import type { BackupReport, Progress, WriteId } from '../table/index.ts'
 import { contentFiles, copyCheckpoints, copyContent, type CopyCount, copyPending, missingIn } from './copy-files.ts'
 import type { CopyBase, CopyTarget } from './copy-target.ts'
 import { Reporter } from './progress.ts'
 import type { Opened } from './wiring.ts'
+
+/** Records read between two looks at the clock. */
+const LOOK_RECORDS = 256
 
 export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history'>
 
@@ -102,8 +106,10 @@ async function copyLog(
   const { tail } = log
   const { identity } = target
   if (base.isNew && identity.layout === 'slots' && tail > 0n) await putFloor(source, target)
+  const turns = new Turns(world)
   const copy = new LogCopy(target, {
     world,
+    pause: () => turns.step(),
     storeId: identity.storeId,
     layout: identity.layout,
     lsn: base.lsn,
@@ -115,16 +121,19 @@ async function copyLog(
     },
   })
   const total = lsn - Number(tail)
-  const look = (batch: LogBatch): void => {
+  const look = async (batch: LogBatch): Promise<void> => {
     let at = Number(batch.first)
-    for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, at++))
+    for (const offset of batch.offsets) {
+      named.ofRecord(decodeRecord(batch.bytes, offset, at++))
+      if (at % LOOK_RECORDS === 0) await turns.step()
+    }
     reporter.step({ phase: 'log', done: at - 1 - Number(tail), total, unit: 'commits' })
   }
   reporter.tell({ phase: 'log', done: 0, total, unit: 'commits' })
   const o = signal === undefined ? {} : { signal }
-  for await (const batch of log.read(tail, { end: BigInt(base.lsn) as Lsn, ...o })) look(batch)
+  for await (const batch of log.read(tail, { end: BigInt(base.lsn) as Lsn, ...o })) await look(batch)
   for await (const batch of log.read(BigInt(base.lsn) as Lsn, { end: BigInt(lsn) as Lsn, ...o })) {
-    look(batch)
+    await look(batch)
     await copy.add(batch)
   }
   const written = await copy.finish()

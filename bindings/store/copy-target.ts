@@ -17,6 +17,7 @@ import {
   encodeBackupMark,
   encodeClean,
   encodeIdentity,
+  FORMATS,
   type Identity,
   IDENTITY_NAME,
   type Lock,
@@ -179,7 +180,8 @@ export class CopyTarget {
   private async putIdentity(copy: CopyState | undefined): Promise<void> {
     const { storeId, createdMs, layout } = this.identity
     const there = await readIdentity(this.root)
-    if (there !== undefined && there.copy === copy) return
+    // A copy that an older version began is of the newest format from here on: what is put there is.
+    if (there !== undefined && there.copy === copy && there.format === FORMATS.max) return
     await this.root.put(IDENTITY_NAME, encodeIdentity(storeId, createdMs, this.world.random.bytes(16), layout, copy))
   }
 }

@@ -2,7 +2,7 @@
 import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 import { afterEach, describe, expect, it } from 'vitest'
@@ -77,6 +77,34 @@ describe.each(['v1'])('a store of format %s', (format) => {
       await store.close()
     }
     expect(await tree(folder)).toEqual(before)
+  })
+
+  it.each(layouts)('kept as %s: a backup and what is restored from it have every value, and what is pending', async (layout) => {
+    const folder = await copyOf(format, layout)
+    const { staged } = expected.stores[layout]!
+    const [target, restored] = [join(folder, '..', `${basename(folder)}-backup`), join(folder, '..', `${basename(folder)}-restored`)]
+    folders.push(target, restored)
+    const store = await Store.open(folder, { readOnly: true })
+    const report = await store.backup(target)
+    expect(report).toMatchObject({ lsn: store.lsn, pending: [staged], pendingLost: [] })
+    await store.close()
+    await Store.restore(target, restored)
+    for (const place of [target, restored]) {
+      const copy = await Store.open(place, { readOnly: true })
+      try {
+        await holds(copy, expected)
+        expect((await copy.verify({ level: 'all' })).problems).toEqual([])
+      } finally {
+        await copy.close()
+      }
+    }
+    const written = await Store.open(restored, QUIET)
+    try {
+      await (await written.resume(staged as WriteId)).publish()
+      expect((await written.verify({ level: 'all' })).problems).toEqual([])
+    } finally {
+      await written.close()
+    }
   })
 
   it.each(layouts)('kept as %s: a read-write open migrates it, keeps every value, and goes on with it', async (layout) => {
