@@ -57,6 +57,8 @@ export type ErrorCode =
   | 'log.fenced'
   | 'write.outcome-unknown'
   | 'log.pin-refused'
+  | 'log.pin-unresolved'
+  | 'upkeep.vacuum'
   | 'table.schema-mismatch'
   | 'table.not-found'
   | 'table.exists'
@@ -245,6 +247,13 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     hint: 'Ask store.outcome(writeId) before writing again.',
     meaning: 'The write may have been published.',
   },
+  'log.pin-unresolved': {
+    class: 'PinUnresolvedError',
+    kind: 'corrupt',
+    hint: 'Run varve doctor; delete the tag or branch if it is not needed.',
+    meaning: 'Something that holds history back cannot be read; nothing is reclaimed.',
+  },
+  'upkeep.vacuum': { class: 'VacuumError', kind: 'unavailable', hint: 'Run vacuum again.', meaning: 'Stopped part-way; what it deleted nobody needs.' },
   'log.pin-refused': { class: 'PinRefusedError', kind: 'unavailable', hint: 'Start from a newer position.', meaning: 'That history can no longer be held.' },
   'table.schema-mismatch': {
     class: 'SchemaMismatchError',

@@ -270,6 +270,30 @@ export class PinRefusedError extends VarveError {
   }
 }
 
+/** What holds history back cannot be read: nothing is reclaimed. */
+export class PinUnresolvedError extends VarveError {
+  override readonly name: string = 'PinUnresolvedError'
+  readonly pin: string
+  constructor(message: string, init: ErrorInit<{ pin: string }>) {
+    super('log.pin-unresolved', message, init)
+    this.pin = init.details.pin
+  }
+}
+
+/** A vacuum that stopped part-way. */
+export class VacuumError extends VarveError {
+  override readonly name: string = 'VacuumError'
+  /** Files that are gone. */
+  readonly deleted: number
+  /** Files that were to go and may be there. */
+  readonly left: number
+  constructor(message: string, init: ErrorInit<{ deleted: number; left: number }>) {
+    super('upkeep.vacuum', message, init)
+    this.deleted = init.details.deleted
+    this.left = init.details.left
+  }
+}
+
 /** Wrong type, unknown or missing column. */
 export class SchemaMismatchError extends VarveError {
   override readonly name: string = 'SchemaMismatchError'

@@ -40,6 +40,7 @@ export {
   OpenLockTimeoutError,
   PendingIntentError,
   PinRefusedError,
+  PinUnresolvedError,
   PoisonedError,
   ReadOnlyError,
   ResourceLimitError,
@@ -57,6 +58,7 @@ export {
   UnsupportedMigrationError,
   UnsupportedRootError,
   UnsupportedTypeError,
+  VacuumError,
   VarveError,
 } from './errors.ts'
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './errors.ts'
@@ -97,6 +99,9 @@ export type {
   AuditRow,
   BackupOptions,
   BackupReport,
+  VacuumKeep,
+  VacuumOptions,
+  VacuumReport,
   Bulk,
   Change,
   ChangesOptions,

@@ -3,7 +3,7 @@
 // A checkpoint is a cache of the log: one that fails its check is passed over for an older one, and reported.
 
 import { type Catalog, type Checkpoint, checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from '../catalog/index.ts'
-import { CorruptionError } from '../errors.ts'
+import { CorruptionError, StorageError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
@@ -34,6 +34,8 @@ export async function newestCheckpoint(
     try {
       return await readCheckpoint(root, storeId, candidate)
     } catch (cause) {
+      // A vacuum took it since it was listed: it was needed by nobody, so an older one is as good.
+      if (cause instanceof StorageError && cause.class === 'notFound') continue
       if (!(cause instanceof CorruptionError)) throw cause
       invalid?.(file, cause)
     }

@@ -349,12 +349,7 @@ export class Committer {
   }
 
   private queuedVacuums(): VacuumRecord[] {
-    const queued: VacuumRecord[] = []
-    for (let i = this.pendingFrom; i < this.pending.length; i++) {
-      const { record } = this.pending[i]!
-      if (record.kind === KIND_VACUUM) queued.push(record.vacuum)
-    }
-    return queued
+    return [...this.onTheirWay()].flatMap((record) => (record.kind === KIND_VACUUM ? [record.vacuum] : []))
   }
 
   /** @throws DeadFiles: the write that is admitted gives its files other names */
@@ -366,23 +361,21 @@ export class Committer {
     if (names.length > 0) throw new DeadFiles(names)
   }
 
-  /**
-   * Queue the names of a vacuum, but for those that `isKept` or a record on its way to the log names.
-   *
-   * @returns its LSN, and what it names
-   */
-  async vacuum(vacuum: Omit<VacuumRecord, 'timeMs'>, isKept: (name: string) => boolean): Promise<{ readonly lsn: number; readonly names: readonly string[] }> {
+  /** Records that were queued and are not in the catalog yet. */
+  *onTheirWay(): Generator<StateRecord, undefined> {
+    for (let i = this.pendingFrom; i < this.pending.length; i++) yield this.pending[i]!.record
+  }
+
+  /** Queue the names of a vacuum: they are dead for everything that is admitted from here on. */
+  async vacuum(vacuum: Omit<VacuumRecord, 'timeMs'>): Promise<number> {
     this.assertAlive()
-    const onTheirWay = new Set<string>()
-    for (let i = this.pendingFrom; i < this.pending.length; i++) for (const name of namesOf(this.pending[i]!.record)) onTheirWay.add(name)
-    const names = vacuum.names.filter((name) => !onTheirWay.has(name) && !isKept(name))
-    const record: VacuumRecord = { ...vacuum, names, timeMs: this.nextTime() }
+    const record: VacuumRecord = { ...vacuum, timeMs: this.nextTime() }
     this.writer.reset()
     encodeVacuum(this.writer, record)
     const lsn = this.submit(KIND_VACUUM)
     this.vacuumsQueued++
     try {
-      return await this.wait(lsn, { kind: KIND_VACUUM, vacuum: record }, { lsn, names })
+      return await this.wait(lsn, { kind: KIND_VACUUM, vacuum: record }, lsn)
     } finally {
       this.vacuumsQueued--
     }

@@ -59,7 +59,10 @@ export async function load(
     if (bound.state !== state) throw redefined(table.name, bound.state.lastLsn)
     const batches = made === bound.view.schema ? given : refitted(given, made, bound.view.schema)
     const { tracker } = engine.parts
+    const { log, store } = engine.parts
     tracker.begin()
+    // What was written meanwhile is looked up when it is published, if it is sealed.
+    const hold = log.reclaim.hold(store.applied, Number(log.tail), { owner: 'write' })
     try {
       if (o?.idempotencyKey !== undefined && engine.parts.committer.knows(o.idempotencyKey)) {
         return await replayLoad(engine, bound, op, batches, { ...o, idempotencyKey: o.idempotencyKey })
@@ -67,6 +70,7 @@ export async function load(
       const loader = new Loader(engine, bound, op, o)
       return await loader.run(batches)
     } finally {
+      hold.release()
       tracker.end()
     }
   })

@@ -32,6 +32,8 @@ export interface ReadContext {
   readonly missingColumn: (column: ColumnDef, rows: number) => Vec
   /** Throws when the store takes no more calls. */
   readonly check: () => void
+  /** The version stays readable until what it gives is called. Absent: somebody holds it already. @throws HistoryUnavailableError */
+  readonly hold?: ((lsn: number, branch: number) => () => void) | undefined
 }
 
 export type Row = Record<string, unknown>
@@ -126,10 +128,13 @@ export function hasRow(bound: Bound, structure: Structure, lsn: number, key: unk
 
 export function scanAt(context: ReadContext, table: AnyTable, options: LooseScanOptions, point: () => Promise<ReadPoint>): Scan<AnyTable, Row> {
   let bound: Bound | undefined
+  let branch = 0
+  const { hold } = context
   return createScan<AnyTable, Row>({
     view: () => bound!.view,
     version: async () => {
       const at = await point()
+      branch = at.branch
       bound = at.bind(table)
       return at.version(bound)
     },
@@ -137,5 +142,6 @@ export function scanAt(context: ReadContext, table: AnyTable, options: LooseScan
     world: context.world,
     sortBytes: context.sortBytes,
     check: context.check,
+    ...(hold === undefined ? {} : { hold: ({ lsn }) => hold(Number(lsn), branch) }),
   })
 }

@@ -173,6 +173,11 @@ export class StoreState implements StateView {
     this.attached.delete(branch)
   }
 
+  /** Without rows: resolve() and fold() tell what records make of the catalog, which it takes over. */
+  static ofCatalog(context: StateContext, catalog: Catalog, path: BranchPath = MAIN_PATH): StoreState {
+    return new StoreState(context, catalog, path)
+  }
+
   get applied(): number {
     return this.catalog.lsn
   }
@@ -275,6 +280,7 @@ export class StoreState implements StateView {
     } catch (cause) {
       throw contradiction(lsn, cause)
     }
+    this.folded?.({ kind: KIND_COMMIT, commit })
     return true
   }
 

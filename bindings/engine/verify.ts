@@ -2,7 +2,7 @@
 //
 // Invariant: it never throws for what it finds; whatever it could not check is a problem, not a silence.
 
-import { checkpointBody, checkpointName } from '../catalog/index.ts'
+import { Catalog, checkpointBody, checkpointName } from '../catalog/index.ts'
 import { CorruptionError, VarveError } from '../errors.ts'
 import { type FragmentFile, type FragmentRef, toHex } from '../format/index.ts'
 import { checkSorted, decodeKeyIndex } from '../indexes/index.ts'
@@ -11,6 +11,7 @@ import type { CommitLog, Digest, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from './checkpoints.ts'
+import { neededFiles } from './name-walk.ts'
 import { NamedFiles } from './named-files.ts'
 import { decodeRecord, type StateContext, StoreState } from './state.ts'
 
@@ -28,6 +29,8 @@ export interface VerifyOptions {
   readonly onProgress: ((p: Omit<Progress, 'elapsedMs'>) => void) | undefined
   /** A backup: checkpoints above its end were left by a run that was cut off, and nobody reads them. */
   readonly isBackup?: boolean
+  /** As the log folds to at its head: what a vacuum took is no loss. */
+  readonly catalog: Pick<Catalog, 'branches' | 'fragmentFloor'>
 }
 
 export interface VerifyOutcome {
@@ -47,9 +50,29 @@ export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Arra
   if (o.level !== 'log') {
     await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
     await verifyFiles(root, files, checked, problems, o)
+    await forgiveVacuumed({ root, log, storeId, context }, Number(head), files, problems, o)
     if (o.level === 'all') await verifyRows(root, log, storeId, context, problems)
   }
   return { lsn: head, digest, checked, problems }
+}
+
+/** Files that are gone and that nothing which can be read needs: records of the retained log name them still. */
+async function forgiveVacuumed(
+  source: { readonly root: Root; readonly log: CommitLog; readonly storeId: Uint8Array; readonly context: StateContext },
+  head: number,
+  files: NamedFiles,
+  problems: VerifyProblem[],
+  { catalog: { branches, fragmentFloor } }: VerifyOptions,
+): Promise<void> {
+  const gone = problems.filter(({ code, file }) => code === 'root.not-found' && (files.fragments.has(file) || files.vectors.has(file)))
+  if (fragmentFloor === 0 || gone.length === 0) return
+  try {
+    const oldest = source.log.tail === 0n ? 0 : ((await listCheckpoints(source.root)).at(-1) ?? 0)
+    const isNeeded = neededFiles({ ...source, branches }, Math.max(fragmentFloor, oldest), head)
+    for (const problem of gone) if (!(await isNeeded(problem.file))) problems.splice(problems.indexOf(problem), 1)
+  } catch (error) {
+    problems.push(problemOf(error, 'log'))
+  }
 }
 
 async function verifyLog(
@@ -108,14 +131,26 @@ async function verifyCheckpoints(
       if (BigInt(lsn) > log.head) throw corrupt(file, `is ahead of the log, which ends at ${log.head}`)
       if (toHex(await log.digestAt(BigInt(lsn) as Lsn)) !== toHex(checkpoint.digest)) throw corrupt(file, 'states another digest than the log')
       if (o.level === 'all' && log.tail === 0n) {
-        const folded = await StoreState.load(context, log, undefined, lsn)
-        if (toHex(sha256(checkpointBody(folded.catalog))) !== toHex(sha256(checkpointBody(checkpoint.catalog))))
-          throw corrupt(file, 'is not what the log folds to')
+        const folded = await foldedTo(context, log, lsn)
+        if (toHex(sha256(checkpointBody(folded))) !== toHex(sha256(checkpointBody(checkpoint.catalog)))) throw corrupt(file, 'is not what the log folds to')
       }
     } catch (error) {
       problems.push(problemOf(error, file))
     }
   }
+}
+
+/** The catalog alone: deletion vectors that were replaced may be gone. */
+async function foldedTo(context: StateContext, log: CommitLog, end: number): Promise<Catalog> {
+  const state = StoreState.ofCatalog(context, new Catalog())
+  for await (const batch of log.read(0n as Lsn, { end: BigInt(end) as Lsn })) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      state.fold(lsn, state.resolve(lsn, decodeRecord(batch.bytes, offset, lsn)))
+      lsn++
+    }
+  }
+  return state.catalog
 }
 
 /** As an open would find it: the rows that are there are the rows that the records counted. */

@@ -1,5 +1,7 @@
 // log/commit-log.ts: the one ordered, durable record of a store (log.md). Knows bytes, LSNs, epochs and digests; knows no catalog.
 
+import type { Reclaim } from './reclaim.ts'
+
 declare const lsnBrand: unique symbol
 declare const epochBrand: unique symbol
 declare const digestBrand: unique symbol
@@ -98,6 +100,8 @@ export interface CommitLog extends AsyncDisposable {
   /** Bytes of retained log, preallocation not counted. */
   readonly bytes: number
   readonly segments: number
+  /** What holds history back in this process. */
+  readonly reclaim: Reclaim
   listen(listener: LogListener): void
   /**
    * Queue records synchronously with the next LSNs; durability is told by the listener. The hot path of the store: no promise, no object per record but the result.
@@ -109,7 +113,12 @@ export interface CommitLog extends AsyncDisposable {
   read(start: Lsn, o?: { end?: Lsn; signal?: AbortSignal }): AsyncIterable<LogBatch>
   tailing(start: Lsn, o: { signal: AbortSignal }): AsyncIterable<LogBatch>
   digestAt(lsn: Lsn): Promise<Digest>
-  trim(upTo: Lsn): Promise<Lsn>
+  /** Frees records at or below `upTo` as far as they can go and no pin holds them. @returns T afterwards; with `dryRun` what it would be */
+  trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn>
+  /** Logs with a LOCK: before every name that is taken away. @throws FencedError when it is another's, and the handle ends */
+  assertOwned?(): void
+  /** Shared logs: what pins of other processes hold, as their leases say now. */
+  heldElsewhere?(): Promise<readonly { readonly owner: string; readonly lsn: number }[]>
   refresh(): Promise<Lsn>
   /** Shared logs: finds out whether the records of unknown outcome are in the log; undefined when there are none. @throws StorageError when that still cannot be told */
   resolveUnknown?(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined>

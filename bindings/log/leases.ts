@@ -64,12 +64,17 @@ export class Leases {
     return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost }
   }
 
-  /** The lowest LSN that a live lease of another handle holds; Infinity without one. A lease never seen before is live. */
+  /** The lowest LSN that a live lease of another handle holds; Infinity without one. */
   async lowest(): Promise<number> {
+    return Math.min(Infinity, ...(await this.others()).map(({ lsn }) => lsn))
+  }
+
+  /** Live leases of other handles. One never seen before is live. */
+  async others(): Promise<{ readonly owner: string; readonly lsn: number }[]> {
     const { world, retry } = this.#o
     const names = await readAgain(world, () => this.#names(), retry)
     for (const name of this.#seen.keys()) if (!names.includes(name)) this.#seen.delete(name)
-    let lowest = Infinity
+    const live: { readonly owner: string; readonly lsn: number }[] = []
     for (const name of names) {
       if (this.#held.has(name.slice(PREFIX.length))) continue
       const lease = await readAgain(world, () => this.#read(name), retry)
@@ -82,9 +87,9 @@ export class Leases {
         await this.#root.delete(name).catch(() => {})
         continue
       }
-      lowest = Math.min(lowest, lease.lsn)
+      live.push({ owner: lease.owner, lsn: lease.lsn })
     }
-    return lowest
+    return live
   }
 
   /** Gives all of them back. */
@@ -142,10 +147,10 @@ export class Leases {
   }
 
   /** @returns undefined for a lease that is gone; one that cannot be read holds everything until it expires */
-  async #read(name: string): Promise<{ readonly lsn: number; readonly seq: number } | undefined> {
+  async #read(name: string): Promise<{ readonly lsn: number; readonly seq: number; readonly owner: string } | undefined> {
     try {
-      const { lsn, seq } = decodeSealed((await this.#root.get(name)).bytes) ?? {}
-      return { lsn: typeof lsn === 'number' ? lsn : 0, seq: typeof seq === 'number' ? seq : -1 }
+      const { lsn, seq, owner } = decodeSealed((await this.#root.get(name)).bytes) ?? {}
+      return { lsn: typeof lsn === 'number' ? lsn : 0, seq: typeof seq === 'number' ? seq : -1, owner: typeof owner === 'string' ? owner : name }
     } catch (error) {
       if (error instanceof StorageError && error.class === 'notFound') return undefined
       throw error

@@ -60,7 +60,7 @@ export class MemoryLog implements CommitLog {
   readonly disk: MemoryLogDisk
   readonly #sink: MemorySink
   readonly #commit: GroupCommit
-  readonly #reclaim = new Reclaim()
+  readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #closed = false
 
@@ -160,11 +160,12 @@ export class MemoryLog implements CommitLog {
     return advanceOver(scanKernel(), before, group.bytes, group.offsets.subarray(0, at - group.first + 1))
   }
 
-  trim(upTo: Lsn): Promise<Lsn> {
-    return this.#reclaim.reclaim(Number(upTo), async (limit) => {
+  trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn> {
+    return this.reclaim.reclaim(Number(upTo), o?.dryRun === true, async (limit) => {
       this.#checkOpen()
       const bound = Math.min(limit, Number(this.durableHead))
       const { groups } = this.disk
+      if (o?.dryRun === true) return BigInt(groups.findLast(({ last }, i) => i < groups.length - 1 && last <= bound)?.last ?? this.disk.tail) as Lsn
       // The newest group stays, as the newest segment of a directory does.
       while (groups.length > 1 && groups[0]!.last <= bound) {
         const gone = groups.shift()!
@@ -181,7 +182,7 @@ export class MemoryLog implements CommitLog {
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.disk.tail)
+    return this.reclaim.pin(start, owner, () => this.disk.tail)
   }
 
   async sync(): Promise<Lsn> {

@@ -11,7 +11,7 @@ import type { AppendOptions, CommitLog, Epoch, LogBatch, LogListener, LogRecord,
 import { GroupCommit } from './group-commit.ts'
 import { writeHint } from './head-hint.ts'
 import { Leases } from './leases.ts'
-import { trimSlots } from './object-trim.ts'
+import { trimmableTo, trimSlots } from './object-trim.ts'
 import type { ObjectLogOptions } from './open-object-log.ts'
 import { Reclaim } from './reclaim.ts'
 import type { SlotChain } from './slot-chain.ts'
@@ -34,7 +34,7 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
   readonly #writer: SlotWriter
   readonly #commit: GroupCommit
   readonly #listeners: LogListener[] = []
-  readonly #reclaim = new Reclaim()
+  readonly reclaim: Reclaim = new Reclaim()
   readonly #leases: Leases
   readonly #buried = { upTo: 0 }
   readonly #wakeups = new Wakeups()
@@ -51,7 +51,7 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
     const groupCommitMs = Math.min(o.groupCommitMs ?? 0, GROUP_COMMIT_MS_MAX)
     this.#commit = new GroupCommit(writer, { head: chain.head, groupCommitMs, timers: o.world.timers, bytesMax: SLOT_BYTES_MAX, recordsMax: SLOT_RECORDS_MAX })
     this.#leases = new Leases(chain.root, { world: o.world, retry: o.retry, floor: async () => (await chain.floors.read()).tail })
-    chain.pinned = () => this.#reclaim.floor
+    chain.pinned = () => this.reclaim.floor
     const wake = () => this.#wakeups.wake()
     this.#commit.listen({ durable: wake, failed: wake, rejected: wake })
     // A slot that turned out to be ours only after the chain had passed it: what is queued behind it is queued in vain.
@@ -95,13 +95,20 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
     })
   }
 
-  trim(upTo: Lsn): Promise<Lsn> {
-    return this.#reclaim.reclaim(Number(upTo), async (limit) => {
+  trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn> {
+    return this.reclaim.reclaim(Number(upTo), o?.dryRun === true, async (limit) => {
       this.check()
       if (this.#commit.ended !== undefined) throw this.#commit.ended
-      await trimSlots(limit, { world: this.#o.world, chain: this.chain, retry: this.#o.retry, held: () => this.#leases.lowest(), buried: this.#buried })
+      const { world, retry } = this.#o
+      const options = { world, chain: this.chain, retry, held: () => this.#leases.lowest(), buried: this.#buried }
+      if (o?.dryRun === true) return BigInt(await trimmableTo(limit, options)) as Lsn
+      await trimSlots(limit, options)
       return this.tail
     })
+  }
+
+  heldElsewhere(): Promise<readonly { readonly owner: string; readonly lsn: number }[]> {
+    return this.#leases.others()
   }
 
   /** Looks for records of other writers. What was queued for LSNs that they took is given back. @throws CommitOutcomeUnknownError, FencedError, StorageError */
@@ -131,7 +138,7 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
 
   /** @throws PinRefusedError below T; StorageError when no lease could be laid, so that other processes would not know of it */
   async pin(start: Lsn, owner: string): Promise<Pin> {
-    const granted = await this.#reclaim.pin(start, owner, () => this.chain.tail)
+    const granted = await this.reclaim.pin(start, owner, () => this.chain.tail)
     const pin = await this.#leases.lay(granted, owner).catch((error: unknown) => {
       granted.release()
       throw error

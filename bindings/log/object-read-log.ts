@@ -24,7 +24,7 @@ export class ObjectReadLog extends SlotView implements CommitLog {
   readonly epoch: Epoch = 0n as Epoch
   readonly #o: ObjectReadOptions
   readonly #listeners: LogListener[] = []
-  readonly #reclaim = new Reclaim()
+  readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #timer: TimerHandle | undefined
   #pollMs = POLL_MS_MIN
@@ -85,7 +85,7 @@ export class ObjectReadLog extends SlotView implements CommitLog {
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.chain.tail)
+    return this.reclaim.pin(start, owner, () => this.chain.tail)
   }
 
   async sync(): Promise<Lsn> {

@@ -28,6 +28,12 @@ export interface TrimOptions {
   readonly buried: { upTo: number }
 }
 
+/** T, were it raised as far as `limit` and leases let it. */
+export async function trimmableTo(limit: number, { chain, held }: TrimOptions): Promise<number> {
+  const bound = Math.min(limit, await held(), chain.head)
+  return bound > chain.tail ? Math.max(chain.tail, await chain.boundary(bound)) : chain.tail
+}
+
 /** Raises the floor to the last slot boundary at or below `limit` and lays tombstones. @returns T afterwards */
 export async function trimSlots(limit: number, o: TrimOptions): Promise<number> {
   const { chain, world, buried } = o

@@ -38,7 +38,7 @@ export class ReadOnlyLog implements CommitLog {
   readonly #root: Root
   readonly #o: ReadOnlyOptions
   readonly #listeners: LogListener[] = []
-  readonly #reclaim = new Reclaim()
+  readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #segments: SegmentList
   #head: number
@@ -154,7 +154,7 @@ export class ReadOnlyLog implements CommitLog {
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.#segments.tail)
+    return this.reclaim.pin(start, owner, () => this.#segments.tail)
   }
 
   async sync(): Promise<Lsn> {

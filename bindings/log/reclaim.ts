@@ -1,40 +1,91 @@
-// log/reclaim.ts: the reclaim lock of a log (log.md section 6): pins are granted and the tail is moved under it, one at a time.
+// log/reclaim.ts: the reclaim lock of a log (log.md section 6): what holds history back is granted, and history is taken away, one at a time.
 //
-// Invariant: T never passes a pin; so a pin that was granted is honoured and one that comes too late is refused, not broken.
+// Two kinds of hold: a pin keeps the log above its LSN and every file that the state there or a later record names; a reader keeps the files of the one state it
+// shows. Invariant: neither T nor the fragment floor passes a hold; so one that was granted is honoured, and one that comes too late is refused, not broken.
 import { PinRefusedError } from '../errors.ts'
 import { Mutex } from '../runtime/index.ts'
 
 import type { Lsn, Pin } from './commit-log.ts'
 
+export interface Hold {
+  readonly id: string
+  readonly owner: string
+  readonly lsn: number
+  /** Number of the branch whose state at `lsn` is read; 0 = main. */
+  readonly branch: number
+  /** One state; else everything from there on. */
+  readonly isPoint: boolean
+}
+
+export interface HoldHandle {
+  readonly id: string
+  /** The reader has gone on. */
+  advance(lsn: number): void
+  /** Twice is fine. */
+  release(): void
+}
+
+export interface HoldOptions {
+  readonly owner: string
+  readonly branch?: number
+  readonly isPoint?: boolean
+  /** What a tag or a branch holds anyway, below the floor too. */
+  readonly isKept?: boolean
+}
+
+type Entry = { -readonly [K in keyof Hold]: Hold[K] }
+
 export class Reclaim {
   readonly #mutex = new Mutex()
-  readonly #pins = new Map<string, { readonly lsn: number; readonly owner: string }>()
+  readonly #holds = new Map<string, Entry>()
   #count = 0
+  /** Set while a vacuum is under way: what lies below is about to go. */
+  planned = 0
+  /** G: files that older states need may be gone. The store that folds the log tells. */
+  fragmentFloor: () => number = () => 0
 
-  /** The lowest pinned LSN; Infinity without pins. */
+  /** The lowest LSN held; Infinity without holds. */
   get floor(): number {
     let floor = Infinity
-    for (const { lsn } of this.#pins.values()) floor = Math.min(floor, lsn)
+    for (const { lsn } of this.#holds.values()) floor = Math.min(floor, lsn)
     return floor
   }
 
-  /** Holds records above `start`. @throws PinRefusedError below the tail */
+  list(): Hold[] {
+    return [...this.#holds.values()].map((hold) => ({ ...hold }))
+  }
+
+  /** At once. @throws PinRefusedError below what may be gone */
+  hold(lsn: number, tail: number, o: HoldOptions): HoldHandle {
+    const floor = Math.max(this.planned, this.fragmentFloor())
+    if (o.isKept !== true && (lsn < floor || (o.isPoint !== true && lsn < tail))) {
+      const why = lsn < tail ? `the log begins after ${tail}` : `files of versions below ${floor} may be gone`
+      throw new PinRefusedError(`LSN ${lsn} cannot be held: ${why}`, {
+        details: { asked: BigInt(lsn), tail: BigInt(tail), floor: BigInt(Math.max(tail, floor)) },
+      })
+    }
+    const { owner } = o
+    const entry: Entry = { id: `${owner}-${++this.#count}`, owner, lsn, branch: o.branch ?? 0, isPoint: o.isPoint ?? false }
+    this.#holds.set(entry.id, entry)
+    return { id: entry.id, advance: (next) => void (entry.lsn = next), release: () => void this.#holds.delete(entry.id) }
+  }
+
+  /** Holds records above `start`, behind whatever is being taken away. @throws PinRefusedError */
   pin(start: Lsn, owner: string, tail: () => number): Promise<Pin> {
     return this.#mutex.run(() => {
-      const lsn = Number(start)
-      if (lsn < tail()) {
-        throw new PinRefusedError(`LSN ${lsn} cannot be held: the log begins after ${tail()}`, {
-          details: { asked: start, tail: BigInt(tail()), floor: BigInt(tail()) },
-        })
-      }
-      const id = `${owner}-${++this.#count}`
-      this.#pins.set(id, { lsn, owner })
-      return { id, lsn: start, release: () => void this.#pins.delete(id) }
+      const { id, release } = this.hold(Number(start), tail(), { owner })
+      return { id, lsn: start, release }
     })
   }
 
-  /** Runs a trim; `move` gets the highest LSN that may go. */
-  reclaim<T>(upTo: number, move: (limit: number) => Promise<T>): Promise<T> {
-    return this.#mutex.run(() => move(Math.min(upTo, this.floor)))
+  /** Runs a trim; `move` gets the highest LSN that may go. One that only looks waits for nobody. */
+  async reclaim<T>(upTo: number, dryRun: boolean, move: (limit: number) => Promise<T>): Promise<T> {
+    const limited = (): Promise<T> => move(Math.min(upTo, this.floor))
+    return dryRun ? limited() : this.#mutex.run(limited)
+  }
+
+  /** Runs what decides that files may go: no pin is granted and no tail moves meanwhile. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#mutex.run(work)
   }
 }

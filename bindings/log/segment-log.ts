@@ -148,7 +148,7 @@ export class SegmentWriteLog implements CommitLog {
   readonly #segments: SegmentList
   readonly #writer: SegmentWriter
   readonly #commit: GroupCommit
-  readonly #reclaim = new Reclaim()
+  readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #closing: Promise<void> | undefined
   #closed = false
@@ -256,13 +256,14 @@ export class SegmentWriteLog implements CommitLog {
     return this.#orTrimmed(at, () => digestOf(this.#root, this.#segments, at, { lsn: head, digest: this.#writer.digest }))
   }
 
-  trim(upTo: Lsn): Promise<Lsn> {
-    return this.#reclaim.reclaim(Number(upTo), async (limit) => {
+  trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn> {
+    return this.reclaim.reclaim(Number(upTo), o?.dryRun === true, async (limit) => {
       this.#checkOpen()
       if (this.#commit.ended !== undefined) throw this.#commit.ended
       // What goes may be needed until the log is synced through what replaces it.
       const bound = Math.min(limit, this.#writer.synced)
       const { all } = this.#segments
+      if (o?.dryRun === true) return BigInt(all.findLast(({ lastLsn }, i) => i < all.length - 1 && lastLsn <= bound)?.lastLsn ?? this.#segments.tail) as Lsn
       while (all.length > 1 && all[0]!.lastLsn <= bound) await this.#dropOldest()
       return this.tail
     })
@@ -271,14 +272,19 @@ export class SegmentWriteLog implements CommitLog {
   async #dropOldest(): Promise<void> {
     const { failpoints } = this.#world
     if (failpoints.active) await failpoints.hit(FP.log.trim, { tail: this.#segments.tail })
-    if (!this.#lock.isCurrent()) {
-      const error = this.#lock.fencedError()
-      this.#commit.fail(error, true)
-      throw error
-    }
+    this.assertOwned()
     // T moves first: from here on nobody starts to read what goes.
     const oldest = this.#segments.all.shift()!
     if (!oldest.own || !(await this.#writer.pool.recycle(oldest.name))) await this.#root.delete(oldest.name)
+  }
+
+  assertOwned(): void {
+    this.#checkOpen()
+    if (this.#commit.ended !== undefined) throw this.#commit.ended
+    if (this.#lock.isCurrent()) return
+    const error = this.#lock.fencedError()
+    this.#commit.fail(error, true)
+    throw error
   }
 
   async refresh(): Promise<Lsn> {
@@ -287,7 +293,7 @@ export class SegmentWriteLog implements CommitLog {
   }
 
   pin(start: Lsn, owner: string): Promise<Pin> {
-    return this.#reclaim.pin(start, owner, () => this.#segments.tail)
+    return this.reclaim.pin(start, owner, () => this.#segments.tail)
   }
 
   async sync(): Promise<Lsn> {

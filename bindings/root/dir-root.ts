@@ -174,12 +174,12 @@ export class DirRoot implements Root {
       if (!childrenOnly && (o?.after === undefined || compareNames(o.after, dir) < 0)) {
         const stat = await statOrNothing(this.#files, `${this.#base}/${dir}`)
         if (stat !== undefined && !stat.isDirectory) {
-          if (!isTemp(dir)) yield { name: dir, size: stat.size, tag: tagOf(stat) }
+          if (!isTemp(dir)) yield { name: dir, size: stat.size, tag: tagOf(stat), timeMs: stat.mtimeMs }
           return
         }
       }
       for await (const { name, stat } of walk(this.#files, this.#base, dir, { after: o?.after, limit, signal: o?.signal })) {
-        yield { name, size: stat.size, tag: tagOf(stat) }
+        yield { name, size: stat.size, tag: tagOf(stat), timeMs: stat.mtimeMs }
         if (--limit <= 0) return
       }
     } catch (error) {

@@ -36,6 +36,8 @@ export interface ObjectInfo {
   readonly name: string
   readonly size: number
   readonly tag: string
+  /** When it was stored, by the clock of the storage, unix ms; absent where that is not told. */
+  readonly timeMs?: number
 }
 
 /** A WAL segment's own door: positional writes in place, data sync. Errors are StorageError. */

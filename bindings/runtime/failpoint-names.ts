@@ -61,9 +61,6 @@ export const FAILPOINTS: readonly FailpointName[] = /* #__PURE__ */ Object.freez
 export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<FailpointName>([
   ...Object.values<FailpointName>(FP.merge),
   ...Object.values<FailpointName>(FP.branch),
-  ...Object.values<FailpointName>(FP.vacuum),
-  // Nothing but trim moves the tail of the log yet.
-  FP.checkpoint.beforeTrim,
 ])
 
 function catalogue(): FailpointCatalogue {

@@ -3,7 +3,7 @@
 // The live state answers for the heads; older positions are folded from the newest checkpoint below them and kept for a while.
 
 import { MAIN, type TagEntry } from '../catalog/index.ts'
-import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '../errors.ts'
+import { BranchNotFoundError, CorruptionError, HistoryUnavailableError, StorageError } from '../errors.ts'
 import {
   decodeRecord,
   KIND_COMMIT,
@@ -30,11 +30,16 @@ import type { At } from '../table/index.ts'
 
 const STATES_KEPT = 4
 
+export interface HistorySource extends PositionSource {
+  /** G: files that older versions need may be gone. */
+  readonly fragmentFloor: () => number
+}
+
 export class History {
-  private readonly source: PositionSource
+  private readonly source: HistorySource
   private readonly kept = new Map<string, Promise<StoreState>>()
 
-  constructor(source: PositionSource) {
+  constructor(source: HistorySource) {
     this.source = source
   }
 
@@ -49,11 +54,12 @@ export class History {
       const named = this.named(at)
       if (named === undefined) throw new BranchNotFoundError(`no tag or branch ${JSON.stringify(at)}`, { details: { branch: at } })
       if (typeof named === 'number') return { branch: named, lsn: head, isHead: true }
-      return { branch: named.branch, lsn: await this.reachable(named.lsn, head), isHead: false }
+      // Held by its name, wherever the floor is.
+      return { branch: named.branch, lsn: named.lsn, isHead: false }
     }
     if (at instanceof Date) {
       if (Number.isNaN(at.getTime())) throw new RangeError('`at` is an invalid Date')
-      return { branch, lsn: await this.lsnAt(at.getTime(), head), isHead: false }
+      return { branch, lsn: await this.reachable(await this.lsnAt(at.getTime(), head), head), isHead: false }
     }
     const lsn = Number(at)
     if (!Number.isSafeInteger(lsn) || lsn < 0) throw new RangeError(`\`at\` is not a position: ${String(at)}`)
@@ -108,19 +114,29 @@ export class History {
     return loadPosition(this.source, position)
   }
 
-  /** Positions below are gone: 0 while the whole log is there. */
-  private async floor(): Promise<number> {
-    if (this.source.log.tail === 0n) return 0
+  /** Whether a tag or a live branch holds the version whatever the floor is. */
+  isNamed({ branch, lsn }: Position): boolean {
+    const branches = this.source.branches()
+    const owner = branches.ownerAt(branch, lsn)
+    const isHere = (at: number, position: number): boolean => position === lsn && branches.ownerAt(at, position) === owner
+    return branches.tags().some((tag) => isHere(tag.branch, tag.lsn)) || branches.live().some(({ parent, fromLsn }) => isHere(parent, fromLsn))
+  }
+
+  /** Positions below it cannot be read: files of theirs may be gone, or the log and the checkpoint that they are made of. */
+  async floor(): Promise<number> {
+    const fragments = this.source.fragmentFloor()
+    if (this.source.log.tail === 0n) return fragments
     const oldest = (await listCheckpoints(this.source.root)).at(-1)
-    return Math.max(Number(this.source.log.tail), oldest ?? 0)
+    return Math.max(Number(this.source.log.tail), oldest ?? 0, fragments)
   }
 
   /** The last record whose time is at or before `timeMs`: times never decrease. */
-  private async lsnAt(timeMs: number, head: number): Promise<number> {
+  async lsnAt(timeMs: number, head: number): Promise<number> {
     let from = 0
     for (const lsn of await listCheckpoints(this.source.root)) {
       const checkpoint = await readCheckpoint(this.source.root, this.source.storeId, lsn).catch((error: unknown) => {
-        if (error instanceof CorruptionError) return undefined
+        // A vacuum may take one between the list and the look.
+        if (error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')) return undefined
         throw error
       })
       if (checkpoint === undefined || checkpoint.catalog.timeMs > timeMs) continue

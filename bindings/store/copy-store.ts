@@ -4,8 +4,8 @@
 //
 // Invariant: all that the target gets is reachable from records at or below the LSN, and is there before the mark says so; commits go on meanwhile.
 
-import { checkpointName, MAIN } from '../catalog/index.ts'
-import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
+import { checkpointName } from '../catalog/index.ts'
+import { decodeRecord, listCheckpoints, NamedFiles, neededFiles, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { Floors, LogCopy, type LogBatch, type Lsn } from '../log/index.ts'
@@ -19,7 +19,7 @@ import type { Opened } from './wiring.ts'
 /** Records read between two looks at the clock. */
 const LOOK_RECORDS = 256
 
-export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history'>
+export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history' | 'context'>
 
 export interface CopyOptions {
   readonly signal: AbortSignal | undefined
@@ -155,28 +155,18 @@ async function putFloor({ log, world }: CopySource, { root, identity }: CopyTarg
 }
 
 /** Whether a position that the store still has needs a file: asked only when one is missing. */
-function requiredFiles({ state, history, log }: CopySource, lsn: number): (name: string) => Promise<boolean> {
-  let found: Promise<NamedFiles | undefined> | undefined
-  const look = async (): Promise<NamedFiles | undefined> => {
+function requiredFiles({ root, state, log, storeId, context }: CopySource, lsn: number): (name: string) => Promise<boolean> {
+  let found: Promise<(name: string) => Promise<boolean>> | undefined
+  const look = async (): Promise<(name: string) => Promise<boolean>> => {
     const floor = state.catalog.fragmentFloor
     if (floor > lsn) {
       throw new HistoryUnavailableError(`LSN ${lsn} fell below the floor ${floor} while it was copied`, {
         details: { asked: BigInt(lsn), floor: BigInt(floor) },
       })
     }
-    if (floor === 0) return undefined
-    const named = new NamedFiles()
-    named.ofCatalog((await history.load({ branch: MAIN, lsn: floor })).catalog)
-    for await (const batch of log.read(BigInt(floor) as Lsn, { end: BigInt(lsn) as Lsn })) {
-      let at = Number(batch.first)
-      for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, at++))
-    }
-    return named
+    return neededFiles({ root, log, storeId, context, branches: state.catalog.branches }, floor, lsn)
   }
-  return async (name) => {
-    const named = await (found ??= look())
-    return named === undefined || named.fragments.has(name) || named.vectors.has(name)
-  }
+  return async (name) => (await (found ??= look()))(name)
 }
 
 /** All that the copy consists of; locks and temporary files are no part of it. */

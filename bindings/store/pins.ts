@@ -1,7 +1,12 @@
-// store/pins.ts: what open reads hold back: snapshots ("reader") and change feeds ("stream"), by position and age.
+// store/pins.ts: what open reads hold back: snapshots ("reader"), change feeds ("stream") and backups, by position and age; and reads under way, which nobody lists.
+//
+// Every one is a hold of the log's reclaim lock, so that vacuum and trim know of it.
 //
 // Invariant: a pin held too long is told once per position; a feed that waits at the head holds nothing back and is never told.
 
+import { MAIN } from '../catalog/index.ts'
+import { HistoryUnavailableError, PinRefusedError } from '../errors.ts'
+import type { HoldHandle, Reclaim } from '../log/index.ts'
 import { newUlid, type TimerHandle, type World } from '../runtime/index.ts'
 
 export interface HeldPin {
@@ -24,7 +29,15 @@ export interface PinsOptions {
   readonly warnMs: number
   readonly head: () => number
   readonly held: (lsn: number, heldMs: number) => void
+  readonly reclaim: Reclaim
+  /** T. */
+  readonly tail: () => number
+  /** Whether a tag or a branch keeps that version anyway. */
+  readonly isNamed: (branch: number, lsn: number) => boolean
 }
+
+/** Of reads that are under way: they come and go. */
+const BRIEF = 'read'
 
 interface Entry {
   readonly id: string
@@ -32,6 +45,7 @@ interface Entry {
   lsn: number
   sinceMs: number
   told: boolean
+  readonly hold: HoldHandle
   timer: TimerHandle
 }
 
@@ -51,18 +65,48 @@ export class Pins {
     return [...this.entries.values()].map(({ id, owner, lsn, sinceMs }) => ({ id, owner, lsn, sinceMs }))
   }
 
-  hold(lsn: number, owner: 'reader' | 'stream' | 'backup'): PinHandle {
+  /** Pins that others took of the log of this handle. */
+  others(): { readonly id: string; readonly owner: string; readonly lsn: number }[] {
+    const own = new Set([...this.entries.values()].map(({ hold }) => hold.id))
+    return this.o.reclaim.list().filter(({ id, owner }) => owner !== BRIEF && !own.has(id))
+  }
+
+  /** While one read goes on. @throws HistoryUnavailableError */
+  brief(lsn: number, branch: number): () => void {
+    try {
+      return this.take(lsn, BRIEF, branch).release
+    } catch (error) {
+      if (!(error instanceof PinRefusedError)) throw error
+      throw new HistoryUnavailableError(`LSN ${lsn} is below the floor ${error.floor}: a vacuum took what it needs`, {
+        details: { asked: BigInt(lsn), floor: error.floor },
+        cause: error,
+      })
+    }
+  }
+
+  private take(lsn: number, owner: string, branch: number): HoldHandle {
+    const { reclaim, tail, isNamed } = this.o
+    const isPoint = owner === 'reader' || owner === BRIEF
+    const isKept = isPoint && lsn < Math.max(reclaim.planned, reclaim.fragmentFloor()) && isNamed(branch, lsn)
+    return reclaim.hold(lsn, tail(), { owner, branch, isPoint, isKept })
+  }
+
+  /** @throws PinRefusedError: what it would read is gone, or about to go */
+  hold(lsn: number, owner: 'reader' | 'stream' | 'backup', branch: number = MAIN): PinHandle {
     const { world, warnMs } = this.o
+    const hold = this.take(lsn, owner, branch)
     const id = newUlid(world)
-    const entry: Entry = { id, owner, lsn, sinceMs: world.clock.monoMs(), told: false, timer: world.timers.set(warnMs, () => this.look(entry)) }
+    const entry: Entry = { id, owner, lsn, sinceMs: world.clock.monoMs(), told: false, hold, timer: world.timers.set(warnMs, () => this.look(entry)) }
     this.entries.set(id, entry)
     return {
       advance: (next) => {
         entry.lsn = next
+        hold.advance(next)
         entry.sinceMs = world.clock.monoMs()
         entry.told = false
       },
       release: () => {
+        hold.release()
         if (this.entries.delete(id)) world.timers.clear(entry.timer)
       },
     }

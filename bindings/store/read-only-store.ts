@@ -43,6 +43,9 @@ export class ReadOnlyHandle extends ReadHandle {
   optimize(): Promise<never> {
     return this.refuse('optimize')
   }
+  vacuum(): Promise<never> {
+    return this.refuse('vacuum')
+  }
   sync(): Promise<never> {
     return this.refuse('sync')
   }

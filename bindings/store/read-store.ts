@@ -71,12 +71,16 @@ export class ReadHandle {
       warnMs: o.options.memory.snapshotWarnMs,
       head: () => this.head,
       held: (lsn, heldMs) => o.events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs }),
+      reclaim: o.log.reclaim,
+      tail: () => Number(o.log.tail),
+      isNamed: (branch, lsn) => o.history.isNamed({ branch, lsn }),
     })
     this.context = {
       world: o.world,
       sortBytes: o.options.memory.sortBytes,
       missingColumn: (column, rows) => o.context.missingColumn(column, rows),
       check: () => this.check(),
+      hold: (lsn, branch) => this.pinned.brief(lsn, branch),
     }
     this.reads = this.readsOf(MAIN)
   }
@@ -162,7 +166,7 @@ export class ReadHandle {
     this.check()
     o.signal?.throwIfAborted()
     const { tables = [], images = 'after', follow = true } = o
-    this.checkFeed(from, images)
+    await this.checkFeed(from, images)
     const signals = [this.closing.signal, stopped]
     const signal = AbortSignal.any(o.signal === undefined ? signals : [o.signal, ...signals])
     const { state, branches, history } = this.o
@@ -174,7 +178,7 @@ export class ReadHandle {
       if (!state.catalog.branches.isLive(branch)) throw staleBranch(state.catalog.branches, branch)
     }
     const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check, branch, branches: () => state.catalog.branches }
-    const pin = this.pinned.hold(from, 'stream')
+    const pin = this.pinned.hold(from, 'stream', branch)
     try {
       const commits =
         tables.length === 0
@@ -197,9 +201,9 @@ export class ReadHandle {
   }
 
   /** @throws RangeError, HistoryUnavailableError, InvalidConfigError */
-  private checkFeed(from: number, images: Images): void {
+  private async checkFeed(from: number, images: Images): Promise<void> {
     if (!Number.isSafeInteger(from) || from < 0) throw new RangeError(`\`from\` is not a position: ${from}`)
-    const floor = Number(this.log.tail)
+    const floor = await this.o.history.floor()
     if (from < floor || from > this.head) {
       throw new HistoryUnavailableError(`position ${from} is not between the floor ${floor} and the head ${this.head}`, {
         details: { asked: BigInt(from), floor: BigInt(floor) },
@@ -352,6 +356,7 @@ export class ReadHandle {
       signal: o.signal,
       onProgress: (p) => reporter.step((last = p)),
       isBackup: this.o.isBackup,
+      catalog: this.o.state.catalog,
     })
     reporter.tell(last)
     return { ok: outcome.problems.length === 0, ...outcome }

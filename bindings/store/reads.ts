@@ -67,12 +67,17 @@ export class Reads {
   private getIn(view: StateView, table: AnyTable, key: unknown): Row | undefined | Promise<Row | undefined> {
     const bound = this.binderOf(view).bind(table)
     const { applied } = view
-    return getRow(this.parts.context, bound, structureOf(bound, applied), applied, key)
+    return this.held(applied, view.branch, getRow(this.parts.context, bound, structureOf(bound, applied), applied, key))
   }
 
   private getAt(point: ReadPoint, table: AnyTable, key: unknown): Row | undefined | Promise<Row | undefined> {
     const bound = point.bind(table)
-    return getRow(this.parts.context, bound, point.structure(bound), point.lsn, key)
+    return this.held(point.lsn, point.branch, getRow(this.parts.context, bound, point.structure(bound), point.lsn, key))
+  }
+
+  /** A read that has to wait for a file holds its version until it is over. */
+  private held<T>(lsn: number, branch: number, read: T | Promise<T>): T | Promise<T> {
+    return read instanceof Promise ? read.finally(this.parts.pins.brief(lsn, branch)) : read
   }
 
   getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
@@ -96,7 +101,7 @@ export class Reads {
     this.check(o)
     const point = await this.pointAt(o?.at)
     const bound = point.bind(table)
-    return hasRow(bound, point.structure(bound), point.lsn, key)
+    return this.held(point.lsn, point.branch, hasRow(bound, point.structure(bound), point.lsn, key))
   }
 
   scan(table: AnyTable, options: LooseScanOptions & { at?: At } = {}): Scan<AnyTable, Row> {
@@ -111,7 +116,7 @@ export class Reads {
     const { context, pins, o } = this.parts
     return new SnapshotHandle(point, {
       context,
-      pin: pins.hold(point.lsn, 'reader'),
+      pin: pins.hold(point.lsn, 'reader', point.branch),
       canBlock: o.root.caps.syncRead,
       pointAt: (older, head) => new Reads({ ...this.parts, branch: point.branch }).pointAt(older, head),
     })

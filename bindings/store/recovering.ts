@@ -77,6 +77,11 @@ export class Recovering {
     this.isReady = true
   }
 
+  /** Decides what owners that are gone have left, also while the store is open. */
+  async sweepNow(): Promise<void> {
+    await this.sweep()
+  }
+
   /** @returns how many writes it met */
   private async sweep(): Promise<number> {
     const { waiting, decisions } = await sweep(this.parts)

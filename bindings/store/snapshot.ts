@@ -31,7 +31,7 @@ export class SnapshotHandle {
   readonly time: Date
 
   constructor(point: ReadPoint, parts: SnapshotParts) {
-    this.context = { ...parts.context, check: () => this.check() }
+    this.context = { ...parts.context, check: () => this.check(), hold: undefined }
     this.point = point
     this.parts = parts
     this.time = new Date(point.timeMs)

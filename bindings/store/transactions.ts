@@ -42,9 +42,11 @@ export class Transactions {
     for (let attempt = 0; ; attempt++) {
       for (let healing = this.#o.heal(); healing !== undefined; healing = this.#o.heal()) await healing
       tracker.begin()
+      let release: (() => void) | undefined
       try {
         // What is queued now is part of the snapshot: the tracker knows only what comes later.
         await committer.drained()
+        release = this.#o.context.hold?.(state.applied, state.branch)
         const tx = new TransactionState(this.#o.engine, this.#o.context, new ReadPoint(state, state.applied), o)
         const result = await this.#attempted(tx, fn, attempt, o.signal)
         if (o.idempotencyKey !== undefined) await this.#o.keyFree(o.idempotencyKey, o.signal)
@@ -64,6 +66,7 @@ export class Transactions {
           return result
         }
       } finally {
+        release?.()
         tracker.end()
       }
       await world.timers.sleep(1 + (world.random.u32() % JITTER_MS_MAX), o.signal, true)

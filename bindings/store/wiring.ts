@@ -103,12 +103,14 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     const cache = new ColumnCache(options.memory.cacheBytes)
     const context = new SharedContext(root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
+    log.reclaim.fragmentFloor = () => state.catalog.fragmentFloor
     const history = new History({
       root,
       log,
       storeId,
       context,
       branches: () => state.catalog.branches,
+      fragmentFloor: () => state.catalog.fragmentFloor,
       invalid: (file, cause) => {
         world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
         events.emit('checkpointInvalid', { file })

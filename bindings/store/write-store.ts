@@ -19,6 +19,8 @@ import {
   schemaFromDefinition,
   type StageOptions,
   type TransactOptions,
+  type VacuumOptions,
+  type VacuumReport,
   type WriteId,
   type WriteOptions,
 } from '../table/index.ts'
@@ -32,6 +34,7 @@ import { checkDoorOptions } from './repair-door.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
+import { vacuumStore } from './vacuuming.ts'
 import { checkNotes } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
@@ -364,6 +367,11 @@ export class WriteHandle extends ReadHandle {
     await this.recovering.heal()
     await this.committer.drained()
     return this.optimizing.optimize(o, await this.recovering.pending())
+  }
+
+  async vacuum(o: VacuumOptions): Promise<VacuumReport> {
+    this.writable()
+    return vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {

@@ -31,6 +31,8 @@ export interface ScanRequest {
   readonly sortBytes: number
   /** Throws ClosedError when the store was closed. */
   readonly check: () => void
+  /** Asked by each run: its version stays readable until what it gives is called. @throws HistoryUnavailableError */
+  readonly hold?: ((version: TableVersion) => () => void) | undefined
   /** Told once which version is read. */
   readonly onRead?: (version: TableVersion) => void
 }
@@ -183,7 +185,19 @@ class TableScan {
     this.#request.check()
   }
 
-  #run(plan: ScanPlan, columns: readonly ColumnDef[], { inStorageOrder = false, wholeFrom }: RunOptions = {}): Run {
+  #run(plan: ScanPlan, columns: readonly ColumnDef[], o?: RunOptions): Run {
+    const release = this.#request.hold?.(plan.version)
+    const run = this.#unheld(plan, columns, o)
+    if (release === undefined) return run
+    const close = run.close.bind(run)
+    run.close = () => {
+      release()
+      close()
+    }
+    return run
+  }
+
+  #unheld(plan: ScanPlan, columns: readonly ColumnDef[], { inStorageOrder = false, wholeFrom }: RunOptions = {}): Run {
     const { options, world, check, sortBytes } = this.#request
     const { signal, onProgress } = options
     const pace = new Pace({

@@ -6,6 +6,7 @@ import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { Stats } from './types-stats.ts'
+import type { VacuumOptions, VacuumReport } from './types-vacuum.ts'
 import type { RepairReport } from './types-repair.ts'
 import type { SchemaPlan } from './types-schema.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
@@ -291,6 +292,16 @@ export interface Store extends ReadStore, Writer, Disposable {
    * @cost reads and writes the fragments that are small, or have more than a tenth of their rows deleted; commits go on meanwhile
    */
   optimize(o?: OptimizeOptions): Promise<OptimizeReport>
+  /**
+   * Deletes the files of versions that `keep` lets go and nothing holds, those that failed writes left, and the log that no kept version needs. Older positions are
+   * `HistoryUnavailableError` from then on. Tags, branches, open snapshots, feeds, scans and pending writes keep what they need, and are named in the report.
+   *
+   * @throws InvalidConfigError without `keep`; PinUnresolvedError: something that holds history back cannot be read, and nothing is reclaimed; VacuumError: stopped
+   * part-way, run it again; DriftError, FencedError, StorageError; the signal's reason
+   * @cost reads the log from the oldest kept version on, and lists every file; commits go on meanwhile
+   * @example await store.vacuum({ keep: { days: 7 } })
+   */
+  vacuum(o: VacuumOptions): Promise<VacuumReport>
   /**
    * Put right what can be while the store is open: indexes, checkpoints, INTENTs that cannot be read; a preview unless `confirm`. Store.repair() does the rest.
    *

@@ -1,2 +1,6 @@
 export { AutoOptimize } from './auto-optimize.ts'
 export { Optimizer } from './optimizer.ts'
+export type { OptimizerParts } from './optimizer.ts'
+export { checkKeep } from './retention.ts'
+export { vacuum } from './vacuum.ts'
+export type { VacuumParts } from './vacuum.ts'

@@ -7,7 +7,7 @@
 import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
 import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, redefined, requestDigest, TableStage } from '../engine/index.ts'
 import { toHex, type Intent } from '../format/index.ts'
-import type { Lsn } from '../log/index.ts'
+import type { HoldHandle, Lsn } from '../log/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
   type AnyTable,
@@ -44,6 +44,8 @@ export class StagedWriteHandle {
   /** What was asked, call by call, under an idempotency key. */
   private readonly asked: Uint8Array[] = []
   private sealLsn = 0
+  /** What it is prepared against stays tellable until it is sealed: then the seal holds it. */
+  private readonly hold: HoldHandle | undefined
   private result: CommitResult | undefined
 
   /** @param sealLsn  of one that resume() found; 0: a new one */
@@ -60,6 +62,8 @@ export class StagedWriteHandle {
     o.signal?.addEventListener('abort', onAbort, { once: true })
     this.forgetSignal = () => o.signal?.removeEventListener('abort', onAbort)
     parts.handles.add(this)
+    const { log, store } = parts.engine.parts
+    this.hold = state === 'open' ? log.reclaim.hold(store.applied, Number(log.tail), { owner: `write ${id}` }) : undefined
   }
 
   private readonly forgetSignal: () => void
@@ -233,6 +237,7 @@ export class StagedWriteHandle {
       if (typeof sealed === 'number') {
         this.sealLsn = sealed
         this.known = 'sealed'
+        this.hold?.release()
       } else {
         await this.undo('replayed')
         this.result = sealed
@@ -331,6 +336,7 @@ export class StagedWriteHandle {
 
   private leave(): void {
     this.forgetSignal()
+    this.hold?.release()
     this.parts.handles.delete(this)
     this.parts.engine.parts.intents.end(this.id)
   }

@@ -4,6 +4,7 @@
 
 import { type Engine, feed, keysOnly, type ReadContext, type StoreState } from '../engine/index.ts'
 import type { TableSchema } from '../format/index.ts'
+import { HistoryUnavailableError } from '../errors.ts'
 import type { Lsn } from '../log/index.ts'
 import { byteSink, KeyLayout, putKeyValue, resolveView, rowsToBatch, type TableView } from '../table/index.ts'
 
@@ -24,7 +25,7 @@ export interface FeedSource {
 /**
  * Every key and every tuple of a constraint written in the range, once a commit, with its commit. The bytes are only good during the call.
  *
- * @throws HistoryUnavailableError when the log no longer reaches back to `from`
+ * @throws HistoryUnavailableError when the table changed behind `from`, and what it was then is gone
  * @cost reads the log of the range, and the key columns of what it names
  */
 export async function keysWritten(
@@ -38,11 +39,12 @@ export async function keysWritten(
   let shape: Shape | undefined
   const sink = byteSink(64)
   const { log, state } = source.engine.parts
-  const walked = await source.stateAt(from, state.branch)
+  const start = await startOf(source, tableId, from)
+  const walked = await source.stateAt(start, state.branch)
   const commits = feed(
     log,
     walked,
-    from,
+    start,
     {
       tables: [],
       keysOf: tableId,
@@ -96,4 +98,16 @@ function shapeOf(schema: TableSchema): Shape {
 
 function keyOf(view: TableView, row: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(view.key.map(({ name }) => [name, row[name]]))
+}
+
+/** Versions below the fragment floor cannot be read, and need not be where the table is at the floor what it was at `from`. */
+async function startOf({ engine, stateAt }: FeedSource, tableId: number, from: number): Promise<number> {
+  const { state } = engine.parts
+  const floor = state.catalog.fragmentFloor
+  if (from >= floor) return from
+  const { lastLsn = from } = (await stateAt(floor, state.branch)).catalog.table(tableId) ?? {}
+  if (lastLsn <= from) return floor
+  throw new HistoryUnavailableError(`what was written to table ${tableId} behind LSN ${from} cannot be told: versions below ${floor} are gone`, {
+    details: { asked: BigInt(from), floor: BigInt(floor) },
+  })
 }

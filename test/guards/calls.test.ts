@@ -40,6 +40,8 @@ const REMOVALS: Reasons = {
   'bindings/log/survey.ts': 'the cut of a damaged log, asked for and confirmed',
   'bindings/staging/staging-area.ts': 'the files of its own write',
   'bindings/staging/write-intent.ts': 'the folder of a write whose INTENT never came to be',
+  'bindings/upkeep/vacuum.ts': 'files behind the record that names them, checkpoints that nothing needs',
+  'bindings/upkeep/vacuum-files.ts': 'its own probe of the clock of the storage',
   'bindings/recovery/sweep.ts': 'folders of writes that are decided',
   'bindings/recovery/repair-log.ts': 'repair, after a copy, asked for and confirmed',
   'bindings/recovery/repair-files.ts': 'repair, after a copy, asked for and confirmed',

@@ -1,0 +1,149 @@
+// Vacuum against writers, against itself and against faults: parked at its failpoints, on every kind of log.
+import { describe, expect, it } from 'vitest'
+
+import { columns, type OpenOptions, Store, StorageError, t, table, VacuumError } from '../../../bindings/index.ts'
+import { MemoryRoot, openRoot, type Root } from '../../../bindings/root/index.ts'
+import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
+import { failpoints, FP, rendezvous } from '../../../bindings/testing/index.ts'
+import { failure, opened, tempDirectory } from '../store/places.ts'
+
+const items = table('items', { id: t.int32(), n: t.int64() })
+
+const ROWS = 20_000
+const rows = (n: number) => columns({ id: Int32Array.from({ length: ROWS }, (_, i) => i), n: BigInt64Array.from({ length: ROWS }, () => BigInt(n)) })
+
+interface Place {
+  readonly root: Root
+  readonly world: World
+  readonly options: OpenOptions
+  /** Moves the clock of the storage and of the store. */
+  readonly days: (n: number) => void
+}
+
+function placeOf(kind: 'memory' | 'directory' | 'slots in a directory' | 'slots in memory'): Place {
+  const base = defaultWorld()
+  let offset = 0
+  const clock = { nowMs: () => base.clock.nowMs() + offset, monoMs: () => base.clock.monoMs() } as World['clock']
+  const world: World = { ...base, clock, failpoints: new FailpointRegistry(base.timers) }
+  const root = kind.endsWith('directory') ? openRoot(tempDirectory(), world) : new MemoryRoot()
+  const options: OpenOptions = { world, ...(kind.startsWith('slots') ? { writers: 'shared' as const } : {}) }
+  return { root, world, options, days: (n) => void (offset += n * 24 * 3600 * 1000) }
+}
+
+const KINDS = ['memory', 'directory', 'slots in a directory'] as const
+
+async function names(root: Root): Promise<string[]> {
+  const found: string[] = []
+  for (const folder of ['fragments/', 'indexes/']) for await (const { name } of root.list(folder)) found.push(name)
+  return found
+}
+
+const first = async (store: Store): Promise<unknown> => store.scan(items, { limit: 1 }).first()
+
+/** Two versions of which only the second is needed. */
+async function superseded(place: Place): Promise<{ store: Store; old: string }> {
+  const store = await opened(place.root, place.options)
+  await store.create(items)
+  await store.replace(items, rows(1))
+  const [old] = await names(place.root)
+  await store.replace(items, rows(2))
+  place.days(2)
+  return { store, old: old! }
+}
+
+const keep = { versions: 1 } as const
+
+describe.each(KINDS)('vacuum in %s', (kind) => {
+  // What lies on a real disk is as old as it is: on a shared log it is kept for a day.
+  const isTimed = kind === 'slots in a directory'
+
+  it.skipIf(isTimed)("A commit naming a doomed-to-be file lands between vacuum's plan and its record: that name is not in the record", async () => {
+    const place = placeOf(kind)
+    const { store, old } = await superseded(place)
+    using parked = rendezvous(place.world, FP.vacuum.afterMark)
+    const running = store.vacuum({ keep })
+    await parked.reached({ timeoutMs: 10_000 })
+    await store.replace(items, rows(1))
+    parked.release()
+    expect(await running).toMatchObject({ deleted: 0 })
+    expect(await names(place.root)).toContain(old)
+    expect(await first(store)).toEqual({ id: 0, n: 1n })
+    expect((await store.verify()).problems).toEqual([])
+  })
+
+  it.skipIf(isTimed)(
+    "A staged file whose digest vacuum just named: the writer's publish promotes .g1 and succeeds; readers see it after vacuum finished",
+    async () => {
+      for (const mode of ['append', 'staged'] as const) {
+        const place = placeOf(kind)
+        const { store, old } = await superseded(place)
+        using parked = rendezvous(place.world, FP.vacuum.beforeDelete)
+        const running = store.vacuum({ keep })
+        await parked.reached({ timeoutMs: 10_000 })
+        if (mode === 'append') await store.replace(items, rows(1))
+        else {
+          const write = await store.stage()
+          await write.replace(items, rows(1))
+          await write.publish()
+        }
+        expect(await names(place.root)).toEqual(expect.arrayContaining([old, old.replace('.arrow', '.g1.arrow')]))
+        parked.release()
+        expect(await running).toMatchObject({ deleted: 1 })
+        expect(await names(place.root)).not.toContain(old)
+        expect(await first(store)).toEqual({ id: 0, n: 1n })
+        await store.close()
+        const again = await opened(place.root, place.options)
+        expect(await first(again)).toEqual({ id: 0, n: 1n })
+        expect((await again.verify()).problems).toEqual([])
+      }
+    },
+  )
+
+  it.skipIf(isTimed)('A file that was promoted before the record, and is named nowhere yet, gets its next name', async () => {
+    const place = placeOf(kind)
+    const { store, old } = await superseded(place)
+    using parked = rendezvous(place.world, FP.promote.after)
+    const load = store.replace(items, rows(1))
+    await parked.reached({ timeoutMs: 10_000 })
+    expect(await store.vacuum({ keep })).toMatchObject({ deleted: 1 })
+    parked.release()
+    await load
+    expect(await names(place.root)).toContain(old.replace('.arrow', '.g1.arrow'))
+    expect(await first(store)).toEqual({ id: 0, n: 1n })
+  })
+
+  it.skipIf(isTimed)('Crash at every k: a delete that fails tells how many are gone, and a re-run converges', async () => {
+    const place = placeOf(kind)
+    const { store } = await superseded(place)
+    const orphans = Array.from(
+      { length: 2_300 },
+      (_, i) => `fragments/${(i % 7).toString(16).padStart(2, '0')}/${(i % 7).toString(16).padStart(2, '0')}${i.toString(16).padStart(62, '0')}.arrow`,
+    )
+    for (const name of orphans) await place.root.put(name, new Uint8Array(1), { sync: false })
+    {
+      using _ = failpoints(place.world).arm(FP.vacuum.betweenDeletes, { error: 'unavailable', times: 1, after: 1 })
+      const error: Error = await failure(() => store.vacuum({ keep }))
+      expect(error).toBeInstanceOf(VacuumError)
+      expect(error).toMatchObject({ deleted: 2_000, left: 301, code: 'upkeep.vacuum', kind: 'unavailable' })
+      expect(error.cause).toBeInstanceOf(StorageError)
+    }
+    const again = await store.vacuum({ keep })
+    expect(again).toMatchObject({ deleted: 301 })
+    expect(again.lsn).toBeUndefined()
+    expect(await names(place.root)).toHaveLength(1)
+    expect(await first(store)).toEqual({ id: 0, n: 2n })
+  })
+
+  it('An abort ends it between two batches, and before it begins', async () => {
+    const place = placeOf(kind)
+    const { store } = await superseded(place)
+    const reason = new Error('enough')
+    expect(await failure(() => store.vacuum({ keep, signal: AbortSignal.abort(reason) }))).toBe(reason)
+    const stop = new AbortController()
+    using _ = failpoints(place.world).arm(FP.vacuum.afterMark, { run: async () => stop.abort(reason), times: 1 })
+    const before = await names(place.root)
+    await store.vacuum({ keep, signal: stop.signal }).catch((error: unknown) => expect(error).toBe(reason))
+    expect((await names(place.root)).length).toBeLessThanOrEqual(before.length)
+    expect(await first(store)).toEqual({ id: 0, n: 2n })
+  })
+})
