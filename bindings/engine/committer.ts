@@ -231,11 +231,9 @@ export class Committer {
       this.assertThere(table)
       if (change.schemaVersion !== table.schema.version) refuseOutdated(table, change)
     }
-    const branch = admitted[0]?.table.branch ?? this.numberOf(armed?.seal?.intent)
-    assert(
-      admitted.every(({ table }) => table.branch === branch),
-      'a commit changes tables of one branch',
-    )
+    const sealedFor = armed?.seal === undefined ? undefined : this.numberOf(armed.seal.intent)
+    const branch = admitted[0]?.table.branch ?? sealedFor ?? MAIN
+    assert((sealedFor ?? branch) === branch && admitted.every(({ table }) => table.branch === branch), 'a commit changes tables of one branch')
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
@@ -281,10 +279,10 @@ export class Committer {
   }
 
   /** The branch that a write was prepared for. @throws StaleBranchError */
-  numberOf(intent: Intent | undefined): number {
-    const number = intent === undefined ? MAIN : branchNumber(this.state.catalog.branches, intent)
+  numberOf(intent: Intent): number {
+    const number = branchNumber(this.state.catalog.branches, intent)
     if (number !== undefined && this.names.isLive(number)) return number
-    throw staleBranchNamed(intent!.branch, intent!.branchId)
+    throw staleBranchNamed(intent.branch, intent.branchId)
   }
 
   /** Whether a write of this id is sealed, decided, queued, or among the last commits of this handle whose ids were given. */

@@ -22,6 +22,11 @@ export class NamesAhead {
     return next
   }
 
+  /** Something is queued. */
+  get isAhead(): boolean {
+    return this.queued.length > 0
+  }
+
   queue(lsn: number, change: BranchChange): void {
     this.queued.push({ lsn, change })
   }

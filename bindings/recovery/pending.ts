@@ -37,3 +37,17 @@ export async function pendingWrites(parts: ObserveParts, o: { readonly files: bo
   }
   return items
 }
+
+/** Ids of the writes to a branch that are not decided and whose owner may live. One list of `staging/`, a read of each INTENT. @throws StorageError */
+export async function writesOn(parts: Pick<ObserveParts, 'root' | 'world' | 'state' | 'owners'>, branchId: string): Promise<string[]> {
+  const { outcomes } = parts.state.catalog
+  const ids = new Set(await listStaging(parts.root, parts.world))
+  for (const { writeId } of outcomes.pending.values()) ids.add(ulidText(writeId))
+  const found: string[] = []
+  for (const writeId of [...ids].sort()) {
+    if (outcomes.of(idHex(writeId)) !== undefined) continue
+    const { intent } = await subjectOf(parts, writeId)
+    if (intent?.branchId === branchId && (await parts.owners.liveness(intent)) !== 'dead') found.push(writeId)
+  }
+  return found
+}

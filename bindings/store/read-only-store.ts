@@ -7,6 +7,18 @@ export class ReadOnlyHandle extends ReadHandle {
   create(): Promise<never> {
     return this.refuse('create')
   }
+  branch(): Promise<never> {
+    return this.refuse('branch')
+  }
+  deleteBranch(): Promise<never> {
+    return this.refuse('deleteBranch')
+  }
+  tag(): Promise<never> {
+    return this.refuse('tag')
+  }
+  deleteTag(): Promise<never> {
+    return this.refuse('deleteTag')
+  }
   append(): Promise<never> {
     return this.refuse('append')
   }

@@ -15,6 +15,7 @@ import {
   type AuditRow,
   type BackupOptions,
   type BackupReport,
+  type BranchInfo,
   type Images,
   type LooseScanOptions,
   type PinId,
@@ -25,11 +26,13 @@ import {
   type Stats,
   type StoreEvents,
   type TableInfo,
+  type TagInfo,
   tableFromSchema,
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
 import { auditRows, checkKinds } from './audit.ts'
+import { branchInfos, tagInfos } from './branching.ts'
 import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
@@ -82,11 +85,11 @@ export class ReadHandle {
       check: () => this.check(),
       hold: (lsn, branch) => this.pinned.brief(lsn, branch),
     }
-    this.reads = this.readsOf(MAIN)
+    this.reads = this.readsOf(MAIN, () => undefined)
   }
 
-  protected readsOf(branch: number): Reads {
-    return new Reads({ o: this.o, context: this.context, pins: this.pinned, branch, facts: (table) => this.facts(table) })
+  protected readsOf(branch: number, assertLive: () => void): Reads {
+    return new Reads({ o: this.o, context: this.context, pins: this.pinned, branch, assertLive, facts: (table) => this.facts(table) })
   }
 
   get lsn(): Lsn {
@@ -238,6 +241,16 @@ export class ReadHandle {
     const table = state.catalog.byName(name)
     if (table === undefined) throw tableNotFound(name)
     return tableFromSchema(table.schemas.at(-1)!)
+  }
+
+  async branches(): Promise<BranchInfo[]> {
+    this.check()
+    return branchInfos(this.o.state)
+  }
+
+  async tags(): Promise<TagInfo[]> {
+    this.check()
+    return tagInfos(this.o.state)
   }
 
   async refresh(): Promise<Lsn> {

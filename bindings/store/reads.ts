@@ -12,7 +12,6 @@ import {
   ReadPoint,
   type Row,
   scanAt,
-  staleBranch,
   type StateView,
   tableNotFound,
 } from '../engine/index.ts'
@@ -29,6 +28,8 @@ export interface ReadsParts {
   readonly pins: Pins
   /** Its number; 0 = main. */
   readonly branch: number
+  /** @throws StaleBranchError when the branch was deleted */
+  readonly assertLive: () => void
   /** What tracing channels are told. */
   readonly facts: (table: AnyTable) => { storeId: string; table?: string }
 }
@@ -159,8 +160,7 @@ export class Reads {
 
   private check(o?: ReadOptions): void {
     this.parts.context.check()
-    const { branches } = this.parts.o.state.catalog
-    if (!branches.isLive(this.parts.branch)) throw staleBranch(branches, this.parts.branch)
+    this.parts.assertLive()
     o?.signal?.throwIfAborted()
   }
 }

@@ -20,6 +20,7 @@ import {
   type RecoveryEvents,
   sweep,
   sweepStagingFolders,
+  writesOn,
 } from '../recovery/index.ts'
 import type { TimerHandle } from '../runtime/index.ts'
 import { LEASE_MS } from '../staging/index.ts'
@@ -115,6 +116,11 @@ export class Recovering {
 
   pending(): Promise<PendingWrite[]> {
     return pendingOf(this.parts)
+  }
+
+  /** Writes to a branch that are not decided and whose owner may live: armed or sealed, by their ids. @throws StorageError */
+  workedOn(branchId: string): Promise<readonly string[]> {
+    return writesOn(this.parts, branchId)
   }
 
   stop(): void {

@@ -1,12 +1,26 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
 import { ClosedError, ConflictError, FencedError, TableExistsError } from '../errors.ts'
-import { type ApplyOptions, applySchema, checkApplyOptions, Committer, Engine, Gates, inTurn, Intents, nextTableId, WriteTracker } from '../engine/index.ts'
+import {
+  type ApplyOptions,
+  applySchema,
+  checkApplyOptions,
+  Committer,
+  Engine,
+  Gates,
+  inTurn,
+  Intents,
+  nextTableId,
+  staleBranchNamed,
+  WriteTracker,
+} from '../engine/index.ts'
+import { toHex } from '../format/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
 import { repairOpen } from '../recovery/index.ts'
 import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AnyTable,
+  type BranchOptions,
   type CommitResult,
   type Long,
   type OptimizeOptions,
@@ -18,12 +32,15 @@ import {
   type SchemaPlan,
   schemaFromDefinition,
   type StageOptions,
+  type TagOptions,
   type TransactOptions,
   type VacuumOptions,
   type VacuumReport,
   type WriteId,
   type WriteOptions,
 } from '../table/index.ts'
+import { BranchHandle } from './branch-handle.ts'
+import { Branching } from './branching.ts'
 import { type BranchWriter, BranchWriters } from './branch-writers.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { Reporter } from './progress.ts'
@@ -53,6 +70,7 @@ export class WriteHandle extends ReadHandle {
   private readonly recovering: Recovering
   private readonly writes: Writes
   private readonly rows: RowWriter
+  private readonly branching: Branching
   /** Of branches. */
   protected readonly writers: BranchWriters
   /** Functions of transactions that run. */
@@ -147,6 +165,13 @@ export class WriteHandle extends ReadHandle {
     this.rows = main.rows
     this.writers = new BranchWriters(main, o.branches, (engine, writes) => this.writerOf(engine, writes))
     this.recovering = new Recovering(o, this.writes, (intent) => this.writers.lease(intent))
+    this.branching = new Branching({
+      engine: this.engine,
+      history: o.history,
+      writable: () => this.writable(),
+      heal: () => this.recovering.heal(),
+      workedOn: (branchId) => this.recovering.workedOn(branchId),
+    })
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
@@ -334,7 +359,32 @@ export class WriteHandle extends ReadHandle {
   async resume(id: WriteId): Promise<StagedWriteHandle> {
     this.writable()
     await this.o.catchUp()
-    return this.writes.resume(id)
+    const seal = this.o.state.catalog.outcomes.pending.get(toHex(ulidBytes(id)))
+    using lease = seal === undefined ? undefined : await this.writers.lease(seal.intent)
+    return (lease?.parts ?? this.writes).resume(id)
+  }
+
+  // branches and tags
+
+  async branch(name: string, o?: BranchOptions): Promise<BranchHandle> {
+    const found = await this.branching.branch(name, o)
+    const { branches } = this.o.state.catalog
+    const assertLive = (): void => {
+      if (!branches.isLive(found.branch)) throw staleBranchNamed(found.name, found.branchId)
+    }
+    return new BranchHandle({ ...found, state: this.o.state, reads: this.readsOf(found.branch, assertLive), writers: this.writers, assertLive })
+  }
+
+  deleteBranch(name: string): Promise<void> {
+    return this.branching.deleteBranch(name)
+  }
+
+  tag(name: string, o?: TagOptions): Promise<void> {
+    return this.branching.tag(name, o)
+  }
+
+  deleteTag(name: string): Promise<void> {
+    return this.branching.deleteTag(name)
   }
 
   // durability and upkeep

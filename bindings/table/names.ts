@@ -1,8 +1,9 @@
-// table/names.ts: which names tables and columns may have (api.md section 1), and the nearest known name for a mistyped one.
+// table/names.ts: which names tables, columns, branches and tags may have (api.md section 1, recovery.md section 13), and the nearest known name for a mistyped one.
 
 import { InvalidNameError } from '../errors.ts'
 
 const TABLE_NAME = /^[A-Za-z_][A-Za-z0-9_.-]{0,127}$/
+const BRANCH_NAME = /^[a-z0-9][a-z0-9._/-]{0,127}$/
 const CONTROL = /\p{Cc}/u
 const COLUMN_NAME_BYTES_MAX = 255
 const encoder = new TextEncoder()
@@ -13,6 +14,21 @@ export function checkTableName(name: unknown): asserts name is string {
   throw new InvalidNameError(`table name ${show(name)}: expected a letter or "_", then up to 127 letters, digits, "_", "." or "-"`, {
     details: { name: String(name) },
   })
+}
+
+/** Of branches and tags. @throws InvalidNameError unless `name` is `[a-z0-9][a-z0-9._/-]{0,127}`, without `//`, a trailing `/` or `.lock`, and not reserved */
+export function checkBranchName(name: unknown): asserts name is string {
+  const problem =
+    typeof name !== 'string' || !BRANCH_NAME.test(name)
+      ? 'expected a letter or digit, then up to 127 of "a" to "z", digits, ".", "_", "/" or "-"'
+      : branchNameProblem(name)
+  if (problem !== undefined) throw new InvalidNameError(`name of a branch or tag ${show(name)}: ${problem}`, { details: { name: String(name) } })
+}
+
+function branchNameProblem(name: string): string | undefined {
+  if (name === 'main' || name.startsWith('varve/')) return 'it is reserved'
+  if (name.includes('//')) return 'it holds "//"'
+  return name.endsWith('/') || name.endsWith('.lock') ? 'it ends in "/" or ".lock"' : undefined
 }
 
 /** @throws InvalidNameError unless `name` is 1..255 bytes of UTF-8 without control characters that does not end in " asc" or " desc" */

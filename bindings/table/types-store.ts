@@ -5,6 +5,7 @@
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
+import type { Branching, ReadBranches } from './types-branches.ts'
 import type { Stats } from './types-stats.ts'
 import type { VacuumOptions, VacuumReport } from './types-vacuum.ts'
 import type { RepairReport } from './types-repair.ts'
@@ -204,7 +205,7 @@ export interface OpenOptions extends Long {
   world?: object
 }
 
-export interface ReadStore extends Reader, AsyncDisposable {
+export interface ReadStore extends Reader, ReadBranches, AsyncDisposable {
   readonly id: string
   readonly lsn: Lsn
   readonly epoch: Epoch
@@ -264,7 +265,8 @@ export interface ReadStore extends Reader, AsyncDisposable {
   close(): Promise<void>
 }
 
-export interface Store extends ReadStore, Writer, Disposable {
+/** Reads and writes go to branch main. */
+export interface Store extends ReadStore, Writer, Branching, Disposable {
   /**
    * Make the store's tables what these definitions say; tables not named stay, a table that is there already as defined costs nothing. Renames go by `renamedFrom`.
    * Rows are not rewritten: they are read through the new definition, and older positions through the one of then.
@@ -320,6 +322,7 @@ export interface ChangesOptions<T extends readonly AnyTable[]> {
   /** None: commits without rows. */
   tables?: T
   images?: Images
+  /** Its history: of what it stands on up to where it begins, then its own. Default: main. */
   branch?: string
   /** false ends at the head; else it waits. */
   follow?: boolean

@@ -40,7 +40,7 @@ const ROUNDS = 32
  * Publish a sealed write: durable when it resolves. Its staging directory is left to retireWrite().
  *
  * @param writeId  ULID text
- * @throws ConflictError, the write stays sealed; FencedError (scope write) when it is not pending; DamagedStagedWriteError; ContentionError; StorageError
+ * @throws ConflictError, the write stays sealed; StaleBranchError; FencedError (scope write) when it is not pending; DamagedStagedWriteError; ContentionError; StorageError
  */
 export async function publishSealed(parts: WriteParts, writeId: string, o: PublishOptions = {}): Promise<CommitResult> {
   try {
@@ -63,6 +63,7 @@ async function promoteAndPublish(parts: WriteParts, writeId: string, o: PublishO
   const { engine } = parts
   const { root, world, state, committer } = engine.parts
   const seal = sealOf(parts, writeId)
+  engine.parts.committer.numberOf(seal.intent)
   const area = StagingArea.adopt(root, world, writeId)
   const generations = await promoteSealed(root, area, seal, { isVerified: o.isVerified === true, dead: (name) => committer.isDead(name) })
   const tables = seal.intent.participants.flatMap(({ tableId }) => state.tables.get(tableId) ?? [])

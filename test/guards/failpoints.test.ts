@@ -48,7 +48,7 @@ const PLACES: Readonly<Record<keyof typeof FP, readonly string[]>> = {
   schema: ['bindings/engine/schema-apply.ts'],
   optimize: ['bindings/upkeep/'],
   merge: [],
-  branch: [],
+  branch: ['bindings/store/branching.ts'],
   vacuum: ['bindings/upkeep/vacuum.ts'],
   open: ['bindings/log/', 'bindings/store/'],
   root: ['bindings/testing/faulty-root.ts'],
