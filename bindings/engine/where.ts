@@ -4,7 +4,7 @@
 // layer, new fragments) is one synchronous step with the queueing.
 
 import type { TableSchema } from '../format/index.ts'
-import { bitmapAnd, bitmapToIndices, copyPadded, popcount, sliceBits } from '../kernels/index.ts'
+import { bitmapAnd, bitmapToIndices } from '../kernels/index.ts'
 import {
   type AccessPath,
   accessPaths,
@@ -107,8 +107,8 @@ async function matchesOf(fragment: LiveFragment, { schema, compiled, paths }: So
   for (let batch = 0; batch < batches; batch++) {
     const start = batch * ref.batchRows
     const rows = Math.min(ref.batchRows, ref.rows - start)
-    const within = selection === undefined ? undefined : copyPadded(sliceBits(selection.rows, start, rows), rows)
-    if (within !== undefined && popcount(within, rows) === 0) continue
+    const within = selection?.rows.within(start, rows)
+    if (selection !== undefined && within === undefined) continue
     if (selection?.isExact === true) matches[batch] = within
     else {
       const passing = compiled.eval(await reader.load(batch, compiled.columns), rows)

@@ -10,7 +10,8 @@
 // the blocks on the borders of a range and between them; of those between it reads the rows alone.
 // Invariant: a block is believed after its hash agrees with the directory, that after its hash with the header, and the header only for the fragment it names.
 import { ByteReader, DecodeError, hasCheck, toHex, xxh3Bytes } from '../format/index.ts'
-import { bitmapNone, popcount } from '../kernels/index.ts'
+import { popcount } from '../kernels/index.ts'
+import { RowMarks } from './row-marks.ts'
 
 export const SORTED_MAGIC = 0x58495356
 export const SORTED_VERSION = 1
@@ -127,14 +128,12 @@ export class SortedIndex {
   }
 
   /**
-   * Sets the bits of the block's rows whose keys are in the range; returns how many entries those are.
-   * @param bytes  of the block, checked @param rows  bitmap over the fragment's rows
-   * @throws DecodeError what no writer writes
+   * Adds the block's rows whose keys are in the range.
+   * @param bytes  of the block, checked @throws DecodeError what no writer writes
    */
-  mark(block: number, bytes: Uint8Array, { from, to }: KeyRange, rows: Uint8Array): number {
+  mark(block: number, bytes: Uint8Array, { from, to }: KeyRange, marks: RowMarks): void {
     const { start, end } = this.#within(block, bytes, from, to)
-    if (end > start) markRows(bytes, end, start, this.rows, rows)
-    return end - start
+    if (end > start) markRows(bytes, end, start, marks)
   }
 
   /** The entries of a block that a range covers; keys are looked at only where the directory does not tell. */
@@ -238,8 +237,8 @@ export function packedBytes(entries: number, bits: number): number {
   return Math.ceil((entries * bits) / 8) + PACK_PADDING
 }
 
-/** Sets the bits of entries start .. end - 1 of a block. */
-function markRows(bytes: Uint8Array, end: number, start: number, rowCount: number, rows: Uint8Array): void {
+/** Adds the rows of entries start .. end - 1 of a block. */
+function markRows(bytes: Uint8Array, end: number, start: number, marks: RowMarks): void {
   const { ascending, bits, base, at } = packedOf(bytes)
   if (at + packedBytes(end, bits) > bytes.length) throw new DecodeError('rows cut short', at)
   const mask = 2 ** bits - 1
@@ -252,8 +251,8 @@ function markRows(bytes: Uint8Array, end: number, start: number, rowCount: numbe
     const value = (shift + bits > 32 ? word | (bytes[from + 4]! << (32 - shift)) : word) & mask
     row = ascending ? row + value : base + value
     if (i < start) continue
-    if (row >= rowCount) throw new DecodeError(`row ${row} of ${rowCount}`, from)
-    rows[row >>> 3]! |= 1 << (row & 7)
+    if (row >= marks.rows) throw new DecodeError(`row ${row} of ${marks.rows}`, from)
+    marks.add(row)
   }
 }
 
@@ -319,13 +318,12 @@ class BlockKeys {
 export function checkSorted(file: Uint8Array, identity: SortedIdentity): void {
   const index = new SortedIndex(file, identity)
   if (index.offsets[index.blocks] !== file.length) throw new DecodeError(`${file.length} bytes, the directory has ${index.offsets[index.blocks]}`, file.length)
-  const rows = bitmapNone(identity.rows)
-  let entries = 0
+  const marks = new RowMarks(identity.rows, identity.rows)
   for (let block = 0; block < index.blocks; block++) {
     const bytes = file.subarray(index.offsets[block], index.offsets[block + 1])
     if (!index.checks(block, bytes)) throw new DecodeError(`block ${block}: its check fails`, index.offsets[block]!)
-    entries += index.mark(block, bytes, { from: new Uint8Array(0), to: undefined }, rows)
+    index.mark(block, bytes, { from: new Uint8Array(0), to: undefined }, marks)
   }
-  const marked = popcount(rows, identity.rows)
-  if (entries !== identity.rows || marked !== identity.rows) throw new DecodeError(`${marked} of ${identity.rows} rows`, 0)
+  const marked = popcount(marks.within(0, identity.rows) ?? new Uint8Array(0), identity.rows)
+  if (marks.count !== identity.rows || marked !== identity.rows) throw new DecodeError(`${marked} of ${identity.rows} rows`, 0)
 }

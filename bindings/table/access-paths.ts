@@ -6,7 +6,8 @@
 
 import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { declaredIndexes, indexLabel, valueKindOf } from '../format/index.ts'
-import { bitmapNone, keyColumnHashes, makeVec, NO_ROW, type Vec } from '../kernels/index.ts'
+import { RowMarks } from '../indexes/index.ts'
+import { keyColumnHashes, makeVec, NO_ROW, type Vec } from '../kernels/index.ts'
 import type { FragmentReader } from './fragment-reader.ts'
 import { type SortedAccess, sortedAccess } from './index-access.ts'
 import { KeyLayout } from './key-layout.ts'
@@ -30,8 +31,7 @@ export interface TuplePath {
 
 /** Rows of a fragment that may pass. */
 export interface Selection {
-  /** Bitmap over its rows. */
-  readonly rows: Uint8Array
+  readonly rows: RowMarks
   /** All of them pass. */
   readonly isExact: boolean
 }
@@ -92,7 +92,7 @@ export function selectRows(reader: FragmentReader, paths: readonly AccessPath[],
     if (path.kind !== 'tuple' || !serves(reader, path)) continue
     const { keys, hashes, layout } = path
     const asked = inside(reader, path)
-    if (asked.length === 0) return { rows: bitmapNone(reader.ref.rows), isExact: true }
+    if (asked.length === 0) return { rows: new RowMarks(reader.ref.rows, 0), isExact: true }
     const found = reader.lookupManyNow(keys, hashes, asked, layout)
     if (found !== undefined) return selected(reader, path, found)
     return reader.lookupMany(keys, hashes, asked, layout).then((rows) => selected(reader, path, rows))
@@ -163,7 +163,7 @@ function inside(reader: FragmentReader, { keys, layout }: TuplePath): Uint32Arra
 }
 
 function selected(reader: FragmentReader, { isExact }: TuplePath, found: Uint32Array): Selection {
-  const rows = bitmapNone(reader.ref.rows)
-  for (const row of found) if (row !== NO_ROW) rows[row >> 3]! |= 1 << (row & 7)
+  const rows = new RowMarks(reader.ref.rows, found.length)
+  for (const row of found) if (row !== NO_ROW) rows.add(row)
   return { rows, isExact }
 }

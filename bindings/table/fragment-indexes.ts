@@ -6,8 +6,8 @@
 
 import { CorruptionError, StorageError } from '../errors.ts'
 import { type ColumnDef, DecodeError, indexName, type IndexRef, sortedIndexOf } from '../format/index.ts'
-import { keyCode, SortedIndex, type SortedIdentity } from '../indexes/index.ts'
-import { bitmapNone, type Vec } from '../kernels/index.ts'
+import { keyCode, RowMarks, SortedIndex, type SortedIdentity } from '../indexes/index.ts'
+import type { Vec } from '../kernels/index.ts'
 import type { CacheSlots } from './column-cache.ts'
 import type { FragmentReaderOptions } from './fragment-reader.ts'
 import type { SortedAccess } from './index-access.ts'
@@ -85,8 +85,8 @@ export class FragmentIndexes {
     return (await this.#guarded(index, () => this.#head(index, signal))) === undefined ? undefined : this.peek(access)
   }
 
-  /** Bitmap of the rows in the ranges, from memory; undefined when something must be read, or the index is damaged. */
-  rowsNow(access: SortedAccess): Uint8Array | undefined {
+  /** The rows in the ranges, from memory; undefined when something must be read, or the index is damaged. */
+  rowsNow(access: SortedAccess): RowMarks | undefined {
     const index = this.#of(access.columns)
     const head = index === undefined || index.damaged ? undefined : this.#headNow(index)
     if (head === undefined) return undefined
@@ -98,8 +98,8 @@ export class FragmentIndexes {
     }
   }
 
-  /** Bitmap of the rows in the ranges. Undefined: the index is damaged. @throws StorageError that says nothing about the file; what `signal` was aborted with */
-  async rows(access: SortedAccess, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+  /** The rows in the ranges. Undefined: the index is damaged. @throws StorageError that says nothing about the file; what `signal` was aborted with */
+  async rows(access: SortedAccess, signal?: AbortSignal): Promise<RowMarks | undefined> {
     const index = this.#of(access.columns)
     if (index === undefined || index.damaged) return undefined
     return this.#guarded(index, async () => {
@@ -201,10 +201,13 @@ export class FragmentIndexes {
   }
 
   /** Undefined: a block is neither held nor in memory. */
-  #mark({ slots }: OpenIndex, head: SortedIndex, { ranges }: SortedAccess, held: HeldBlocks | undefined): Uint8Array | undefined {
-    const rows = bitmapNone(head.rows)
-    for (const range of ranges) {
-      const { first, last } = head.span(range)
+  #mark({ slots }: OpenIndex, head: SortedIndex, { ranges }: SortedAccess, held: HeldBlocks | undefined): RowMarks | undefined {
+    const spans = ranges.map((range) => ({ range, ...head.span(range) }))
+    const rows = new RowMarks(
+      head.rows,
+      spans.reduce((sum, { atMost }) => sum + atMost, 0),
+    )
+    for (const { range, first, last } of spans) {
       for (let block = first; block <= last; block++) {
         const entry = slots[1 + block]
         if (entry !== undefined) this.#o.cache.touch(entry)

@@ -1,6 +1,6 @@
 // table/overlay.ts: a version of a table with something laid over it: rows hidden, rows added (what a transaction has written itself).
 
-import { bitmapAll, bitmapAnd, bitmapToIndices, copyPadded, popcount, sliceBits, type Vec } from '../kernels/index.ts'
+import { bitmapAll, bitmapAnd, bitmapToIndices, copyPadded, popcount, type Vec } from '../kernels/index.ts'
 import type { ColumnDef } from '../format/index.ts'
 import { accessPaths } from './access-paths.ts'
 import type { BatchSource, ColumnBatch, SourceGroup, TableVersion } from './batch.ts'
@@ -95,8 +95,8 @@ export async function collectPlaces(version: TableVersion, structure: Structure,
     for (let i = 0; i < group.batches.length; i++) {
       const batch = group.batches[i]!
       const live = batch.live()
-      const within = selection === undefined ? undefined : copyPadded(sliceBits(selection.rows, base, batch.rows), batch.rows)
-      if (within !== undefined && popcount(within, batch.rows) === 0) {
+      const within = selection?.rows.within(base, batch.rows)
+      if (selection !== undefined && within === undefined) {
         base += batch.rows
         continue
       }

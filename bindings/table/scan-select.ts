@@ -6,7 +6,8 @@
 
 import { assert } from '../assert.ts'
 import type { ColumnDef } from '../format/index.ts'
-import { bitmapAnd, copyPadded, filterMany, popcount, popcountRange, slice, sliceBits, type Vec } from '../kernels/index.ts'
+import type { RowMarks } from '../indexes/index.ts'
+import { bitmapAnd, filterMany, popcount, slice, type Vec } from '../kernels/index.ts'
 import type { AccessPath, Selection } from './access-paths.ts'
 import type { BatchSource, ColumnStats, SourceGroup } from './batch.ts'
 import type { CompiledPredicate } from './predicate-eval.ts'
@@ -307,9 +308,9 @@ function has(columns: readonly ColumnDef[], column: ColumnDef): boolean {
 const NO_ROWS = new Uint8Array(0)
 
 /** Those of a batch's live rows that are chosen; NO_ROWS: none. @param start  the batch's first row among the chosen */
-function liveWithin(chosen: Uint8Array, start: number, source: BatchSource): Uint8Array {
-  if (popcountRange(chosen, start, start + source.rows) === 0) return NO_ROWS
-  const rows = copyPadded(sliceBits(chosen, start, source.rows), source.rows)
+function liveWithin(chosen: RowMarks, start: number, source: BatchSource): Uint8Array {
+  const rows = chosen.within(start, source.rows)
+  if (rows === undefined) return NO_ROWS
   const live = source.live()
   if (live === undefined) return rows
   const both = bitmapAnd(rows, live, source.rows)

@@ -1,8 +1,8 @@
 // The sorted index of a fragment against row-by-row evaluation of predicates, and files that are not what was written.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { checkSorted, encodeSorted, keyCode, SortedIndex, type SortedIdentity } from '../../../bindings/indexes/index.ts'
-import { bitmapNone, type Vec } from '../../../bindings/kernels/index.ts'
+import { checkSorted, encodeSorted, keyCode, RowMarks, SortedIndex, type SortedIdentity } from '../../../bindings/indexes/index.ts'
+import type { Vec } from '../../../bindings/kernels/index.ts'
 import { sortedAccess, type SortedAccess } from '../../../bindings/table/index-access.ts'
 import { compilePredicate } from '../../../bindings/table/predicate-eval.ts'
 import { predicateFromJSON } from '../../../bindings/table/predicate.ts'
@@ -32,23 +32,25 @@ function build({ view, kinds, rows }: Pick<Case, 'view' | 'kinds' | 'rows'>, pla
 /** Rows in the ranges of an access, and the blocks that were read for them. */
 function rowsOf({ file, identity }: Built, access: Pick<SortedAccess, 'ranges'>): { readonly rows: boolean[]; readonly blocks: Set<number> } {
   const index = new SortedIndex(file.subarray(0, SortedIndex.headLength(file.subarray(0, 200), identity)), identity)
-  const bits = bitmapNone(identity.rows)
+  const spans = access.ranges.map((range) => ({ range, ...index.span(range) }))
+  const marks = new RowMarks(
+    identity.rows,
+    spans.reduce((sum, { atMost }) => sum + atMost, 0),
+  )
   const blocks = new Set<number>()
-  let marked = 0
-  for (const range of access.ranges) {
-    const { first, last, atMost } = index.span(range)
-    let found = 0
+  for (const { range, first, last, atMost } of spans) {
+    const before = marks.count
     for (let block = first; block <= last; block++) {
       const bytes = file.subarray(index.offsets[block], index.offsets[block + 1])
       expect(index.checks(block, bytes)).toBe(true)
-      found += index.mark(block, bytes, range, bits)
+      index.mark(block, bytes, range, marks)
       blocks.add(block)
     }
-    expect(found).toBeLessThanOrEqual(atMost)
-    marked += found
+    expect(marks.count - before).toBeLessThanOrEqual(atMost)
   }
+  const bits = marks.within(0, identity.rows) ?? new Uint8Array(identity.rows)
   const rows = Array.from({ length: identity.rows }, (_, row) => ((bits[row >> 3]! >> (row & 7)) & 1) === 1)
-  expect(rows.filter(Boolean).length).toBe(marked)
+  expect(rows.filter(Boolean).length).toBe(marks.count)
   return { rows, blocks }
 }
 
@@ -208,5 +210,26 @@ describe('the file of a sorted index', () => {
     ['a column that was of another type', { columns: identity.columns.map(({ id }) => ({ id, code: 7 })) }],
   ])('is not believed for %s', (_, other) => {
     expect(() => checkSorted(file, { ...identity, ...other })).toThrow()
+  })
+})
+
+describe('rows that an index names', () => {
+  test('are the same as a list and as a bitmap, in pieces of any place and length', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.nat(5999), { maxLength: 400 }), fc.nat(90), fc.integer({ min: 1, max: 2000 }), (rows, first, n) => {
+        const list = new RowMarks(6000, rows.length)
+        const bitmap = new RowMarks(6000, 6000)
+        for (const row of rows) for (const marks of [list, bitmap]) marks.add(row)
+        for (let start = 64 * first; start < 6000; start += 64 * Math.ceil(n / 64)) {
+          const count = Math.min(n, 6000 - start)
+          const wanted = Array.from({ length: count }, (_, i) => (rows.includes(start + i) ? 1 : 0))
+          for (const bits of [list.within(start, count), bitmap.within(start, count)]) {
+            if (!wanted.includes(1)) expect(bits).toBeUndefined()
+            else expect(wanted.map((_, i) => (bits![i >> 3]! >> (i & 7)) & 1)).toEqual(wanted)
+          }
+        }
+      }),
+      { numRuns: 60 },
+    )
   })
 })
