@@ -50,8 +50,9 @@ export interface Span {
   readonly first: number
   /** Inclusive; below `first`: none. */
   readonly last: number
-  /** Entries within the range at most. */
+  /** Entries within the range: all of its blocks, and those between the first and the last. */
   readonly atMost: number
+  readonly atLeast: number
 }
 
 export function headerBytes(columns: number): number {
@@ -117,7 +118,9 @@ export class SortedIndex {
     // Entries equal to `from` may start in the block before the first whose first key is not below it.
     const first = Math.max(0, this.#firstAtOrAbove(from) - 1)
     const last = (to === undefined ? this.blocks : this.#firstAtOrAbove(to)) - 1
-    return last < first ? NOTHING : { first, last, atMost: this.#endOf(last) - first * this.#blockEntries }
+    if (last < first) return NOTHING
+    const atLeast = Math.max(0, last - first - 1) * this.#blockEntries
+    return { first, last, atMost: this.#endOf(last) - first * this.#blockEntries, atLeast }
   }
 
   /** The bytes of a block are those that were written. */
@@ -165,7 +168,7 @@ export class SortedIndex {
   }
 }
 
-const NOTHING: Span = { first: 0, last: -1, atMost: 0 }
+const NOTHING: Span = { first: 0, last: -1, atMost: 0, atLeast: 0 }
 
 /** Unsigned byte order, shorter first. */
 export function compareKeys(a: Uint8Array, b: Uint8Array): number {

@@ -8,6 +8,7 @@ import type { ColumnDef, TableSchema } from '../format/index.ts'
 import { declaredIndexes, indexLabel, valueKindOf } from '../format/index.ts'
 import { RowMarks } from '../indexes/index.ts'
 import { keyColumnHashes, makeVec, NO_ROW, type Vec } from '../kernels/index.ts'
+import type { Estimate } from './fragment-indexes.ts'
 import type { FragmentReader } from './fragment-reader.ts'
 import { type SortedAccess, sortedAccess } from './index-access.ts'
 import { KeyLayout } from './key-layout.ts'
@@ -46,8 +47,11 @@ export interface Foreseen {
   readonly bytes: number
 }
 
-/** An index is used up to one row in this many: measured, the bitmap of a look-up then costs what evaluating the predicate does. */
-const SELECTIVE = 8
+/**
+ * An index is used while it leaves at most one row in this many for certain: measured with everything in memory, marking its rows then costs what evaluating
+ * the predicate on all rows does. The blocks on the borders of a range are not counted: they are few, and must be read to know.
+ */
+const SELECTIVE = 32
 
 /** The best first. Empty: the predicate says nothing that an index holds. */
 export function accessPaths(predicate: CompiledPredicate, schema: TableSchema): AccessPath[] {
@@ -99,8 +103,8 @@ export function selectRows(reader: FragmentReader, paths: readonly AccessPath[],
   }
   const sorted = paths.filter((path) => path.kind === 'sorted' && reader.indexes.has(path.columns)) as ({ kind: 'sorted' } & SortedAccess)[]
   if (sorted.length === 0) return undefined
-  const figures = sorted.map((path) => reader.indexes.peek(path)?.rows)
-  if (figures.some((rows) => rows === undefined)) return selectSorted(reader, sorted, signal)
+  const figures = sorted.map((path) => reader.indexes.peek(path))
+  if (figures.includes(undefined)) return selectSorted(reader, sorted, signal)
   const best = cheapest(reader, sorted, figures)
   if (best === undefined) return undefined
   const rows = reader.indexes.rowsNow(best)
@@ -108,23 +112,27 @@ export function selectRows(reader: FragmentReader, paths: readonly AccessPath[],
 }
 
 async function selectSorted(reader: FragmentReader, paths: readonly SortedAccess[], signal?: AbortSignal): Promise<Selection | undefined> {
-  const figures = await Promise.all(paths.map(async (path) => (await reader.indexes.estimate(path, signal))?.rows))
+  const figures = await Promise.all(paths.map((path) => reader.indexes.estimate(path, signal)))
   const best = cheapest(reader, paths, figures)
   const rows = best === undefined ? undefined : await reader.indexes.rows(best, signal)
   return rows === undefined ? undefined : { rows, isExact: best!.isExact }
 }
 
 /** The path with the fewest rows that are few enough. */
-function cheapest<P extends SortedAccess>(reader: FragmentReader, paths: readonly P[], figures: readonly (number | undefined)[]): P | undefined {
+function cheapest<P extends SortedAccess>(reader: FragmentReader, paths: readonly P[], figures: readonly (Estimate | undefined)[]): P | undefined {
   let best: P | undefined
-  let least = reader.ref.rows / SELECTIVE
+  let fewest = Infinity
   paths.forEach((path, i) => {
-    const rows = figures[i]
-    if (rows === undefined || rows > least || (rows === least && best !== undefined)) return
+    const figure = figures[i]
+    if (figure === undefined || !isSelective(reader, figure) || figure.rows >= fewest) return
     best = path
-    least = rows
+    fewest = figure.rows
   })
   return best
+}
+
+function isSelective({ ref }: FragmentReader, { atLeast }: Estimate): boolean {
+  return atLeast * SELECTIVE <= ref.rows
 }
 
 /** What selectRows would do, without any I/O. */
@@ -139,7 +147,7 @@ export function foresee(reader: FragmentReader, paths: readonly AccessPath[]): F
     if (!reader.indexes.has(path.columns)) continue
     const estimate = reader.indexes.peek(path)
     if (estimate === undefined) return { path, by: 'index', rows: undefined, bytes: Math.ceil(reader.indexes.bytesOf(path.columns) / SELECTIVE) }
-    if (estimate.rows <= reader.ref.rows / SELECTIVE) return { path, by: 'index', ...estimate }
+    if (isSelective(reader, estimate)) return { path, by: 'index', rows: estimate.rows, bytes: estimate.bytes }
   }
   return undefined
 }

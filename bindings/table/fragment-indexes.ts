@@ -30,8 +30,9 @@ type HeldBlocks = Map<number, Uint8Array>
 
 /** What the head says of an access. */
 export interface Estimate {
-  /** Rows at most. */
+  /** Rows at most, and at least. */
   readonly rows: number
+  readonly atLeast: number
   /** Bytes of the blocks. */
   readonly bytes: number
 }
@@ -69,13 +70,15 @@ export class FragmentIndexes {
     const head = index === undefined || index.damaged ? undefined : this.#headNow(index)
     if (head === undefined) return undefined
     let rows = 0
+    let least = 0
     let bytes = 0
     for (const range of access.ranges) {
-      const { first, last, atMost } = head.span(range)
+      const { first, last, atMost, atLeast } = head.span(range)
       rows += atMost
+      least += atLeast
       if (last >= first) bytes += head.offsets[last + 1]! - head.offsets[first]!
     }
-    return { rows, bytes }
+    return { rows, atLeast: least, bytes }
   }
 
   /** As peek, after the head was read where it must be. Undefined: it is damaged. */
