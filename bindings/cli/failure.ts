@@ -18,7 +18,7 @@ export const EXIT_CODES: readonly (readonly [number, string])[] = [
   [EXIT.ok, 'done (also when the reader of a pipe went away)'],
   [EXIT.failed, 'the operation failed'],
   [EXIT.usage, 'wrong arguments, or an expression that does not parse'],
-  [EXIT.problems, 'verify, doctor or repair found problems that are still there'],
+  [EXIT.problems, 'verify, doctor or repair found problems that are still there; schema diff found a difference'],
   [EXIT.locked, 'another process holds the lock of the store'],
   [EXIT.interrupted, 'interrupted'],
 ]

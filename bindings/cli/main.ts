@@ -78,10 +78,21 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import('./commands/inspect.ts')).runTables,
   },
   {
-    usage: 'schema <store> [table]',
-    summary: 'show the definitions; with --json as varve init takes them',
-    options: [AT],
-    load: async () => (await import('./commands/inspect.ts')).runSchema,
+    usage: 'schema <what> [store] [file]',
+    summary:
+      'show <store> [table]: the definitions ("show" may be left out), with --json as files hold them; diff or apply <store> <file>: make them what a file says',
+    options: [
+      AT,
+      ['--drop <tables>', 'of diff and apply: tables to drop, with commas between them'],
+      ['--allow-data-loss', 'of apply: dropping tables and columns is meant'],
+      ['--dry-run', 'of apply: say what would be done'],
+    ],
+    examples: [
+      'varve schema ./data --json > tables.json',
+      'varve schema diff ./data tables.ts',
+      'varve schema apply ./data tables.json --drop scratch --allow-data-loss',
+    ],
+    load: async () => (await import('./commands/schema.ts')).run,
   },
   {
     usage: 'scan <store> <table>',

@@ -1,4 +1,4 @@
-// cli/commands/inspect.ts: `tables`, `schema`, `log` and `verify`: what a store is made of.
+// cli/commands/inspect.ts: `tables`, `log` and `verify`: what a store is made of.
 import type { Commit, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
 import { atOption, type Context, type Run, tableInfo, textOption, wholeOption, withReader } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
@@ -15,25 +15,6 @@ export const runTables: Run = async (context, [path = ''], options) =>
     if (infos.length === 0) return await done(context.out.lines(['no tables']))
     const rows = infos.map((info) => [info.name, countText(info.rows), String(info.columns.length), keyText(info), String(info.since)])
     return await done(context.out.lines(tableLines(['table', 'rows', 'columns', 'key', 'since LSN'], rows, ['left', 'right', 'right', 'left', 'right'])))
-  })
-
-export const runSchema: Run = async (context, [path = '', name], options) =>
-  await withReader(path, context, async (store) => {
-    const at = atOption(options)
-    const infos = name === undefined ? await store.tables(at) : [await tableInfo(store, name, at)]
-    if (context.json) {
-      const definitions = infos.map(definitionOf)
-      return await done(context.out.json(name === undefined ? definitions : definitions[0]))
-    }
-    const lines = infos.flatMap((info, i) => {
-      const rows = info.columns.map((column) => [column.name, column.type, column.nullable ? 'null' : 'not null', defaultText(column)])
-      return [
-        ...(i === 0 ? [] : ['']),
-        `${info.name}  ${info.key.length === 0 ? 'no key' : `key ${info.key.join(', ')}`}`,
-        ...tableLines(['column', 'type', 'null', 'default'], rows),
-      ]
-    })
-    return await done(context.out.lines(lines))
   })
 
 export const runLog: Run = async (context, [path = ''], options) =>
@@ -123,21 +104,6 @@ function changesOf(commit: Commit<[]>): string[] {
 }
 
 /** As `varve init --table` takes it. */
-function definitionOf(info: TableInfo): object {
-  const columns = info.columns.map((column) => {
-    const text = `${column.type}${column.nullable ? ' or null' : ''}`
-    return [column.name, column.default === undefined ? text : { type: text, default: column.default }]
-  })
-  return { name: info.name, columns: Object.fromEntries(columns), key: info.key }
-}
-
-function defaultText(column: TableInfo['columns'][number]): string {
-  const value = column.default
-  if (value === undefined) return ''
-  if (value instanceof Uint8Array) return `0x${Buffer.from(value).toString('hex')}`
-  return typeof value === 'string' || (typeof value === 'object' && !(value instanceof Date)) ? JSON.stringify(value) : String(value)
-}
-
 function keyText(info: TableInfo): string {
   return info.key.length === 0 ? '(none)' : info.key.join(', ')
 }
