@@ -39,10 +39,14 @@ export function contentFiles({ fragments, vectors }: NamedFiles): ContentFile[] 
 }
 
 /** Which of them the target lacks: not there, or of another length. */
-export async function missingIn(root: Root, files: readonly ContentFile[]): Promise<ContentFile[]> {
+export async function missingIn(target: CopyTarget, files: readonly ContentFile[]): Promise<ContentFile[]> {
   const there = new Map<string, number>()
-  for (const prefix of ['fragments/', 'indexes/']) for await (const { name, size } of root.list(prefix)) there.set(name, size)
-  return files.filter(({ name, file }) => there.get(name) !== file.bytes)
+  for (const prefix of ['fragments/', 'indexes/']) for await (const { name, size } of target.root.list(prefix)) there.set(name, size)
+  return files.filter(({ name, file }) => {
+    if (there.get(name) !== file.bytes) return true
+    target.counts(name)
+    return false
+  })
 }
 
 /** @param absent  asked for each file that the source lacks: throws when it should be there */
@@ -120,6 +124,7 @@ export async function copyCheckpoints(
   count: CopyCount,
 ): Promise<void> {
   const there = new Set(await listCheckpoints(target.root))
+  for (const each of there) target.counts(checkpointName(each))
   for (const each of (await listCheckpoints(source.root)).filter((at) => at <= lsn && !there.has(at)).reverse()) {
     try {
       const { digest, catalog } = await readCheckpoint(source.root, source.storeId, each)
@@ -151,12 +156,12 @@ export async function copyPending(source: Root, target: CopyTarget, { seals }: N
       }
       const [name] = namesOf(writeId, file, target.root)
       checkDigest(name!, file, found.length, toHex(sha256(found)))
-      if (!(await hasLength(target.root, name!, found.length))) await add(target, name!, found, count)
+      await add(target, name!, found, count)
     }
     const armed = await firstOf(source, [intentName(writeId)])
     if (armed !== undefined) {
       decodeIntent(armed, intentName(writeId))
-      if (!(await hasLength(target.root, intentName(writeId), armed.length))) await add(target, intentName(writeId), armed, count)
+      await add(target, intentName(writeId), armed, count)
     }
     ;(isWhole ? kept : lost).push(writeId)
   }
@@ -172,13 +177,10 @@ function namesOf(writeId: string, file: StagedFile, root?: Root): string[] {
 }
 
 async function add(target: CopyTarget, name: string, bytes: Uint8Array, count: CopyCount): Promise<void> {
+  if ((await target.root.head(name))?.size === bytes.length) return target.counts(name)
   await target.put(name, bytes)
   count.files++
   count.bytes += bytes.length
-}
-
-async function hasLength(root: Root, name: string, length: number): Promise<boolean> {
-  return (await root.head(name))?.size === length
 }
 
 async function firstOf(root: Root, names: readonly string[]): Promise<Uint8Array | undefined> {

@@ -38,7 +38,7 @@ export async function copyStore(source: CopySource, target: CopyTarget, lsn: num
     await filesBelow(source, lsn, named)
     const written = await copyLog(source, target, base, lsn, named, count, reporter, o)
     const files = contentFiles(named)
-    const missing = await missingIn(target.root, files)
+    const missing = await missingIn(target, files)
     const total = missing.reduce((sum, { file }) => sum + file.bytes, 0)
     let done = 0
     reporter.tell({ phase: 'files', done, total, unit: 'bytes' })

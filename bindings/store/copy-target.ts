@@ -151,12 +151,17 @@ export class CopyTarget {
   /** A new file of the copy; its name is durable after settle(). */
   async put(name: string, bytes: Uint8Array): Promise<void> {
     await this.root.put(name, bytes, { sync: 'file' })
-    this.folders.add(folderOf(name))
+    this.counts(name)
   }
 
   async putLarge(name: string, parts: AsyncIterable<Uint8Array>): Promise<void> {
     await this.root.putLarge(name, parts, { sync: 'file' })
-    this.folders.add(folderOf(name))
+    this.counts(name)
+  }
+
+  /** Also of a file that an earlier run put: it may have been killed before the name was durable, and this run vouches for it. */
+  counts(name: string): void {
+    this.folders.add(name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
   }
 
   /** Every file put so far is durable under its name. */
@@ -181,6 +186,7 @@ export class CopyTarget {
     const { storeId, createdMs, layout } = this.identity
     const there = await readIdentity(this.root)
     // A copy that an older version began is of the newest format from here on: what is put there is.
+    this.counts(IDENTITY_NAME)
     if (there !== undefined && there.copy === copy && there.format === FORMATS.max) return
     await this.root.put(IDENTITY_NAME, encodeIdentity(storeId, createdMs, this.world.random.bytes(16), layout, copy))
   }
@@ -199,10 +205,6 @@ async function claimed(root: Root, as: CopyState, identity: CopyIdentity, hasNew
   const isSame = there.storeId === toHex(identity.storeId)
   if (!isSame && !(as === 'restoring' && hasNewId)) throw exists(`${root.url} holds ${whatIs(there)}, not of ${toHex(identity.storeId)}`, there)
   return { storeId: storeIdBytes(there), createdMs: there.createdMs, layout: there.log }
-}
-
-function folderOf(name: string): string {
-  return name.slice(0, name.lastIndexOf('/'))
 }
 
 function whatIs({ copy, storeId }: Identity): string {

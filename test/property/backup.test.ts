@@ -9,13 +9,14 @@ import { simWorld } from '../sim/sim-world.ts'
 
 const RUNS = Number(process.env['VARVE_RUNS'] ?? 25)
 
-const keyed = table('keyed', { id: t.int64(), text: t.utf8() }, { key: ['id'] })
+const keyed = table('keyed', { id: t.int64(), text: t.utf8() }, { key: ['id'], index: ['text'] })
 const plain = table('plain', { n: t.int32() })
 
 type Step =
   | { kind: 'append' | 'upsert' | 'delete'; from: number; count: number }
   | { kind: 'load'; from: number; count: number }
   | { kind: 'flush' }
+  | { kind: 'optimize' }
   | { kind: 'reopen' }
   | { kind: 'backup'; target: number; back: number; byReader: boolean }
 
@@ -23,7 +24,7 @@ const rows = { from: fc.nat(40), count: fc.integer({ min: 1, max: 12 }) }
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('append' as const, 'upsert' as const, 'delete' as const), ...rows }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('load' as const), from: fc.nat(2000), count: fc.integer({ min: 50, max: 300 }) }) },
-  { weight: 2, arbitrary: fc.constantFrom<Step>({ kind: 'flush' }, { kind: 'reopen' }) },
+  { weight: 2, arbitrary: fc.constantFrom<Step>({ kind: 'flush' }, { kind: 'reopen' }, { kind: 'optimize' }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('backup' as const), target: fc.nat(1), back: fc.nat(3), byReader: fc.boolean() }) },
 )
 const script = fc.array(step, { minLength: 3, maxLength: 25, size: 'max' })
@@ -31,10 +32,12 @@ const script = fc.array(step, { minLength: 3, maxLength: 25, size: 'max' })
 interface Options {
   readonly writers: 'shared' | 'exclusive'
   readonly segmentBytes: number
+  readonly sealMode: 'fused' | 'separate'
 }
 const options: fc.Arbitrary<Options> = fc.record({
   writers: fc.constantFrom('shared' as const, 'exclusive' as const),
   segmentBytes: fc.constantFrom(64 * 1024, 16 * 1024 * 1024),
+  sealMode: fc.constantFrom('fused' as const, 'separate' as const),
 })
 
 async function contents(store: Pick<ReadStore, 'scan'>, at?: bigint): Promise<string> {
@@ -75,6 +78,7 @@ class Source {
     const { store } = this
     const text = `v${++this.version}`
     if (each.kind === 'flush') await store.flush()
+    else if (each.kind === 'optimize') await store.optimize()
     else if (each.kind === 'reopen') {
       await store.close()
       await this.open()
