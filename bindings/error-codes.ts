@@ -64,6 +64,7 @@ export type ErrorCode =
   | 'table.exists'
   | 'table.unsupported-type'
   | 'schema.conflict'
+  | 'branch.merge-conflict'
   | 'schema.unsupported-migration'
   | 'schema.data-loss'
   | 'write.null-key'
@@ -279,6 +280,12 @@ export const CODES: Readonly<Record<ErrorCode, ErrorInfo>> = {
     kind: 'conflict',
     hint: 'Leave one definition of the two.',
     meaning: 'One table or column is defined two ways.',
+  },
+  'branch.merge-conflict': {
+    class: 'MergeConflictError',
+    kind: 'conflict',
+    hint: 'Say what shall be by onConflict, or change the rows on one side, and merge again.',
+    meaning: 'Both sides of a merge changed the same rows; nothing was written.',
   },
   'schema.unsupported-migration': {
     class: 'UnsupportedMigrationError',

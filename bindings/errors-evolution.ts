@@ -56,3 +56,16 @@ export class StaleBranchError extends VarveError {
     this.branchId = init.details.branchId
   }
 }
+
+/** Rows that both sides of a merge made something else of; nothing was written. */
+export class MergeConflictError extends VarveError {
+  override readonly name: string = 'MergeConflictError'
+  /** The first 1,000, as MergeConflict. */
+  readonly conflicts: readonly object[]
+  readonly total: number
+  constructor(message: string, init: ErrorInit<{ conflicts: readonly object[]; total: number }>) {
+    super('branch.merge-conflict', message, init)
+    this.conflicts = init.details.conflicts
+    this.total = init.details.total
+  }
+}

@@ -11,7 +11,14 @@ export { CODES } from './error-codes.ts'
 export type { ErrorCode, ErrorInfo, ErrorKind, StorageErrorClass } from './error-codes.ts'
 export { VarveError } from './error-base.ts'
 export type { ErrorInit } from './error-base.ts'
-export { BranchExistsError, DataLossRefusedError, SchemaConflictError, StaleBranchError, UnsupportedMigrationError } from './errors-evolution.ts'
+export {
+  BranchExistsError,
+  DataLossRefusedError,
+  MergeConflictError,
+  SchemaConflictError,
+  StaleBranchError,
+  UnsupportedMigrationError,
+} from './errors-evolution.ts'
 
 /** The handle was closed, or the transaction has settled. */
 export class ClosedError extends VarveError {

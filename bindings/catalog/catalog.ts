@@ -7,6 +7,7 @@ import { assert } from '../assert.ts'
 import type { BranchRecord, CommitRecord, FlushRecord, OptimizeRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
 import { Branches, MAIN } from './branches.ts'
 import { DeadNames } from './dead-names.ts'
+import { Merges } from './merges.ts'
 import { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
 import { type CatalogTable, type CatalogTables, foldAlter, foldChange, foldCreate, foldDrop, foldFlush, foldOptimize } from './table-fold.ts'
 
@@ -31,6 +32,7 @@ export class Catalog {
   /** Of main; in the state of a branch, and in withTables(), of that branch. */
   readonly tables: CatalogTables = new Map()
   branches: Branches = new Branches()
+  merges: Merges = new Merges()
   /** In log order. */
   readonly keys: Map<string, RememberedKey> = new Map()
   /** Of writes with an Intent. */
@@ -82,6 +84,7 @@ export class Catalog {
     this.advance(lsn, record.timeMs)
     if (record.isArmed === true && !this.outcomes.decide(lsn, record.writeId, 'published', record.timeMs)) return false
     this.branches.touch(record.branch, lsn)
+    if (record.merge !== undefined) this.merges.fold(lsn, record.branch, record.merge)
     let rows = 0
     for (const change of record.changes) {
       rows += change.inserted + change.updated + change.deleted

@@ -20,6 +20,7 @@ import { bitmapToIndices, sha256 } from '../kernels/index.ts'
 import { Branches } from './branches.ts'
 import { Catalog } from './catalog.ts'
 import { decodeDeadNames, encodeDeadNames } from './dead-names.ts'
+import { Merges } from './merges.ts'
 import { decodeOutcomes, encodeOutcomes } from './outcomes.ts'
 import type { CatalogFragment, CatalogTable } from './table-fold.ts'
 
@@ -103,6 +104,7 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
   encodeOutcomes(w, catalog.outcomes)
   encodeDeadNames(w, catalog.dead)
   catalog.branches.encode(w)
+  catalog.merges.encode(w)
 }
 
 function decodeCatalog(r: ByteReader, lsn: number): Catalog {
@@ -126,6 +128,7 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
   // Sections came one after the other: what a checkpoint lacks is empty.
   if (r.left > 0) catalog.dead = decodeDeadNames(r)
   if (r.left > 0) catalog.branches = Branches.decode(r)
+  if (r.left > 0) catalog.merges = Merges.decode(r)
   return catalog
 }
 

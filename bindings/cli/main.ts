@@ -181,6 +181,30 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import('./commands/staged.ts')).run,
   },
   {
+    usage: 'diff <store> <from> <to>',
+    summary: 'what became of rows from one version to another: LSNs, ISO dates, names of branches or tags',
+    options: [
+      ['--table <tables>', 'only these tables, with commas between them (default: all with a key)'],
+      ['--limit <n>', 'at most so many changes'],
+    ],
+    examples: ['varve diff ./data main dev', 'varve diff ./data v1 main --table flights --json'],
+    load: async () => (await import('./commands/diff.ts')).run,
+  },
+  {
+    usage: 'merge <store> <source>',
+    summary: 'merge a branch into another one, in one commit',
+    options: [
+      ['--into <branch>', 'the branch that gets the rows (default: main)'],
+      ['--on-conflict <what>', 'fail, ours or theirs (default: fail)'],
+      ['--granularity <what>', 'column: rows changed on both sides are merged column by column; row: they are in conflict (default: column)'],
+      ['--dry-run', 'write nothing; show what would be'],
+      ['--message <text>', 'kept in the commit'],
+      ['--author <text>', 'kept in the commit'],
+    ],
+    examples: ['varve merge ./data dev', 'varve merge ./data dev --on-conflict theirs --message "the new prices"'],
+    load: async () => (await import('./commands/merge.ts')).run,
+  },
+  {
     usage: 'audit <store>',
     summary: 'list the records of the log: what happened, by whom, what recovery and repair did',
     options: [

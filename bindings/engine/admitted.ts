@@ -1,7 +1,7 @@
 // engine/admitted.ts: what admission hands to the committer, and who is told of it.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import type { FileGeneration, RecoveryFacts, TableChange } from '../format/index.ts'
+import type { FileGeneration, IntentMerge, RecoveryFacts, TableChange } from '../format/index.ts'
 import type { RowKeys, TableState, VectorBitmaps } from '../table/index.ts'
 
 /** One table's part of a commit, with what applying it needs beside the record. */
@@ -30,6 +30,10 @@ export interface ArmedWrite {
 export interface AdmitOptions {
   /** Shared logs: keys of it that were written above this LSN are a conflict. */
   readonly conflictsSince?: number
+  /** The commit is a merge; of a sealed one its Intent says so. */
+  readonly merge?: IntentMerge
+  /** Number of the branch of a commit that changes no table. */
+  readonly branch?: number
 }
 
 /** Called with every change as it enters the queue: who tracks writes for conflict checks. */

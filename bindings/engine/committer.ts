@@ -27,6 +27,8 @@ import {
   toHex,
   type Intent,
   type OptimizeRecord,
+  type IntentMerge,
+  type MergeParent,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -222,7 +224,13 @@ export class Committer {
   }
 
   /** Queue one commit. Admission must have been made against the state as it is now, without a turn of the event loop between. */
-  commit(admitted: readonly AdmittedChange[], rows: number, o: WriteOptions | undefined, request?: Uint8Array, armed?: ArmedWrite): Promise<CommitResult> {
+  commit(
+    admitted: readonly AdmittedChange[],
+    rows: number,
+    o: (WriteOptions & AdmitOptions) | undefined,
+    request?: Uint8Array,
+    armed?: ArmedWrite,
+  ): Promise<CommitResult> {
     this.assertAlive()
     if (this.log.shared) this.admitShared(admitted, o)
     if (armed !== undefined) this.decisions.admit(armed.writeId, armed.baseLsn, armed.seal !== undefined)
@@ -232,13 +240,14 @@ export class Committer {
       if (change.schemaVersion !== table.schema.version) refuseOutdated(table, change)
     }
     const sealedFor = armed?.seal === undefined ? undefined : this.numberOf(armed.seal.intent)
-    const branch = admitted[0]?.table.branch ?? sealedFor ?? MAIN
+    const branch = admitted[0]?.table.branch ?? sealedFor ?? o?.branch ?? MAIN
     assert((sealedFor ?? branch) === branch && admitted.every(({ table }) => table.branch === branch), 'a commit changes tables of one branch')
     // Once it is in the log it must fold, here and at every open.
     for (const { change } of admitted)
       assert(change.inline === undefined || change.inline.rows <= CHUNK_ROWS, 'an inline change fits a chunk', change.inline?.rows)
     const writeId = armed?.writeId ?? (o?.writeId === undefined ? newUlidBytes(this.world) : ulidBytes(o.writeId))
     const timeMs = this.nextTime()
+    const merge = armed?.seal?.intent.merge ?? o?.merge
     const commit: CommitRecord = {
       branch,
       parent: this.parent,
@@ -248,6 +257,7 @@ export class Committer {
       ...(o?.message === undefined ? {} : { message: o.message }),
       ...(o?.idempotencyKey === undefined || request === undefined ? {} : { idempotency: { key: o.idempotencyKey, request } }),
       ...(armed === undefined ? {} : { isArmed: true as const }),
+      ...(merge === undefined ? {} : { merge: mergeParent(merge) }),
       changes: admitted.length === 1 ? [admitted[0]!.change] : admitted.map((each) => each.change),
     }
     this.refuseDead({ kind: KIND_COMMIT, commit })
@@ -573,6 +583,10 @@ export class Committer {
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
   }
+}
+
+function mergeParent({ branch, sourceLsn, baseBranch, baseLsn }: IntentMerge): MergeParent {
+  return { source: branch, sourceLsn: Number(sourceLsn), base: baseBranch, baseLsn: Number(baseLsn) }
 }
 
 function behind(head: Lsn): LsnTakenError {

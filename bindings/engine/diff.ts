@@ -35,7 +35,7 @@ export interface TablePair {
 export async function* diffBatches({ from, to, seed }: TablePair, between: () => Promise<void> | undefined): AsyncGenerator<DiffBatch, undefined> {
   const gone = from === undefined ? NO_ROWS : rowsOnlyIn(from.at, to?.at)
   const come = to === undefined ? NO_ROWS : rowsOnlyIn(to.at, from?.at)
-  const parts = from === undefined ? 1 : await portionsOf(gone, from.shape)
+  const parts = from === undefined ? 1 : await portionsOf([gone], from.shape)
   for (let part = 0; part < parts; part++) {
     const portion = { part, parts }
     const pile = await Pile.of(from === undefined ? none() : readRows(gone, from.shape, portion, between), seed)

@@ -7,7 +7,7 @@
 
 import { ClosedError, CommitOutcomeUnknownError, FencedError, InvalidConfigError, PoisonedError } from '../errors.ts'
 import { isNamed } from '../catalog/index.ts'
-import { toHex, type Intent, type IntentKind, type Participant, type ParticipantOp } from '../format/index.ts'
+import { toHex, type Intent, type IntentKind, type IntentMerge, type Participant, type ParticipantOp } from '../format/index.ts'
 import type { CommitLog } from '../log/index.ts'
 import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
@@ -24,6 +24,7 @@ export interface FusedOptions {
   /** Further tables, of the same operation. */
   readonly also?: readonly TableState[]
   readonly notes?: WriteOptions | undefined
+  readonly merge?: IntentMerge
 }
 
 export class FusedWrite {
@@ -49,7 +50,7 @@ export class FusedWrite {
   /** @throws InvalidConfigError, and nothing done: the caller gave the id of another write */
   private async arm(): Promise<StagingArea> {
     const { intents, committer, state } = this.engine.parts
-    const { kind, table, also = [], op, notes } = this.o
+    const { kind, table, also = [], op, notes, merge } = this.o
     const idHex = toHex(ulidBytes(this.writeId))
     if (intents.isLive(this.writeId) || committer.decisionOf(idHex) !== undefined || state.catalog.outcomes.pending.has(idHex)) {
       throw new InvalidConfigError(`another write has the id ${this.writeId}`, {
@@ -62,6 +63,7 @@ export class FusedWrite {
       mode: 'auto',
       writeId: this.writeId,
       participants: [table, ...also].map((each) => participantOf(this.engine, each, op)),
+      merge,
       author: notes?.author,
       message: notes?.message,
       idempotencyKey: notes?.idempotencyKey,

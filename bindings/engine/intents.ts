@@ -11,6 +11,7 @@ import {
   INTENT_VERSION,
   type Intent,
   type IntentKind,
+  type IntentMerge,
   type IntentMode,
   type IntentOwner,
   MAIN_BRANCH,
@@ -37,6 +38,7 @@ export interface ArmOptions {
   readonly message?: string | undefined
   readonly holdUntil?: Date | undefined
   readonly idempotencyKey?: string | undefined
+  readonly merge?: IntentMerge | undefined
 }
 
 /** What a seal adds to the INTENT. */
@@ -110,6 +112,7 @@ export class Intents {
       createdAt: new Date(this.world.clock.nowMs()).toISOString(),
       ...(o.holdUntil === undefined ? {} : { holdUntil: o.holdUntil.toISOString() }),
       ...(o.idempotencyKey === undefined ? {} : { idempotencyKey: o.idempotencyKey }),
+      ...(o.merge === undefined ? {} : { merge: o.merge }),
       participants: sorted(o.participants),
       registrations: [],
       tombstones: [],

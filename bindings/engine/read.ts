@@ -77,6 +77,10 @@ export class ReadPoint {
     return false
   }
 
+  tableIds(): Iterable<number> {
+    return this.held.keys()
+  }
+
   /** A table by its id, which a rename leaves as it is. */
   at(tableId: number): TableAt | undefined {
     const held = this.held.get(tableId)

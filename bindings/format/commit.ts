@@ -1,6 +1,7 @@
 // format/commit.ts: the payload of a `commit` record (kind 2), docs/format.md section "Commit".
 //
-//   u8 version | u8 flags | varint branch | varint parent LSN | u53 time ms | 16 B writeId | [author] [message] [idempotency key, 32 B request digest] | varint n | n table changes
+//   u8 version | u8 flags | varint branch | varint parent LSN | u53 time ms | 16 B writeId | [author] [message] [idempotency key, 32 B request digest]
+//   | [merge: varint source branch, source LSN, base branch, base LSN] | varint n | n table changes
 //   table change: varint tableId | varint schema version | u8 op | u8 parts | varint inserted, updated, deleted | the parts, in bit order
 //
 // Invariant: every effect on older rows is positional (row numbers of the memory layer, or fragment and row), so folding needs no key look-up
@@ -59,6 +60,16 @@ export interface TableChange {
   readonly deletionVectors?: readonly DeletionVectorRef[]
 }
 
+/** What was merged: branches by their numbers. */
+export interface MergeParent {
+  readonly source: number
+  /** The source up to here is in the branch of this commit from now on. */
+  readonly sourceLsn: number
+  /** What both had in common. */
+  readonly base: number
+  readonly baseLsn: number
+}
+
 export interface CommitHeader {
   readonly branch: number
   readonly parent: number
@@ -70,6 +81,8 @@ export interface CommitHeader {
   readonly idempotency?: { readonly key: string; readonly request: Uint8Array }
   /** An INTENT stood behind it: the fold keeps its outcome. */
   readonly isArmed?: true
+  /** It is a merge. */
+  readonly merge?: MergeParent
 }
 
 export interface CommitRecord extends CommitHeader {
@@ -80,7 +93,8 @@ const HAS_AUTHOR = 1
 const HAS_MESSAGE = 2
 const HAS_IDEMPOTENCY = 4
 const IS_ARMED = 8
-const FLAGS_KNOWN = 15
+const HAS_MERGE = 16
+const FLAGS_KNOWN = 31
 
 const PART_INLINE = 1
 const PART_HIDE_ROWS = 2
@@ -101,7 +115,8 @@ function encodeCommitHeader(w: ByteWriter, header: CommitHeader, changeCount: nu
     (header.author === undefined ? 0 : HAS_AUTHOR) |
       (header.message === undefined ? 0 : HAS_MESSAGE) |
       (header.idempotency === undefined ? 0 : HAS_IDEMPOTENCY) |
-      (header.isArmed === true ? IS_ARMED : 0),
+      (header.isArmed === true ? IS_ARMED : 0) |
+      (header.merge === undefined ? 0 : HAS_MERGE),
   )
   w.varint(header.branch)
   w.varint(header.parent)
@@ -112,6 +127,10 @@ function encodeCommitHeader(w: ByteWriter, header: CommitHeader, changeCount: nu
   if (header.idempotency !== undefined) {
     w.text(header.idempotency.key)
     w.raw(header.idempotency.request)
+  }
+  if (header.merge !== undefined) {
+    const { source, sourceLsn, base, baseLsn } = header.merge
+    for (const each of [source, sourceLsn, base, baseLsn]) w.varint(each)
   }
   w.varint(changeCount)
 }
@@ -202,6 +221,7 @@ export function decodeCommit(r: ByteReader): CommitRecord {
   const author = (flags & HAS_AUTHOR) === 0 ? undefined : r.text()
   const message = (flags & HAS_MESSAGE) === 0 ? undefined : r.text()
   const idempotency = (flags & HAS_IDEMPOTENCY) === 0 ? undefined : { key: r.text(), request: r.raw(32) }
+  const merge = (flags & HAS_MERGE) === 0 ? undefined : { source: r.varint(), sourceLsn: r.varint(), base: r.varint(), baseLsn: r.varint() }
   const count = r.varint()
   const changes: TableChange[] = []
   for (let i = 0; i < count; i++) changes.push(decodeChange(r))
@@ -215,6 +235,7 @@ export function decodeCommit(r: ByteReader): CommitRecord {
     ...(message === undefined ? {} : { message }),
     ...(idempotency === undefined ? {} : { idempotency }),
     ...((flags & IS_ARMED) === 0 ? {} : { isArmed: true as const }),
+    ...(merge === undefined ? {} : { merge }),
     changes,
   }
 }

@@ -3,7 +3,7 @@ export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './t
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, WRITE_ID_BYTES } from './commit.ts'
 export { canonicalJson, decodeIntent, encodeIntent, INTENT_NAME, INTENT_VERSION, MAIN_BRANCH, MAIN_BRANCH_ID, STAGING_PREFIX, stagedName } from './intent.ts'
-export type { Addressed, AdmitRule, Intent, IntentFile, IntentKind, IntentMode, IntentOwner, Participant, ParticipantOp } from './intent.ts'
+export type { Addressed, AdmitRule, Intent, IntentFile, IntentKind, IntentMerge, IntentMode, IntentOwner, Participant, ParticipantOp } from './intent.ts'
 export {
   decodeAudit,
   decodePublish,
@@ -17,7 +17,7 @@ export {
   publishedCommit,
 } from './outcome.ts'
 export type { AuditFacts, AuditRecord, FileGeneration, PublishRecord, RecoveryFacts, RollbackRecord, SealRecord, StagedExtension } from './outcome.ts'
-export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, Op, TableChange } from './commit.ts'
+export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, InlineRows, MergeParent, Op, TableChange } from './commit.ts'
 export { decodeNames, decodeVacuum, encodeNames, encodeVacuum, isContentName } from './vacuum.ts'
 export type { VacuumRecord } from './vacuum.ts'
 export { decodeBranch, encodeBranch } from './branch.ts'

@@ -82,6 +82,19 @@ export interface IntentOwner {
   readonly started?: string
 }
 
+/** Of a merge: what goes into its commit (format/commit.ts), and names for people. */
+export interface IntentMerge {
+  readonly source: string
+  /** Incarnation of the source. */
+  readonly sourceId: string
+  /** Decimal, as baseLsn. */
+  readonly sourceLsn: string
+  readonly baseLsn: string
+  /** Numbers of the branches that `source` and `baseLsn` are positions of. */
+  readonly branch: number
+  readonly baseBranch: number
+}
+
 export interface Intent {
   readonly schemaVersion: typeof INTENT_VERSION
   /** ULID; also the name of the staging directory. */
@@ -96,7 +109,7 @@ export interface Intent {
   /** Digest of the definitions at baseLsn. */
   readonly schemaDigest: string
   readonly schemaAfter?: string
-  readonly merge?: { readonly source: string; readonly sourceId: string; readonly sourceLsn: string; readonly baseLsn: string }
+  readonly merge?: IntentMerge
   readonly owner: IntentOwner
   readonly actor?: string
   readonly message?: string
@@ -180,8 +193,15 @@ function shapeProblem(intent: Record<string, unknown>): string | undefined {
   const owner = intent['owner'] as Partial<IntentOwner> | undefined
   if (typeof owner?.writerId !== 'string' || typeof owner.epoch !== 'string') return 'no owner'
   if (!Array.isArray(intent['registrations']) || !Array.isArray(intent['tombstones'])) return 'no registrations or tombstones'
+  const merge = intent['merge'] as Partial<IntentMerge> | undefined
+  if (merge !== undefined && !isMerge(merge)) return 'a merge without positions'
   if (!Array.isArray(intent['participants'])) return 'no participants'
   return (intent['participants'] as Partial<Participant>[]).map(participantProblem).find((problem) => problem !== undefined)
+}
+
+function isMerge({ branch, baseBranch, sourceLsn, baseLsn }: Partial<IntentMerge>): boolean {
+  const isLsn = (text: unknown): boolean => typeof text === 'string' && /^\d{1,16}$/.test(text)
+  return Number.isSafeInteger(branch) && Number.isSafeInteger(baseBranch) && isLsn(sourceLsn) && isLsn(baseLsn)
 }
 
 function participantProblem(participant: Partial<Participant>): string | undefined {

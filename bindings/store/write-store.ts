@@ -21,13 +21,17 @@ import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index
 import {
   type AnyTable,
   type BranchOptions,
+  type At,
   type CommitResult,
   type Long,
   type OptimizeOptions,
   type OptimizeReport,
   type PendingWrite,
   type Predicate,
+  type MergeOptions,
+  type MergeResult,
   type RepairReport,
+  type RevertOptions,
   sameDefinition,
   type SchemaPlan,
   schemaFromDefinition,
@@ -48,6 +52,7 @@ import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
 import { factsOf, RowWriter } from './row-writer.ts'
 import { checkDoorOptions } from './repair-door.ts'
+import { Merges } from './merges.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
@@ -76,6 +81,7 @@ export class WriteHandle extends ReadHandle {
   /** Functions of transactions that run. */
   private readonly running = new Set<AbortController>()
   private readonly watch: CommitWatch
+  private readonly merges: Merges
 
   constructor(o: Opened) {
     super(o)
@@ -171,6 +177,12 @@ export class WriteHandle extends ReadHandle {
       writable: () => this.writable(),
       heal: () => this.recovering.heal(),
       workedOn: (branchId) => this.recovering.workedOn(branchId),
+    })
+    this.merges = new Merges({
+      o,
+      pins: this.pinned,
+      pointAt: (at) => this.reads.pointAt(at),
+      use: (branch, run) => this.writers.use(branch, ({ writes }) => run(writes)),
     })
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
@@ -385,6 +397,24 @@ export class WriteHandle extends ReadHandle {
 
   deleteTag(name: string): Promise<void> {
     return this.branching.deleteTag(name)
+  }
+
+  // branches put together
+
+  async merge(source: string, o: MergeOptions = {}): Promise<MergeResult> {
+    await this.readied(o)
+    return this.merges.merge(source, o)
+  }
+
+  async revert(to: At, o: RevertOptions = {}): Promise<CommitResult> {
+    await this.readied(o)
+    return this.merges.revert(to, o)
+  }
+
+  private async readied(o: WriteOptions): Promise<void> {
+    this.writable(o)
+    for (let room = this.ready(o); room !== undefined; room = this.ready(o)) await room
+    this.writable(o)
   }
 
   // durability and upkeep

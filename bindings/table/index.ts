@@ -127,6 +127,7 @@ export { createTableWorkers, encodeFragmentOn, FragmentRows } from './worker-tas
 export type { VacuumKeep, VacuumOptions, VacuumReport } from './types-vacuum.ts'
 export type { Branch, BranchId, BranchInfo, BranchOptions, TagInfo, TagOptions } from './types-branches.ts'
 export { checkBranchName } from './names.ts'
+export type { MergeConflict, MergeOptions, MergeResult, RevertOptions } from './types-merge.ts'
 export type { BackupOptions, BackupReport, RestoreOptions } from './types-backup.ts'
 export type { SchemaPlan } from './types-schema.ts'
 export type { CommitStats, Stats, TableStats, WriteStats } from './types-stats.ts'

@@ -10,6 +10,7 @@ import type { Stats } from './types-stats.ts'
 import type { VacuumOptions, VacuumReport } from './types-vacuum.ts'
 import type { RepairReport } from './types-repair.ts'
 import type { SchemaPlan } from './types-schema.ts'
+import type { MergeOptions, MergeResult, RevertOptions } from './types-merge.ts'
 import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
@@ -280,6 +281,17 @@ export interface Store extends ReadStore, Writer, Branching, Disposable {
   apply(tables: readonly AnyTable[], o?: Long & { drop?: readonly string[]; allowDataLoss?: boolean; dryRun?: boolean }): Promise<SchemaPlan>
   /** One commit; an equal definition is a no-op; another is TableExistsError. */
   create(...tables: AnyTable[]): Promise<void>
+  /**
+   * Three-way merge of a branch (or a tag) into another one: what it did since the newest position that both have in common, in one commit. What is written to it
+   * meanwhile is not in it. Nothing to merge: no commit, no `lsn`.
+   *
+   * @throws MergeConflictError, SchemaConflictError: nothing was written; BranchNotFoundError; StaleBranchError; ConflictError: the target was written to all the time
+   * @cost reads the rows that differ; fragments that go over in large part are shared
+   * @example await store.merge('dev', { onConflict: 'theirs' })
+   */
+  merge(source: string, o?: MergeOptions): Promise<MergeResult>
+  /** A new commit in which the tables are as they were at `to`; history stays. @throws ConflictError: a table was written to all the time */
+  revert(to: At, o?: RevertOptions): Promise<CommitResult>
   /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known */
   resume(id: WriteId): Promise<StagedWrite>
   /** Durability barrier for everything resolved before; returns the durable head. */

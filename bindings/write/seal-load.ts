@@ -3,8 +3,10 @@
 //
 // Invariant: from the seal on a failure that is no definite conflict leaves the write to recovery and says so; a conflict is recorded before it is told.
 
-import { inTurn, type LargeLoad } from '../engine/index.ts'
+import { type FinishedTable, inTurn, type LargeLoad } from '../engine/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, ConflictError, FencedError, PoisonedError, StorageError } from '../errors.ts'
+import type { Intent } from '../format/index.ts'
+import type { StagingArea } from '../staging/index.ts'
 import type { CommitResult } from '../table/index.ts'
 import { publishedResult } from './outcome.ts'
 import { idHex, type WriteParts } from './parts.ts'
@@ -15,22 +17,42 @@ import { sealWrite } from './seal.ts'
 const BACKOFF_MS = 5
 const BACKOFF_MAX_MS = 1000
 
+/** A write of the engine whose files are staged. */
+export interface SealedWork {
+  readonly area: StagingArea
+  /** As armed. */
+  readonly intent: Intent
+  readonly finished: readonly FinishedTable[]
+  /** Digest of what was asked, under an idempotency key. */
+  readonly request: Uint8Array | undefined
+  readonly signal: AbortSignal | undefined
+  /** The gates of its tables are held. */
+  readonly isGated: boolean
+  /** As PublishOptions.comesAfter. */
+  readonly comesAfter: boolean
+}
+
+/** sealAndPublish() of a load: its table's gates are held. */
+export function sealLoad(parts: WriteParts, large: LargeLoad): Promise<CommitResult> {
+  return sealAndPublish(parts, { ...large, finished: [large.finished], isGated: true, comesAfter: !parts.engine.parts.log.shared })
+}
+
 /**
- * Seal and publish a load; durable when it resolves. Its table's gates are held by the caller, who removes the staging directory.
+ * Seal and publish; durable when it resolves. The caller removes the staging directory.
  *
  * @throws ConflictError, rolled back; CommitOutcomeUnknownError: it is sealed, and recovery decides; FencedError; before the seal what the seal throws
  */
-export async function sealLoad(parts: WriteParts, large: LargeLoad): Promise<CommitResult> {
-  const { area, intent, finished, request, signal } = large
+export async function sealAndPublish(parts: WriteParts, work: SealedWork): Promise<CommitResult> {
+  const { area, intent, finished, request, signal } = work
   try {
-    const sealed = await sealWrite(parts, area, intent, [finished], { request, signal })
+    const sealed = await sealWrite(parts, area, intent, finished, { request, signal })
     if (typeof sealed !== 'number') return sealed
   } catch (error) {
     // The answer was lost, the seal was not: it stands in the log.
     if (isOver(error) || !parts.engine.parts.state.catalog.outcomes.pending.has(idHex(intent.writeId))) throw error
   }
   try {
-    return await published(parts, large)
+    return await published(parts, work)
   } catch (error) {
     // Published all the same: by the try whose answer was lost, or by whoever was quicker.
     const decided = parts.engine.parts.state.catalog.outcomes.of(idHex(intent.writeId))
@@ -50,11 +72,11 @@ function isOver(error: unknown): boolean {
 }
 
 /** Faults that pass are tried again, as often as a lost slot is. */
-async function published(parts: WriteParts, { intent, signal }: LargeLoad): Promise<CommitResult> {
-  const { log, world, limits } = parts.engine.parts
+async function published(parts: WriteParts, { intent, signal, isGated, comesAfter }: SealedWork): Promise<CommitResult> {
+  const { world, limits } = parts.engine.parts
   for (let round = 0; ; round++) {
     try {
-      return await publishSealed(parts, intent.writeId, { isGated: true, isVerified: true, comesAfter: !log.shared, signal })
+      return await publishSealed(parts, intent.writeId, { isGated, isVerified: true, comesAfter, signal })
     } catch (error) {
       if (!(error instanceof StorageError && error.retryable && error.class !== 'space') || round >= limits.publishRetries) throw error
       await world.timers.sleep(world.random.u32() % (Math.min(BACKOFF_MAX_MS, BACKOFF_MS * 2 ** round) + 1), signal, true)

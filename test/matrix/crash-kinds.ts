@@ -13,6 +13,8 @@ import {
   docs,
   docsOf,
   dropRows,
+  type Doc,
+  type Effect,
   empty,
   extra,
   notes,
@@ -456,6 +458,66 @@ const contended: Kind[] = [
   },
 ]
 
+/** What dev does: rows of its own, one that main changes another column of, one that goes, and lines of a table without a key. */
+const devRows = [...docsOf(500, 3, 21), { id: 1, n: 21, body: 'doc 1 of 1' }]
+const devMany = [...docsOf(600, MANY, 21), { id: 1, n: 21, body: 'doc 1 of 1' }]
+const mainRow = { id: 1, n: 1, body: 'main' }
+
+function branched(rows: readonly Doc[]): (run: Run) => Promise<void> {
+  return async (run) => {
+    await run.quiet('branch', async () => {
+      const dev = await run.store.branch('dev')
+      await dev.upsert(docs, rows)
+      await dev.delete(docs, [3])
+      await dev.append(notes, notesOf(800, 2))
+    })
+    await run.commit('upsert', putAll('docs', [mainRow]), (o) => run.store.upsert(docs, mainRow, o))
+  }
+}
+
+function mergedRows(rows: readonly { readonly id: number }[]): Effect {
+  return all(
+    putAll('docs', [...rows.filter(({ id }) => id !== 1), { id: 1, n: 21, body: 'main' }]),
+    dropRows('docs', ({ id }) => id === 3),
+    addNotes(notesOf(800, 2)),
+  )
+}
+
+const merges: Kind[] = [
+  {
+    name: 'merge of few rows',
+    options: { inlineLimitBytes: 256 * 1024 },
+    before: branched(devRows),
+    act: (run) => run.commit('merge', mergedRows(devRows), (o) => run.store.merge('dev', o)),
+  },
+  {
+    name: 'merge of many rows',
+    before: branched(devMany),
+    act: (run) => run.commit('merge', mergedRows(devMany), (o) => run.store.merge('dev', o)),
+  },
+  {
+    name: 'revert',
+    before: async (run) => {
+      await run.commit('upsert', putAll('docs', docsOf(0, MANY, 31)), (o) => run.store.upsert(docs, columns(bulk(docsOf(0, MANY, 31))), o))
+      run.mark = run.store.lsn
+      await run.commit('upsert', putAll('docs', docsOf(0, MANY, 32)), (o) => run.store.upsert(docs, columns(bulk(docsOf(0, MANY, 32))), o))
+    },
+    leaves: 'goesOn',
+    act: (run) => run.commit('revert', putAll('docs', docsOf(0, MANY, 31)), (o) => run.store.revert(run.mark!, { ...o, tables: [docs] })),
+  },
+  {
+    name: 'open with a sealed merge to roll forward',
+    before: async (run) => {
+      await branched(devMany)(run)
+      await run.dieAt(FP.promote.before, () => run.commit('merge', mergedRows(devMany), (o) => run.store.merge('dev', o)))
+      run.settle(mergedRows(devMany))
+    },
+    leaves: 'killed',
+    opens: true,
+    act: open,
+  },
+]
+
 function load(run: Run): Promise<unknown> {
   return run.commit('load', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o))
 }
@@ -464,4 +526,14 @@ function open(run: Run): Promise<unknown> {
   return run.quiet('open', () => run.process.open())
 }
 
-export const KINDS: readonly Kind[] = [...inline, ...several, ...loads('fused'), ...loads('separate'), ...upkeep, ...staged, ...recovering, ...contended]
+export const KINDS: readonly Kind[] = [
+  ...inline,
+  ...several,
+  ...loads('fused'),
+  ...loads('separate'),
+  ...upkeep,
+  ...staged,
+  ...recovering,
+  ...contended,
+  ...merges,
+]

@@ -2,7 +2,7 @@
 //
 // Invariant: a step that resolved has happened, one that failed with a definite error has not; only of those that were under way at the end, and of those that
 // say so themselves (outcome unknown, poisoned), both are possible.
-import { CommitOutcomeUnknownError, PoisonedError, type Store, type StagedWrite, VarveError, type WriteId } from '../../bindings/index.ts'
+import { CommitOutcomeUnknownError, type Lsn, PoisonedError, type Store, type StagedWrite, VarveError, type WriteId } from '../../bindings/index.ts'
 import { newUlid } from '../../bindings/runtime/index.ts'
 import type { FailpointAction, FailpointName } from '../../bindings/testing/index.ts'
 import { type Ground, Process } from './crash-ground.ts'
@@ -36,6 +36,8 @@ export class Run {
   steps: Step[] = []
   rows: Rows
   held: WriteId | undefined
+  /** A position that a later step goes back to. */
+  mark: Lsn | undefined
   write: StagedWrite | undefined
   isHeld = false
 

@@ -1,0 +1,138 @@
+// store/merges.ts: merge() and revert(): names become positions, the common base is found, both ends are held, and merge/ does the rest (recovery.md section 13).
+//
+// Invariant: the source is one position, captured before anything is decided: what is written to it later is not in the merge.
+
+import { type Branches, type Catalog, MAIN } from '../catalog/index.ts'
+import { type Position, ReadPoint } from '../engine/index.ts'
+import { InvalidConfigError } from '../errors.ts'
+import { MAIN_BRANCH, MAIN_BRANCH_ID } from '../format/index.ts'
+import { ancestry, type Lineage, mergeBase, mergeInto, revertTo } from '../merge/index.ts'
+import { ulidText } from '../runtime/index.ts'
+import type { At, CommitResult, MergeOptions, MergeResult, RevertOptions } from '../table/index.ts'
+import type { WriteParts } from '../write/index.ts'
+import type { Pins } from './pins.ts'
+import type { Opened } from './wiring.ts'
+
+export interface MergesHost {
+  readonly o: Opened
+  readonly pins: Pins
+  /** The tables of a branch as they are now. */
+  readonly pointAt: (at: At) => Promise<ReadPoint>
+  /** Runs while the branch is in memory. @throws StaleBranchError */
+  readonly use: <T>(branch: number, run: (parts: WriteParts) => Promise<T>) => Promise<T>
+}
+
+const MERGE_OPTIONS = new Set(['into', 'granularity', 'dryRun', 'onConflict', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress'])
+const REVERT_OPTIONS = new Set(['tables', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress'])
+
+export class Merges {
+  readonly #host: MergesHost
+
+  constructor(host: MergesHost) {
+    this.#host = host
+  }
+
+  async merge(source: string, o: MergeOptions): Promise<MergeResult> {
+    checkMerge(o)
+    const { history, branches, state } = this.#host.o
+    const from = await history.resolve(source, state.applied)
+    const into = history.branchNamed(o.into ?? MAIN_BRANCH)
+    using _held = branches.pin(from.branch)
+    const theirs = await this.#host.pointAt(source)
+    const position = { branch: from.branch, lsn: theirs.lsn }
+    return this.#host.use(into, async (parts) => {
+      const { catalog } = state
+      const lineage = lineageOf(catalog)
+      const target = { branch: into, lsn: state.applied }
+      const head = headOf(catalog, position)
+      // Everything of it is there: what was merged before, or a branch that nobody has written to.
+      if ((ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn) return { fastForward: false, tables: {}, conflicts: [] }
+      const base = mergeBase(position, target, lineage)!
+      const pins = [theirs.lsn, base.lsn].map((lsn) => this.#host.pins.hold(lsn, 'reader'))
+      try {
+        const isFastForward = (): boolean => {
+          const own = headOf(catalog, { branch: into, lsn: state.applied })
+          return (ancestry(position, lineage).get(own.branch) ?? -1) >= own.lsn
+        }
+        const merge = {
+          source,
+          sourceId: branchIdOf(catalog.branches, position.branch),
+          sourceLsn: String(position.lsn),
+          baseLsn: String(base.lsn),
+          branch: position.branch,
+          baseBranch: base.branch,
+        }
+        const request = { parts, source: theirs, base: new ReadPoint(await history.state(base), base.lsn), merge, into: o.into ?? MAIN_BRANCH, isFastForward }
+        return await mergeInto(request, o)
+      } finally {
+        for (const pin of pins) pin.release()
+      }
+    })
+  }
+
+  async revert(to: At, o: RevertOptions): Promise<CommitResult> {
+    checkOptions('revert', o, REVERT_OPTIONS)
+    const { tables, ...write } = o
+    const point = await this.#host.pointAt(to)
+    const pin = this.#host.pins.hold(point.lsn, 'reader')
+    try {
+      return await this.#host.use(MAIN, (parts) => {
+        const ids = tables?.map((table) => parts.engine.binder.bind(table).state.id)
+        return revertTo(parts, point, ids === undefined ? undefined : new Set(ids), write)
+      })
+    } finally {
+      pin.release()
+    }
+  }
+}
+
+function lineageOf({ branches, merges }: Catalog): Lineage {
+  const isKnown = (branch: number): boolean => branch === MAIN || branches.numbered(branch) !== undefined
+  return {
+    origin: (branch) => {
+      const entry = branches.numbered(branch)
+      return entry === undefined ? undefined : { branch: entry.parent, lsn: entry.fromLsn }
+    },
+    // Nothing can be read any more of a branch that is forgotten.
+    merges: merges.all.filter(({ into, source }) => isKnown(into) && isKnown(source)),
+  }
+}
+
+/** The last record of the branch, up to a position: on the branch itself, or where that has done nothing, on what it was made of. */
+function headOf(catalog: Catalog, { branch, lsn }: Position): Position {
+  const { branches } = catalog
+  let last = branches.numbered(branch)?.head
+  if (last === undefined) {
+    last = 0
+    for (const table of catalog.tables.values()) last = Math.max(last, table.lastLsn)
+    for (const merge of catalog.merges.all) if (merge.into === branch) last = Math.max(last, merge.lsn)
+  }
+  const head = Math.min(lsn, last)
+  return { branch: branches.ownerAt(branch, head), lsn: head }
+}
+
+function branchIdOf(branches: Branches, branch: number): string {
+  const entry = branches.numbered(branch)
+  return entry === undefined ? MAIN_BRANCH_ID : ulidText(entry.branchId)
+}
+
+/** @throws InvalidConfigError */
+function checkMerge(o: MergeOptions): void {
+  checkOptions('merge', o, MERGE_OPTIONS)
+  const { into, granularity, dryRun, onConflict } = o
+  if (into !== undefined && typeof into !== 'string') throw wrong('into', into)
+  if (granularity !== undefined && granularity !== 'column' && granularity !== 'row') throw wrong('granularity', granularity)
+  if (dryRun !== undefined && typeof dryRun !== 'boolean') throw wrong('dryRun', dryRun)
+  if (onConflict !== undefined && typeof onConflict !== 'function' && !['fail', 'ours', 'theirs'].includes(onConflict)) throw wrong('onConflict', onConflict)
+}
+
+function checkOptions(call: string, o: object, known: ReadonlySet<string>): void {
+  if (typeof o !== 'object' || o === null) throw wrong('options', o)
+  for (const [key, value] of Object.entries(o)) {
+    if (!known.has(key)) throw new InvalidConfigError(`${call} takes no option ${key}`, { details: { key, value } })
+  }
+}
+
+function wrong(key: string, value: unknown): InvalidConfigError {
+  return new InvalidConfigError(`${key}: ${String(value)} cannot be`, { details: { key, value } })
+}
