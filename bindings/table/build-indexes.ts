@@ -16,8 +16,8 @@ export function lackingIndexes(schema: TableSchema, ref: FragmentRef, reader?: F
   if (schema.key.length > 0 && ref.index === undefined) lacking.push({ kind: 'key', columns: schema.key })
   for (const columns of schema.unique) if (uniqueIndexOf(ref, columns) === undefined) lacking.push({ kind: 'unique', columns })
   for (const columns of declaredIndexes(schema)) {
-    const index = sortedIndexOf(ref, columns)
-    if (index === undefined || reader?.indexes.isDamaged(index) === true) lacking.push({ kind: 'sorted', columns })
+    const defs = columns.map((id) => schema.columns.find((column) => column.id === id)!)
+    if (sortedIndexOf(ref, columns) === undefined || reader?.indexes.isDamaged(defs) === true) lacking.push({ kind: 'sorted', columns })
   }
   return lacking
 }

@@ -60,8 +60,9 @@ export class FragmentIndexes {
     return this.#of(columns)?.ref.bytes ?? 0
   }
 
-  isDamaged(ref: IndexRef): boolean {
-    return this.#open.get(ref.digest)?.damaged === true
+  /** It was found damaged, or of columns as they were before their types changed. */
+  isDamaged(columns: readonly ColumnDef[]): boolean {
+    return this.#of(columns)?.damaged === true
   }
 
   /** From memory; undefined when the head is not there. */
@@ -126,11 +127,14 @@ export class FragmentIndexes {
       columns.map(({ id }) => id),
     )
     if (ref === undefined) return undefined
-    let index = this.#open.get(ref.digest)
+    const codes = columns.map(({ type }) => keyCode(type))
+    // Whoever reads at an older schema has the types of then: an index serves one of them.
+    const name = `${ref.digest}:${codes.join()}`
+    let index = this.#open.get(name)
     if (index === undefined) {
-      const identity = { fragment: fragment.digest, rows: fragment.rows, columns: columns.map(({ id, type }) => ({ id, code: keyCode(type) })) }
+      const identity = { fragment: fragment.digest, rows: fragment.rows, columns: columns.map(({ id }, i) => ({ id, code: codes[i] })) }
       index = { ref, file: indexName(ref.digest, ref.gen), identity, slots: [], damaged: false }
-      this.#open.set(ref.digest, index)
+      this.#open.set(name, index)
     }
     return index
   }

@@ -311,6 +311,93 @@ it('a wide table of columns is loaded and indexed through threads as inline', as
   expect(await counted(0)).toBe(700)
 })
 
+describe('a definition that changes', () => {
+  const before = table('events', { id: t.int32(), code: t.int16(), day: t.date(), kind: t.utf8() }, { key: ['id'] })
+  const rowAt = (id: number): typeof before.Row => ({
+    id,
+    code: id % 700,
+    day: new Date(86_400_000 * (id % 900)).toISOString().slice(0, 10),
+    kind: `k${id % 600}`,
+  })
+  const rows = Array.from({ length: 6000 }, (_, id) => rowAt(id))
+  const shareOf = async (store: Store, label: string): Promise<number | undefined> => (await store.stats()).tables['events']!.coverage[label]?.share
+
+  it('gets an index for rows that are there by the next optimize, and goes without one that was dropped', async () => {
+    const store = await Store.open(new MemoryRoot(), STAGED)
+    await store.create(before)
+    await store.append(before, rows)
+    const added = table('events', before.columns, { key: ['id'], index: ['code', ['kind', 'code']] })
+    expect((await store.apply([added])).steps.map(({ kind, column }) => [kind, column])).toEqual([
+      ['addIndex', 'code'],
+      ['addIndex', 'kind, code'],
+    ])
+    expect(await shareOf(store, 'code')).toBe(0)
+    const scan = (): ReturnType<typeof store.scan<typeof added>> => store.scan(added, { where: eq('code', 77) })
+    const wanted = rows.filter(({ code }) => code === 77)
+    expect(await scan().toArray()).toEqual(wanted)
+    await store.optimize()
+    expect(await shareOf(store, 'kind, code')).toBe(1)
+    expect(await scan().toArray()).toEqual(wanted)
+    expect((await scan().explain()).index).toBe('code')
+    await store.apply([table('events', before.columns, { key: ['id'], index: [['kind', 'code']] })])
+    expect(await shareOf(store, 'code')).toBeUndefined()
+    expect(await scan().toArray()).toEqual(wanted)
+    expect((await scan().explain()).index).toBeUndefined()
+    await store.close()
+  })
+
+  it('keeps an index over an integer that was widened and a column that was renamed; one over a date that became a timestamp is built again', async () => {
+    const told: string[] = []
+    const store = await Store.open(new MemoryRoot(), { ...STAGED, world: { logger: { log: ({ code }: { code: string }) => void told.push(code) } } })
+    const first = table('events', before.columns, { key: ['id'], index: ['code', 'day', 'kind'] })
+    await store.create(first)
+    await store.append(first, rows)
+    await store.optimize()
+    const onDate = { where: eq<typeof first.Filter, 'day'>('day', rowAt(17).day), select: ['id'] } as const
+    const onDay = rows.filter((_, i) => i % 900 === 17).map(({ id }) => id)
+    expect((await store.scan(first, onDate).toArray()).map(({ id }) => id)).toEqual(onDay)
+    await using snapshot = await store.snapshot()
+    const later = table(
+      'events',
+      { id: t.int32(), code: t.int32(), day: t.timestamp('ms'), sort: t.utf8().renamedFrom('kind') },
+      { key: ['id'], index: ['code', 'day', 'sort'] },
+    )
+    await store.apply([later])
+    const wanted = rows.filter(({ code }) => code === 77).map(({ id }) => id)
+    const ids = async (where: Predicate<typeof later.Filter>): Promise<number[]> =>
+      (await store.scan(later, { where, select: ['id'] }).toArray()).map(({ id }) => id)
+    expect(await ids(eq('code', 77))).toEqual(wanted)
+    expect(await ids(eq('sort', 'k5'))).toEqual(rows.filter(({ kind }) => kind === 'k5').map(({ id }) => id))
+    expect(told).not.toContain('index.damaged')
+    const day = eq<typeof later.Filter, 'day'>('day', new Date(86_400_000 * 17))
+    expect(await ids(day)).toEqual(onDay)
+    expect((await snapshot.scan(first, onDate).toArray()).map(({ id }) => id)).toEqual(onDay)
+    expect(told.filter((code) => code === 'index.damaged')).toHaveLength(1)
+    await store.optimize()
+    expect(await ids(day)).toEqual(onDay)
+    expect((await store.scan(later, { where: day }).explain()).index).toBe('day')
+    expect(told.filter((code) => code === 'index.damaged')).toHaveLength(1)
+    expect((await store.verify({ level: 'all' })).problems).toEqual([])
+    await store.close()
+  })
+})
+
+it('branches share the indexes of the fragments they share', async () => {
+  const store = await opened()
+  await store.optimize()
+  const dev = await store.branch('dev')
+  const where = eq<typeof flights.Filter, 'origin'>('origin', 'A42')
+  const before = await store.scan(flights, { where }).toArray()
+  await dev.deleteWhere(flights, and(where, lt('delay', 250)))
+  await dev.append(flights, [{ ...flight(90_000), origin: 'A42' }])
+  await store.upsert(flights, [{ ...before[0]!, origin: 'A43' }])
+  const here = (await dev.scan(flights, { where }).toArray()).map(({ id }) => id)
+  expect(here).toEqual([...before.filter(({ delay }) => delay === null || delay >= 250).map(({ id }) => id), 90_000n])
+  expect((await dev.scan(flights, { where }).explain()).index).toMatch(/^origin/)
+  expect((await store.scan(flights, { where }).toArray()).map(({ id }) => id)).toEqual(before.slice(1).map(({ id }) => id))
+  await store.close()
+})
+
 it('a damaged index is found by verify and built again by repair, byte for byte', async () => {
   const seats = table('seats', { id: t.int32(), row: t.int32(), holder: t.utf8() }, { key: ['id'], index: ['holder'] })
   const root = new MemoryRoot()
