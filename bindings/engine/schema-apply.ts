@@ -56,9 +56,17 @@ export function checkApplyOptions(o: ApplyOptions): void {
 export async function applySchema(engine: Engine, tables: readonly AnyTable[], o: ApplyOptions): Promise<SchemaPlan> {
   using _held = await engine.gates.take({ schema: 'exclusive' }, { signal: o.signal })
   const plan = await inTurn(engine, o, () => applyNow(engine, tables, o))
-  const { failpoints } = engine.parts.world
-  if (plan.lsn !== undefined && failpoints.active) await failpoints.hit(FP.schema.beforeCatalogReload)
+  if (plan.lsn !== undefined) await afterwards(engine)
   return plan
+}
+
+/** The definitions are durable: nothing that goes wrong from here on fails the caller. */
+async function afterwards({ parts: { world } }: Engine): Promise<void> {
+  const { failpoints, logger } = world
+  if (!failpoints.active) return
+  for (const point of [FP.schema.afterDefinitions, FP.schema.beforeCatalogReload]) {
+    await failpoints.hit(point).catch((cause: unknown) => logger.log({ level: 'warn', code: 'schema.afterApply', cause }))
+  }
 }
 
 async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOptions): Promise<SchemaPlan> {
@@ -92,7 +100,6 @@ async function applyNow(engine: Engine, tables: readonly AnyTable[], o: ApplyOpt
     if (shared !== undefined) throw await shared()
     if (o.dryRun === true) return { steps: [...steps] }
     const lsn = await committer.schema({ create: plan.create, alter: plan.alter, drop: plan.drop })
-    if (failpoints.active) await failpoints.hit(FP.schema.afterDefinitions, { lsn })
     return { steps: [...steps], lsn: BigInt(lsn) as Lsn }
   }
 }

@@ -11,6 +11,7 @@ import {
   bigHas,
   create,
   docs,
+  docsLater,
   docsOf,
   dropRows,
   type Doc,
@@ -23,6 +24,7 @@ import {
   probes,
   putAll,
   stock,
+  stockLater,
   stockOf,
 } from './crash-rows.ts'
 import type { Run } from './crash-run.ts'
@@ -140,6 +142,19 @@ const several: Kind[] = [
     act: async (run) => {
       await run.quiet('create', () => run.store.create(extra), create('extra'))
       await run.commit('first row', putAll('extra', [{ id: 1, body: 'one' }]), (o) => run.store.append(extra, { id: 1, body: 'one' }, o))
+    },
+  },
+  {
+    name: 'apply',
+    act: async (run) => {
+      await run.quiet('apply', () => run.store.apply([docsLater, stockLater, extra]), create('extra'))
+      // The rows of before are read through the older definitions that a program may still have.
+      await run.commit('first rows', all(putAll('extra', [{ id: 1, body: 'one' }]), putAll('docs', few)), (o) =>
+        run.store.transact((tx) => {
+          tx.append(extra, { id: 1, body: 'one' })
+          tx.append(docs, few)
+        }, o),
+      )
     },
   },
 ]

@@ -1,7 +1,7 @@
 // The tables of the crash matrix, what a store shows of them, and the plain model that it is held against.
 //
 // Invariant: the model knows nothing of the store: each step of a kind changes it by its own hand, and `textOf` of both must be equal.
-import { type Column, eq, gt, type Store, type Table, t, table } from '../../bindings/index.ts'
+import { type AnyTable, type Column, eq, gt, type Store, type Table, t, table } from '../../bindings/index.ts'
 
 type Int = Column<number, number, 'number'>
 type Text = Column<string, string, 'order'>
@@ -9,6 +9,17 @@ type Text = Column<string, string, 'order'>
 export const docs: Table<'docs', { id: Int; n: Int; body: Text }, ['id']> = table('docs', { id: t.int32(), n: t.int32(), body: t.utf8() }, { key: ['id'] })
 export const notes: Table<'notes', { n: Int; body: Text }, []> = table('notes', { n: t.int32(), body: t.utf8() })
 export const stock: Table<'stock', { sku: Text; count: Int }, ['sku']> = table('stock', { sku: t.utf8(), count: t.int32() }, { key: ['sku'] })
+/** What the kind that applies makes of them; a program with the definitions above reads and writes them as before. */
+export const docsLater: AnyTable = table(
+  'docs',
+  { ...docs.columns, more: t.utf8().default('later') },
+  { key: ['id'], unique: [['body']] },
+) as unknown as AnyTable
+export const stockLater: AnyTable = table(
+  'stock',
+  { ...stock.columns, note: t.utf8().nullable() },
+  { key: ['sku'], unique: [['sku', 'count']] },
+) as unknown as AnyTable
 /** Made by the kind that creates tables. */
 export const extra: Table<'extra', { id: Int; body: Text }, ['id']> = table('extra', { id: t.int32(), body: t.utf8() }, { key: ['id'] })
 /** Of so many rows that deleting most of them is a write with files. */
