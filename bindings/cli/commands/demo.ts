@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { columns, type Lsn, Store } from '../../index.ts'
 import { type Context, type Run, textOption, wholeOption } from '../command.ts'
 import { commitAndKill, stageAndKill } from '../demo/crash.ts'
+import { evolve } from '../demo/evolve.ts'
 import { readForeign } from '../demo/fragment.ts'
 import { flightsFile, importFlights } from '../demo/import.ts'
 import { Report } from '../demo/report.ts'
@@ -40,6 +41,7 @@ export const run: Run = async (context, _args, options) => {
   await crash(context, report, path)
   await stagedWrite(context, report, path)
   await lookBack(context, report, path, before)
+  await evolve(report, path, before, context.signal)
   report.figure('whole demo', performance.now() - startMs, 'ms', durationText(performance.now() - startMs))
   await close(context, report, path)
   return report.ok ? EXIT.ok : EXIT.failed
