@@ -310,7 +310,7 @@ async function lookBack(context: Context, report: Report, path: string, before: 
     await store.close()
   }
   const bytes = await folderBytes(path)
-  report.figure('store on disk', bytes, 'bytes', `${bytesText(bytes)}, with every older version`)
+  report.figure('store on disk', bytes, 'bytes', `${bytesText(bytes)}, with every older version, before the vacuum`)
 }
 
 async function readElsewhere(report: Report, store: Store, path: string, before: Before): Promise<void> {
@@ -373,5 +373,9 @@ async function close(context: Context, report: Report, path: string): Promise<vo
       ? `All ${report.claims.length} claims held.`
       : `${failed.length} of ${report.claims.length} claims did NOT hold: ${failed.map(({ claim }) => claim).join('; ')}`,
   ])
-  await context.out.lines(['', `The store is yours to explore (delete ${path} when you are done):`, ...commands.map((command) => `  ${command}`)])
+  await context.out.lines([
+    '',
+    `The store is yours to explore (delete ${path} and the backup beside it when you are done):`,
+    ...commands.map((command) => `  ${command}`),
+  ])
 }
