@@ -6,6 +6,7 @@ import { commit, machine, packageVersion, removeFolders } from './machine.ts'
 import { keep } from './report.ts'
 import { backup } from './upkeep/backup.ts'
 import { compacting } from './upkeep/compacting.ts'
+import { gets } from './upkeep/gets.ts'
 import { indexes } from './upkeep/indexed.ts'
 import { memory } from './upkeep/memory.ts'
 import { trickle } from './upkeep/trickle.ts'
@@ -19,7 +20,7 @@ export interface UpkeepSuite {
   say(line: string): void
 }
 
-export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, memory, backup }
+export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, gets, memory, backup }
 
 export async function runUpkeep(o: { only: readonly string[]; quick: boolean; json: boolean; keep: boolean }): Promise<void> {
   const say = (line: string): void => (o.json ? console.error(line) : console.log(line))
