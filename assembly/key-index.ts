@@ -21,10 +21,12 @@ function scale_of(buckets: u32): f64 {
 
 /**
  * Counting sort of n hashes (u64) by bucket. starts: buckets + 2 u32, zeroed; afterwards starts[b] is where bucket b begins and starts[buckets] = n.
- * entries: n u32 in their order, tag << rowBits | row; `rows`: the row of each hash, u32, or 0 = its place. Returns whether starts fit u16 above their group's
- * base.
+ * entries: n u32 in their order, tag << rowBits | row; `rows`: the row of each hash, u32, or 0 = its place; prints: n bytes in the order of the entries, the 8
+ * bits of the hash above the tag. Returns whether starts fit u16 above their group's base.
  */
-export function index_sort(hashes: usize, n: u32, buckets: u32, rowBits: u32, tagBits: u32, starts: usize, entries: usize, rows: usize): u32 {
+export function index_sort(
+  hashes: usize, n: u32, buckets: u32, rowBits: u32, tagBits: u32, starts: usize, entries: usize, rows: usize, prints: usize,
+): u32 {
   const scale = scale_of(buckets)
   const end = hashes + (<usize>n << 3)
   for (let p = hashes; p < end; p += 8) {
@@ -49,7 +51,9 @@ export function index_sort(hashes: usize, n: u32, buckets: u32, rowBits: u32, ta
     const next = starts + (bucket_of(load<u32>(hashes, 4), scale) << 2)
     const at = load<u32>(next, 4)
     store<u32>(next, at + 1, 4)
-    store<u32>(entries + (<usize>at << 2), ((load<u32>(hashes) & mask) << rowBits) | row)
+    const low = load<u32>(hashes)
+    store<u32>(entries + (<usize>at << 2), ((low & mask) << rowBits) | row)
+    store<u8>(prints + <usize>at, <u8>(low >>> tagBits))
   }
   return narrow
 }
@@ -129,11 +133,12 @@ export function index_check(bases: usize, starts: usize, entries: usize, buckets
 }
 
 /**
- * Candidates of hashes: pairs (place of the hash, row) to `pairs`, at most `cap` of them. state: u32 place, u32 entry of its bucket to go on with (0, 0 at
+ * Candidates of hashes: pairs (place of the hash, row) to `pairs`, at most `cap` of them; prints: of index_sort, or 0 = none. state: u32 place, u32 entry of its bucket to go on with (0, 0 at
  * first); moved on, place = n when all are done. Returns the pairs written.
  */
 export function index_probe(
   bases: usize, starts: usize, entries: usize, buckets: u32, rowBits: u32, tagBits: u32, hashes: usize, n: u32, state: usize, pairs: usize, cap: u32,
+  prints: usize,
 ): u32 {
   const scale = scale_of(buckets)
   const bits = rowBits + tagBits
@@ -147,10 +152,12 @@ export function index_probe(
     const b = bucket_of(load<u32>(hash, 4), scale)
     const first = start_of(bases, starts, b)
     const end = start_of(bases, starts, b + 1)
-    const tag = load<u32>(hash) & tagMask
+    const low = load<u32>(hash)
+    const tag = low & tagMask
+    const print = <u8>(low >>> tagBits)
     for (let i = first + skip; i < end; i++) {
       const entry = entry_at(entries, i, bits)
-      if (((entry >>> rowBits) & tagMask) != tag) continue
+      if (((entry >>> rowBits) & tagMask) != tag || (prints && load<u8>(prints + <usize>i) != print)) continue
       if (count == cap) {
         store<u32>(state, place)
         store<u32>(state, i - first, 4)

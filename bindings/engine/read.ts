@@ -107,13 +107,15 @@ function keyOf(bound: Bound, key: unknown): Uint8Array {
 
 /** The row of a key. A promise only when something must be read first. */
 export function getRow(context: ReadContext, bound: Bound, structure: Structure, lsn: number, key: unknown): Row | undefined | Promise<Row | undefined> {
-  const place = findKey(structure, lsn, keyOf(bound, key))
+  const place = findKey(structure, lsn, keyOf(bound, key), undefined, bound.columns)
   if (place === undefined) return undefined
   if (place instanceof Promise) return place.then((found) => (found === undefined ? undefined : rowOf(context, bound, structure, found)))
   return rowOf(context, bound, structure, place)
 }
 
 function rowOf(context: ReadContext, bound: Bound, structure: Structure, place: Place): Row | Promise<Row> {
+  const { fragment, row: at, vecs: read } = place
+  if (fragment !== undefined && read !== undefined) return bound.read(read, at % fragment.ref.batchRows)
   const found = readPlace(structure, place, bound.columns, context.missingColumn)
   return found instanceof Promise ? found.then(({ vecs, row }) => bound.read(vecs, row)) : bound.read(found.vecs, found.row)
 }

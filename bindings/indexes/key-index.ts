@@ -5,7 +5,8 @@
 //
 // Keys by the top bits of their hash, bucket = (high * buckets) >> 32. Content, each part padded to 8 bytes:
 //   u32 base of every 64 buckets | u16 start of each bucket and of the end, less its base | entries of tagBits + rowBits bits, little-endian bit order:
-//   row in the low bits, tag = low bits of the hash above. startBytes 2 = the starts are u16 as said, 4 = they are u32 without bases.
+//   row in the low bits, tag = low bits of the hash above | print of each entry: the 8 bits of the hash above its tag (not in version 1)
+//   startBytes 2 = the starts are u16 as said, 4 = they are u32 without bases.
 // A fragment that is sorted by its key has a split-block bloom filter instead (VBLM, kernels.md section 5): rows are found by binary search.
 //
 // Invariant: a key that is in the fragment is never missed; a tag that agrees by chance costs one comparison in the key column.
@@ -16,15 +17,18 @@ import { bitmapToIndices, BloomFilter, checkBuckets, probeBuckets, writeBuckets 
 import type { BucketPlaces, BucketShape, Candidates } from '../kernels/index.ts'
 
 const MAGIC = 0x58444956
-const VERSION = 1
+const VERSION = 2
+/** Without prints. */
+const VERSION_1 = 1
 const HEADER_BYTES = 32
 const CHECK_BYTES = 8
 const BLOOM_MAGIC = 0x4d4c4256
 const GROUP_BUCKETS = 64
-/** Entries of a bucket on average: a probe of an absent key meets a false tag in 12 of 4,096 cases. */
+/** Entries of a bucket on average: a look-up of an absent key meets a tag and a print that agree in about 12 of a million cases. */
 const BUCKET_ENTRIES = 12
 const TAG_BITS_MAX = 12
-const BLOOM_BITS_PER_KEY = 10
+/** Absent keys that pass: about 3 in 10,000. */
+const BLOOM_BITS_PER_KEY = 20
 /** Copying this many bytes costs about as much as a probe in kernel memory saves. */
 const HASH_REPAYS_BYTES = 512
 
@@ -77,7 +81,7 @@ function encodeBuckets(hashes: Uint32Array, rowOf: Uint32Array | undefined, rows
   const shape = { rows, entries, buckets, rowBits, tagBits: Math.min(TAG_BITS_MAX, 32 - rowBits) }
   const { file } = writeBuckets(shape, hashes, rowOf, (narrow) => {
     const startBytes = narrow ? 2 : 4
-    const at = layoutBuckets(buckets, entries, rowBits + shape.tagBits, startBytes)
+    const at = layoutBuckets(buckets, entries, rowBits + shape.tagBits, startBytes, true)
     return { file: newFile({ ...shape, startBytes }, at.end - HEADER_BYTES), at }
   })
   writeCheck(file)
@@ -88,12 +92,13 @@ interface FilePlaces extends BucketPlaces {
   readonly end: number
 }
 
-function layoutBuckets(buckets: number, count: number, bits: number, startBytes: number): FilePlaces {
+function layoutBuckets(buckets: number, count: number, bits: number, startBytes: number, hasPrints: boolean): FilePlaces {
   const bases = startBytes === 2 ? HEADER_BYTES : 0
   const starts = HEADER_BYTES + (startBytes === 2 ? round8(4 * Math.ceil((buckets + 1) / GROUP_BUCKETS)) : 0)
   const entries = starts + round8(startBytes * (buckets + 1))
   const entryWords = Math.ceil((count * bits) / 32)
-  return { bases, starts, entries, entryWords, end: entries + round8(4 * entryWords) }
+  const prints = entries + round8(4 * entryWords)
+  return { bases, starts, entries, entryWords, prints: hasPrints ? prints : 0, end: hasPrints ? prints + round8(count) : prints }
 }
 
 interface Header extends BucketShape {
@@ -123,12 +128,12 @@ export function decodeKeyIndex(bytes: Uint8Array, rows: number): KeyIndex {
   if (words[0] === BLOOM_MAGIC) return decodeBloom(file, rows)
   if (words[0] !== MAGIC) throw new DecodeError('not a key index', 0)
   if (!hasCheck(file)) throw new DecodeError('a key index whose check fails', 0)
-  if (words[1] !== VERSION) throw new DecodeError(`key index version ${words[1]}`, 4)
+  if (words[1] !== VERSION && words[1] !== VERSION_1) throw new DecodeError(`key index version ${words[1]}`, 4)
   const header: Header = { rows: words[3]!, entries: words[3]! - words[2]!, buckets: words[4]!, rowBits: words[5]!, tagBits: words[6]!, startBytes: words[7]! }
   if (header.rows !== rows) throw new DecodeError(`a key index of ${header.rows} rows for ${rows}`, 12)
   const { entries, buckets, rowBits, tagBits, startBytes } = header
   const isSound = rows < ROWS_MAX && entries >= 0 && buckets > 0 && rowBits > 0 && rowBits + tagBits <= 32 && (startBytes === 2 || startBytes === 4)
-  const at = layoutBuckets(buckets, entries, rowBits + tagBits, startBytes)
+  const at = layoutBuckets(buckets, entries, rowBits + tagBits, startBytes, words[1] === VERSION)
   if (!isSound || at.end + CHECK_BYTES !== file.length) throw new DecodeError('a key index that contradicts its header', 8)
   const tags = checkBuckets(header, file, at)
   if (tags === undefined) throw new DecodeError('a key index that names rows it does not have', HEADER_BYTES)
@@ -192,6 +197,8 @@ class BucketIndex implements KeyIndex {
   readonly #bases: Uint32Array | undefined
   readonly #starts: Uint16Array | Uint32Array
   readonly #entries: Uint32Array
+  readonly #prints: Uint8Array | undefined
+  readonly #tagWidth: number
   /** Per bucket one bit for each value of the tag's low 8 bits: in memory only, about 5 % of absent keys pass. */
   readonly #tagBits: Uint32Array
 
@@ -215,6 +222,8 @@ class BucketIndex implements KeyIndex {
       ? new Uint16Array(buffer, byteOffset + at.starts, header.buckets + 1)
       : new Uint32Array(buffer, byteOffset + at.starts, header.buckets + 1)
     this.#entries = new Uint32Array(buffer, byteOffset + at.entries, at.entryWords)
+    this.#prints = at.prints === 0 ? undefined : file.subarray(at.prints, at.prints + header.entries)
+    this.#tagWidth = header.tagBits
   }
 
   mayHold(low: number, high: number): boolean {
@@ -231,6 +240,8 @@ class BucketIndex implements KeyIndex {
     const rowBits = this.#rowBits
     const tagMask = this.#tagMask
     const tag = low & tagMask
+    const prints = this.#prints
+    const print = (low >>> this.#tagWidth) & 0xff
     let count = 0
     let i = this.#start(bucket)
     for (let bit = Math.imul(i, bits); i < end; i++, bit += bits) {
@@ -238,7 +249,7 @@ class BucketIndex implements KeyIndex {
       const shift = bit & 31
       let entry = entries[word]! >>> shift
       if (shift + bits > 32) entry |= entries[word + 1]! << (32 - shift)
-      if (((entry >>> rowBits) & tagMask) !== tag) continue
+      if (((entry >>> rowBits) & tagMask) !== tag || (prints !== undefined && prints[i] !== print)) continue
       if (count === this.hits.length) this.#moreHits()
       this.hits[count++] = (entry & this.#rowMask) >>> 0
     }

@@ -16,7 +16,17 @@ export interface KeyExports {
   key_fixed(p: number, width: number, n: number, out: number, stride: number, cursors: number): void
   key_bytes(offsets: number, data: number, codes: number, width: number, entries: number, prefix: number, n: number, out: number, cursors: number): void
   // key-index.ts
-  index_sort(hashes: number, n: number, buckets: number, rowBits: number, tagBits: number, starts: number, entries: number, rows: number): number
+  index_sort(
+    hashes: number,
+    n: number,
+    buckets: number,
+    rowBits: number,
+    tagBits: number,
+    starts: number,
+    entries: number,
+    rows: number,
+    prints: number,
+  ): number
   index_starts(starts: number, buckets: number, bases: number, relative: number): void
   index_pack(entries: number, n: number, bits: number, out: number): void
   index_check(bases: number, starts: number, entries: number, buckets: number, n: number, rows: number, rowBits: number, tagBits: number, tags: number): number
@@ -32,6 +42,7 @@ export interface KeyExports {
     state: number,
     pairs: number,
     cap: number,
+    prints: number,
   ): number
   // key-search.ts
   search_words(column: number, n: number, signed: number, keys: number, count: number, out: number): number

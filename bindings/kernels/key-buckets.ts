@@ -19,6 +19,8 @@ export interface BucketPlaces {
   readonly starts: number
   readonly entries: number
   readonly entryWords: number
+  /** A byte an entry; 0 = none. */
+  readonly prints: number
 }
 
 /** Candidates of many keys: pairs (place of the hash, row). */
@@ -49,6 +51,7 @@ export function writeBuckets<T extends { readonly file: Uint8Array; readonly at:
     const from = k.arena.reserve(count * 8)
     const starts = k.arena.reserve((buckets + 2) * 4)
     const entries = k.arena.reserve(count * 4)
+    const prints = k.arena.reserve(count)
     let rows = 0
     if (rowOf !== undefined) {
       rows = k.arena.reserve(count * 4)
@@ -56,8 +59,9 @@ export function writeBuckets<T extends { readonly file: Uint8Array; readonly at:
     }
     k.u32.set(hashes.subarray(0, 2 * count), from >>> 2)
     k.u32.fill(0, starts >>> 2, (starts >>> 2) + buckets + 2)
-    const made = place(x.index_sort(from, count, buckets, rowBits, tagBits, starts, entries, rows) === 1)
+    const made = place(x.index_sort(from, count, buckets, rowBits, tagBits, starts, entries, rows, prints) === 1)
     const { file, at } = made
+    file.set(k.u8.subarray(prints, prints + count), at.prints)
     // Packed where the hashes lay, which are done with: entries are shorter.
     x.index_pack(entries, count, rowBits + tagBits, from)
     file.set(k.u8.subarray(from, from + 4 * at.entryWords), at.entries)
@@ -95,10 +99,11 @@ export function probeBuckets(shape: BucketShape, file: Uint8Array, at: BucketPla
     const cap = Math.max(PAIRS_MIN, count + (count >>> 2))
     const pairs = k.arena.reserve(cap * 8)
     const bases = at.bases === 0 ? 0 : p + at.bases
+    const prints = at.prints === 0 ? 0 : p + at.prints
     let out = new Uint32Array(0)
     let found = 0
     do {
-      const made = k.exports.index_probe(bases, p + at.starts, p + at.entries, buckets, rowBits, tagBits, from, count, state, pairs, cap)
+      const made = k.exports.index_probe(bases, p + at.starts, p + at.entries, buckets, rowBits, tagBits, from, count, state, pairs, cap, prints)
       const words = k.u32.subarray(pairs >>> 2, (pairs >>> 2) + 2 * made)
       if (found === 0) out = words.slice()
       else {

@@ -24,6 +24,13 @@ interface BatchKeys {
 /** Says whether a row with the sought tuple is one that counts. A key is in a fragment once; the tuple of a constraint may be there again in rows that are hidden. */
 export type Accept = (row: number) => boolean
 
+/** Row of a look-up that had to read, -1: not here; with the columns that were wanted along with it, where they were read on the way. */
+export interface FoundRow {
+  readonly row: number
+  /** Of the batch of the row. */
+  readonly vecs?: readonly Vec[]
+}
+
 /** Key columns read for one look-up: they stay at hand even if the cache is too small for them. */
 type HeldKeys = ReadonlyMap<number, readonly Vec[]>
 
@@ -94,22 +101,37 @@ export class FragmentKeys {
     return this.#index !== undefined && !this.#index.mayHold(low, high)
   }
 
-  lookup(low: number, high: number, key: Uint8Array, accept?: Accept): number | Promise<number> {
+  lookup(low: number, high: number, key: Uint8Array, accept?: Accept, want?: readonly ColumnDef[]): number | Promise<FoundRow> {
     if (this.#index !== undefined) {
       const found = this.#find(this.#index, low, high, key, undefined, accept)
       if (found >= NONE) return found
     }
-    return this.#lookupSlow(low, high, key, accept)
+    return this.#lookupSlow(low, high, key, accept, want)
   }
 
-  async #lookupSlow(low: number, high: number, key: Uint8Array, accept: Accept | undefined): Promise<number> {
+  async #lookupSlow(low: number, high: number, key: Uint8Array, accept: Accept | undefined, want: readonly ColumnDef[] = []): Promise<FoundRow> {
     const index = this.#index ?? (await this.open())
     const held = new Map<number, readonly Vec[]>()
+    const wanted = new Map<number, readonly Vec[]>()
     for (;;) {
-      const found = this.#find(index, low, high, key, held, accept)
-      if (found >= NONE) return found
+      const row = this.#find(index, low, high, key, held, accept)
+      if (row >= NONE) {
+        const vecs = wanted.get(Math.floor(row / this.#o.ref.batchRows))
+        return vecs === undefined ? { row } : { row, vecs }
+      }
       if (!this.#reader.isOpen) await this.#reader.open()
-      else held.set(MUST_READ - found, await this.#reader.load(MUST_READ - found, this.#columns))
+      else {
+        // What the row is read for lies beside its key: one request for both.
+        const batch = MUST_READ - row
+        const columns = [...new Set([...this.#columns, ...want])]
+        const vecs = await this.#reader.loadRow(batch, columns)
+        held.set(batch, vecs.slice(0, this.#columns.length))
+        if (want.length > 0)
+          wanted.set(
+            batch,
+            want.map((column) => vecs[columns.indexOf(column)]!),
+          )
+      }
     }
   }
 
@@ -125,15 +147,18 @@ export class FragmentKeys {
     }
   }
 
+  /** The index is in memory. */
+  get isOpen(): boolean {
+    return this.#index !== undefined
+  }
+
   async open(): Promise<KeyIndex> {
-    await this.#reader.open()
     if (this.#index !== undefined) return this.#index
     this.#loading ??= this.#read().finally(() => (this.#loading = undefined))
     return this.#loading
   }
 
   openSync(): KeyIndex {
-    this.#reader.openSync()
     return (this.#index ??= this.#readSync())
   }
 
@@ -145,6 +170,7 @@ export class FragmentKeys {
    */
   async lookupMany(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept?: Accept): Promise<Uint32Array> {
     const index = this.#index ?? (await this.open())
+    if (!this.#reader.isOpen && this.#holdsNone(index, hashes, asked)) return new Uint32Array(asked.length).fill(NO_ROW)
     if (!this.#reader.isOpen) await this.#reader.open()
     const join = this.#join(index, keys, hashes, asked, accept)
     const held = new Map<number, readonly Vec[]>()
@@ -162,9 +188,15 @@ export class FragmentKeys {
   /** The same from memory; undefined when something must be read first. */
   lookupManyNow(keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept?: Accept): Uint32Array | undefined {
     const index = this.#index
-    if (index === undefined || !this.#reader.isOpen) return undefined
+    if (index === undefined) return undefined
+    if (!this.#reader.isOpen) return this.#holdsNone(index, hashes, asked) ? new Uint32Array(asked.length).fill(NO_ROW) : undefined
     const join = this.#join(index, keys, hashes, asked, accept)
     return this.#goOn(index, join, undefined) === NONE ? join.rows : undefined
+  }
+
+  /** Certainly none of them, by the index alone: without a footer there is no more to ask. */
+  #holdsNone(index: KeyIndex, hashes: Uint32Array, asked: Uint32Array): boolean {
+    return asked.every((key) => !index.mayHold(hashes[2 * key]!, hashes[2 * key + 1]!))
   }
 
   #join(index: KeyIndex, keys: RowKeys, hashes: Uint32Array, asked: Uint32Array, accept: Accept | undefined): FragmentJoin {

@@ -8,8 +8,10 @@ import type { ArrowField, CheckedPage, FragmentRef, PageDirectory } from '../for
 import { kernels, lz4FrameDecodeInto } from '../kernels/index.ts'
 import type { KernelInstance, Layout, Vec } from '../kernels/index.ts'
 
-/** Pages this close are fetched with one request. */
-const GAP_BYTES_MAX = 64
+/** Pages this close are fetched with one request: what lies between costs less than another one. */
+const GAP_BYTES_MAX = 4096
+/** Of a single row: a page of eight bytes a row lies between at most. */
+export const ROW_GAP_BYTES: number = 512 * 1024 + 4096
 const HASH_BYTES = 8
 
 /** The checked footer of a fragment. */
@@ -39,12 +41,12 @@ export function parseFooter(ref: FragmentRef, bytes: Uint8Array): FragmentFooter
 }
 
 /** The fewest ranges that cover the pages, ascending. */
-export function planRanges(pages: readonly CheckedPage[]): ByteRange[] {
+export function planRanges(pages: readonly CheckedPage[], gapBytes: number = GAP_BYTES_MAX): ByteRange[] {
   const ranges: { start: number; end: number }[] = []
   for (const page of [...pages].sort((a, b) => a.offset - b.offset)) {
     const last = ranges.at(-1)
     const end = page.offset + page.bytes
-    if (last !== undefined && page.offset - last.end <= GAP_BYTES_MAX) last.end = Math.max(last.end, end)
+    if (last !== undefined && page.offset - last.end <= gapBytes) last.end = Math.max(last.end, end)
     else ranges.push({ start: page.offset, end })
   }
   return ranges.filter((range) => range.end > range.start)

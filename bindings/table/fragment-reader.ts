@@ -12,8 +12,8 @@ import type { ColumnStats } from './batch.ts'
 import { fitStats, fitVec } from './column-fit.ts'
 import type { CacheEntry, CacheSlots, ColumnCache } from './column-cache.ts'
 import { FragmentIndexes } from './fragment-indexes.ts'
-import { type Accept, FragmentKeys } from './fragment-keys.ts'
-import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges } from './fragment-pages.ts'
+import { type Accept, type FoundRow, FragmentKeys } from './fragment-keys.ts'
+import { corrupt, decodePage, pageBytes, pageLayout, parseFooter, planRanges, ROW_GAP_BYTES } from './fragment-pages.ts'
 import type { ByteRange, FragmentFooter } from './fragment-pages.ts'
 import type { KeyLayout } from './key-layout.ts'
 import type { RowKeys } from './memory-index.ts'
@@ -102,13 +102,18 @@ export class FragmentReader {
     return true
   }
 
+  /** As load, for the sake of one row: in as few requests as can be. */
+  loadRow(batch: number, columns: readonly ColumnDef[]): Promise<readonly Vec[]> {
+    return this.load(batch, columns, undefined, ROW_GAP_BYTES)
+  }
+
   /** @throws CorruptionError fragment.corrupt; StorageError */
-  async load(batch: number, columns: readonly ColumnDef[], signal?: AbortSignal): Promise<readonly Vec[]> {
+  async load(batch: number, columns: readonly ColumnDef[], signal?: AbortSignal, gapBytes?: number): Promise<readonly Vec[]> {
     const footer = this.#footer ?? (await this.#openFooter())
     const { vecs, wanted } = this.#cached(footer, batch, columns)
     if (wanted.length === 0) return vecs as readonly Vec[]
     signal?.throwIfAborted()
-    const fetched = new Map(await Promise.all(this.#fetch(footer, wanted).map(async ([slot, vec]) => [slot, await vec] as const)))
+    const fetched = new Map(await Promise.all(this.#fetch(footer, wanted, gapBytes).map(async ([slot, vec]) => [slot, await vec] as const)))
     return columns.map((column, i) => vecs[i] ?? this.#fit(footer, column, fetched.get(this.#slot(batch, footer.places.get(column.id)!))!))
   }
 
@@ -169,9 +174,9 @@ export class FragmentReader {
     return lacks
   }
 
-  /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first. `low`, `high`: XXH3-64 of `key`. */
-  lookup(low: number, high: number, key: Uint8Array, layout?: KeyLayout, accept?: Accept): number | Promise<number> {
-    return this.#by(layout).lookup(low, high, key, accept)
+  /** The row of a key in the fragment, live or not; -1 when it is not there. A promise only when something must be read first: then `want` is read along. `low`, `high`: XXH3-64 of `key`. */
+  lookup(low: number, high: number, key: Uint8Array, layout?: KeyLayout, accept?: Accept, want?: readonly ColumnDef[]): number | Promise<FoundRow> {
+    return this.#by(layout).lookup(low, high, key, accept, want)
   }
 
   /** As lookup, of many keys at once: of each asked one its row, or NO_ROW. `hashes`: of all keys; `asked`: which of them. */
@@ -189,9 +194,14 @@ export class FragmentReader {
     return this.#by(layout).lookupSync(low, high, key, accept)
   }
 
-  /** Reads the key index and the footer, so that look-ups of absent keys need no I/O. */
-  openIndex(): Promise<KeyIndex> {
-    return this.#keys.open()
+  /** Reads the index, so that look-ups of absent keys need no I/O. */
+  openIndex(layout?: KeyLayout): Promise<KeyIndex> {
+    return this.#by(layout).open()
+  }
+
+  /** The index is in memory. */
+  isIndexed(layout?: KeyLayout): boolean {
+    return this.#by(layout).isOpen
   }
 
   openIndexSync(): KeyIndex {
@@ -244,10 +254,10 @@ export class FragmentReader {
   }
 
   /** One promise per page asked for, by slot; pages under way are shared. */
-  #fetch(footer: FragmentFooter, wanted: readonly Wanted[]): (readonly [slot: number, vec: Promise<Vec>])[] {
+  #fetch(footer: FragmentFooter, wanted: readonly Wanted[], gapBytes: number | undefined): (readonly [slot: number, vec: Promise<Vec>])[] {
     const fresh = this.#withDictionaries(footer, wanted).filter(({ batch, place }) => !this.#loading.has(this.#slot(batch, place)))
     if (fresh.length > 0) {
-      const done = this.#read(footer, fresh)
+      const done = this.#read(footer, fresh, gapBytes)
       for (const { batch, place } of fresh) {
         const slot = this.#slot(batch, place)
         const vec = done.then((vecs) => vecs.get(slot)!)
@@ -266,7 +276,7 @@ export class FragmentReader {
     })
   }
 
-  async #read(footer: FragmentFooter, wanted: readonly Wanted[]): Promise<Map<number, Vec>> {
+  async #read(footer: FragmentFooter, wanted: readonly Wanted[], gapBytes: number | undefined): Promise<Map<number, Vec>> {
     // Taken before anything is awaited: a dictionary that is put out meanwhile is still ours, and only earlier reads are waited for.
     const dictionaries = new Map<number, Vec>()
     const pending: Promise<unknown>[] = []
@@ -276,7 +286,10 @@ export class FragmentReader {
       if (held !== undefined) dictionaries.set(slot, held.vec)
       else if (this.#loading.has(slot)) pending.push(this.#loading.get(slot)!.then((vec) => dictionaries.set(slot, vec)))
     }
-    const ranges = planRanges(wanted.map((each) => this.#page(footer, each)))
+    const ranges = planRanges(
+      wanted.map((each) => this.#page(footer, each)),
+      gapBytes,
+    )
     // All at once: whichever fails first, none is left unheard.
     const [fetched] = await Promise.all([Promise.all(ranges.map((range) => this.#get(range))), Promise.all(pending)])
     return this.#decode(footer, wanted, ranges, fetched, dictionaries)

@@ -27,7 +27,8 @@ export function oracleKeyIndex(hashes: Uint32Array, rows: number): Uint8Array<Ar
   const tagMask = (1 << tagBits) - 1
   for (let i = 0; i < rows; i++) entries[starts[bucketOf[i]! + 1]!++] = (((hashes[2 * i]! & tagMask) << rowBits) | i) >>> 0
   // Now starts[b] is where bucket b begins and starts[buckets] the end.
-  return writeBuckets({ rows, buckets, rowBits, tagBits, starts, entries })
+  const prints = Uint8Array.from(entries, (entry) => hashes[2 * (entry % 2 ** rowBits)]! >>> tagBits)
+  return writeBuckets({ rows, buckets, rowBits, tagBits, starts, entries, prints })
 }
 
 function writeBuckets(o: {
@@ -37,16 +38,18 @@ function writeBuckets(o: {
   tagBits: number
   starts: Uint32Array
   entries: Uint32Array
+  prints: Uint8Array
 }): Uint8Array<ArrayBuffer> {
-  const { rows, buckets, rowBits, tagBits, starts, entries } = o
+  const { rows, buckets, rowBits, tagBits, starts, entries, prints } = o
   const bits = rowBits + tagBits
   const groups = Math.ceil((buckets + 1) / GROUP_BUCKETS)
   let narrow = true
   for (let b = 0; b <= buckets; b++) if (starts[b]! - starts[b - (b % GROUP_BUCKETS)]! > 0xffff) narrow = false
   const startBytes = narrow ? 2 : 4
   const at = layoutBuckets(buckets, rows, bits, startBytes)
-  const file = new Uint8Array(at.end + CHECK_BYTES)
-  new Uint32Array(file.buffer, 0, 8).set([0x58444956, 1, 0, rows, buckets, rowBits, tagBits, startBytes])
+  const file = new Uint8Array(at.end + round8(rows) + CHECK_BYTES)
+  file.set(prints, at.end)
+  new Uint32Array(file.buffer, 0, 8).set([0x58444956, 2, 0, rows, buckets, rowBits, tagBits, startBytes])
   if (narrow) {
     const bases = new Uint32Array(file.buffer, at.bases, groups)
     const relative = new Uint16Array(file.buffer, at.starts, buckets + 1)
@@ -84,10 +87,12 @@ function round8(bytes: number): number {
   return Math.ceil(bytes / 8) * 8
 }
 
-/** Pairs (place, row) of every hash whose bucket holds its tag, by looking at every row. */
+/** Pairs (place, row) of every hash whose bucket holds its tag and print, by looking at every row. */
 export function oracleCandidates(hashes: Uint32Array, rows: number, asked: Uint32Array, count: number): number[] {
   const buckets = Math.max(1, Math.ceil(rows / BUCKET_ENTRIES))
-  const tagMask = (1 << Math.min(TAG_BITS_MAX, 32 - Math.max(1, 32 - Math.clz32(rows - 1)))) - 1
+  const tagBits = Math.min(TAG_BITS_MAX, 32 - Math.max(1, 32 - Math.clz32(rows - 1)))
+  // The tag, and the print above it.
+  const tagMask = 2 ** (tagBits + 8) - 1
   const bucketOf = (high: number): number => Number((BigInt(high) * BigInt(buckets)) >> 32n)
   const pairs: number[] = []
   for (let i = 0; i < count; i++) {

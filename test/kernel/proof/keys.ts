@@ -124,6 +124,7 @@ interface Index {
   readonly tagBits: number
   readonly starts: number[]
   readonly entries: number[]
+  readonly prints: number[]
   readonly bases: number[]
   readonly relative: number[]
   readonly packed: Uint8Array
@@ -137,6 +138,7 @@ function indexOf(n: number, random: Random, buckets: number, tagBits: number): I
   const rows = hashes.map((_, row) => row).toSorted((a, b) => bucketOf(hashes[a]!, buckets) - bucketOf(hashes[b]!, buckets))
   const starts = Array.from({ length: buckets + 1 }, (_, b) => hashes.filter((hash) => bucketOf(hash, buckets) < b).length)
   const entries = rows.map((row) => Number(hashes[row]! & ((1n << BigInt(tagBits)) - 1n)) * 2 ** rowBits + row)
+  const prints = rows.map((row) => Number((hashes[row]! >> BigInt(tagBits)) & 0xffn))
   const bases = starts.filter((_, b) => b % 64 === 0)
   const bits = rowBits + tagBits
   let all = 0n
@@ -148,6 +150,7 @@ function indexOf(n: number, random: Random, buckets: number, tagBits: number): I
     tagBits,
     starts,
     entries,
+    prints,
     bases,
     relative: starts.map((start, b) => start - bases[b >> 6]!),
     packed: integerBytes([all], Math.ceil((n * bits) / 32) * 4),
@@ -388,14 +391,23 @@ export const KEYS: Proofs = {
       [130, 20],
     ] as const) {
       const index = indexOf(n, random, buckets, tagBits)
-      const outputs: Output[] = [{ before: new Uint8Array((buckets + 2) * 4), expected: u32s(index.starts), slack: 4 }, { expected: u32s(index.entries) }]
-      yield { inputs: [u64s(index.hashes)], outputs, call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[1]!, at[2]!, 0), result: 1 }
+      const outputs: Output[] = [
+        { before: new Uint8Array((buckets + 2) * 4), expected: u32s(index.starts), slack: 4 },
+        { expected: u32s(index.entries) },
+        { expected: Uint8Array.from(index.prints) },
+      ]
+      yield {
+        inputs: [u64s(index.hashes)],
+        outputs,
+        call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[1]!, at[2]!, 0, at[3]!),
+        result: 1,
+      }
       // The same rows by name.
       const rows = Array.from({ length: n }, (_, row) => row)
       yield {
         inputs: [u64s(index.hashes), u32s(rows)],
         outputs,
-        call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[2]!, at[3]!, at[1]!),
+        call: (x, at) => x.index_sort(at[0]!, n, buckets, index.rowBits, tagBits, at[2]!, at[3]!, at[1]!, at[4]!),
         result: 1,
       }
     }
@@ -454,11 +466,12 @@ export const KEYS: Proofs = {
       [130, 20, false],
     ] as const) {
       const index = indexOf(n, random, buckets, tagBits)
+      const hasPrints = random.chance(0.5)
       const [bases, relative] = startInputs(index, narrow)
       const asked = Array.from({ length: 1 + (n % 20) }, () =>
         n > 0 && random.chance(0.7) ? index.hashes[random.below(n)]! : (BigInt(random.u32()) << 32n) | BigInt(random.u32()),
       )
-      const mask = (1n << BigInt(tagBits)) - 1n
+      const mask = (1n << BigInt(tagBits + (hasPrints ? 8 : 0))) - 1n
       const pairs = asked.flatMap((hash, place) =>
         index.hashes.flatMap((other, row) =>
           bucketOf(other, buckets) === bucketOf(hash, buckets) && (other & mask) === (hash & mask) ? [[place, row] as const] : [],
@@ -471,9 +484,12 @@ export const KEYS: Proofs = {
         next === undefined ? 0 : index.entries.findIndex((entry) => entry % 2 ** index.rowBits === next[1]) - index.starts[bucketOf(asked[next[0]]!, buckets)]!
       const state = u32s(next === undefined ? [asked.length, 0] : [next[0], skipped])
       yield {
-        inputs: [bases!, relative!, index.packed, u64s(asked)],
+        inputs: [bases!, relative!, index.packed, u64s(asked), Uint8Array.from(index.prints)],
         outputs: [{ before: u32s([0, 0]), expected: state }, { expected: u32s(written.flat()) }],
-        call: (x, at) => x.index_probe(narrow ? at[0]! : 0, at[1]!, at[2]!, buckets, index.rowBits, tagBits, at[3]!, asked.length, at[4]!, at[5]!, cap),
+        call: (x, at) => {
+          const prints = hasPrints ? at[4]! : 0
+          return x.index_probe(narrow ? at[0]! : 0, at[1]!, at[2]!, buckets, index.rowBits, tagBits, at[3]!, asked.length, at[5]!, at[6]!, cap, prints)
+        },
         result: written.length,
       }
     }
