@@ -217,6 +217,35 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     expect(await failure(() => restored.backup(target))).toBeInstanceOf(StoreExistsError)
   })
 
+  it('has branches and tags, and is restored as it was at a tag', async () => {
+    const store = await filled(place(), options)
+    await store.tag('before', { message: 'as loaded' })
+    const tagged = await contents(store)
+    const tagLsn = (await store.tags()).find(({ name }) => name === 'before')!.lsn
+    const dev = await store.branch('dev')
+    await dev.upsert(flights, bulk(1000, 2000) as never)
+    await dev.append(notes, { text: 'on dev' })
+    await store.delete(flights, [2n])
+    await store.flush()
+    const target = place()
+    const report = await store.backup(target)
+    const copy = await opened(target, { readOnly: true })
+    expect(await copy.branches()).toEqual(await store.branches())
+    expect(await copy.tags()).toEqual(await store.tags())
+    expect(await contents(copy)).toBe(await contents(store))
+    expect(await copy.scan(notes, { at: 'dev' }).count()).toBe(await dev.scan(notes).count())
+    expect((await copy.verify({ level: 'all' })).problems).toEqual([])
+    const [to, then] = [place(), place()]
+    await Store.restore(target, to)
+    const restored = await opened(to, options)
+    const again = await restored.branch('dev')
+    expect(await again.scan(flights, { orderBy: 'id' }).toArray()).toEqual(await dev.scan(flights, { orderBy: 'id' }).toArray())
+    await again.append(notes, { text: 'goes on' })
+    expect(await Store.restore(target, then, { at: 'before' })).toMatchObject({ lsn: tagLsn })
+    expect(tagLsn).toBeLessThan(report.lsn)
+    expect(await contents(await opened(then, { readOnly: true }))).toBe(tagged)
+  })
+
   it('is restored to an empty place only', async () => {
     const store = await filled(place(), options)
     const [target, to] = [place(), place()]
