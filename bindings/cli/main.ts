@@ -154,7 +154,10 @@ const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'verify <store>',
     summary: 'check every byte; exit code 3 when something is wrong',
-    options: [['--level <level>', 'log, files or all (default: all)']],
+    options: [
+      ['--level <level>', 'log, files or all (default: all)'],
+      ['--against <store>', 'a store or backup that must have the same history, as far as both reach'],
+    ],
     load: async () => (await import('./commands/inspect.ts')).runVerify,
   },
   {

@@ -4,7 +4,7 @@
 
 import { MAIN } from '../catalog/index.ts'
 import { ClosedError, FencedError, HistoryUnavailableError, InvalidConfigError, PoisonedError } from '../errors.ts'
-import { Binder, commitsOnly, feed, type FeedOptions, type ReadContext, type Row, staleBranch, tableNotFound, verifyStore } from '../engine/index.ts'
+import { Binder, commitsOnly, feed, type FeedOptions, type ReadContext, type Row, staleBranch, tableNotFound } from '../engine/index.ts'
 import { MAIN_BRANCH, toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
@@ -21,7 +21,6 @@ import {
   type PinId,
   type PendingWrite,
   type PinInfo,
-  type Progress,
   type Scan,
   type Stats,
   type StoreEvents,
@@ -39,10 +38,10 @@ import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { Pins } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
-import { Reporter, type Step } from './progress.ts'
 import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
+import { verifyOpened, type VerifyOptions } from './verify-door.ts'
 import type { Opened } from './wiring.ts'
 
 interface FeedRequest {
@@ -347,32 +346,9 @@ export class ReadHandle {
     }
   }
 
-  async verify(o: { level?: 'log' | 'files' | 'all'; against?: string; signal?: AbortSignal; onProgress?: (p: Progress) => void } = {}): Promise<VerifyReport> {
-    if (o.against !== undefined) {
-      throw new InvalidConfigError('verify cannot compare with another store yet', {
-        details: { key: 'against', value: o.against },
-        hint: 'Compare the digests of both reports at one LSN.',
-      })
-    }
+  async verify(o: VerifyOptions = {}): Promise<VerifyReport> {
     this.check()
-    const { world, root, log, storeId, context } = this.o
-    const { level } = o
-    o.signal?.throwIfAborted()
-    if (level !== undefined && level !== 'log' && level !== 'files' && level !== 'all') {
-      throw new InvalidConfigError(`no level ${JSON.stringify(level)}`, { details: { key: 'level', value: level } })
-    }
-    const reporter = new Reporter(world, o.onProgress)
-    let last: Step = { phase: 'log', done: 0, unit: 'commits' }
-    reporter.tell(last)
-    const outcome = await verifyStore(root, log, storeId, context, {
-      level: level ?? 'files',
-      signal: o.signal,
-      onProgress: (p) => reporter.step((last = p)),
-      isBackup: this.o.isBackup,
-      catalog: this.o.state.catalog,
-    })
-    reporter.tell(last)
-    return { ok: outcome.problems.length === 0, ...outcome }
+    return await verifyOpened(this.o, o)
   }
 
   async backup(target: string | URL | Root, o: BackupOptions = {}): Promise<BackupReport> {

@@ -248,8 +248,11 @@ export interface ReadStore extends Reader, ReadBranches, AsyncDisposable {
    */
   outcome(id: WriteId): Promise<'published' | 'rolledBack' | 'pending' | 'unknown'>
   audit(o?: { from?: Lsn; kinds?: string[] }): AsyncIterableIterator<AuditRow>
-  /** Never throws for what it finds: { ok, problems }. */
-  verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string }): Promise<VerifyReport>
+  /**
+   * Never throws for what it finds: { ok, problems }. `against`: a store or backup whose log must be the same as far as both reach; where they part is a problem
+   * `backup.mismatch` with the first LSN that differs.
+   */
+  verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string | URL }): Promise<VerifyReport>
   /**
    * A verified copy of the store as it is, or was at `at`, while commits go on; onto an older backup of this store only what is new. What it holds opens read-only as
    * a store; Store.restore() makes a store of it. One that was cut off is not there for a reader: the backup before it is, and the next run goes on.

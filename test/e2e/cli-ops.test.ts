@@ -33,6 +33,7 @@ describe('varve backup and varve restore', () => {
     const second = (await ok(['backup', path, backup, '--json'])).json()
     expect(second).toMatchObject({ lsn: String(store.lsn), copied: 1, pending: [], pendingLost: [], digest: expect.stringMatching(/^[0-9a-f]{64}$/) })
     expect((await ok(['verify', backup])).stdout).toMatch(/^ok: /)
+    expect((await ok(['verify', path, '--against', backup])).stdout).toMatch(/^ok: /)
     const restored = (await ok(['restore', backup, to, '--at', String(before), '--json'])).json()
     expect(restored).toMatchObject({ lsn: String(before) })
     expect((await ok(['get', to, 'rows', '7'])).stdout).toContain('row 7')
@@ -42,6 +43,10 @@ describe('varve backup and varve restore', () => {
     await ok(['restore', backup, twin, '--new-id'])
     expect((await ok(['stats', twin, '--json'])).json().id).not.toBe(store.id)
     await store.close()
+    // From the first epoch of its own on it is another history.
+    await ok(['init', join(folder, 'other')])
+    const parted = await cli(['verify', path, '--against', join(folder, 'other'), '--json'])
+    expect([parted.code, JSON.parse(parted.stdout)]).toMatchObject([3, { ok: false, problems: [{ code: 'backup.mismatch', lsn: '1' }] }])
   })
 
   it('say what they refuse, with an exit code and a hint', async () => {

@@ -43,12 +43,14 @@ export const runLog: Run = async (context, [path = ''], options) =>
 export const runVerify: Run = async (context, [path = ''], options) => {
   const level = textOption(options, 'level') ?? 'all'
   if (!(LEVELS as readonly string[]).includes(level)) throw new UsageError(`no level ${JSON.stringify(level)}`, `Levels: ${LEVELS.join(', ')}.`)
+  const against = textOption(options, 'against')
   return await withReader(path, context, async (store) => {
     const line = new ProgressLine('verify')
     let report: VerifyReport
     try {
       report = await store.verify({
         level: level as 'all',
+        ...(against === undefined ? {} : { against }),
         signal: context.signal,
         onProgress: (p) => line.update(`${p.phase} ${countText(p.done)} ${p.unit}`, p.total === undefined || p.total === 0 ? undefined : p.done / p.total),
       })

@@ -246,6 +246,36 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     expect(await contents(await opened(then, { readOnly: true }))).toBe(tagged)
   })
 
+  it('has the history of its source as far as both reach, and verify says where another parts', async () => {
+    const source = place()
+    const store = await filled(source, options)
+    const [target, to] = [place(), place()]
+    const { lsn: head } = await store.backup(target)
+    await store.append(flights, rows(500, 5))
+    await Store.restore(target, to)
+    const restored = await opened(to, options)
+    await restored.append(flights, rows(600, 5))
+    const copy = await opened(target, { readOnly: true })
+    for (const [one, other] of [
+      [store, target],
+      [copy, source],
+      [copy, to],
+    ] as const) {
+      expect(await one.verify({ level: 'log', against: other as string })).toMatchObject({ ok: true, problems: [] })
+    }
+    for (const [one, other] of [
+      [store, to],
+      [restored, source],
+    ] as const) {
+      const { ok, problems } = await one.verify({ level: 'log', against: other as string })
+      expect([ok, problems]).toMatchObject([false, [{ code: 'backup.mismatch', lsn: head + 1n }]])
+    }
+    const foreign = place()
+    await filled(foreign, options)
+    expect((await store.verify({ level: 'log', against: foreign as string })).problems).toMatchObject([{ code: 'backup.mismatch', lsn: 1n }])
+    expect(await failure(() => store.verify({ against: place() as string }))).toBeInstanceOf(NotAStoreError)
+  })
+
   it('is restored to an empty place only', async () => {
     const store = await filled(place(), options)
     const [target, to] = [place(), place()]
