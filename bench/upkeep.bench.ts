@@ -5,6 +5,7 @@ import { CACHE } from './data.ts'
 import { commit, machine, packageVersion, removeFolders } from './machine.ts'
 import { keep } from './report.ts'
 import { backup } from './upkeep/backup.ts'
+import { branches } from './upkeep/branches.ts'
 import { compacting } from './upkeep/compacting.ts'
 import { gets } from './upkeep/gets.ts'
 import { indexes } from './upkeep/indexed.ts'
@@ -20,7 +21,7 @@ export interface UpkeepSuite {
   say(line: string): void
 }
 
-export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, gets, memory, backup }
+export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, gets, memory, backup, branches }
 
 export async function runUpkeep(o: { only: readonly string[]; quick: boolean; json: boolean; keep: boolean }): Promise<void> {
   const say = (line: string): void => (o.json ? console.error(line) : console.log(line))

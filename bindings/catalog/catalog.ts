@@ -31,7 +31,7 @@ export class Catalog {
   fragmentFloor = 0
   /** Of main; in the state of a branch, and in withTables(), of that branch. */
   readonly tables: CatalogTables = new Map()
-  branches: Branches = new Branches()
+  branches: Branches = Branches.none()
   merges: Merges = new Merges()
   /** In log order. */
   readonly keys: Map<string, RememberedKey> = new Map()

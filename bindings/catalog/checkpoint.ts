@@ -103,7 +103,7 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
   }
   encodeOutcomes(w, catalog.outcomes)
   encodeDeadNames(w, catalog.dead)
-  catalog.branches.encode(w)
+  w.blob(catalog.branches.encode())
   catalog.merges.encode(w)
 }
 
@@ -127,7 +127,7 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
   catalog.outcomes = decodeOutcomes(r)
   // Sections came one after the other: what a checkpoint lacks is empty.
   if (r.left > 0) catalog.dead = decodeDeadNames(r)
-  if (r.left > 0) catalog.branches = Branches.decode(r)
+  if (r.left > 0) catalog.branches = Branches.of(r.blob().slice())
   if (r.left > 0) catalog.merges = Merges.decode(r)
   return catalog
 }
