@@ -134,6 +134,8 @@ export type {
   MergeResult,
   Meter,
   OpenOptions,
+  OptimizeOptions,
+  OptimizeReport,
   PendingWrite,
   PinId,
   PinInfo,

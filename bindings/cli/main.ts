@@ -138,6 +138,17 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import('./commands/top.ts')).run,
   },
   {
+    usage: 'optimize <store>',
+    summary: 'fewer, full fragments without deleted rows, and every index that is declared; rows and history stay',
+    options: [
+      ['--table <names>', 'only these, with commas (default: all)'],
+      ['--target-rows <n>', 'rows of a full fragment'],
+      ['--budget <ms>', 'begin nothing further after it'],
+    ],
+    examples: ['varve optimize ./data', 'varve optimize ./data --table flights --json'],
+    load: async () => (await import('./commands/optimize.ts')).run,
+  },
+  {
     usage: 'backup <store> <target>',
     summary: 'copy a store, while it is written to; onto an older backup of it only what is new',
     options: [AT],

@@ -4,7 +4,7 @@
 import { expect } from 'vitest'
 
 import type { ReadStore, Store, WriteId } from '../../bindings/index.ts'
-import { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_PUBLISH, KIND_ROLLBACK, KIND_SEAL } from '../../bindings/engine/index.ts'
+import { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_OPTIMIZE, KIND_PUBLISH, KIND_ROLLBACK, KIND_SEAL } from '../../bindings/engine/index.ts'
 import {
   deletionVectorName,
   type DeletionVectorRef,
@@ -101,6 +101,9 @@ async function factsOf(log: CommitLog): Promise<LogFacts> {
       } else if (record.kind === KIND_FLUSH) {
         name(record.flush.fragments, record.flush.deletionVectors)
         if (record.flush.writeId !== undefined) decide(record.flush.writeId, 'published', lsn, false)
+      } else if (record.kind === KIND_OPTIMIZE) {
+        for (const { fragments, reindexed } of record.optimize.parts) name([...fragments, ...reindexed.map(({ ref }) => ref)])
+        decide(record.optimize.writeId, 'published', lsn, record.optimize.recovery !== undefined)
       } else if (record.kind === KIND_ROLLBACK) decide(record.rollback.writeId, 'rolledBack', lsn, record.rollback.recovery !== undefined)
       else if (record.kind === KIND_PUBLISH) {
         const { writeId } = record.publish.commit

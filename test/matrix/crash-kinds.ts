@@ -194,6 +194,20 @@ function largeDelete(mode: 'fused' | 'separate'): Kind[] {
   ]
 }
 
+/** Several fragments of a table with a key and of one without, rows of both deleted. */
+function optimizes(mode: 'fused' | 'separate'): Kind[] {
+  const before = async (run: Run): Promise<void> => {
+    await run.commit('load docs', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o))
+    await run.commit('load notes', addNotes(lines), (o) => run.store.append(notes, columns(bulk(lines)), o))
+    await run.commit(
+      'deleteWhere',
+      dropRows('notes', ({ n }) => Number(n) > 15),
+      (o) => run.store.deleteWhere(notes, gt('n', 15), o),
+    )
+  }
+  return [{ name: `optimize, ${mode}`, options: { sealMode: mode }, before, act: (run) => run.quiet('optimize', () => run.store.optimize()) }]
+}
+
 const upkeep: Kind[] = [
   {
     name: 'deleteWhere and flush, with a deletion vector',
@@ -219,6 +233,8 @@ const upkeep: Kind[] = [
     before: (run) => run.quiet('flush', () => run.store.flush()),
     act: (run) => run.quiet('checkpoint', () => run.store.flush()),
   },
+  ...optimizes('fused'),
+  ...optimizes('separate'),
   { name: 'close', act: (run) => run.quiet('close', () => run.store.close()) },
   {
     name: 'close after a commit',

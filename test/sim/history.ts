@@ -46,6 +46,7 @@ export type Step =
   | { readonly op: 'transact'; readonly parts: readonly Change[]; readonly race: Change | undefined; readonly retries: number }
   | { readonly op: 'burst'; readonly changes: readonly Change[]; readonly flush: boolean; readonly aborts: readonly (number | null)[] }
   | { readonly op: 'flush' }
+  | { readonly op: 'optimize'; readonly rows: number }
   | { readonly op: 'sync' }
   | { readonly op: 'snapshot' }
   | { readonly op: 'release'; readonly which: number }
@@ -123,6 +124,7 @@ export const steps: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 4, arbitrary: fc.constant({ op: 'flush' as const }) },
+  { weight: 3, arbitrary: fc.record({ op: fc.constant('optimize' as const), rows: fc.constantFrom(1, 4, 40, 1_000_000) }) },
   { weight: 1, arbitrary: fc.constant({ op: 'sync' as const }) },
   { weight: 2, arbitrary: fc.constant({ op: 'snapshot' as const }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('release' as const), which: fc.nat(5) }) },
@@ -198,6 +200,8 @@ export class History {
         return this.burst(step)
       case 'flush':
         return this.store.flush()
+      case 'optimize':
+        return void (await this.store.optimize({ target: { rows: step.rows } }))
       case 'sync':
         this.synced = Number(await this.store.sync())
         expect(this.synced).toBe(Number(this.store.lsn))

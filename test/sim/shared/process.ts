@@ -8,6 +8,7 @@ import {
   type CommitResult,
   ConflictError,
   ContentionError,
+  PendingIntentError,
   DuplicateKeyError,
   FencedError,
   InvalidConfigError,
@@ -179,7 +180,8 @@ export class Process {
     if (roll < 57) return this.transact()
     if (roll < 70) return this.stage()
     if (roll < 78) return this.resume()
-    if (roll < 84) return this.quietly(() => this.store.flush())
+    if (roll < 82) return this.quietly(() => this.store.flush())
+    if (roll < 84) return this.quietly(() => this.store.optimize().catch(unlessUndecided))
     if (roll < 89) return this.quietly(() => this.store.refresh())
     if (roll < 97) return this.look()
     if (roll < 98) return this.create()
@@ -448,4 +450,9 @@ function isExpected(error: unknown): boolean {
     (error instanceof FencedError && error.scope === 'write') ||
     (error instanceof VarveError && error.code === 'table.not-found')
   )
+}
+
+/** Somebody's write is staged: optimize says so and does nothing. */
+function unlessUndecided(error: unknown): void {
+  if (!(error instanceof PendingIntentError)) throw error
 }

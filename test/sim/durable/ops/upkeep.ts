@@ -9,6 +9,16 @@ export const flush: OpKind<null> = {
   run: (life) => life.store.flush(),
 }
 
+/** Rows of a full fragment. */
+export const optimize: OpKind<number> = {
+  name: 'optimize',
+  weight: 3,
+  draw: (dice) => 1 + dice.int(60),
+  async run(life, rows) {
+    await life.store.optimize({ target: { rows } })
+  },
+}
+
 export const sync: OpKind<null> = {
   name: 'sync',
   weight: 1,
