@@ -145,6 +145,15 @@ export class Branches {
     return at?.id ?? MAIN
   }
 
+  /** Whether a tag stands on that version, or a live branch begins with it: what vacuum leaves alone for them. */
+  holds(branch: number, lsn: number): boolean {
+    const owner = this.ownerAt(branch, lsn)
+    const isHere = (at: number, position: number): boolean => position === lsn && this.ownerAt(at, position) === owner
+    for (const tag of this.tagsByName.values()) if (isHere(tag.branch, tag.lsn)) return true
+    for (const { parent, fromLsn } of this.byName.values()) if (isHere(parent, fromLsn)) return true
+    return false
+  }
+
   fold(lsn: number, { timeMs, id, change }: BranchRecord): void {
     const { changing } = this
     switch (change.op) {

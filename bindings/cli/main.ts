@@ -163,6 +163,17 @@ const COMMANDS: readonly CommandSpec[] = [
     load: async () => (await import('./commands/backup.ts')).runRestore,
   },
   {
+    usage: 'vacuum <store>',
+    summary: 'delete files and log that no kept version needs; tags, branches and open writes keep theirs',
+    options: [
+      ['--keep-days <n>', 'keep every version of the last n days'],
+      ['--keep-versions <n>', 'keep the newest n commits; 1: nothing older than the newest version of each branch'],
+      ['--dry-run', 'tell what would go, and what is held back by what; change nothing'],
+    ],
+    examples: ['varve vacuum ./data --keep-days 7 --dry-run', 'varve vacuum ./data --keep-versions 100'],
+    load: async () => (await import('./commands/vacuum.ts')).run,
+  },
+  {
     usage: 'verify <store>',
     summary: 'check every byte; exit code 3 when something is wrong',
     options: [

@@ -6,7 +6,7 @@
 
 import { assert } from '../assert.ts'
 import { MAIN } from '../catalog/index.ts'
-import { ClosedError, CommitOutcomeUnknownError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
+import { ClosedError, CommitOutcomeUnknownError, HistoryUnavailableError, LsnTakenError, PoisonedError, StorageError } from '../errors.ts'
 import {
   type AuditFacts,
   type BranchChange,
@@ -405,12 +405,24 @@ export class Committer {
   /** Queue a change of names, which the caller has checked against `names` as they are now. @returns its LSN, and the id of its record */
   branch(change: BranchChange): Promise<{ readonly lsn: number; readonly id: Uint8Array }> {
     this.assertAlive()
+    if (change.op === 'create') this.refuseGone(change.parent, change.from)
+    if (change.op === 'tag') this.refuseGone(change.branch, change.lsn)
     const record = { timeMs: this.nextTime(), id: newUlidBytes(this.world), change }
     this.writer.reset()
     encodeBranch(this.writer, record)
     const lsn = this.submit(KIND_BRANCH)
     this.names.queue(lsn, change)
     return this.wait(lsn, { kind: KIND_BRANCH, branch: record }, { lsn, id: record.id })
+  }
+
+  /** @throws HistoryUnavailableError: files of that version may be gone, and nothing holds it yet */
+  private refuseGone(branch: number, lsn: number): void {
+    const { branches, fragmentFloor } = this.state.catalog
+    const floor = Math.max(fragmentFloor, ...(this.vacuumsQueued > 0 ? this.queuedVacuums().map((vacuum) => vacuum.floor) : []))
+    if (lsn >= floor || branches.holds(branch, lsn)) return
+    throw new HistoryUnavailableError(`LSN ${lsn} is below the floor ${floor}: a vacuum took what it needs`, {
+      details: { asked: BigInt(lsn), floor: BigInt(floor) },
+    })
   }
 
   /**

@@ -114,14 +114,6 @@ export class History {
     return loadPosition(this.source, position)
   }
 
-  /** Whether a tag or a live branch holds the version whatever the floor is. */
-  isNamed({ branch, lsn }: Position): boolean {
-    const branches = this.source.branches()
-    const owner = branches.ownerAt(branch, lsn)
-    const isHere = (at: number, position: number): boolean => position === lsn && branches.ownerAt(at, position) === owner
-    return branches.tags().some((tag) => isHere(tag.branch, tag.lsn)) || branches.live().some(({ parent, fromLsn }) => isHere(parent, fromLsn))
-  }
-
   /** Positions below it cannot be read: files of theirs may be gone, or the log and the checkpoint that they are made of. */
   async floor(): Promise<number> {
     const fragments = this.source.fragmentFloor()

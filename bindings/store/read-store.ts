@@ -75,7 +75,7 @@ export class ReadHandle {
       held: (lsn, heldMs) => o.events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs }),
       reclaim: o.log.reclaim,
       tail: () => Number(o.log.tail),
-      isNamed: (branch, lsn) => o.history.isNamed({ branch, lsn }),
+      isNamed: (branch, lsn) => o.state.catalog.branches.holds(branch, lsn),
     })
     this.context = {
       world: o.world,
