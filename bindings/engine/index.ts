@@ -23,7 +23,7 @@ export type { ArmOptions, BranchName, SealOptions } from './intents.ts'
 export { load } from './load.ts'
 export type { LoadOp } from './load.ts'
 export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
-export type { ReadContext, Row } from './read.ts'
+export type { HeldPoint, ReadContext, Row } from './read.ts'
 export {
   branchOf,
   decodeRecord,

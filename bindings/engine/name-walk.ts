@@ -111,12 +111,14 @@ class NameWalk {
   /** Names of records behind the lowest range and not behind `from`. */
   private readonly trail: { readonly lsn: number; readonly names: readonly string[] }[] = []
   private readonly trailFrom: number
+  private readonly liveNames: ReadonlyMap<number, string>
   private readonly namesOfList = new Map<readonly CatalogFragment[], readonly string[]>()
 
   constructor(from: number, holders: readonly Holder[], forks: readonly BranchEntry[]) {
     this.from = from
     this.trailFrom = Math.min(Infinity, ...holders.filter(({ isPoint }) => !isPoint).map(({ lsn }) => lsn))
     this.holdersAt = Map.groupBy(holders, ({ lsn }) => lsn)
+    this.liveNames = new Map(forks.filter(({ isDeleted }) => !isDeleted).map(({ id, name }) => [id, name]))
     this.forksAt = Map.groupBy(forks, ({ fromLsn }) => fromLsn)
   }
 
@@ -158,7 +160,10 @@ class NameWalk {
     }
     if (applied === this.from) {
       this.add(this.namesOfLists(listsOf(catalog.tables)))
-      for (const view of state.views()) this.add(this.namesOfLists(listsOf(view.catalog.tables)))
+      for (const { branch, catalog: own } of state.views()) {
+        const name = this.liveNames.get(branch)
+        if (name !== undefined) this.note(`branch ${name}`, applied, true, own.tables)
+      }
     }
     for (const { by, branch, isPoint } of this.holdersAt.get(applied) ?? []) this.note(by, applied, isPoint, state.view(branch)?.catalog.tables)
   }

@@ -23,6 +23,7 @@ import {
 } from '../table/index.ts'
 import type { World } from '../runtime/index.ts'
 import { type Bound, bindTo, tableNotFound } from './bound.ts'
+import { namesOfRefs } from './record-files.ts'
 import type { StateView } from './branch-state.ts'
 import type { TableAt } from './diff-rows.ts'
 
@@ -33,7 +34,15 @@ export interface ReadContext {
   /** Throws when the store takes no more calls. */
   readonly check: () => void
   /** The version stays readable until what it gives is called. Absent: somebody holds it already. @throws HistoryUnavailableError */
-  readonly hold?: ((lsn: number, branch: number) => () => void) | undefined
+  readonly hold?: ((point: HeldPoint) => () => void) | undefined
+}
+
+/** What a read shows. */
+export interface HeldPoint {
+  readonly lsn: number
+  readonly branch: number
+  /** Names of its files; absent: they are those of the branch at the LSN. */
+  readonly files?: () => Iterable<string>
 }
 
 export type Row = Record<string, unknown>
@@ -87,6 +96,9 @@ export class ReadPoint {
     return held === undefined ? undefined : { ...held, lsn: this.lsn }
   }
 
+  /** Names of the files that it consists of. */
+  readonly files = (): string[] => [...this.held.values()].flatMap(({ structure }) => namesOfRefs(structure.fragments.map(({ ref }) => ref)))
+
   structure(bound: Bound): Structure {
     return this.held.get(bound.state.id)!.structure
   }
@@ -134,13 +146,13 @@ export function hasRow(bound: Bound, structure: Structure, lsn: number, key: unk
 
 export function scanAt(context: ReadContext, table: AnyTable, options: LooseScanOptions, point: () => Promise<ReadPoint>): Scan<AnyTable, Row> {
   let bound: Bound | undefined
-  let branch = 0
+  let held: ReadPoint | undefined
   const { hold } = context
   return createScan<AnyTable, Row>({
     view: () => bound!.view,
     version: async () => {
       const at = await point()
-      branch = at.branch
+      held = at
       bound = at.bind(table)
       return at.version(bound)
     },
@@ -148,6 +160,6 @@ export function scanAt(context: ReadContext, table: AnyTable, options: LooseScan
     world: context.world,
     sortBytes: context.sortBytes,
     check: context.check,
-    ...(hold === undefined ? {} : { hold: ({ lsn }) => hold(Number(lsn), branch) }),
+    ...(hold === undefined ? {} : { hold: () => hold(held!) }),
   })
 }

@@ -15,6 +15,8 @@ export interface Hold {
   readonly branch: number
   /** One state; else everything from there on. */
   readonly isPoint: boolean
+  /** The files of that state, where they are at hand: its branch may be deleted meanwhile. */
+  readonly files: (() => Iterable<string>) | undefined
 }
 
 export interface HoldHandle {
@@ -29,6 +31,7 @@ export interface HoldOptions {
   readonly owner: string
   readonly branch?: number
   readonly isPoint?: boolean
+  readonly files?: () => Iterable<string>
   /** What a tag or a branch holds anyway, below the floor too. */
   readonly isKept?: boolean
 }
@@ -65,7 +68,7 @@ export class Reclaim {
       })
     }
     const { owner } = o
-    const entry: Entry = { id: `${owner}-${++this.#count}`, owner, lsn, branch: o.branch ?? 0, isPoint: o.isPoint ?? false }
+    const entry: Entry = { id: `${owner}-${++this.#count}`, owner, lsn, branch: o.branch ?? 0, isPoint: o.isPoint ?? false, files: o.files }
     this.#holds.set(entry.id, entry)
     return { id: entry.id, advance: (next) => void (entry.lsn = next), release: () => void this.#holds.delete(entry.id) }
   }

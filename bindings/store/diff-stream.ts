@@ -32,7 +32,7 @@ export async function* diffStream(host: DiffHost, from: At, to: At, o: DiffReque
     })
   }
   const [older, newer] = await Promise.all([host.pointAt(from), host.pointAt(to)])
-  const pins = [older, newer].map(({ lsn, branch }) => host.pins.hold(lsn, 'reader', branch))
+  const pins = [older, newer].map((point) => host.pins.hold(point, 'reader'))
   const signals = o.signal === undefined ? [host.closing, stopped] : [o.signal, host.closing, stopped]
   try {
     yield* diffPoints(older, newer, { tables, images, signal: AbortSignal.any(signals) }, host.context)

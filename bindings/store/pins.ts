@@ -4,10 +4,12 @@
 //
 // Invariant: a pin held too long is told once per position; a feed that waits at the head holds nothing back and is never told.
 
-import { MAIN } from '../catalog/index.ts'
+import type { Branches } from '../catalog/index.ts'
+import type { HeldPoint } from '../engine/index.ts'
 import { HistoryUnavailableError, PinRefusedError } from '../errors.ts'
-import type { HoldHandle, Reclaim } from '../log/index.ts'
-import { newUlid, type TimerHandle, type World } from '../runtime/index.ts'
+import type { HoldHandle, Lsn, Reclaim } from '../log/index.ts'
+import { newUlid, type TimerHandle, ulidMs, type World } from '../runtime/index.ts'
+import type { PinId, PinInfo } from '../table/index.ts'
 
 export interface HeldPin {
   readonly id: string
@@ -72,9 +74,10 @@ export class Pins {
   }
 
   /** While one read goes on. @throws HistoryUnavailableError */
-  brief(lsn: number, branch: number): () => void {
+  brief(point: HeldPoint): () => void {
+    const { lsn } = point
     try {
-      return this.take(lsn, BRIEF, branch).release
+      return this.take(point, BRIEF).release
     } catch (error) {
       if (!(error instanceof PinRefusedError)) throw error
       throw new HistoryUnavailableError(`LSN ${lsn} is below the floor ${error.floor}: a vacuum took what it needs`, {
@@ -84,17 +87,18 @@ export class Pins {
     }
   }
 
-  private take(lsn: number, owner: string, branch: number): HoldHandle {
+  private take({ lsn, branch, files }: HeldPoint, owner: string): HoldHandle {
     const { reclaim, tail, isNamed } = this.o
     const isPoint = owner === 'reader' || owner === BRIEF
     const isKept = isPoint && lsn < Math.max(reclaim.planned, reclaim.fragmentFloor()) && isNamed(branch, lsn)
-    return reclaim.hold(lsn, tail(), { owner, branch, isPoint, isKept })
+    return reclaim.hold(lsn, tail(), { owner, branch, isPoint, isKept, ...(files === undefined ? {} : { files }) })
   }
 
   /** @throws PinRefusedError: what it would read is gone, or about to go */
-  hold(lsn: number, owner: 'reader' | 'stream' | 'backup', branch: number = MAIN): PinHandle {
+  hold(point: HeldPoint, owner: 'reader' | 'stream' | 'backup'): PinHandle {
+    const { lsn } = point
     const { world, warnMs } = this.o
-    const hold = this.take(lsn, owner, branch)
+    const hold = this.take(point, owner)
     const id = newUlid(world)
     const entry: Entry = { id, owner, lsn, sinceMs: world.clock.monoMs(), told: false, hold, timer: world.timers.set(warnMs, () => this.look(entry)) }
     this.entries.set(id, entry)
@@ -126,4 +130,21 @@ export class Pins {
     // A snapshot stands still: told once is told for good.
     if (isFeed || !entry.told) entry.timer = world.timers.set(Math.max(1, entry.told ? warnMs : warnMs - heldMs), () => this.look(entry))
   }
+}
+
+/** Everything that keeps history: what is read here, pins of the log, branches and tags. */
+export function pinsOf(pins: Pins, branches: Branches, { clock }: Pick<World, 'clock'>): PinInfo[] {
+  const info = (id: string, owner: string, lsn: number, heldMs: number): PinInfo => ({
+    id: id as PinId,
+    owner,
+    lsn: BigInt(lsn) as Lsn,
+    heldMs: Math.max(0, heldMs),
+  })
+  const now = clock.nowMs()
+  return [
+    ...pins.list().map(({ id, owner, lsn, sinceMs }) => info(id, owner, lsn, clock.monoMs() - sinceMs)),
+    ...pins.others().map(({ id, owner, lsn }) => info(id, owner, lsn, 0)),
+    ...branches.live().map(({ name, fromLsn, branchId }) => info(`branch ${name}`, `branch ${name}`, fromLsn, now - ulidMs(branchId))),
+    ...branches.tags().map(({ name, lsn, timeMs }) => info(`tag ${name}`, `tag ${name}`, lsn, now - timeMs)),
+  ]
 }

@@ -18,7 +18,6 @@ import {
   type BranchInfo,
   type Images,
   type LooseScanOptions,
-  type PinId,
   type PendingWrite,
   type PinInfo,
   type Scan,
@@ -36,7 +35,7 @@ import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
-import { Pins } from './pins.ts'
+import { Pins, pinsOf } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
 import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
@@ -82,7 +81,7 @@ export class ReadHandle {
       sortBytes: o.options.memory.sortBytes,
       missingColumn: (column, rows) => o.context.missingColumn(column, rows),
       check: () => this.check(),
-      hold: (lsn, branch) => this.pinned.brief(lsn, branch),
+      hold: (point) => this.pinned.brief(point),
     }
     this.reads = this.readsOf(MAIN, () => undefined)
   }
@@ -180,7 +179,7 @@ export class ReadHandle {
       if (!state.catalog.branches.isLive(branch)) throw staleBranch(state.catalog.branches, branch)
     }
     const options: FeedOptions = { tables, images, signal, end: follow ? undefined : this.lsn, check, branch, branches: () => state.catalog.branches }
-    const pin = this.pinned.hold(from, 'stream', branch)
+    const pin = this.pinned.hold({ lsn: from, branch }, 'stream')
     try {
       const commits =
         tables.length === 0
@@ -303,8 +302,7 @@ export class ReadHandle {
 
   async pins(): Promise<PinInfo[]> {
     this.check()
-    const now = this.o.world.clock.monoMs()
-    return this.pinned.list().map(({ id, owner, lsn, sinceMs }) => ({ id: id as PinId, owner, lsn: BigInt(lsn) as Lsn, heldMs: now - sinceMs }))
+    return pinsOf(this.pinned, this.o.state.catalog.branches, this.o.world)
   }
 
   async outcome(id: WriteId): Promise<Outcome> {
@@ -358,7 +356,7 @@ export class ReadHandle {
       if (!(error instanceof PoisonedError || error instanceof FencedError)) throw error
     })
     const head = Math.min(this.head, Number(this.log.durableHead))
-    const pin = this.pinned.hold(Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), 'backup')
+    const pin = this.pinned.hold({ lsn: Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), branch: MAIN }, 'backup')
     try {
       // Few processes ever make one: its modules are loaded by the first call.
       return await (await import('./backup.ts')).backupStore(this.o, target, head, o)

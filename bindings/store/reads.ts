@@ -78,7 +78,7 @@ export class Reads {
 
   /** A read that has to wait for a file holds its version until it is over. */
   private held<T>(lsn: number, branch: number, read: T | Promise<T>): T | Promise<T> {
-    return read instanceof Promise ? read.finally(this.parts.pins.brief(lsn, branch)) : read
+    return read instanceof Promise ? read.finally(this.parts.pins.brief({ lsn, branch })) : read
   }
 
   getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
@@ -117,7 +117,7 @@ export class Reads {
     const { context, pins, o } = this.parts
     return new SnapshotHandle(point, {
       context,
-      pin: pins.hold(point.lsn, 'reader', point.branch),
+      pin: pins.hold(point, 'reader'),
       canBlock: o.root.caps.syncRead,
       pointAt: (older, head) => new Reads({ ...this.parts, branch: point.branch }).pointAt(older, head),
     })

@@ -46,7 +46,7 @@ export class Transactions {
       try {
         // What is queued now is part of the snapshot: the tracker knows only what comes later.
         await committer.drained()
-        release = this.#o.context.hold?.(state.applied, state.branch)
+        release = this.#o.context.hold?.({ lsn: state.applied, branch: state.branch })
         const tx = new TransactionState(this.#o.engine, this.#o.context, new ReadPoint(state, state.applied), o)
         const result = await this.#attempted(tx, fn, attempt, o.signal)
         if (o.idempotencyKey !== undefined) await this.#o.keyFree(o.idempotencyKey, o.signal)

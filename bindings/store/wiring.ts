@@ -16,6 +16,7 @@ import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
+import { tellingGone } from './gone-files.ts'
 import { found, type Known } from './founding.ts'
 import { Metering } from './metering.ts'
 import { Reporter } from './progress.ts'
@@ -101,8 +102,10 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   )
   try {
     const cache = new ColumnCache(options.memory.cacheBytes)
-    const context = new SharedContext(root, cache, world)
+    const folded: { state: StoreState | undefined } = { state: undefined }
+    const context = new SharedContext(options.readOnly || log.shared ? tellingGone(root, log, () => folded.state) : root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
+    folded.state = state
     log.reclaim.fragmentFloor = () => state.catalog.fragmentFloor
     const history = new History({
       root,

@@ -9,7 +9,7 @@ import { MAIN, TERM_MS, TERM_RECORDS } from '../catalog/index.ts'
 import { type Engine, type Holder, inTurn, KIND_BRANCH, KIND_VACUUM, markNames, namesOf, type StateContext, type StateRecord } from '../engine/index.ts'
 import { ContentionError, StorageError, VacuumError } from '../errors.ts'
 import { type Intent, MAIN_BRANCH_ID, type Participant, toHex } from '../format/index.ts'
-import type { Lsn } from '../log/index.ts'
+import type { Hold, Lsn } from '../log/index.ts'
 import { FP, newUlidBytes } from '../runtime/index.ts'
 import type { VacuumKeep, VacuumReport } from '../table/index.ts'
 import { oldestKept, planTrim, type RetentionSource, type TrimPlan } from './retention.ts'
@@ -146,7 +146,7 @@ class Vacuum {
     const found = await listUnkept(engine, marked.kept, run_.signal)
     const age = await ageNeeded(engine)
     if (world.failpoints.active) await world.failpoints.hit(FP.vacuum.afterMark, {})
-    const { doomed, heldBack } = sorted(found, marked.held, age)
+    const { doomed, heldBack } = sorted(found, withReads(marked.held, log.reclaim.list()), age)
     const trim = await planTrim(source, [floor, ...holders.map(({ lsn }) => lsn), ...forksOnMain(engine)])
     const moves = trim.drop.length > 0 || (await log.trim(BigInt(trim.upTo) as Lsn, { dryRun: true })) > log.tail
     const isNeeded = doomed.length > 0 || moves
@@ -281,9 +281,24 @@ function holdersOf(engine: Engine, elsewhere: readonly { readonly owner: string;
   const { branches } = state.catalog
   return [
     ...branches.tags().map(({ name, branch, lsn }) => ({ by: `tag ${name}`, branch: branches.ownerAt(branch, lsn), lsn, isPoint: true })),
-    ...log.reclaim.list().map(({ owner, branch, lsn, isPoint }) => ({ by: owner, branch: branches.ownerAt(branch, lsn), lsn, isPoint })),
+    ...log.reclaim
+      .list()
+      .filter(({ files }) => files === undefined)
+      .map(({ owner, branch, lsn, isPoint }) => ({ by: owner, branch: branches.ownerAt(branch, lsn), lsn, isPoint })),
     ...elsewhere.map(({ owner, lsn }) => ({ by: owner, branch: MAIN, lsn, isPoint: false })),
   ]
+}
+
+/** With what reads of this process show, by the files that they know. */
+function withReads(held: ReadonlyMap<string, ReadonlySet<string>>, holds: readonly Hold[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const all = new Map([...held].map(([by, files]) => [by, new Set(files)]))
+  for (const { owner, files } of holds) {
+    if (files === undefined) continue
+    const there = all.get(owner) ?? new Set()
+    for (const name of files()) there.add(name)
+    all.set(owner, there)
+  }
+  return all
 }
 
 /** The version of main that each branch and tag is made of. */
