@@ -149,8 +149,8 @@ export class Branches {
   holds(branch: number, lsn: number): boolean {
     const owner = this.ownerAt(branch, lsn)
     const isHere = (at: number, position: number): boolean => position === lsn && this.ownerAt(at, position) === owner
-    for (const tag of this.tagsByName.values()) if (isHere(tag.branch, tag.lsn)) return true
-    for (const { parent, fromLsn } of this.byName.values()) if (isHere(parent, fromLsn)) return true
+    for (const tag of this.tags()) if (isHere(tag.branch, tag.lsn)) return true
+    for (const { parent, fromLsn } of this.live()) if (isHere(parent, fromLsn)) return true
     return false
   }
 

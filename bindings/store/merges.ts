@@ -48,7 +48,7 @@ export class Merges {
       // Everything of it is there: what was merged before, or a branch that nobody has written to.
       if ((ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn) return { fastForward: false, tables: {}, conflicts: [] }
       const base = mergeBase(position, target, lineage)!
-      const pins = [theirs.lsn, base.lsn].map((lsn) => this.#host.pins.hold(lsn, 'reader'))
+      const pins = [theirs, base].map((point) => this.#host.pins.hold(point, 'reader'))
       try {
         const isFastForward = (): boolean => {
           const own = headOf(catalog, { branch: into, lsn: state.applied })
@@ -74,7 +74,7 @@ export class Merges {
     checkOptions('revert', o, REVERT_OPTIONS)
     const { tables, ...write } = o
     const point = await this.#host.pointAt(to)
-    const pin = this.#host.pins.hold(point.lsn, 'reader')
+    const pin = this.#host.pins.hold(point, 'reader')
     try {
       return await this.#host.use(MAIN, (parts) => {
         const ids = tables?.map((table) => parts.engine.binder.bind(table).state.id)
