@@ -219,4 +219,16 @@ describe.each([
     await reader.refresh()
     expect(await reader.has(flights, 100n)).toBe(true)
   })
+
+  it('backs up, reads the copy, and restores it as it was', async () => {
+    const copy = `memory:usage-copy-${root}`
+    const restored = `memory:usage-restored-${root}`
+    const { lsn: at, digest } = await store.backup(copy)
+    await using reader = await Store.open(copy, { readOnly: true })
+    expect(await reader.scan(flights).count()).toBe(await store.scan(flights).count())
+    expect((await reader.verify({ level: 'all', against: copy })).digest).toEqual(digest)
+    await Store.restore(copy, restored, { at: lsn(at - 1n) })
+    await using then = await Store.open(restored, { readOnly: true })
+    expect(await then.scan(events).count()).toBe(await store.scan(events, { at: lsn(at - 1n) }).count())
+  })
 })

@@ -38,6 +38,8 @@ const REMOVALS: Reasons = {
   'bindings/log/segment-pool.ts': 'free files that were never linked or are trimmed',
   'bindings/log/segment-log.ts': 'free files at open, trimmed segments',
   'bindings/log/survey.ts': 'the cut of a damaged log, asked for and confirmed',
+  'bindings/store/copy-target.ts': 'in the target of a backup or restore: files of the log and checkpoints behind what is whole, that nobody reads',
+  'bindings/store/watched-root.ts': 'the calls of others, passed through',
   'bindings/staging/staging-area.ts': 'the files of its own write',
   'bindings/staging/write-intent.ts': 'the folder of a write whose INTENT never came to be',
   'bindings/upkeep/vacuum.ts': 'files behind the record that names them, checkpoints that nothing needs',
