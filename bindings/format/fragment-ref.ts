@@ -225,8 +225,7 @@ function indexRef(r: ByteReader, hasGen: boolean): FileRef {
   return hasGen ? { digest, bytes, gen: generation(r) } : { digest, bytes }
 }
 
-/** Also what an optimize record carries of an index it built. */
-export function encodeIndexRef(w: ByteWriter, { kind, columns, digest, bytes, gen = 0 }: IndexRef): void {
+function encodeIndexRef(w: ByteWriter, { kind, columns, digest, bytes, gen = 0 }: IndexRef): void {
   w.u8(INDEX_KINDS.indexOf(kind))
   w.varint(columns.length)
   for (const id of columns) w.varint(id)
@@ -235,8 +234,7 @@ export function encodeIndexRef(w: ByteWriter, { kind, columns, digest, bytes, ge
   w.varint(gen)
 }
 
-/** @throws DecodeError */
-export function decodeIndexRef(r: ByteReader): IndexRef {
+function decodeIndexRef(r: ByteReader): IndexRef {
   const kind = INDEX_KINDS[r.u8()]
   if (kind === undefined) throw new DecodeError('an index of an unknown kind', r.at - 1)
   const count = r.varint()

@@ -37,7 +37,6 @@ export {
   sortedIndexOf,
   withGenerations,
 } from './fragment-ref.ts'
-export { decodeIndexRef, encodeIndexRef } from './fragment-ref.ts'
 export type { FileRef, FragmentColumn, FragmentFile, FragmentRef, IndexRef, StatValue } from './fragment-ref.ts'
 export { readFooter } from './arrow-schema.ts'
 export type { ArrowField } from './arrow-schema.ts'

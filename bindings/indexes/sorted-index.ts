@@ -146,9 +146,9 @@ export class SortedIndex {
     const startsInside = compareKeys(this.#firstKeys[block]!, from) >= 0
     const endsInside = to === undefined || compareKeys(next, to) < 0
     if (startsInside && endsInside) return { start: 0, end: count }
-    const keys = new BlockKeys(bytes, count, this.#firstKeys[block]!)
-    const start = startsInside ? 0 : keys.entriesBelow(from)
-    return { start, end: endsInside ? count : keys.entriesBelow(to) }
+    const first = this.#firstKeys[block]!
+    const start = startsInside ? 0 : entriesBelow(bytes, count, first, from)
+    return { start, end: endsInside ? count : entriesBelow(bytes, count, first, to) }
   }
 
   #endOf(block: number): number {
@@ -259,62 +259,47 @@ function markRows(bytes: Uint8Array, end: number, start: number, marks: RowMarks
   }
 }
 
-/** The keys of one block, in order, once from its first to its last. */
-class BlockKeys {
-  readonly #reader: ByteReader
-  readonly #distinct: number
-  readonly #entries: number
-  #key: Uint8Array
-  #length: number
-  /** Keys passed. */
-  #passed = 0
-  /** Entries before the key at hand, and of it. */
-  #before = 0
-  #own: number
-
-  constructor(bytes: Uint8Array, entries: number, first: Uint8Array) {
-    const { bits, at } = packedOf(bytes)
-    const start = at + packedBytes(entries, bits)
-    if (start >= bytes.length) throw new DecodeError('a block without keys', start)
-    this.#reader = new ByteReader(bytes, start, bytes.length)
-    this.#distinct = this.#reader.varint()
-    if (this.#distinct === 0 || this.#distinct > entries) throw new DecodeError(`${this.#distinct} keys of ${entries} entries`, start)
-    this.#entries = entries
-    this.#key = new Uint8Array(Math.max(64, first.length))
-    this.#key.set(first)
-    this.#length = first.length
-    this.#own = this.#run()
-  }
-
-  /** Entries whose keys are below `bound`; bounds of one walk ascend. */
-  entriesBelow(bound: Uint8Array): number {
-    while (this.#passed < this.#distinct) {
-      if (compareKeys(this.#key.subarray(0, this.#length), bound) >= 0) return this.#before
-      this.#before += this.#own
-      if (++this.#passed < this.#distinct) this.#next()
+/** Entries of a block whose keys are below `bound`. `first`: the block's first key. */
+function entriesBelow(bytes: Uint8Array, entries: number, first: Uint8Array, bound: Uint8Array): number {
+  const { bits, at } = packedOf(bytes)
+  const start = at + packedBytes(entries, bits)
+  if (start >= bytes.length) throw new DecodeError('a block without keys', start)
+  const reader = new ByteReader(bytes, start, bytes.length)
+  const distinct = reader.varint()
+  if (distinct === 0 || distinct > entries) throw new DecodeError(`${distinct} keys of ${entries} entries`, start)
+  const run = (): number => (distinct === 1 ? entries : distinct === entries ? 1 : reader.varint())
+  let length = first.length
+  // What the key at hand has in common with the bound; it is below it. A key that shares more with that one than this is below it too.
+  let common = commonBytes(first, 0, bound)
+  if (isAtOrAbove(first, 0, common, bound)) return 0
+  let before = run()
+  for (let passed = 1; passed < distinct; passed++) {
+    const shared = reader.varint()
+    const rest = reader.blob()
+    if (shared > length) throw new DecodeError('a key that shares more than there is', reader.at)
+    length = shared + rest.length
+    if (shared <= common) {
+      common = shared + commonBytes(rest, shared, bound)
+      if (isAtOrAbove(rest, shared, common, bound)) return before
     }
-    if (this.#before !== this.#entries) throw new DecodeError(`keys of ${this.#before} entries for ${this.#entries}`, this.#reader.at)
-    return this.#before
+    before += run()
   }
+  if (before !== entries) throw new DecodeError(`keys of ${before} entries for ${entries}`, reader.at)
+  return before
+}
 
-  #next(): void {
-    const shared = this.#reader.varint()
-    const rest = this.#reader.blob()
-    if (shared > this.#length) throw new DecodeError('a key that shares more than there is', this.#reader.at)
-    if (shared + rest.length > this.#key.length) {
-      const longer = new Uint8Array(2 * (shared + rest.length))
-      longer.set(this.#key)
-      this.#key = longer
-    }
-    this.#key.set(rest, shared)
-    this.#length = shared + rest.length
-    this.#own = this.#run()
-  }
+/** How many bytes of `rest`, which stands at `at` of a key, are those of the bound there. */
+function commonBytes(rest: Uint8Array, at: number, bound: Uint8Array): number {
+  const most = Math.min(rest.length, bound.length - at)
+  let i = 0
+  while (i < most && rest[i] === bound[at + i]) i++
+  return i
+}
 
-  #run(): number {
-    if (this.#distinct === 1) return this.#entries
-    return this.#distinct === this.#entries ? 1 : this.#reader.varint()
-  }
+/** Whether a key that ends in `rest` from `at` on, and agrees with the bound in `common` bytes, is not below it. */
+function isAtOrAbove(rest: Uint8Array, at: number, common: number, bound: Uint8Array): boolean {
+  if (common === bound.length) return true
+  return common < at + rest.length && rest[common - at]! > bound[common]!
 }
 
 /** Decodes every block and holds it against the directory: what verify does beyond the digest. @throws DecodeError */

@@ -118,15 +118,20 @@ async function selectSorted(reader: FragmentReader, paths: readonly SortedAccess
   return rows === undefined ? undefined : { rows, isExact: best!.isExact }
 }
 
-/** The path with the fewest rows that are few enough. */
+/** Bytes of an index that cost about what marking a row does. */
+const ROW_BYTES = 4
+
+/** The path that costs least of those that leave few enough rows. */
 function cheapest<P extends SortedAccess>(reader: FragmentReader, paths: readonly P[], figures: readonly (Estimate | undefined)[]): P | undefined {
   let best: P | undefined
-  let fewest = Infinity
+  let least = Infinity
   paths.forEach((path, i) => {
     const figure = figures[i]
-    if (figure === undefined || !isSelective(reader, figure) || figure.rows >= fewest) return
+    if (figure === undefined || !isSelective(reader, figure)) return
+    const cost = figure.rows + figure.bytes / ROW_BYTES
+    if (cost >= least) return
     best = path
-    fewest = figure.rows
+    least = cost
   })
   return best
 }
