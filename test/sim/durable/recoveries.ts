@@ -185,7 +185,7 @@ export class Recoveries {
   /** What is acknowledged after the recovery outlives the next power cut: a row, and the publication of a staged write. */
   async #goOn(store: Store, files: FakeFiles, version: Version, lsn: number): Promise<void> {
     const id = 100_000 + this.#processes
-    await store.create(accounts)
+    await store.apply([accounts], { allowDataLoss: true })
     const row = rowOf('accounts', id, 1)
     await store.upsert(accounts, row as never)
     let after: Version = {
