@@ -3,7 +3,7 @@
 // Only conversions without loss (api.md section 3): wider integers and floats, narrower or wider offsets, dictionary to plain meaning, time units that
 // divide. Buffers are shared where layout and alignment allow. Invariant: every offset, code and length is checked against its buffer here, and utf8 is
 // valid, so what leaves may be trusted; a wrong row is a CellFault, a wrong type a TypeFault.
-import { layoutOf, type ColumnType } from '../format/index.ts'
+import { layoutOf, type ColumnType, valueKindOf } from '../format/index.ts'
 import {
   ARROW,
   type ArrowNode,
@@ -22,8 +22,9 @@ import {
 } from '../kernels/index.ts'
 import { typeFault, TypeFault } from './arrow-faults.ts'
 import { convertBytes, textCheck } from './arrow-strings.ts'
-import { type Cell, CellFault, noValue } from './cells.ts'
+import { type Cell, CellFault, nanFault, noValue } from './cells.ts'
 import { convertDecimal, halfToFloat, integersOf, scale64, widen } from './arrow-numbers.ts'
+import { isValid, numbersOf } from './vec-views.ts'
 
 /** What was made of a dictionary last, by its identity. */
 export type DictionaryCache = WeakMap<object, { readonly type: ColumnType; readonly entries: Vec }>
@@ -32,7 +33,13 @@ export type DictionaryCache = WeakMap<object, { readonly type: ColumnType; reado
 export function convert(node: ArrowNode, start: number, count: number, cell: Cell, cache: DictionaryCache): Vec {
   const vec = convertAny(node, start, count, cell, cache)
   if (vec.nullCount > 0 && !cell.nullable) throw noValue(cell, null, firstNull(vec))
+  if (cell.isTuple && cell.type.kind === 'float') refuseNaN(vec, cell)
   return vec
+}
+
+function refuseNaN(vec: Vec, cell: Cell): void {
+  const numbers = numbersOf(vec, valueKindOf(cell.type)!)
+  for (let i = 0; i < numbers.length; i++) if (Number.isNaN(numbers[i]) && isValid(vec, i)) throw nanFault(i, cell.isKey)
 }
 
 /** As convert; nulls may be anywhere. */

@@ -31,6 +31,8 @@ export interface Cell {
   readonly name: string
   readonly nullable: boolean
   readonly isKey: boolean
+  /** Part of the key or of a unique constraint: NaN, which equals nothing, is refused. */
+  readonly isTuple: boolean
   readonly as: ColumnSpec['as']
   /** Stands in for undefined: the default, else null; undefined = must be given. */
   readonly fallback: unknown
@@ -39,12 +41,12 @@ export interface Cell {
 }
 
 /** What writes a column of the definition. The code's default counts before the stored one. */
-export function cellOf(column: ColumnDef, spec: ColumnSpec | undefined, isKey: boolean): Cell {
+export function cellOf(column: ColumnDef, spec: ColumnSpec | undefined, isKey: boolean, isTuple: boolean = isKey): Cell {
   const fallback = spec !== undefined && spec.default !== undefined ? spec.default : storedDefault(column)
-  return build(column, spec, isKey, fallback)
+  return build(column, spec, isKey, isTuple, fallback)
 }
 
-function build(field: FieldDef, spec: ColumnSpec | undefined, isKey: boolean, fallback: unknown): Cell {
+function build(field: FieldDef, spec: ColumnSpec | undefined, isKey: boolean, isTuple: boolean, fallback: unknown): Cell {
   const { type, nullable } = field
   const inner: readonly FieldDef[] = type.kind === 'struct' ? type.fields : type.kind === 'list' || type.kind === 'fixedSizeList' ? [type.item] : []
   return {
@@ -54,9 +56,10 @@ function build(field: FieldDef, spec: ColumnSpec | undefined, isKey: boolean, fa
     name: field.name,
     nullable,
     isKey,
+    isTuple,
     as: spec?.as,
     fallback: fallback === undefined && nullable ? null : fallback,
-    children: inner.map((child, i) => build(child, spec?.children?.[i], false, spec?.children?.[i]?.default)),
+    children: inner.map((child, i) => build(child, spec?.children?.[i], false, false, spec?.children?.[i]?.default)),
   }
 }
 
@@ -121,7 +124,13 @@ export function float(cell: Cell, value: unknown, single: boolean, index: number
   if (single && !Number.isFinite(Math.fround(value)) && Number.isFinite(value)) {
     throw outside(cell, value, -3.4028234663852886e38, 3.4028234663852886e38, index)
   }
+  if (cell.isTuple && Number.isNaN(value)) throw nanFault(index, cell.isKey)
   return value
+}
+
+/** NaN where values are told apart. */
+export function nanFault(index: number, isKey: boolean): CellFault {
+  return new CellFault(index, '', `NaN cannot be in ${isKey ? 'a key' : 'a unique constraint'}`)
 }
 
 const DATE_MS_MAX = 8.64e15

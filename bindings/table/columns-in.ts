@@ -127,7 +127,8 @@ function isStoredForm(cell: Cell, cells: ArrayBufferView): boolean {
       if (type.bits === 32) return type.signed ? cells instanceof Int32Array : cells instanceof Uint32Array
       return cell.as !== 'number' && (type.signed ? cells instanceof BigInt64Array : cells instanceof BigUint64Array)
     case 'float':
-      return type.bits === 32 ? cells instanceof Float32Array : cells instanceof Float64Array
+      // Of a tuple each value is looked at: NaN is none.
+      return !cell.isTuple && (type.bits === 32 ? cells instanceof Float32Array : cells instanceof Float64Array)
     case 'timestamp':
       return (cell.as === 'bigint' || (cell.as === undefined && (type.unit === 'us' || type.unit === 'ns'))) && cells instanceof BigInt64Array
     case 'date':

@@ -1,6 +1,6 @@
 // table/key-values.ts: canonical key bytes, of stored rows and of keys as callers give them: two keys are equal exactly when their bytes are.
 //
-//   integers, timestamps, dates, times: 8 bytes little-endian, sign-extended (unsigned: zero-extended) · bool: 1 byte · floats: float64, -0 as +0, one NaN
+//   integers, timestamps, dates, times: 8 bytes little-endian, sign-extended (unsigned: zero-extended) · bool: 1 byte · floats: float64, -0 as +0, one NaN (older stores may hold it; new keys may not)
 //   decimal: 16 bytes · fixedSizeBinary, uuid: their bytes · utf8, binary: their bytes
 //   several columns: one after another, where utf8 and binary parts are preceded by their length as u32
 //

@@ -29,10 +29,14 @@ export function rowPlan(view: TableView): RowPlan {
 }
 
 function makePlan(view: TableView): RowPlan {
+  const { key, unique } = view.schema
+  const tuples = new Set(unique.flat())
   const sources = view.schema.columns.map((_, index) => view.columns.findIndex((column) => column.index === index))
   return {
     view,
-    cells: view.schema.columns.map((column, i) => cellOf(column, view.columns[sources[i]!]?.spec, view.schema.key.includes(column.id))),
+    cells: view.schema.columns.map((column, i) =>
+      cellOf(column, view.columns[sources[i]!]?.spec, key.includes(column.id), key.includes(column.id) || tuples.has(column.id)),
+    ),
     sources,
     shapes: new RowShapes(view.columns.map((column) => column.name)),
   }
