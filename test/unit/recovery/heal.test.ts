@@ -8,6 +8,7 @@ import { failure } from '../store/places.ts'
 import { auditOf, contents, damage, forge, items, notes, Place } from './forge.ts'
 
 const extra = table('extra', { n: t.int32() })
+const later = table('items', { ...items.columns, note: t.utf8().nullable() }, { key: ['id'] })
 
 function looks(store: Store): number {
   return (store as unknown as { recovering: { healer: { looks: number } } }).recovering.healer.looks
@@ -30,6 +31,7 @@ const WRITES: readonly (readonly [string, (store: Store) => Promise<unknown>])[]
   ['replace', (store) => store.replace(extra, [{ n: 1 }])],
   ['transact', (store) => store.transact((tx) => tx.append(notes, [{ at: 100, text: 'x' }]))],
   ['create', (store) => store.create(table('more', { n: t.int32() }))],
+  ['schema apply', (store) => store.apply([later, table('more', { n: t.int32() })])],
 ]
 
 describe('given a sealed write that its handle gave up', () => {
@@ -90,6 +92,39 @@ describe('given a sealed write that its handle gave up', () => {
     expect((await contents(place.store)).notes).toHaveLength(21)
     expect(await auditOf(place.store, id)).toHaveLength(1)
     expect(looks(place.store)).toBeLessThanOrEqual(2)
+  })
+})
+
+describe('given definitions that changed since a write was sealed', () => {
+  it('that take its rows, it is rolled forward: older rows of it read as all older rows', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ table: items, rows: [1, 2] })
+    await place.store.apply([later])
+    place.engine.parts.intents.end(id)
+    await place.store.append(notes, { at: 1, text: 'x' })
+    expect(await auditOf(place.store, id)).toMatchObject([{ kind: 'rolledForward' }])
+    expect(await place.store.get(later, 2)).toEqual({ id: 2, v: 'v2', note: null })
+  })
+
+  it('that are stricter, it is rolled back with reason schema (d9), once', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ table: items, rows: [1, 2] })
+    await place.store.apply([table('items', items.columns, { key: ['id'], unique: [['v']] })])
+    place.engine.parts.intents.end(id)
+    await place.store.append(notes, { at: 1, text: 'x' })
+    expect(await auditOf(place.store, id)).toMatchObject([{ kind: 'rolledBack', reason: 'schema' }])
+    expect(await contents(place.store)).toEqual(await contents(await place.killed()))
+    expect(await place.staging()).toEqual([])
+  })
+
+  it('after any roll-back a schema apply works immediately', async () => {
+    const place = await Place.open()
+    const { id } = await place.sealed({ table: items, rows: [1, 2] })
+    await place.store.apply([table('items', items.columns, { key: ['id'], unique: [['v']] })])
+    place.engine.parts.intents.end(id)
+    const plan = await place.store.apply([table('items', { ...items.columns, note: t.utf8().nullable() }, { key: ['id'], unique: [['v']] })])
+    expect(plan.steps.map(({ kind }) => kind)).toEqual(['addColumn'])
+    expect(await auditOf(place.store, id)).toMatchObject([{ kind: 'rolledBack', reason: 'schema' }])
   })
 })
 
