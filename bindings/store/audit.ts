@@ -60,11 +60,15 @@ export async function* auditRows({ log, names, outcomes, timeMs }: AuditSource, 
   // Records without a time happened at that of the record before; the first ones at that of the next.
   let time: Date | undefined
   const first: AuditRow[] = []
+  // Tables are told by the names that they had: of those that are gone nobody else knows one.
+  const seen = new Map<number, string>()
+  const nameOf = (id: number): string => seen.get(id) ?? names(id)
   for await (const { lsn, record } of records(log, from, end)) {
     const decided = decidedBy(record)
     const outcome = decided === undefined ? undefined : outcomes.of(toHex(decided))
     if (outcome !== undefined && outcome.lsn !== lsn) continue
-    const row = rowOf(lsn, record, time ?? new Date(timeMs), names)
+    const row = rowOf(lsn, record, time ?? new Date(timeMs), nameOf)
+    if (record.kind === KIND_SCHEMA) for (const { tableId, name } of [...record.schema.create, ...(record.schema.alter ?? [])]) seen.set(tableId, name)
     if (time === undefined && row.kind === 'epoch') {
       first.push(row)
       continue

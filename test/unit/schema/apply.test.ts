@@ -409,6 +409,10 @@ describe('dropping', () => {
     expect(await held.scan(before).count()).toBe(4)
     expect(await store.scan(before, { at: then }).count()).toBe(4)
     expect(await store.tables()).toEqual([])
+    const told: string[] = []
+    for await (const { kind, tables } of store.audit()) if (kind !== 'epoch') told.push(`${kind} ${tables.join()}`)
+    expect(told.at(-1)).toBe('schema flights')
+    expect(told.every((text) => text.endsWith(' flights'))).toBe(true)
     await store.create(before)
     await store.append(before, rows(1, 1))
     await everywhere(place, store, async (s) => {
