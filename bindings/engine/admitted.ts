@@ -3,6 +3,7 @@
 import type { PendingSeal } from '../catalog/index.ts'
 import type { FileGeneration, IntentMerge, RecoveryFacts, TableChange } from '../format/index.ts'
 import type { RowKeys, TableState, VectorBitmaps } from '../table/index.ts'
+import { keyText } from './key-text.ts'
 
 /** One table's part of a commit, with what applying it needs beside the record. */
 export interface AdmittedChange {
@@ -46,4 +47,13 @@ export interface ChangeTracker {
   takeBack?(first: number): void
   /** @throws ConflictError when one of the keys was written above `since` */
   refuseWritten?(table: TableState, keys: readonly string[], since: number): void
+}
+
+/** Shared logs: of a write that is tried again. @throws ConflictError when one of its keys was written above `since` */
+export function refuseWrittenSince(tracker: ChangeTracker, admitted: readonly AdmittedChange[], since: number): void {
+  for (const { table, keys, touched } of admitted) {
+    if (table.keyLayout === undefined) continue
+    const texts = keys === undefined ? (touched ?? []) : Array.from({ length: keys.rows }, (_, row) => keyText(keys.data, keys.start(row), keys.end(row)))
+    tracker.refuseWritten?.(table, texts, since)
+  }
 }

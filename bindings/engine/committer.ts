@@ -11,7 +11,6 @@ import {
   type AuditFacts,
   type BranchChange,
   ByteWriter,
-  changedTables,
   type CommitRecord,
   encodeAudit,
   encodeBranch,
@@ -39,14 +38,13 @@ import {
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
 import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
 import { CHUNK_ROWS, type CommitResult, type TableState, type VectorBitmaps, type WriteOptions } from '../table/index.ts'
-import type { AdmitOptions, AdmittedChange, ArmedWrite, ChangeTracker } from './admitted.ts'
+import { type AdmitOptions, type AdmittedChange, type ArmedWrite, type ChangeTracker, refuseWrittenSince } from './admitted.ts'
 import { tableNotFound } from './bound.ts'
 import { refuseOutdated } from './conflict.ts'
 import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { KnownKeys } from './known-keys.ts'
-import { keyText } from './key-text.ts'
 import { branchNumber, NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
 import { DeadFiles, namesOf } from './record-files.ts'
 import {
@@ -66,7 +64,7 @@ import {
   SUPERSEDED,
 } from './state.ts'
 import { type CommitterHooks, hasCommit, hasSeal, type Queued } from './queued.ts'
-import { creates, writeOf } from './write-of.ts'
+import { creates, tablesOf, writeOf } from './write-of.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
 
@@ -483,11 +481,7 @@ export class Committer {
   private admitShared(admitted: readonly AdmittedChange[], o: (WriteOptions & AdmitOptions) | undefined): void {
     if (this.isBehind) throw behind(this.log.head)
     if (o?.conflictsSince === undefined) return
-    for (const { table, keys, touched } of admitted) {
-      if (table.keyLayout === undefined) continue
-      const texts = keys === undefined ? (touched ?? []) : Array.from({ length: keys.rows }, (_, row) => keyText(keys.data, keys.start(row), keys.end(row)))
-      this.tracker.refuseWritten?.(table, texts, o.conflictsSince)
-    }
+    refuseWrittenSince(this.tracker, admitted, o.conflictsSince)
   }
 
   private submit(kind: LogRecord['kind']): number {
@@ -533,8 +527,7 @@ export class Committer {
     for (; at < pending.length && pending[at]!.lsn <= last; at++) {
       const { lsn, record } = pending[at]!
       assert(record.kind !== SUPERSEDED, 'what was admitted is not superseded', lsn)
-      if (record.kind === KIND_SCHEMA)
-        redefined.push([lsn, changedTables(record.schema, (id) => state.view(record.schema.branch ?? MAIN)?.catalog.table(id)?.name)])
+      if (record.kind === KIND_SCHEMA) redefined.push([lsn, tablesOf(state, record.schema)])
       state.fold(lsn, record)
     }
     this.decisions.settle(last)

@@ -1,6 +1,8 @@
 // engine/write-of.ts: which write or table a record is about.
 
-import { KIND_BRANCH, KIND_COMMIT, KIND_FLUSH, KIND_OPTIMIZE, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from './state.ts'
+import { MAIN } from '../catalog/index.ts'
+import { changedTables, type SchemaRecord } from '../format/index.ts'
+import { KIND_BRANCH, KIND_COMMIT, KIND_FLUSH, KIND_OPTIMIZE, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord, type StoreState } from './state.ts'
 
 /** The write that a record is about, and whether there is an INTENT that recovery finds. */
 export function writeOf(record: StateRecord): { readonly id: Uint8Array | undefined; readonly intentKept: boolean } {
@@ -26,4 +28,9 @@ export function writeOf(record: StateRecord): { readonly id: Uint8Array | undefi
 
 export function creates(record: StateRecord, tableId: number): boolean {
   return record.kind === KIND_SCHEMA && record.schema.create.some((schema) => schema.tableId === tableId)
+}
+
+/** Names of the tables that a schema record changes; asked before it is folded. */
+export function tablesOf(state: StoreState, schema: SchemaRecord): string[] {
+  return changedTables(schema, (id) => state.view(schema.branch ?? MAIN)?.catalog.table(id)?.name)
 }
