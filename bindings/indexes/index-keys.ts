@@ -19,6 +19,11 @@ const NULL = 3
 /** A bytes part at its longest: every byte escaped. */
 const KEY_PART_BYTES_MAX: number = 2 * PART_BYTES_MAX + 3
 
+/** Key codes whose values are not 8 bytes long. */
+const BOOL = 4
+const DECIMAL = 5
+const BYTES = 6
+
 const UNITS = ['s', 'ms', 'us', 'ns'] as const
 
 /** How values of a type are encoded, as the file states it: an index is of use only while its columns still are. */
@@ -29,13 +34,13 @@ export function keyCode(type: ColumnType): number {
     case 'float':
       return 3
     case 'bool':
-      return 4
+      return BOOL
     case 'decimal':
-      return 5 | (type.scale << 8)
+      return DECIMAL | (type.scale << 8)
     case 'utf8':
     case 'binary':
     case 'fixedSizeBinary':
-      return 6
+      return BYTES
     case 'date':
       return 7
     case 'time':
@@ -45,6 +50,21 @@ export function keyCode(type: ColumnType): number {
     default:
       assert(false, 'a column of an index is of a type that compares', type.kind)
   }
+}
+
+/** The bytes of a key's first columns. @param codes  of all columns, keyCode() */
+export function leadingParts(key: Uint8Array, codes: readonly number[], columns: number): Uint8Array {
+  let at = 0
+  for (let i = 0; i < columns; i++) {
+    if (key[at++] !== VALUE) continue
+    const family = codes[i]! & 255
+    if (family !== BYTES) at += family === BOOL ? 1 : family === DECIMAL ? 16 : 8
+    else {
+      while (key[at] !== 0 || key[at + 1] !== 0) at += key[at] === 0 ? 2 : 1
+      at += 2
+    }
+  }
+  return key.subarray(0, at)
 }
 
 /** Bytes that a key of so many columns takes at most. */

@@ -11,6 +11,7 @@
 // Invariant: a block is believed after its hash agrees with the directory, that after its hash with the header, and the header only for the fragment it names.
 import { ByteReader, DecodeError, hasCheck, toHex, xxh3Bytes } from '../format/index.ts'
 import { popcount } from '../kernels/index.ts'
+import { behind, BEHIND_NUMBERS, leadingParts } from './index-keys.ts'
 import { RowMarks } from './row-marks.ts'
 
 export const SORTED_MAGIC = 0x58495356
@@ -72,6 +73,7 @@ export class SortedIndex {
   readonly #hashes: Uint8Array
   readonly #firstKeys: readonly Uint8Array[]
   readonly #lastKey: Uint8Array
+  readonly #codes: readonly number[]
 
   /**
    * How many bytes from the start of the file the head has, from its first bytes.
@@ -88,6 +90,7 @@ export class SortedIndex {
     const directory = head.subarray(header.headerBytes, header.headBytes)
     if (toHex(xxh3Bytes(directory)) !== header.directoryHash) throw new DecodeError('a directory whose check fails', header.headerBytes)
     const { rows, blocks, blockEntries, headBytes } = header
+    this.#codes = identity.columns.map(({ code }) => code ?? 0)
     this.rows = rows
     this.blocks = blocks
     this.headBytes = headBytes
@@ -121,6 +124,23 @@ export class SortedIndex {
     if (last < first) return NOTHING
     const atLeast = Math.max(0, last - first - 1) * this.#blockEntries
     return { first, last, atMost: this.#endOf(last) - first * this.#blockEntries, atLeast }
+  }
+
+  /**
+   * A range that holds the first `entries` entries by the first `columns` columns, and all others that equal the last of them there; undefined: it would be all.
+   * Needs the key codes in the identity.
+   */
+  leading(entries: number, columns: number): KeyRange | undefined {
+    const block = Math.ceil(entries / this.#blockEntries)
+    return block >= this.blocks ? undefined : { from: new Uint8Array(0), to: behind(leadingParts(this.#firstKeys[block]!, this.#codes, columns)) }
+  }
+
+  /** As leading, of the greatest values of the first column; NaN and nulls are left out, which come last in either order. */
+  trailing(entries: number): KeyRange | undefined {
+    const numbers = Uint8Array.of(BEHIND_NUMBERS)
+    // The last block that starts with a value may end in others.
+    const block = this.#firstAtOrAbove(numbers) - 1 - Math.ceil(entries / this.#blockEntries)
+    return block < 0 ? undefined : { from: leadingParts(this.#firstKeys[block]!, this.#codes, 1), to: numbers }
   }
 
   /** The bytes of a block are those that were written. */

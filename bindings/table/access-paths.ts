@@ -10,14 +10,14 @@ import { RowMarks } from '../indexes/index.ts'
 import { keyColumnHashes, makeVec, NO_ROW, type Vec } from '../kernels/index.ts'
 import type { Estimate } from './fragment-indexes.ts'
 import type { FragmentReader } from './fragment-reader.ts'
-import { type SortedAccess, sortedAccess } from './index-access.ts'
+import { type OrderPath, type SortedAccess, sortedAccess } from './index-access.ts'
 import { KeyLayout } from './key-layout.ts'
 import { KeyRun } from './memory-index.ts'
 import { type CompiledPredicate, conjuncts, tupleEquality } from './predicate-eval.ts'
 import { type Constant, equalities } from './predicate-leaf.ts'
 import { fixedVec, vecOfValue } from './vec-views.ts'
 
-export type AccessPath = ({ readonly kind: 'sorted' } & SortedAccess) | TuplePath
+export type AccessPath = ({ readonly kind: 'sorted' } & SortedAccess) | TuplePath | OrderPath
 
 /** Keys, or tuples of a unique constraint, that rows must have. */
 export interface TuplePath {
@@ -93,6 +93,7 @@ function vecOfConstant({ type }: ColumnDef, value: Constant): Vec {
 /** The rows of a fragment by the path that leaves the fewest; a promise where something must be read. */
 export function selectRows(reader: FragmentReader, paths: readonly AccessPath[], signal?: AbortSignal): Selection | undefined | Promise<Selection | undefined> {
   for (const path of paths) {
+    if (path.kind === 'order' && leads(reader, path)) return selectLeading(reader, path, signal)
     if (path.kind !== 'tuple' || !serves(reader, path)) continue
     const { keys, hashes, layout } = path
     const asked = inside(reader, path)
@@ -116,6 +117,16 @@ async function selectSorted(reader: FragmentReader, paths: readonly SortedAccess
   const best = cheapest(reader, paths, figures)
   const rows = best === undefined ? undefined : await reader.indexes.rows(best, signal)
   return rows === undefined ? undefined : { rows, isExact: best!.isExact }
+}
+
+async function selectLeading(reader: FragmentReader, path: OrderPath, signal?: AbortSignal): Promise<Selection | undefined> {
+  const access = await reader.indexes.leading(path, signal)
+  return access === undefined ? undefined : selectSorted(reader, [access], signal)
+}
+
+/** The fragment has the index, and rows enough for the first of them to be few. */
+function leads({ ref, indexes }: FragmentReader, { columns, entries }: OrderPath): boolean {
+  return entries * SELECTIVE <= ref.rows && indexes.has(columns)
 }
 
 /** Bytes of an index that cost about what marking a row does. */
@@ -149,8 +160,9 @@ export function foresee(reader: FragmentReader, paths: readonly AccessPath[]): F
       const left = inside(reader, path).filter((key) => !reader.lacks(hashes[2 * key]!, hashes[2 * key + 1]!, layout))
       return { path, by: 'bloom', rows: left.length, bytes: 0 }
     }
-    if (!reader.indexes.has(path.columns)) continue
-    const estimate = reader.indexes.peek(path)
+    if (path.kind === 'order' ? !leads(reader, path) : !reader.indexes.has(path.columns)) continue
+    const access = path.kind === 'order' ? reader.indexes.leadingNow(path) : path
+    const estimate = access === undefined ? undefined : reader.indexes.peek(access)
     if (estimate === undefined) return { path, by: 'index', rows: undefined, bytes: Math.ceil(reader.indexes.bytesOf(path.columns) / SELECTIVE) }
     if (isSelective(reader, estimate)) return { path, by: 'index', rows: estimate.rows, bytes: estimate.bytes }
   }
@@ -159,7 +171,7 @@ export function foresee(reader: FragmentReader, paths: readonly AccessPath[]): F
 
 /** The fragment has the index of a path. */
 export function hasIndex({ ref, indexes }: FragmentReader, path: AccessPath): boolean {
-  if (path.kind === 'sorted') return indexes.has(path.columns)
+  if (path.kind !== 'tuple') return indexes.has(path.columns)
   const { isKey, id } = path.layout
   return isKey ? ref.index !== undefined : ref.indexes?.some(({ kind, columns }) => kind === 'unique' && columns.join() === id) === true
 }

@@ -2,6 +2,7 @@
 
 import type { ColumnDef } from '../format/index.ts'
 import type { AccessPath, Foreseen } from './access-paths.ts'
+import { orderPaths } from './index-access.ts'
 import type { PlannedGroup, ScanPlan } from './scan-plan.ts'
 import type { Explain } from './types-read.ts'
 
@@ -44,12 +45,14 @@ function outlookOf(plan: ScanPlan): Outlook {
   const read: PlannedGroup[] = []
   const indexed = new Map<PlannedGroup, Foreseen>()
   const uses = new Map<AccessPath, number>()
+  const leading = plan.where === undefined && plan.limit < plan.storedRows
+  const paths = leading ? orderPaths(plan.order, plan.limit, plan.version.schema) : plan.paths
   let byBloom = 0
   let byIndex = 0
   for (const planned of plan.groups) {
     const { group, everyRow } = planned
     if (group.kind !== 'fragment') continue
-    const foreseen = everyRow || plan.paths.length === 0 ? undefined : group.foresee?.(plan.paths)
+    const foreseen = paths.length === 0 || (everyRow && plan.where !== undefined) ? undefined : group.foresee?.(paths)
     if (foreseen !== undefined) uses.set(foreseen.path, (uses.get(foreseen.path) ?? 0) + 1)
     if (foreseen?.rows === 0) {
       if (foreseen.by === 'bloom') byBloom++

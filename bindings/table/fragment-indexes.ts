@@ -10,7 +10,7 @@ import { keyCode, RowMarks, SortedIndex, type SortedIdentity } from '../indexes/
 import type { Vec } from '../kernels/index.ts'
 import type { CacheSlots } from './column-cache.ts'
 import type { FragmentReaderOptions } from './fragment-reader.ts'
-import type { SortedAccess } from './index-access.ts'
+import type { OrderPath, SortedAccess } from './index-access.ts'
 import { fixedVec } from './vec-views.ts'
 
 /** First request for a head: most are shorter. */
@@ -87,6 +87,21 @@ export class FragmentIndexes {
     const index = this.#of(access.columns)
     if (index === undefined || index.damaged) return undefined
     return (await this.#guarded(index, () => this.#head(index, signal))) === undefined ? undefined : this.peek(access)
+  }
+
+  /** The ranges that hold the first rows of an order, from memory; undefined: the head is not there, or they are all. */
+  leadingNow({ columns, label, prefix, descending, entries }: OrderPath): SortedAccess | undefined {
+    const index = this.#of(columns)
+    const head = index === undefined || index.damaged ? undefined : this.#headNow(index)
+    const range = descending ? head?.trailing(entries) : head?.leading(entries, prefix)
+    return range === undefined ? undefined : { columns, label, ranges: [range], isExact: true, depth: prefix }
+  }
+
+  /** As leadingNow, after the head was read where it must be. */
+  async leading(path: OrderPath, signal?: AbortSignal): Promise<SortedAccess | undefined> {
+    const index = this.#of(path.columns)
+    if (index === undefined || index.damaged) return undefined
+    return (await this.#guarded(index, () => this.#head(index, signal))) === undefined ? undefined : this.leadingNow(path)
   }
 
   /** The rows in the ranges, from memory; undefined when something must be read, or the index is damaged. */

@@ -5,9 +5,10 @@
 // Invariant: a row that passes has its key in a range; when `isExact` is true, every row in a range passes.
 
 import type { ColumnDef, TableSchema } from '../format/index.ts'
-import { indexLabel } from '../format/index.ts'
+import { declaredIndexes, indexLabel } from '../format/index.ts'
 import { behind, BEHIND_NUMBERS, compareKeys, FIRST_VALUE, keyBytesMax, type KeyRange, NULL_PART, putConstant, putPrefix } from '../indexes/index.ts'
 import { type CompiledNode, type CompiledPredicate, conjuncts } from './predicate-eval.ts'
+import type { OrderKey } from './scan-plan.ts'
 import { compareConstants, type Constant, equalities, type Leaf } from './predicate-leaf.ts'
 
 /** What is asked of one declared index. */
@@ -20,6 +21,33 @@ export interface SortedAccess {
   readonly isExact: boolean
   /** Columns whose conditions the ranges hold: of two indexes the one with more is asked first. */
   readonly depth: number
+}
+
+/** The first rows of an order, by an index whose columns it begins with. */
+export interface OrderPath {
+  readonly kind: 'order'
+  /** Of the index. */
+  readonly columns: readonly ColumnDef[]
+  readonly label: string
+  /** Columns of the index that the order begins with. */
+  readonly prefix: number
+  readonly descending: boolean
+  /** Rows wanted, and those that may be hidden. */
+  readonly entries: number
+  readonly isExact: true
+}
+
+/** Indexes that lead to the first `limit` rows of an order. Descending ones by their first column alone: in the others nulls would stand first. */
+export function orderPaths(order: readonly OrderKey[], limit: number, schema: TableSchema): OrderPath[] {
+  const [first] = order
+  if (first === undefined || limit === Infinity || limit === 0) return []
+  return declaredIndexes(schema).flatMap((ids): OrderPath[] => {
+    const columns = ids.map((id) => schema.columns.find((column) => column.id === id)!)
+    let prefix = 0
+    if (first.descending) prefix = first.column.column.id === ids[0] ? 1 : 0
+    else while (prefix < Math.min(ids.length, order.length) && order[prefix]!.column.column.id === ids[prefix] && !order[prefix]!.descending) prefix++
+    return prefix === 0 ? [] : [{ kind: 'order', columns, label: indexLabel(schema, ids), prefix, descending: first.descending, entries: limit, isExact: true }]
+  })
 }
 
 /** More ranges than that are not asked for: reading all is as good. */

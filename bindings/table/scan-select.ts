@@ -152,12 +152,14 @@ export class SelectCursor {
         this.#scanned += group.rows
         continue
       }
-      if (!everyRow && this.#chosenFor !== this.#group && this.#mustChoose(group)) return CHOOSING
-      const chosen = everyRow ? undefined : this.#chosen
+      // Where every row passes by its statistics no index of the predicate says more; one of an order does.
+      const asks = this.#o.paths.length > 0 && (!everyRow || where === undefined)
+      if (asks && this.#chosenFor !== this.#group && this.#mustChoose(group)) return CHOOSING
+      const chosen = asks ? this.#chosen : undefined
       while (this.#batch < group.batches.length) {
         const source = group.batches[this.#batch]!
         const within = chosen === undefined ? undefined : liveWithin(chosen.rows, this.#row, source)
-        const share = everyRow || where === undefined ? 'all' : within === NO_ROWS ? 'none' : batchShare(where, source)
+        const share = within === NO_ROWS ? 'none' : everyRow || where === undefined ? 'all' : batchShare(where, source)
         const skipped = share === 'none' || source.liveCount === 0 || (skip !== undefined && source.stats !== undefined && skip((id) => source.stats!(id)))
         if (!skipped) return { source, position: ordinal * GROUP_BATCHES + this.#batch, everyRow: share === 'all' || chosen?.isExact === true, within }
         this.#pass(source)
@@ -170,8 +172,9 @@ export class SelectCursor {
   #mustChoose(group: SourceGroup): boolean {
     const place = this.#group
     if (this.#choosingFor === place) return true
-    const { paths } = this.#o
-    const chosen = paths.length === 0 ? undefined : group.select?.(paths, this.#signal())
+    const hidden = group.rows - group.liveRows
+    const paths = this.#o.paths.map((path) => (path.kind === 'order' ? { ...path, entries: path.entries + hidden } : path))
+    const chosen = group.select?.(paths, this.#signal())
     if (!(chosen instanceof Promise)) {
       this.#chosen = chosen
       this.#chosenFor = place

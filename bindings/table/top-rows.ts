@@ -23,6 +23,7 @@ import {
   type Vec,
 } from '../kernels/index.ts'
 import type { BatchSource, ColumnBatch, ColumnStats } from './batch.ts'
+import { orderPaths } from './index-access.ts'
 import { Held, inOrder, type OrderOptions, sortKeys, unite } from './order-parts.ts'
 import { compareConstants } from './predicate-leaf.ts'
 import type { OrderKey, PlannedGroup, ScanPlan } from './scan-plan.ts'
@@ -36,7 +37,7 @@ export async function topRows(o: OrderOptions): Promise<Iterable<ColumnBatch>> {
   const cursor = new SelectCursor({
     groups,
     where: plan.where,
-    paths: plan.paths,
+    paths: plan.where === undefined ? orderPaths(plan.order, plan.limit, plan.version.schema) : plan.paths,
     columns: unite([], plan.order),
     limit: Infinity,
     signal: o.signal,

@@ -123,32 +123,51 @@ async function compare(reader: Pick<Snapshot, 'scan'>, predicate: Predicate<Filt
   return (await mine.explain()).index !== undefined
 }
 
+/** The first rows of an order, by an index where it begins with its columns. */
+async function compareOrder(reader: Pick<Snapshot, 'scan'>, orderBy: readonly string[], limit: number): Promise<boolean> {
+  const o = { orderBy: [...orderBy, 'id'] as never, limit }
+  const mine = reader.scan(indexed as unknown as typeof plain, o)
+  expect(await mine.toArray(), orderBy.join()).toEqual(await reader.scan(plain, o).toArray())
+  return (await mine.explain()).index !== undefined
+}
+
+const ORDERS = [['a'], ['a desc'], ['b', 'a'], ['b desc', 'a'], ['b', 'a desc'], ['c'], ['c desc'], ['a', 'c']]
+
 it('a scan finds the same rows with and without indexes', { timeout: 240_000 }, async () => {
   let used = 0
+  let ordered = 0
   await fc.assert(
-    fc.asyncProperty(fc.nat(), fc.array(op, { maxLength: 6 }), fc.array(where, { minLength: 4, maxLength: 8 }), async (seed, ops, predicates) => {
-      const root = new MemoryRoot()
-      const open = (): Promise<Store> => Store.open(root, { threads: 0, upkeep: 'manual', inlineLimitBytes: 16 * 1024 })
-      let store = await open()
-      const snapshots: Snapshot[] = []
-      try {
-        for (const each of [indexed, plain]) await store.create(each)
-        for (const one of [{ kind: 'append', seed, from: 0, count: 6000 }, { kind: 'optimize' }, ...ops] as const) {
-          if (one.kind === 'snapshot') snapshots.push(await store.snapshot())
-          else if (one.kind === 'reopen') {
-            for (const snapshot of snapshots.splice(0)) await snapshot[Symbol.asyncDispose]()
-            await store.close()
-            store = await open()
-          } else await apply(store, one)
+    fc.asyncProperty(
+      fc.nat(),
+      fc.array(op, { maxLength: 6 }),
+      fc.array(where, { minLength: 4, maxLength: 8 }),
+      fc.array(fc.tuple(fc.constantFrom(...ORDERS), fc.integer({ min: 0, max: 60 })), { minLength: 2, maxLength: 4 }),
+      async (seed, ops, predicates, orders) => {
+        const root = new MemoryRoot()
+        const open = (): Promise<Store> => Store.open(root, { threads: 0, upkeep: 'manual', inlineLimitBytes: 16 * 1024 })
+        let store = await open()
+        const snapshots: Snapshot[] = []
+        try {
+          for (const each of [indexed, plain]) await store.create(each)
+          for (const one of [{ kind: 'append', seed, from: 0, count: 6000 }, { kind: 'optimize' }, ...ops] as const) {
+            if (one.kind === 'snapshot') snapshots.push(await store.snapshot())
+            else if (one.kind === 'reopen') {
+              for (const snapshot of snapshots.splice(0)) await snapshot[Symbol.asyncDispose]()
+              await store.close()
+              store = await open()
+            } else await apply(store, one)
+          }
+          for (const predicate of predicates) for (const reader of [store, ...snapshots]) if (await compare(reader, predicate)) used++
+          for (const [order, limit] of orders) for (const reader of [store, ...snapshots]) if (await compareOrder(reader, order, limit)) ordered++
+          expect((await store.verify({ level: 'files' })).problems).toEqual([])
+        } finally {
+          for (const snapshot of snapshots) await snapshot[Symbol.asyncDispose]()
+          await store.close()
         }
-        for (const predicate of predicates) for (const reader of [store, ...snapshots]) if (await compare(reader, predicate)) used++
-        expect((await store.verify({ level: 'files' })).problems).toEqual([])
-      } finally {
-        for (const snapshot of snapshots) await snapshot[Symbol.asyncDispose]()
-        await store.close()
-      }
-    }),
+      },
+    ),
     { numRuns: 25 },
   )
   expect(used).toBeGreaterThan(20)
+  expect(ordered).toBeGreaterThan(5)
 })

@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { checkSorted, encodeSorted, keyCode, RowMarks, SortedIndex, type SortedIdentity } from '../../../bindings/indexes/index.ts'
-import type { Vec } from '../../../bindings/kernels/index.ts'
+import { valueKindOf } from '../../../bindings/format/index.ts'
+import { sortIndices, type Vec } from '../../../bindings/kernels/index.ts'
 import { sortedAccess, type SortedAccess } from '../../../bindings/table/index-access.ts'
 import { compilePredicate } from '../../../bindings/table/predicate-eval.ts'
 import { predicateFromJSON } from '../../../bindings/table/predicate.ts'
@@ -168,6 +169,43 @@ describe('a sorted index', () => {
     expect(ask(kinds, rows, where(['eq', 'c0', 1], ['eq', 'c2', 2])).access).toMatchObject({ isExact: false, depth: 1 })
     expect(ask(kinds, rows, where(['gt', 'c0', 1], ['eq', 'c1', 2])).access).toMatchObject({ isExact: false, depth: 1 })
     expect(accessOf({ view: viewOf(kinds), predicate: where(['eq', 'c1', 2]) }, [0, 1, 2])).toBeUndefined()
+  })
+
+  test('leads to the first rows of an order by any number of its columns, and to the last values of the first', () => {
+    fc.assert(
+      fc.property(chosen, fc.integer({ min: 1, max: 90 }), ({ made, places, blockEntries }, entries) => {
+        const { file, identity } = build(made, places, blockEntries)
+        const index = new SortedIndex(file, identity)
+        const sorted = (columns: readonly number[], descending: boolean): number[] =>
+          Array.from(
+            sortIndices(
+              columns.map((place) => {
+                const values = made.rows.map((row) => row[place] ?? null)
+                return { vec: vecOf(made.kinds[place]!, values), kind: valueKindOf(made.view.schema.columns[place]!.type)!, descending }
+              }),
+              made.rows.length,
+            ),
+          )
+        for (let prefix = 1; prefix <= places.length; prefix++) {
+          const range = index.leading(entries, prefix)
+          if (range === undefined) continue
+          const { rows } = rowsOf({ file, identity }, { ranges: [range] })
+          const order = sorted(places.slice(0, prefix), false)
+          expect(order.slice(0, entries).every((row) => rows[row])).toBe(true)
+          // With a row comes every row that equals it, and every one before: what is found is a beginning of the order.
+          const last = order.findLastIndex((row) => rows[row])
+          expect(order.slice(0, last + 1).every((row) => rows[row])).toBe(true)
+        }
+        const range = index.trailing(entries)
+        if (range === undefined) return
+        const { rows } = rowsOf({ file, identity }, { ranges: [range] })
+        const order = sorted(places.slice(0, 1), true)
+        expect(order.slice(0, entries).every((row) => rows[row])).toBe(true)
+        const last = order.findLastIndex((row) => rows[row])
+        expect(order.slice(0, last + 1).every((row) => rows[row])).toBe(true)
+      }),
+      { numRuns: 400 },
+    )
   })
 
   test('has the same bytes when it is made again', () => {

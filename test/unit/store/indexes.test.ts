@@ -117,6 +117,24 @@ describe('declared indexes', () => {
     await store.close()
   })
 
+  it('lead to the first rows of an order, past rows that are hidden', async () => {
+    const store = await opened()
+    await store.optimize()
+    await store.deleteWhere(flights, and(gte('delay', 495), eq('origin', 'A42')))
+    const left = some(0, ROWS).filter(({ delay, origin }) => !(delay !== null && delay >= 495 && origin === 'A42'))
+    const scan = (o: object): ReturnType<typeof store.scan<typeof flights>> => store.scan(flights, { limit: 7, ...o })
+    const top = scan({ orderBy: ['delay desc', 'id'] })
+    const byDelay = left.toSorted((x, y) => (y.delay ?? -1) - (x.delay ?? -1) || Number(x.id - y.id))
+    expect(await top.toArray()).toEqual(byDelay.slice(0, 7))
+    expect(await top.explain()).toMatchObject({ index: 'delay', coverage: 1 })
+    expect(await store.scan(flights, { orderBy: ['delay desc', 'id'] }).first()).toEqual(byDelay[0])
+    const byOrigin = left.toSorted((x, y) => (x.origin < y.origin ? -1 : x.origin > y.origin ? 1 : +x.date - +y.date || Number(x.id - y.id)))
+    expect(await scan({ orderBy: ['origin', 'date', 'id'] }).toArray()).toEqual(byOrigin.slice(0, 7))
+    expect(await scan({ orderBy: ['origin', 'date', 'id'], limit: 25_000 }).toArray()).toEqual(byOrigin)
+    expect((await scan({ orderBy: ['id'] }).explain()).index).toBeUndefined()
+    await store.close()
+  })
+
   it('are used by deletes by predicate', async () => {
     const root = new MemoryRoot()
     const store = await opened(root)
