@@ -56,6 +56,9 @@ export interface Span {
   readonly atLeast: number
 }
 
+/** A block's checked bytes, where they are at hand. */
+export type ReadBlock = (block: number) => Uint8Array | undefined
+
 export function headerBytes(columns: number): number {
   return Math.ceil((FIXED_BYTES + COLUMN_BYTES * columns) / 8) * 8 + CHECK_BYTES
 }
@@ -127,20 +130,37 @@ export class SortedIndex {
   }
 
   /**
-   * A range that holds the first `entries` entries by the first `columns` columns, and all others that equal the last of them there; undefined: it would be all.
-   * Needs the key codes in the identity.
+   * The range of the first `entries` entries by the first `columns` columns, and of all others that equal the last of them there; undefined: it would be all.
+   * A number: the block that must be read first. Needs the key codes in the identity.
    */
-  leading(entries: number, columns: number): KeyRange | undefined {
-    const block = Math.ceil(entries / this.#blockEntries)
-    return block >= this.blocks ? undefined : { from: new Uint8Array(0), to: behind(leadingParts(this.#firstKeys[block]!, this.#codes, columns)) }
+  leading(entries: number, columns: number, read: ReadBlock): KeyRange | number | undefined {
+    if (entries > this.rows) return undefined
+    const key = this.#keyAt(entries - 1, read)
+    return typeof key === 'number' ? key : { from: new Uint8Array(0), to: behind(leadingParts(key, this.#codes, columns)) }
   }
 
   /** As leading, of the greatest values of the first column; NaN and nulls are left out, which come last in either order. */
-  trailing(entries: number): KeyRange | undefined {
+  trailing(entries: number, read: ReadBlock): KeyRange | number | undefined {
     const numbers = Uint8Array.of(BEHIND_NUMBERS)
     // The last block that starts with a value may end in others.
-    const block = this.#firstAtOrAbove(numbers) - 1 - Math.ceil(entries / this.#blockEntries)
-    return block < 0 ? undefined : { from: leadingParts(this.#firstKeys[block]!, this.#codes, 1), to: numbers }
+    const block = this.#firstAtOrAbove(numbers) - 1
+    if (block < 0) return undefined
+    const bytes = read(block)
+    if (bytes === undefined) return block
+    const first = block * this.#blockEntries + entriesBelow(bytes, this.#countOf(block), this.#firstKeys[block]!, numbers) - entries
+    if (first < 0) return undefined
+    const key = this.#keyAt(first, read)
+    return typeof key === 'number' ? key : { from: leadingParts(key, this.#codes, 1), to: numbers }
+  }
+
+  #keyAt(entry: number, read: ReadBlock): Uint8Array | number {
+    const block = Math.floor(entry / this.#blockEntries)
+    const bytes = read(block)
+    return bytes === undefined ? block : keyOf(bytes, this.#countOf(block), this.#firstKeys[block]!, entry - block * this.#blockEntries)
+  }
+
+  #countOf(block: number): number {
+    return this.#endOf(block) - block * this.#blockEntries
   }
 
   /** The bytes of a block are those that were written. */
@@ -161,7 +181,7 @@ export class SortedIndex {
 
   /** The entries of a block that a range covers; keys are looked at only where the directory does not tell. */
   #within(block: number, bytes: Uint8Array, from: Uint8Array, to: Uint8Array | undefined): { start: number; end: number } {
-    const count = this.#endOf(block) - block * this.#blockEntries
+    const count = this.#countOf(block)
     const next = block + 1 < this.blocks ? this.#firstKeys[block + 1]! : this.#lastKey
     const startsInside = compareKeys(this.#firstKeys[block]!, from) >= 0
     const endsInside = to === undefined || compareKeys(next, to) < 0
@@ -279,33 +299,78 @@ function markRows(bytes: Uint8Array, end: number, start: number, marks: RowMarks
   }
 }
 
+/** The keys of a block, in order. */
+class BlockKeys {
+  /** Of the key at hand: bytes it shares with the one before, what follows them, entries. The first is whole. */
+  shared = 0
+  rest: Uint8Array
+  run: number
+  length: number
+  readonly #reader: ByteReader
+  readonly #distinct: number
+  readonly #entries: number
+  #passed = 1
+
+  constructor(bytes: Uint8Array, entries: number, first: Uint8Array) {
+    const { bits, at } = packedOf(bytes)
+    const start = at + packedBytes(entries, bits)
+    if (start >= bytes.length) throw new DecodeError('a block without keys', start)
+    this.#reader = new ByteReader(bytes, start, bytes.length)
+    this.#distinct = this.#reader.varint()
+    this.#entries = entries
+    if (this.#distinct === 0 || this.#distinct > entries) throw new DecodeError(`${this.#distinct} keys of ${entries} entries`, start)
+    this.rest = first
+    this.length = first.length
+    this.run = this.#run()
+  }
+
+  /** False: there is no other. */
+  next(): boolean {
+    if (this.#passed++ === this.#distinct) return false
+    this.shared = this.#reader.varint()
+    this.rest = this.#reader.blob()
+    if (this.shared > this.length) throw new DecodeError('a key that shares more than there is', this.#reader.at)
+    this.length = this.shared + this.rest.length
+    this.run = this.#run()
+    return true
+  }
+
+  #run(): number {
+    return this.#distinct === 1 ? this.#entries : this.#distinct === this.#entries ? 1 : this.#reader.varint()
+  }
+}
+
 /** Entries of a block whose keys are below `bound`. `first`: the block's first key. */
 function entriesBelow(bytes: Uint8Array, entries: number, first: Uint8Array, bound: Uint8Array): number {
-  const { bits, at } = packedOf(bytes)
-  const start = at + packedBytes(entries, bits)
-  if (start >= bytes.length) throw new DecodeError('a block without keys', start)
-  const reader = new ByteReader(bytes, start, bytes.length)
-  const distinct = reader.varint()
-  if (distinct === 0 || distinct > entries) throw new DecodeError(`${distinct} keys of ${entries} entries`, start)
-  const run = (): number => (distinct === 1 ? entries : distinct === entries ? 1 : reader.varint())
-  let length = first.length
-  // What the key at hand has in common with the bound; it is below it. A key that shares more with that one than this is below it too.
-  let common = commonBytes(first, 0, bound)
-  if (isAtOrAbove(first, 0, common, bound)) return 0
-  let before = run()
-  for (let passed = 1; passed < distinct; passed++) {
-    const shared = reader.varint()
-    const rest = reader.blob()
-    if (shared > length) throw new DecodeError('a key that shares more than there is', reader.at)
-    length = shared + rest.length
-    if (shared <= common) {
-      common = shared + commonBytes(rest, shared, bound)
-      if (isAtOrAbove(rest, shared, common, bound)) return before
+  const keys = new BlockKeys(bytes, entries, first)
+  let before = 0
+  // What the key before has in common with the bound; it is below it. A key that shares more with that one than this is below it too.
+  let common = 0
+  do {
+    if (keys.shared <= common) {
+      common = keys.shared + commonBytes(keys.rest, keys.shared, bound)
+      if (isAtOrAbove(keys.rest, keys.shared, common, bound)) return before
     }
-    before += run()
-  }
-  if (before !== entries) throw new DecodeError(`keys of ${before} entries for ${entries}`, reader.at)
+    before += keys.run
+  } while (keys.next())
+  if (before !== entries) throw new DecodeError(`keys of ${before} entries for ${entries}`, bytes.length)
   return before
+}
+
+/** The key of one entry of a block. */
+function keyOf(bytes: Uint8Array, entries: number, first: Uint8Array, entry: number): Uint8Array {
+  const keys = new BlockKeys(bytes, entries, first)
+  let key = first
+  let passed = keys.run
+  while (passed <= entry && keys.next()) {
+    const own = new Uint8Array(keys.length)
+    own.set(key.subarray(0, keys.shared))
+    own.set(keys.rest, keys.shared)
+    key = own
+    passed += keys.run
+  }
+  if (passed <= entry) throw new DecodeError(`keys of ${passed} entries for ${entries}`, bytes.length)
+  return key
 }
 
 /** How many bytes of `rest`, which stands at `at` of a key, are those of the bound there. */

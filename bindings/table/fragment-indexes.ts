@@ -6,7 +6,7 @@
 
 import { CorruptionError, StorageError } from '../errors.ts'
 import { type ColumnDef, DecodeError, indexName, type IndexRef, sortedIndexOf } from '../format/index.ts'
-import { keyCode, RowMarks, SortedIndex, type SortedIdentity } from '../indexes/index.ts'
+import { keyCode, type KeyRange, type ReadBlock, RowMarks, SortedIndex, type SortedIdentity } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { CacheSlots } from './column-cache.ts'
 import type { FragmentReaderOptions } from './fragment-reader.ts'
@@ -90,18 +90,27 @@ export class FragmentIndexes {
   }
 
   /** The ranges that hold the first rows of an order, from memory; undefined: the head is not there, or they are all. */
-  leadingNow({ columns, label, prefix, descending, entries }: OrderPath): SortedAccess | undefined {
-    const index = this.#of(columns)
+  leadingNow(path: OrderPath): SortedAccess | undefined {
+    const index = this.#of(path.columns)
     const head = index === undefined || index.damaged ? undefined : this.#headNow(index)
-    const range = descending ? head?.trailing(entries) : head?.leading(entries, prefix)
-    return range === undefined ? undefined : { columns, label, ranges: [range], isExact: true, depth: prefix }
+    if (head === undefined) return undefined
+    const range = leadingRange(head, path, (block) => index!.slots[1 + block]?.vec.values)
+    return typeof range === 'object' ? accessOf(path, range) : undefined
   }
 
-  /** As leadingNow, after the head was read where it must be. */
+  /** As leadingNow, after what must be read was. */
   async leading(path: OrderPath, signal?: AbortSignal): Promise<SortedAccess | undefined> {
     const index = this.#of(path.columns)
     if (index === undefined || index.damaged) return undefined
-    return (await this.#guarded(index, () => this.#head(index, signal))) === undefined ? undefined : this.leadingNow(path)
+    return this.#guarded(index, async () => {
+      const head = await this.#head(index, signal)
+      const held: HeldBlocks = new Map()
+      for (;;) {
+        const range = leadingRange(head, path, (block) => held.get(block) ?? index.slots[1 + block]?.vec.values)
+        if (typeof range !== 'number') return range === undefined ? undefined : accessOf(path, range)
+        await this.#fetch(index, head, [range], held, signal)
+      }
+    })
   }
 
   /** The rows in the ranges, from memory; undefined when something must be read, or the index is damaged. */
@@ -261,6 +270,14 @@ export class FragmentIndexes {
     this.#o.cache.drop(index.slots)
     this.#o.log?.({ level: 'warn', code: 'index.damaged', file: index.file, columns: index.ref.columns, cause: cause.message })
   }
+}
+
+function leadingRange(head: SortedIndex, { descending, entries, prefix }: OrderPath, read: ReadBlock): KeyRange | number | undefined {
+  return descending ? head.trailing(entries, read) : head.leading(entries, prefix, read)
+}
+
+function accessOf({ columns, label, prefix }: OrderPath, range: KeyRange): SortedAccess {
+  return { columns, label, ranges: [range], isExact: true, depth: prefix }
 }
 
 const NO_BYTES: Vec = fixedVec(1, 0, new Uint8Array(0))

@@ -176,6 +176,7 @@ describe('a sorted index', () => {
       fc.property(chosen, fc.integer({ min: 1, max: 90 }), ({ made, places, blockEntries }, entries) => {
         const { file, identity } = build(made, places, blockEntries)
         const index = new SortedIndex(file, identity)
+        const read = (block: number): Uint8Array => file.subarray(index.offsets[block], index.offsets[block + 1])
         const sorted = (columns: readonly number[], descending: boolean): number[] =>
           Array.from(
             sortIndices(
@@ -187,8 +188,9 @@ describe('a sorted index', () => {
             ),
           )
         for (let prefix = 1; prefix <= places.length; prefix++) {
-          const range = index.leading(entries, prefix)
+          const range = index.leading(entries, prefix, read)
           if (range === undefined) continue
+          if (typeof range === 'number') throw new Error('every block is at hand')
           const { rows } = rowsOf({ file, identity }, { ranges: [range] })
           const order = sorted(places.slice(0, prefix), false)
           expect(order.slice(0, entries).every((row) => rows[row])).toBe(true)
@@ -196,8 +198,10 @@ describe('a sorted index', () => {
           const last = order.findLastIndex((row) => rows[row])
           expect(order.slice(0, last + 1).every((row) => rows[row])).toBe(true)
         }
-        const range = index.trailing(entries)
+        const range = index.trailing(entries, read)
         if (range === undefined) return
+        if (typeof range === 'number') throw new Error('every block is at hand')
+        expect(index.trailing(entries, () => undefined)).toBeTypeOf('number')
         const { rows } = rowsOf({ file, identity }, { ranges: [range] })
         const order = sorted(places.slice(0, 1), true)
         expect(order.slice(0, entries).every((row) => rows[row])).toBe(true)
