@@ -287,7 +287,7 @@ export class Pile {
 }
 
 /** Rows and bytes of columns that are held at a time. */
-const PORTION_ROWS = 1024 * 1024
+const PORTION_ROWS = 2 * 1024 * 1024
 const PORTION_BYTES = 64 * 1024 * 1024
 /** Not worth a look at what a row is. */
 const FEW_ROWS = 256

@@ -22,19 +22,22 @@ export class Conflicts {
 
   /** @throws what the caller's function throws; InvalidConfigError for a row of another key */
   resolve(bound: Bound, shape: RowShape, rows: ConflictRows): Resolution {
-    const conflict = conflictOf(bound, rows)
-    this.#tell(conflict)
-    const { ours, theirs } = rows
-    if (this.#onConflict === 'fail') {
+    const decide = this.#onConflict
+    this.#total++
+    const isTold = this.told.length < TOLD_MAX
+    // Of many that nobody looks at no row is read.
+    const conflict = isTold || typeof decide === 'function' ? conflictOf(bound, rows) : undefined
+    if (isTold) this.told.push(conflict!)
+    if (decide === 'fail') {
       this.open++
       return 'open'
     }
-    if (typeof this.#onConflict !== 'function') return this.#onConflict
-    const row = this.#onConflict(conflict)
+    if (typeof decide !== 'function') return decide
+    const row = decide(conflict!)
     if (row === undefined) return 'gone'
     const made = rowsToBatch(bound.view, [row])
-    if (!sameKey(made, (ours ?? theirs)!, shape)) {
-      throw new InvalidConfigError(`onConflict gave a row of another key for ${bound.view.schema.name} ${JSON.stringify(conflict.kind)}`, {
+    if (!sameKey(made, (rows.ours() ?? rows.theirs())!, shape)) {
+      throw new InvalidConfigError(`onConflict gave a row of another key for ${bound.view.schema.name} (${rows.kind})`, {
         details: { key: 'onConflict', value: row },
         hint: 'Return a row with the key of the conflict, or undefined for none.',
       })
@@ -44,15 +47,11 @@ export class Conflicts {
 
   /** A table without a key of which both sides deleted rows. */
   resolveTable(table: string): 'ours' | 'theirs' | 'open' {
-    this.#tell({ table, key: {}, kind: 'bothChanged' })
+    this.#total++
+    if (this.told.length < TOLD_MAX) this.told.push({ table, key: {}, kind: 'bothChanged' })
     if (this.#onConflict === 'ours' || this.#onConflict === 'theirs') return this.#onConflict
     this.open++
     return 'open'
-  }
-
-  #tell(conflict: MergeConflict): void {
-    this.#total++
-    if (this.told.length < TOLD_MAX) this.told.push(conflict)
   }
 
   error(source: string, into: string): MergeConflictError {
@@ -69,7 +68,7 @@ function sameKey(a: ColumnBatch, b: ColumnBatch, { keyAt }: RowShape): boolean {
 
 function conflictOf({ view, read }: Bound, { kind, base, ours, theirs }: ConflictRows): MergeConflict {
   const row = (batch: ColumnBatch | undefined): object | undefined => (batch === undefined ? undefined : read(batch.columns, 0))
-  const [b, t, s] = [row(base), row(ours), row(theirs)]
+  const [b, t, s] = [row(base()), row(ours()), row(theirs())]
   const any = (s ?? t ?? b) as Record<string, unknown>
   return {
     table: view.schema.name,

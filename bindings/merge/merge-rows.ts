@@ -46,12 +46,12 @@ export interface TableSides {
   readonly seed: number
 }
 
-/** Rows of one conflict, as columns of the shape. */
+/** Rows of one conflict, as columns of the shape; read when they are asked for. */
 export interface ConflictRows {
   readonly kind: MergeConflictKind
-  readonly base: ColumnBatch | undefined
-  readonly ours: ColumnBatch | undefined
-  readonly theirs: ColumnBatch | undefined
+  readonly base: () => ColumnBatch | undefined
+  readonly ours: () => ColumnBatch | undefined
+  readonly theirs: () => ColumnBatch | undefined
 }
 
 /** ours, theirs: that side; a batch: that row; gone: none; open: nobody decides. */
@@ -200,10 +200,14 @@ class Merger {
     const take: number[] = []
     const remove: number[] = []
     const mixed = new Mixer(ours, theirs)
+    const columns = this.#sides.shape.columns.length
+    const whose = (column: number, i: number): ReturnType<typeof columnVerdict> =>
+      columnVerdict(bit(theirsAsBase.columns[column]!, i), bit(oursAsBase.columns[column]!, i), bit(theirsAsOurs.columns[column]!, i))
+    const isApart = (i: number): boolean => {
+      for (let column = 0; column < columns; column++) if (whose(column, i) === 'conflict') return false
+      return true
+    }
     asked.forEach(({ theirs: s, base: b, ours: t }, i) => {
-      const whose = this.#sides.shape.columns.map((_, c) =>
-        columnVerdict(bit(theirsAsBase.columns[c]!, i), bit(oursAsBase.columns[c]!, i), bit(theirsAsOurs.columns[c]!, i)),
-      )
       const facts: RowFacts = {
         inBase: b !== NO_ROW,
         inTheirs: s !== NO_ROW,
@@ -211,20 +215,23 @@ class Merger {
         theirsAsBase: bit(theirsAsBase.all, i),
         oursAsBase: bit(oursAsBase.all, i),
         theirsAsOurs: bit(theirsAsOurs.all, i),
-        isApart: this.#o.byColumn && !whose.includes('conflict'),
+        isApart: this.#o.byColumn && b !== NO_ROW && s !== NO_ROW && t !== NO_ROW && isApart(i),
       }
       const verdict = rowVerdict(facts)
       if (verdict === 'keep') return
-      if (verdict === 'mix') return mixed.add(i, (column) => whose[column] === 'theirs')
+      if (verdict === 'mix') return mixed.add(i, (column) => whose(column, i) === 'theirs')
       let end: Resolution
       if (verdict === 'take' || verdict === 'remove') end = 'theirs'
       else {
-        const one = (rows: ColumnBatch, at: number): ColumnBatch | undefined => (at === NO_ROW ? undefined : this.#of(rows.columns, Uint32Array.of(i)))
+        const one = (rows: ColumnBatch, at: number) => () => (at === NO_ROW ? undefined : this.#of(rows.columns, Uint32Array.of(i)))
         end = this.#o.resolve({ kind: verdict, base: one(base, b), ours: one(ours, t), theirs: one(theirs, s) })
         // What is not in conflict in a row that both changed stays what each side made it.
         if (verdict === 'bothChanged' && this.#o.byColumn && (end === 'ours' || end === 'theirs')) {
           const other = end === 'theirs'
-          return mixed.add(i, (column) => whose[column] === 'theirs' || (other && whose[column] === 'conflict'))
+          return mixed.add(i, (column) => {
+            const side = whose(column, i)
+            return side === 'theirs' || (other && side === 'conflict')
+          })
         }
       }
       if (end === 'open' || end === 'ours') return

@@ -7,7 +7,7 @@ import type { WriteParts } from './parts.ts'
 import { keysWritten, type LogRange } from './written-keys.ts'
 
 /** Keys looked up at a time. */
-const RUN_ROWS = 4096
+const RUN_ROWS = 32_768
 
 /** Keys of the rows of a fragment that are not hidden, in runs. @throws CorruptionError fragment.corrupt; StorageError */
 export async function* keysOfFragment(parts: WriteParts, table: TableState, ref: FragmentRef, hidden: ReadonlySet<number>): AsyncGenerator<KeyRun, undefined> {

@@ -8,7 +8,7 @@ import { ConflictError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { findKeySync, type KeyLayout, KeyRun, type Place, resolveView, type RowKeys, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
+import { findKeys, findKeySync, type KeyLayout, KeyRun, Pace, type Place, resolveView, type RowKeys, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
 
@@ -110,6 +110,9 @@ export class SealedTable {
     const { change, keys, table } = this
     // A change of structure is a flush of another writer, or a load: rows may be elsewhere.
     if ((table.keyLayout === undefined && table.uniques.length === 0) || change?.op === 'replace') return
+    const { world, check } = this.parts.engine.parts
+    const pace = new Pace({ world, check, table: table.name, phase: 'publish', total: undefined })
+    const between = (): Promise<void> | undefined => pace.step(undefined)
     while (this.hasMoved) {
       this.lookedAt = table.now
       this.rewinds = table.rewinds
@@ -117,11 +120,11 @@ export class SealedTable {
       if (table.keyLayout === undefined) continue
       this.replaced = new HideSet()
       this.deleted = new HideSet()
-      if (keys !== undefined && keys.deleted.length > 0) await find(table, runOf(table, keys.deleted), this.deleted)
+      if (keys !== undefined && keys.deleted.length > 0) await find(table, runOf(table, keys.deleted), this.deleted, between)
       for (const [ordinal, ref] of (change?.fragments ?? []).entries()) {
         if (this.isFresh(ref)) continue
         const runs = keysOfFragment(this.parts, table, promotedRef(ref, this.generations), hiddenOwn(change!, ordinal))
-        for await (const run of runs) await find(table, run, this.replaced)
+        for await (const run of runs) await find(table, run, this.replaced, between)
       }
     }
   }
@@ -246,7 +249,14 @@ function tableOf({ engine }: WriteParts, { tableId, incarnation, name }: Partici
   })
 }
 
-async function find(table: TableState, keys: RowKeys, into: HideSet): Promise<void> {
+/** As many keys are joined with the table as a whole; a few cost less one by one. */
+const JOIN_ROWS_MIN = 64
+
+async function find(table: TableState, keys: RowKeys, into: HideSet, between: () => Promise<void> | undefined): Promise<void> {
+  if (keys.rows >= JOIN_ROWS_MIN) {
+    for (const { fragment, rows } of await findKeys(table.now, NOW, keys, table.keyLayout!, between)) for (const row of rows) into.add({ fragment, row })
+    return
+  }
   for (let round = 0; ; round++) {
     const places = placesOf(table, keys, round >= READ_ROUNDS)
     if (places instanceof Promise) {
