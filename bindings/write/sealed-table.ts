@@ -8,7 +8,19 @@ import { ConflictError } from '../errors.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { type FileGeneration, type FragmentRef, hasKeyHash, type KeysFile, type Participant, promotedRef, type TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import { findKeys, findKeySync, type KeyLayout, KeyRun, Pace, type Place, resolveView, type RowKeys, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
+import {
+  findKeys,
+  findKeySync,
+  type KeyLayout,
+  KeyRun,
+  Pace,
+  type Place,
+  resolveView,
+  type RowKeys,
+  type Structure,
+  tableFromSchema,
+  type TableState,
+} from '../table/index.ts'
 import type { WriteParts } from './parts.ts'
 import { hiddenOwn, keysOfFragment, writtenKeys } from './sealed-keys.ts'
 
