@@ -25,6 +25,15 @@ export class Merges {
     return this.entries
   }
 
+  /** Of each branch that was merged into another one, as long as both are there, what the next merge of the two begins with. */
+  bases(isKnown: (branch: number) => boolean): { readonly branch: number; readonly lsn: number; readonly into: number }[] {
+    const newest = new Map<string, MergeEntry>()
+    for (const entry of this.entries) newest.set(`${entry.into} ${entry.source}`, entry)
+    return [...newest.values()]
+      .filter(({ into, source }) => isKnown(into) && isKnown(source))
+      .map(({ into, source, sourceLsn }) => ({ branch: source, lsn: sourceLsn, into }))
+  }
+
   fold(lsn: number, into: number, { source, sourceLsn }: MergeParent): void {
     const same = this.entries.filter((each) => each.into === into && each.source === source)
     if (same.length >= KEPT) this.entries.splice(this.entries.indexOf(same[0]!), 1)

@@ -278,8 +278,10 @@ class Vacuum {
 /** Everything that holds a version: tags, readers, feeds, backups and log pins of this process, and pins of others by their leases. Branches are held in any case. */
 function holdersOf(engine: Engine, elsewhere: readonly { readonly owner: string; readonly lsn: number }[]): Holder[] {
   const { log, state } = engine.parts
-  const { branches } = state.catalog
+  const { branches, merges } = state.catalog
+  const bases = merges.bases((branch) => branches.isLive(branch))
   return [
+    ...bases.map(({ branch, lsn, into }) => ({ by: `merge into ${branches.nameOf(into)}`, branch: branches.ownerAt(branch, lsn), lsn, isPoint: true })),
     ...branches.tags().map(({ name, branch, lsn }) => ({ by: `tag ${name}`, branch: branches.ownerAt(branch, lsn), lsn, isPoint: true })),
     ...log.reclaim
       .list()
