@@ -4,6 +4,7 @@
 // Invariant: in log order; of two branches the newest are kept, older ones are forgotten.
 
 import { type ByteReader, type ByteWriter, decodeList, type MergeParent } from '../format/index.ts'
+import type { Branches } from './branches.ts'
 
 export interface MergeEntry {
   /** The merge commit. */
@@ -32,6 +33,12 @@ export class Merges {
     return [...newest.values()]
       .filter(({ into, source }) => isKnown(into) && isKnown(source))
       .map(({ into, source, sourceLsn }) => ({ branch: source, lsn: sourceLsn, into }))
+  }
+
+  /** Whether the next merge of two branches begins with the version. */
+  holds(branches: Branches, branch: number, lsn: number): boolean {
+    const owner = branches.ownerAt(branch, lsn)
+    return this.bases((each) => branches.isLive(each)).some((base) => base.lsn === lsn && branches.ownerAt(base.branch, base.lsn) === owner)
   }
 
   fold(lsn: number, into: number, { source, sourceLsn }: MergeParent): void {

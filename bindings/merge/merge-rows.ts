@@ -228,6 +228,8 @@ class Merger {
         // What is not in conflict in a row that both changed stays what each side made it.
         if (verdict === 'bothChanged' && this.#o.byColumn && (end === 'ours' || end === 'theirs')) {
           const other = end === 'theirs'
+          const isOurs = (column: number): boolean => whose(column, i) === 'ours' || (!other && whose(column, i) === 'conflict')
+          if (this.#sides.shape.columns.every((_, column) => isOurs(column))) return
           return mixed.add(i, (column) => {
             const side = whose(column, i)
             return side === 'theirs' || (other && side === 'conflict')

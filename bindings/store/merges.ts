@@ -46,7 +46,8 @@ export class Merges {
       const target = { branch: into, lsn: state.applied }
       const head = headOf(catalog, position)
       // Everything of it is there: what was merged before, or a branch that nobody has written to.
-      if ((ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn) return { fastForward: false, tables: {}, conflicts: [] }
+      const isThere = (ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn
+      if (isThere && !lacksTables(catalog, position, parts)) return { fastForward: false, tables: {}, conflicts: [] }
       const base = mergeBase(position, target, lineage)!
       const pins = [theirs, base].map((point) => this.#host.pins.hold(point, 'reader'))
       try {
@@ -109,6 +110,11 @@ function headOf(catalog: Catalog, { branch, lsn }: Position): Position {
   }
   const head = Math.min(lsn, last)
   return { branch: branches.ownerAt(branch, head), lsn: head }
+}
+
+/** Main has dropped a table that the target has: nothing that is left tells when. */
+function lacksTables({ tables }: Catalog, { branch }: Position, { engine }: WriteParts): boolean {
+  return branch === MAIN && [...engine.parts.state.tables.keys()].some((id) => !tables.has(id))
 }
 
 function branchIdOf(branches: Branches, branch: number): string {

@@ -74,7 +74,10 @@ export class ReadHandle {
       held: (lsn, heldMs) => o.events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs }),
       reclaim: o.log.reclaim,
       tail: () => Number(o.log.tail),
-      isNamed: (branch, lsn) => o.state.catalog.branches.holds(branch, lsn),
+      isNamed: (branch, lsn) => {
+        const { branches, merges } = o.state.catalog
+        return branches.holds(branch, lsn) || merges.holds(branches, branch, lsn)
+      },
     })
     this.context = {
       world: o.world,

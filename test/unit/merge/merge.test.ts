@@ -8,6 +8,7 @@ import {
   InvalidConfigError,
   type MergeConflict,
   MergeConflictError,
+  SchemaConflictError,
   type Store,
   t,
   table,
@@ -537,6 +538,25 @@ describe.each(PLACES)('merge, %s', (_name, place) => {
     await keep?.close()
   })
 
+  it('what the next merge begins with outlives a vacuum that keeps one version', async () => {
+    const store = await fresh(place(), { inlineLimitBytes: 512 })
+    await store.append(items, many(0, 3000, 'base'))
+    const dev = await store.branch('dev')
+    await dev.upsert(items, many(0, 1000, 'dev'))
+    await store.merge('dev')
+    // The version of dev that was merged is nobody's head any more, and its file is replaced.
+    await dev.upsert(items, many(0, 1000, 'dev 2'))
+    await store.upsert(items, many(2000, 500, 'main'))
+    await store.optimize()
+    await store.flush()
+    const report = await store.vacuum({ keep: { versions: 1 } })
+    expect(report.floor).toBeGreaterThan(0n)
+    await store.upsert(items, { id: 1, a: 'main too' })
+    expect(await failure(() => store.merge('dev'))).toMatchObject({ total: 1 })
+    expect((await store.merge('dev', { onConflict: 'ours' })).tables).toEqual({ items: { inserted: 0, updated: 999, deleted: 0 } })
+    expect((await store.verify({ level: 'all' })).problems).toEqual([])
+  })
+
   it('an idempotency key makes it happen once', async () => {
     const store = await fresh(place())
     const dev = await store.branch('dev')
@@ -546,6 +566,55 @@ describe.each(PLACES)('merge, %s', (_name, place) => {
     expect((await store.merge('dev', { idempotencyKey: 'k' })).lsn).toBe(first.lsn)
     expect(await store.scan(items).count()).toBe(1)
     expect(await failure(() => store.merge('dev', { idempotencyKey: 'k', onConflict: 'ours' }))).toMatchObject({ code: 'write.idempotency-mismatch' })
+  })
+
+  it('brings definitions along: columns and tables that the target lacks', async () => {
+    const store = await fresh(place())
+    await store.append(items, [
+      { id: 1, a: 'x' },
+      { id: 2, a: 'y' },
+    ])
+    const dev = await store.branch('dev')
+    await dev.upsert(items, { id: 2, a: 'dev' })
+    const items2 = table('items', { ...items.columns, extra: t.utf8().default('none') }, { key: ['id'] })
+    const more = table('more', { k: t.int32() }, { key: ['k'] })
+    await store.apply([items2])
+    await store.create(more)
+    await store.append(more, [{ k: 1 }, { k: 2 }])
+    await store.upsert(items2, [
+      { id: 1, a: 'x', extra: 'main' },
+      { id: 3, a: 'new', extra: 'main' },
+    ])
+    const result = await store.merge('main', { into: 'dev' })
+    expect(result.tables).toEqual({ items: { inserted: 1, updated: 1, deleted: 0 }, more: { inserted: 2, updated: 0, deleted: 0 } })
+    const rows = await dev.scan(items2, { select: ['id', 'a', 'extra'], orderBy: 'id' }).toArray()
+    expect(rows).toEqual([
+      { id: 1, a: 'x', extra: 'main' },
+      { id: 2, a: 'dev', extra: 'none' },
+      { id: 3, a: 'new', extra: 'main' },
+    ])
+    expect(await dev.scan(more).count()).toBe(2)
+    // And back: the older definition of a branch is read through the newer one.
+    await dev.upsert(items2, { id: 2, a: 'dev', extra: 'set' })
+    expect((await store.merge('dev')).tables).toEqual({ items: { inserted: 0, updated: 1, deleted: 0 } })
+    expect(await store.get(items2, 2)).toMatchObject({ a: 'dev', extra: 'set' })
+  })
+
+  it('a table dropped on one side and changed on the other is a SchemaConflictError; untouched it goes', async () => {
+    const store = await fresh(place())
+    await store.append(log, { what: 'x', n: 1 })
+    await store.append(wide, { k1: 'a', k2: 1n, k3: true })
+    const dev = await store.branch('dev')
+    await dev.append(log, { what: 'y', n: 2 })
+    await store.apply([], { drop: ['log', 'wide'], allowDataLoss: true })
+    const { lsn } = store
+    expect(await failure(() => store.merge('dev'))).toBeInstanceOf(SchemaConflictError)
+    expect(await failure(() => store.merge('main', { into: 'dev' }))).toMatchObject({ code: 'schema.conflict', table: 'log' })
+    expect(store.lsn).toBe(lsn)
+    const other = await store.branch('other', { from: (lsn - 1n) as never })
+    await other.append(items, { id: 1 })
+    expect((await store.merge('main', { into: 'other' })).tables).toEqual({})
+    expect((await store.tables('other')).map(({ name }) => name)).toEqual(['items'])
   })
 
   it('refuses names and options that are none', async () => {
