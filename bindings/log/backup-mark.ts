@@ -17,12 +17,21 @@ export interface BackupMark {
   readonly lsn: number
   /** digestAt(lsn). */
   readonly digest: Digest
+  /** Versions below cannot be read: files of theirs were gone when it was made, and no record up to `lsn` says so. */
+  readonly historyFloor: number
   /** Wall clock of whoever made it, unix ms; for people. */
   readonly atMs: number
 }
 
 export function encodeBackupMark(mark: BackupMark): Uint8Array<ArrayBuffer> {
-  return encodeSealed({ format: FORMAT, storeId: toHex(mark.storeId), lsn: mark.lsn, digest: toHex(mark.digest), atMs: Math.floor(mark.atMs) })
+  return encodeSealed({
+    format: FORMAT,
+    storeId: toHex(mark.storeId),
+    lsn: mark.lsn,
+    digest: toHex(mark.digest),
+    historyFloor: mark.historyFloor,
+    atMs: Math.floor(mark.atMs),
+  })
 }
 
 /** @returns undefined when there is none: no run has come to its end @throws CorruptionError, StoreTooNewError, StorageError */
@@ -36,14 +45,15 @@ export async function readBackupMark(root: Root): Promise<BackupMark | undefined
   }
   const fields = decodeSealed(bytes)
   if (fields === undefined) throw damaged('its check does not match')
-  const { format, lsn, atMs } = fields
+  const { format, lsn, historyFloor, atMs } = fields
   if (format !== FORMAT) {
     throw new StoreTooNewError(`${BACKUP_NAME} has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
   }
   const storeId = parseHex(fields['storeId'], 16)
   const digest = parseHex(fields['digest'], 32)
-  if (storeId === undefined || digest === undefined || !Number.isSafeInteger(lsn) || typeof atMs !== 'number') throw damaged('a field is missing')
-  return { storeId, lsn: lsn as number, digest: digest as Uint8Array as Digest, atMs }
+  if (storeId === undefined || digest === undefined || !Number.isSafeInteger(lsn) || !Number.isSafeInteger(historyFloor) || typeof atMs !== 'number')
+    throw damaged('a field is missing')
+  return { storeId, lsn: lsn as number, digest: digest as Uint8Array as Digest, historyFloor: historyFloor as number, atMs }
 }
 
 function damaged(why: string): CorruptionError {

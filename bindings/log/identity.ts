@@ -20,15 +20,36 @@ export interface Identity {
   readonly log: LogLayout
   /** What is no store to write to: a backup of one, or a place that a restore has not finished. Absent in the file: a store. */
   readonly copy?: CopyState
+  /** Of a restored store: versions below cannot be read, files of theirs were gone already. Absent: 0. */
+  readonly historyFloor?: number
 }
 
 export type LogLayout = 'segments' | 'slots'
 export type CopyState = 'backup' | 'restoring'
 
-export function encodeIdentity(storeId: Uint8Array, createdMs: number, attempt: Uint8Array, log: LogLayout = 'segments', copy?: CopyState): Uint8Array {
-  const identity: Identity = { format: FORMATS.max, storeId: toHex(storeId), createdMs, attempt: toHex(attempt), log, ...(copy === undefined ? {} : { copy }) }
-  const { log: layout, copy: state, ...rest } = identity
-  const more = { ...(layout === 'segments' ? {} : { log: layout }), ...(state === undefined ? {} : { copy: state }) }
+export function encodeIdentity(
+  storeId: Uint8Array,
+  createdMs: number,
+  attempt: Uint8Array,
+  log: LogLayout = 'segments',
+  copy?: CopyState,
+  historyFloor = 0,
+): Uint8Array {
+  const identity: Identity = {
+    format: FORMATS.max,
+    storeId: toHex(storeId),
+    createdMs,
+    attempt: toHex(attempt),
+    log,
+    ...(copy === undefined ? {} : { copy }),
+    ...(historyFloor === 0 ? {} : { historyFloor }),
+  }
+  const { log: layout, copy: state, historyFloor: floor, ...rest } = identity
+  const more = {
+    ...(layout === 'segments' ? {} : { log: layout }),
+    ...(state === undefined ? {} : { copy: state }),
+    ...(floor === undefined ? {} : { historyFloor: floor }),
+  }
   return new TextEncoder().encode(`${JSON.stringify({ ...rest, ...more, check: checkOf(identity) }, undefined, 2)}\n`)
 }
 
@@ -48,6 +69,7 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
     attempt: String(parsed.attempt),
     log: parsed.log ?? 'segments',
     ...(parsed.copy === undefined ? {} : { copy: parsed.copy }),
+    ...(parsed.historyFloor === undefined ? {} : { historyFloor: parsed.historyFloor }),
   }
   if (parsed.check !== checkOf(identity)) throw damaged('its check fails')
   if (identity.log !== 'segments' && identity.log !== 'slots') {
@@ -87,6 +109,7 @@ function checkOf(identity: Identity): string {
           identity.attempt,
           ...(identity.log === 'segments' ? [] : [identity.log]),
           ...(identity.copy === undefined ? [] : [identity.copy]),
+          ...(identity.historyFloor === undefined ? [] : [identity.historyFloor]),
         ]),
       ),
     ),

@@ -6,20 +6,23 @@
 
 import { checkpointName } from '../catalog/index.ts'
 import { decodeRecord, listCheckpoints, NamedFiles, neededFiles, readCheckpoint } from '../engine/index.ts'
-import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
+import { CorruptionError, HistoryUnavailableError, StorageError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { Floors, LogCopy, type LogBatch, type Lsn } from '../log/index.ts'
 import { Turns } from '../runtime/index.ts'
 import type { BackupReport, Progress, WriteId } from '../table/index.ts'
 import { contentFiles, copyCheckpoints, copyContent, type CopyCount, copyPending, missingIn } from './copy-files.ts'
 import type { CopyBase, CopyTarget } from './copy-target.ts'
+import { tellingGone } from './gone-files.ts'
 import { Reporter } from './progress.ts'
 import type { Opened } from './wiring.ts'
 
 /** Records read between two looks at the clock. */
 const LOOK_RECORDS = 256
+/** Trims met on the way before the copy gives up. */
+const TRIES = 3
 
-export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history' | 'context'>
+export type CopySource = Pick<Opened, 'root' | 'world' | 'log' | 'storeId' | 'state' | 'history' | 'context' | 'fragmentFloor'>
 
 export interface CopyOptions {
   readonly signal: AbortSignal | undefined
@@ -28,21 +31,35 @@ export interface CopyOptions {
 
 /** @throws BackupMismatchError, CorruptionError, HistoryUnavailableError, PinRefusedError, StorageError */
 export async function copyStore(source: CopySource, target: CopyTarget, lsn: number, o: CopyOptions): Promise<BackupReport> {
-  const { log, root, world } = source
-  const pin = await log.pin(log.tail, 'backup')
+  const { log } = source
+  for (let tries = 1; ; tries++) {
+    const { tail } = log
+    try {
+      return await copyOnce(source, target, tail, lsn, o)
+    } catch (error) {
+      // No version below the floor is held: the log behind it may be trimmed while it is read. What is left is copied.
+      if (!(error instanceof HistoryUnavailableError) || log.tail === tail || tries === TRIES) throw error
+    }
+  }
+}
+
+async function copyOnce(source: CopySource, target: CopyTarget, tail: Lsn, lsn: number, o: CopyOptions): Promise<BackupReport> {
+  const { log, root, world, fragmentFloor } = source
+  // Other writers of a shared log see a lease; in this process the store's own pin does.
+  const pin = log.shared ? await log.pin(BigInt(Math.max(Number(tail), fragmentFloor())) as Lsn, 'backup') : undefined
   try {
     const reporter = new Reporter(world, o.onProgress)
     const count: CopyCount = { files: 0, bytes: 0 }
     const named = new NamedFiles()
-    const base = await target.base(log, lsn)
-    await filesBelow(source, lsn, named)
-    const written = await copyLog(source, target, base, lsn, named, count, reporter, o)
+    const base = await target.base(log, tail, lsn)
+    await filesBelow(source, tail, lsn, named)
+    const written = await copyLog(source, target, { base, tail, lsn }, named, count, reporter, o)
     const files = contentFiles(named)
     const missing = await missingIn(target, files)
     const total = missing.reduce((sum, { file }) => sum + file.bytes, 0)
     let done = 0
     reporter.tell({ phase: 'files', done, total, unit: 'bytes' })
-    const required = requiredFiles(source, written.lsn)
+    const absences = new Absences(source, written.lsn)
     await copyContent(root, target, missing, {
       signal: o.signal,
       copied: ({ file }) => {
@@ -50,16 +67,13 @@ export async function copyStore(source: CopySource, target: CopyTarget, lsn: num
         count.bytes += file.bytes
         reporter.step({ phase: 'files', done: (done += file.bytes), total, unit: 'bytes' })
       },
-      // What a vacuum took is missing in the store too.
-      absent: async (name, cause) => {
-        if (await required(name)) throw cause
-      },
+      absent: (name, cause) => absences.met(name, cause),
     })
     await copyCheckpoints(source, target, written.lsn, count)
     const { kept, lost } = await copyPending(root, target, named, count)
     o.signal?.throwIfAborted()
-    if (pin.lost?.() !== undefined) throw pin.lost()
-    await target.complete(written.lsn, written.digest, written.clean)
+    if (pin?.lost?.() !== undefined) throw pin.lost()
+    await target.complete(written.lsn, written.digest, written.clean, absences.floor)
     reporter.tell({ phase: 'files', done: total, total, unit: 'bytes' })
     return {
       lsn: BigInt(written.lsn) as Lsn,
@@ -71,21 +85,22 @@ export async function copyStore(source: CopySource, target: CopyTarget, lsn: num
       pendingLost: lost as WriteId[],
     }
   } finally {
-    pin.release()
+    pin?.release()
   }
 }
 
 /** What records name that the log begins behind: checkpoints have it. */
-async function filesBelow({ root, log, storeId, world }: CopySource, lsn: number, named: NamedFiles): Promise<void> {
-  if (log.tail === 0n) return
+async function filesBelow({ root, storeId, world }: CopySource, tail: Lsn, lsn: number, named: NamedFiles): Promise<void> {
+  if (tail === 0n) return
   for (const at of await listCheckpoints(root)) {
     if (at > lsn) continue
     try {
       const { catalog } = await readCheckpoint(root, storeId, at)
       named.ofCatalog(catalog)
-      for (const [id, seal] of catalog.outcomes.pending) if (BigInt(seal.lsn) <= log.tail) named.seals.set(id, seal)
+      for (const [id, seal] of catalog.outcomes.pending) if (BigInt(seal.lsn) <= tail) named.seals.set(id, seal)
     } catch (cause) {
-      if (!(cause instanceof CorruptionError)) throw cause
+      // Damaged, or taken by a vacuum meanwhile: others stand in.
+      if (!(cause instanceof CorruptionError || (cause instanceof StorageError && cause.class === 'notFound'))) throw cause
       world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file: checkpointName(at), cause })
     }
   }
@@ -95,17 +110,15 @@ async function filesBelow({ root, log, storeId, world }: CopySource, lsn: number
 async function copyLog(
   source: CopySource,
   target: CopyTarget,
-  base: CopyBase,
-  lsn: number,
+  { base, tail, lsn }: { readonly base: CopyBase; readonly tail: Lsn; readonly lsn: number },
   named: NamedFiles,
   count: CopyCount,
   reporter: Reporter,
   { signal }: CopyOptions,
 ): Promise<Awaited<ReturnType<LogCopy['finish']>>> {
   const { log, world } = source
-  const { tail } = log
   const { identity } = target
-  if (base.isNew && identity.layout === 'slots' && tail > 0n) await putFloor(source, target)
+  if (base.isNew && identity.layout === 'slots' && tail > 0n) await putFloor(source, target, tail)
   const turns = new Turns(world)
   const copy = new LogCopy(target, {
     world,
@@ -147,26 +160,41 @@ async function copyLog(
 }
 
 /** A log that begins behind a tail says so in a floor. */
-async function putFloor({ log, world }: CopySource, { root, identity }: CopyTarget): Promise<void> {
-  const { tail } = log
+async function putFloor({ log, world }: CopySource, { root, identity }: CopyTarget, tail: Lsn): Promise<void> {
   const lineage = log.lineage.filter(({ firstLsn }) => firstLsn <= tail).map(({ epoch, firstLsn }) => ({ epoch: Number(epoch), firstLsn: Number(firstLsn) }))
   const floors = new Floors(root, { world, storeId: identity.storeId })
   await floors.raise({ tail: Number(tail), digest: await log.digestAt(tail), epoch: log.highestEpoch ?? 0, lineage, attemptsAbove: () => [] })
 }
 
-/** Whether a position that the store still has needs a file: asked only when one is missing. */
-function requiredFiles({ root, state, log, storeId, context }: CopySource, lsn: number): (name: string) => Promise<boolean> {
-  let found: Promise<(name: string) => Promise<boolean>> | undefined
-  const look = async (): Promise<(name: string) => Promise<boolean>> => {
-    const floor = state.catalog.fragmentFloor
-    if (floor > lsn) {
-      throw new HistoryUnavailableError(`LSN ${lsn} fell below the floor ${floor} while it was copied`, {
-        details: { asked: BigInt(lsn), floor: BigInt(floor) },
+/** Told of each file that the source lacks. What a vacuum took is missing there too: `floor`, once one was met, is what the copy can be read from. */
+class Absences {
+  floor = 0
+  private readonly source: CopySource
+  private readonly lsn: number
+  private isNeeded: ((name: string) => Promise<boolean>) | undefined
+
+  constructor(source: CopySource, lsn: number) {
+    this.source = source
+    this.lsn = lsn
+  }
+
+  /** @throws HistoryUnavailableError, StorageError when something that can be read needs it */
+  async met(name: string, cause: unknown): Promise<void> {
+    const { root, log, storeId, context, state, fragmentFloor } = this.source
+    const floor = fragmentFloor()
+    if (floor > this.lsn) {
+      throw new HistoryUnavailableError(`LSN ${this.lsn} fell below the floor ${floor} while it was copied`, {
+        details: { asked: BigInt(this.lsn), floor: BigInt(floor) },
       })
     }
-    return neededFiles({ root, log, storeId, context, branches: state.catalog.branches }, floor, lsn)
+    this.isNeeded ??= neededFiles({ root, log, storeId, context, branches: state.catalog.branches }, floor, this.lsn)
+    if (await this.isNeeded(name)) {
+      // By the records behind what a reader has folded it may be a vacuum all the same.
+      await tellingGone(root, log, () => state).get(name)
+      throw cause
+    }
+    this.floor = floor
   }
-  return async (name) => (await (found ??= look()))(name)
 }
 
 /** All that the copy consists of; locks and temporary files are no part of it. */

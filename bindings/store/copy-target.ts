@@ -102,11 +102,10 @@ export class CopyTarget {
    *
    * @throws BackupMismatchError
    */
-  async base(source: CommitLog, lsn: number): Promise<CopyBase> {
+  async base(source: CommitLog, tail: Lsn, lsn: number): Promise<CopyBase> {
     const mark = this.as === 'backup' ? await readBackupMark(this.root) : undefined
     if (mark === undefined) {
       await this.drop(-1)
-      const { tail } = source
       return { lsn: Number(tail), digest: await source.digestAt(tail), epoch: tail === 0n ? 0 : (source.highestEpoch ?? 0), isNew: true }
     }
     await this.agrees(source, mark.lsn, mark.digest, lsn)
@@ -171,24 +170,24 @@ export class CopyTarget {
   }
 
   /** The write that makes the copy whole. */
-  async complete(lsn: number, digest: Digest, clean: Omit<CleanMark, 'storeId'> | undefined): Promise<void> {
+  async complete(lsn: number, digest: Digest, clean: Omit<CleanMark, 'storeId'> | undefined, historyFloor: number): Promise<void> {
     const { storeId } = this.identity
     await this.settle()
     if (this.as === 'backup') {
-      await this.root.put(BACKUP_NAME, encodeBackupMark({ storeId, lsn, digest, atMs: this.world.clock.nowMs() }))
+      await this.root.put(BACKUP_NAME, encodeBackupMark({ storeId, lsn, digest, historyFloor, atMs: this.world.clock.nowMs() }))
       return
     }
     if (clean !== undefined) await this.root.put(CLEAN_NAME, encodeClean({ storeId, ...clean }))
-    await this.putIdentity(undefined)
+    await this.putIdentity(undefined, historyFloor)
   }
 
-  private async putIdentity(copy: CopyState | undefined): Promise<void> {
+  private async putIdentity(copy: CopyState | undefined, historyFloor = 0): Promise<void> {
     const { storeId, createdMs, layout } = this.identity
     const there = await readIdentity(this.root)
     // A copy that an older version began is of the newest format from here on: what is put there is.
     this.counts(IDENTITY_NAME)
     if (there !== undefined && there.copy === copy && there.format === FORMATS.max) return
-    await this.root.put(IDENTITY_NAME, encodeIdentity(storeId, createdMs, this.world.random.bytes(16), layout, copy))
+    await this.root.put(IDENTITY_NAME, encodeIdentity(storeId, createdMs, this.world.random.bytes(16), layout, copy, historyFloor))
   }
 }
 

@@ -34,6 +34,8 @@ export interface Known {
   readonly layout: LogLayout
   /** Of a backup: how far it is whole. */
   readonly mark?: BackupMark
+  /** Versions below cannot be read, whatever the log says. */
+  readonly historyFloor: number
 }
 
 /**
@@ -74,7 +76,14 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
     const mark = identity.copy === undefined ? undefined : await wholeCopy(root, identity, options.readOnly)
     // Before anything else is read: what follows is in the newest format, or only read.
     await (options.readOnly ? formatOf(root, identity) : migrate(root, world, identity))
-    return { storeId: storeIdBytes(identity), isNew: false, attempt, layout: identity.log, ...(mark === undefined ? {} : { mark }) }
+    return {
+      storeId: storeIdBytes(identity),
+      isNew: false,
+      attempt,
+      layout: identity.log,
+      historyFloor: mark?.historyFloor ?? identity.historyFloor ?? 0,
+      ...(mark === undefined ? {} : { mark }),
+    }
   }
   const identity = await readIdentity(root)
   if (identity !== undefined) return await made(identity)
@@ -93,7 +102,7 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
     })
   }
   const layout = logId === undefined && (options.writers === 'shared' || !root.caps.segments) ? 'slots' : 'segments'
-  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt, layout }
+  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt, layout, historyFloor: 0 }
 }
 
 /** The commit point. A lost answer is told by reading the name: our attempt, or our store id from a creator that died, is ours. */

@@ -359,7 +359,10 @@ export class ReadHandle {
       if (!(error instanceof PoisonedError || error instanceof FencedError)) throw error
     })
     const head = Math.min(this.head, Number(this.log.durableHead))
-    const pin = this.pinned.hold({ lsn: Math.max(Number(this.log.tail), this.o.state.catalog.fragmentFloor), branch: MAIN }, 'backup')
+    // From the oldest version that can be read on; what a vacuum under way takes is no longer among them.
+    const pin = await this.log.reclaim.exclusively(async () =>
+      this.pinned.hold({ lsn: Math.max(Number(this.log.tail), this.o.fragmentFloor()), branch: MAIN }, 'backup'),
+    )
     try {
       // Few processes ever make one: its modules are loaded by the first call.
       return await (await import('./backup.ts')).backupStore(this.o, target, head, o)

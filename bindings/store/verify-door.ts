@@ -29,7 +29,7 @@ export async function verifyOpened(opened: Opened, o: VerifyOptions): Promise<Ve
     signal,
     onProgress: (p) => reporter.step((last = p)),
     isBackup: opened.isBackup,
-    catalog: opened.state.catalog,
+    catalog: { branches: opened.state.catalog.branches, fragmentFloor: opened.fragmentFloor() },
   })
   const problems = against === undefined ? outcome.problems : [...outcome.problems, ...(await differences(opened, against, signal))]
   reporter.tell(last)

@@ -41,6 +41,8 @@ export interface Opened {
   readonly written: WrittenBytes
   /** What was opened is a backup. */
   readonly isBackup: boolean
+  /** G: files that older versions need may be gone; by the log, or by the copy that this store was made of. */
+  readonly fragmentFloor: () => number
   /** LSN of the checkpoint that the open started from; 0 = none. */
   readonly checkpointLsn: number
   /** A follower that met damage: no further read. */
@@ -92,12 +94,12 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
   const events = new Events((event) => world.logger.log(event))
   const {
     storeId,
-    opened: { log, checkpoint, isBackup },
+    opened: { log, checkpoint, isBackup, historyFloor },
   } = await found(
     root,
     world,
     options,
-    async (known) => ({ ...(await openLog(root, world, options, events, known)), isBackup: known.mark !== undefined }),
+    async (known) => ({ ...(await openLog(root, world, options, events, known)), isBackup: known.mark !== undefined, historyFloor: known.historyFloor }),
     ({ log: other }) => other.close(),
   )
   try {
@@ -106,14 +108,15 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     const context = new SharedContext(options.readOnly || log.shared ? tellingGone(root, log, () => folded.state) : root, cache, world)
     const state = await StoreState.load(context, log, checkpoint)
     folded.state = state
-    log.reclaim.fragmentFloor = () => state.catalog.fragmentFloor
+    const fragmentFloor = (): number => Math.max(historyFloor, state.catalog.fragmentFloor)
+    log.reclaim.fragmentFloor = fragmentFloor
     const history = new History({
       root,
       log,
       storeId,
       context,
       branches: () => state.catalog.branches,
-      fragmentFloor: () => state.catalog.fragmentFloor,
+      fragmentFloor,
       invalid: (file, cause) => {
         world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
         events.emit('checkpointInvalid', { file })
@@ -135,6 +138,7 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
       metering,
       written,
       isBackup,
+      fragmentFloor,
       checkpointLsn: checkpoint?.lsn ?? 0,
       failure: undefined,
       catchUp: async () => undefined,
