@@ -23,6 +23,8 @@ export interface TableShape {
   readonly isKeyed: boolean
   /** Rows of a full fragment. */
   readonly targetRows: number
+  /** Rows that a merge may hold in memory. */
+  readonly mergeRows: number
   /** In the order of the table. */
   readonly fragments: readonly PlannedFragment[]
 }
@@ -56,10 +58,10 @@ export function planCompaction(shape: TableShape, policy: CompactionPolicy): Com
   return groups.map((members) => groupOf(shape, members))
 }
 
-function groupOf({ isKeyed, targetRows }: TableShape, members: readonly PlannedFragment[]): CompactionGroup {
+function groupOf({ isKeyed, targetRows, mergeRows }: TableShape, members: readonly PlannedFragment[]): CompactionGroup {
   const rows = liveRows(members)
   const outputs = Math.max(1, Math.ceil(rows / targetRows))
-  return { segments: isKeyed ? segmentsOf(members, targetRows) : members.map((member) => [member]), rows, outputRows: Math.ceil(rows / outputs) }
+  return { segments: isKeyed ? segmentsOf(members, mergeRows) : members.map((member) => [member]), rows, outputRows: Math.ceil(rows / outputs) }
 }
 
 function neighbourGroups({ fragments, targetRows }: TableShape, policy: CompactionPolicy): PlannedFragment[][] {
@@ -137,8 +139,8 @@ function growsEnough(members: readonly PlannedFragment[], { fanIn, growth }: Com
   return members.length >= fanIn && liveRows(members) >= growth * Math.max(...members.map(live))
 }
 
-/** By the first key, each stretch of overlapping fragments a segment, none with more rows in memory at a time than the target has. */
-function segmentsOf(members: readonly PlannedFragment[], targetRows: number): PlannedFragment[][] {
+/** By the first key, each stretch of overlapping fragments a segment, none with more rows in memory at a time than a merge may hold. */
+function segmentsOf(members: readonly PlannedFragment[], mergeRows: number): PlannedFragment[][] {
   const ordered = members.toSorted((a, b) => compareBounds(a.min, b.min) || a.lsn - b.lsn || a.ordinal - b.ordinal)
   const segments: PlannedFragment[][] = []
   let segment: PlannedFragment[] = []
@@ -147,7 +149,7 @@ function segmentsOf(members: readonly PlannedFragment[], targetRows: number): Pl
   for (const member of ordered) {
     const rows = residentRows(member)
     const isApart = segment.length > 0 && upto !== undefined && member.min !== undefined && compareBounds(member.min, upto) > 0
-    if (segment.length > 0 && (isApart || resident + rows > targetRows)) {
+    if (segment.length > 0 && (isApart || resident + rows > mergeRows)) {
       segments.push(segment)
       segment = []
       resident = 0

@@ -21,6 +21,7 @@ export function shapeOf(schema: TableSchema, { fragments }: Structure, lsn: numb
   return {
     isKeyed: schema.key.length > 0,
     targetRows: Math.max(1, Math.min(target.rows, Math.floor(target.bytes / rowBytes))),
+    mergeRows: Math.max(1, Math.min(TARGET.rows, Math.floor(TARGET.bytes / rowBytes))),
     fragments: fragments.map((fragment) => plannedOf(schema, fragment, lsn)),
   }
 }
