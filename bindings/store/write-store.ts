@@ -449,7 +449,17 @@ export class WriteHandle extends ReadHandle {
     return this.optimizing.optimize(o, await this.recovering.pending())
   }
 
-  async vacuum(o: VacuumOptions): Promise<VacuumReport> {
+  vacuum(o: VacuumOptions): Promise<VacuumReport> {
+    if (!isTraced('vacuum')) return this.vacuumNow(o)
+    return traced(
+      'vacuum',
+      this.facts(undefined),
+      () => this.vacuumNow(o),
+      ({ lsn }) => (lsn === undefined ? {} : { lsn }),
+    )
+  }
+
+  private async vacuumNow(o: VacuumOptions): Promise<VacuumReport> {
     this.writable()
     return vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }

@@ -114,7 +114,7 @@ it('a meter is told the log bytes of a store whose log is kept as slots', async 
   expect((await store.stats()).writes!.logBytes).toBe(bytes)
 })
 
-it.each(['optimize', 'recover'] as const)('the channel varve:%s traces with the id of the store', async (name) => {
+it.each(['optimize', 'vacuum', 'recover'] as const)('the channel varve:%s traces with the id of the store', async (name) => {
   const seen: Record<string, unknown>[] = []
   const handlers = { asyncEnd: (message: unknown) => void seen.push({ ...(message as object) }) }
   const channel = tracingChannel(`varve:${name}`)
@@ -124,5 +124,6 @@ it.each(['optimize', 'recover'] as const)('the channel varve:%s traces with the 
   await store.create(items)
   await store.append(items, { id: 1 })
   if (name === 'optimize') await store.optimize()
+  if (name === 'vacuum') await store.vacuum({ keep: { versions: 1 } })
   expect(seen).toMatchObject([{ storeId: store.id }])
 })
