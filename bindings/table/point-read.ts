@@ -133,12 +133,13 @@ export function readPlaceSync(structure: Structure, place: Place, columns: reado
 function readLayer(structure: Structure, row: number, columns: readonly ColumnDef[], missing: (column: ColumnDef, rows: number) => Vec): RowVecs {
   const chunk = structure.layer.chunkOf(row)
   const at = row - chunk.base
-  const places = columns.map((column) => chunk.schema.columns.findIndex((candidate) => candidate.id === column.id))
-  if (chunk.schema === structure.schema) return { vecs: places.map((place) => chunk.columns[place]!.raw()), row: at }
+  const { schema } = chunk
+  const placeOf = (column: ColumnDef): number => schema.columns.findIndex((candidate) => candidate.id === column.id)
+  if (schema === structure.schema) return { vecs: columns.map((column) => chunk.columns[placeOf(column)]!.raw()), row: at }
   // Rows of an older definition: only this one is converted.
-  const vecs = columns.map((column, i) => {
-    const place = places[i]!
-    return place < 0 ? missing(column, 1) : fitVec(slice(chunk.columns[place]!.view(chunk.rows), at, at + 1), chunk.schema.columns[place]!.type, column)
+  const vecs = columns.map((column) => {
+    const place = placeOf(column)
+    return place < 0 ? missing(column, 1) : fitVec(slice(chunk.columns[place]!.view(chunk.rows), at, at + 1), schema.columns[place]!.type, column)
   })
   return { vecs, row: 0 }
 }

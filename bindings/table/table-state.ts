@@ -57,6 +57,7 @@ export class TableState {
   private readonly context: TableContext
   private readonly schemas = new Map<number, TableSchema>()
   private structures: Structure[]
+  private keys: { readonly schema: TableSchema; readonly layout: KeyLayout | undefined }
   /** Last record that changed rows or definition, queued ones included. */
   lastLsn: number
   /** How often records were taken back: what was found among queued rows before that may be wrong. */
@@ -68,6 +69,7 @@ export class TableState {
     this.context = context
     this.lastLsn = lastLsn
     for (const each of schemas) this.schemas.set(each.version, each)
+    this.keys = { schema, layout: KeyLayout.of(schema) }
     this.structures = [{ lsn, schema, layer: new MemoryLayer(nextRow, KeyLayout.of(schema), context.seed), fragments: [] }]
   }
 
@@ -117,7 +119,10 @@ export class TableState {
 
   /** Keys of columns in the order of `schema`. */
   get keyLayout(): KeyLayout | undefined {
-    return KeyLayout.of(this.now.schema)
+    const { schema } = this.now
+    // Asked several times for each commit.
+    if (this.keys.schema !== schema) this.keys = { schema, layout: KeyLayout.of(schema) }
+    return this.keys.layout
   }
 
   /** Dropped, by a record that may not be durable yet. */
@@ -138,7 +143,7 @@ export class TableState {
 
   /** The table was there at `lsn`, which is not below the last settle(). */
   isAt(lsn: number): boolean {
-    return this.structures[0]!.lsn <= lsn && this.at(lsn).isDropped !== true
+    return this.structures[0]!.lsn <= lsn && (!this.isDropped || this.at(lsn).isDropped !== true)
   }
 
   at(lsn: number): Structure {
