@@ -73,9 +73,12 @@ export function listOption(options: Readonly<Record<string, unknown>>, name: str
   return names
 }
 
-/** `1200`: a position; an ISO date: as it was then; else the name of a tag. */
+/** `1200`: a position; an ISO date: as it was then; else the name of a tag or branch. `--branch` names the newest position of one. */
 export function atOption(options: Readonly<Record<string, unknown>>): At | undefined {
   const text = textOption(options, 'at')
+  const branch = textOption(options, 'branch')
+  if (branch !== undefined && text !== undefined) throw new UsageError('--branch and --at exclude each other', 'Make a branch or a tag of that position first.')
+  if (branch !== undefined) return branch
   if (text === undefined) return undefined
   if (/^\d+$/.test(text)) return lsn(BigInt(text))
   if (!/^\d{4}-\d{2}-\d{2}/.test(text)) return text

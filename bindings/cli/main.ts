@@ -17,13 +17,15 @@ interface CommandSpec {
   readonly load: () => Promise<Run>
 }
 
-const AT = ['--at <position>', 'as it was: an LSN, an ISO date, or the name of a tag'] as const
+const AT = ['--at <position>', 'as it was: an LSN, an ISO date, or the name of a tag or branch'] as const
+const BRANCH = ['--branch <name>', 'rows of this branch (default: main)'] as const
 const QUERY = [
   ['--where <expression>', "rows to read, such as \"delay > 60 and origin in ('SFO', 'LAX')\""],
   ['--select <columns>', 'columns, with commas between them'],
   ['--order-by <columns>', 'such as "delay desc,id"'],
   ['--limit <n>', 'at most so many rows'],
   AT,
+  BRANCH,
 ] as const
 
 const COMMANDS: readonly CommandSpec[] = [
@@ -108,7 +110,7 @@ const COMMANDS: readonly CommandSpec[] = [
   {
     usage: 'get <store> <table> <key>',
     summary: 'read one row by its key: 42, a=1,b=x, or JSON',
-    options: [AT],
+    options: [AT, BRANCH],
     load: async () => (await import('./commands/get.ts')).run,
   },
   {
@@ -228,6 +230,23 @@ const COMMANDS: readonly CommandSpec[] = [
     ],
     examples: ['varve merge ./data dev', 'varve merge ./data dev --on-conflict theirs --message "the new prices"'],
     load: async () => (await import('./commands/merge.ts')).run,
+  },
+  {
+    usage: 'branch <what> <store> [name]',
+    summary: 'ls: list the branches; create or delete one',
+    options: [['--from <position>', 'what a new one begins with: an LSN, an ISO date, or the name of a tag or branch (default: main as it is)']],
+    examples: ['varve branch create ./data dev', 'varve branch create ./data fix --from v1', 'varve scan ./data flights --branch dev'],
+    load: async () => (await import('./commands/branch.ts')).runBranch,
+  },
+  {
+    usage: 'tag <what> <store> [name]',
+    summary: 'ls: list the tags; create or delete one',
+    options: [
+      ['--at <position>', 'what it names: an LSN, an ISO date, or the name of a tag or branch (default: main as it is)'],
+      ['--message <text>', 'kept with it'],
+    ],
+    examples: ['varve tag create ./data v1 --message "first release"', 'varve scan ./data flights --at v1'],
+    load: async () => (await import('./commands/branch.ts')).runTag,
   },
   {
     usage: 'audit <store>',

@@ -1,5 +1,5 @@
 // recovery/repair-lost.ts: what a cut of the log takes away, commit by commit, as far as it can still be read.
-import { decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
+import { decodeRecord, KIND_BRANCH, KIND_COMMIT, KIND_PUBLISH, KIND_ROLLBACK, KIND_SCHEMA, KIND_SEAL, type StateRecord } from '../engine/index.ts'
 import { VarveError } from '../errors.ts'
 import { changedTables } from '../format/index.ts'
 import { type CutPoint, type Lsn, recordsBehind } from '../log/index.ts'
@@ -42,6 +42,10 @@ function lostCommit(lsn: number, record: StateRecord, names: Map<number, string>
       const tables = changes.map(({ tableId, inserted, updated, deleted }) => ({ table: names.get(tableId) ?? `#${tableId}`, inserted, updated, deleted }))
       const notes = { ...(author === undefined ? {} : { author }), ...(message === undefined ? {} : { message }) }
       return { ...at, kind: 'commit', time: new Date(timeMs), writeId: ulidText(writeId), ...notes, tables }
+    }
+    case KIND_BRANCH: {
+      const { timeMs, id, change } = record.branch
+      return { ...at, kind: 'branch', time: new Date(timeMs), writeId: ulidText(id), message: `${change.op} ${change.name}`, tables: [] }
     }
     case KIND_SEAL:
       return { ...at, kind: 'seal', time: new Date(record.seal.timeMs), writeId: ulidText(record.seal.writeId), tables: [] }

@@ -3,6 +3,7 @@
 import {
   decodeRecord,
   KIND_AUDIT,
+  KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
   KIND_OPTIMIZE,
@@ -31,7 +32,7 @@ export interface AuditSource {
 
 /** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
 const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
-const RECORD_KINDS = ['epoch', 'schema', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum'] as const
+const RECORD_KINDS = ['epoch', 'schema', 'branch', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum'] as const
 const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
   'adopt-log': true,
   'drop-node': true,
@@ -133,6 +134,10 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
   if (record.kind === KIND_ROLLBACK) {
     const { timeMs, writeId, reason, recovery } = record.rollback
     return recovered({ ...at, time: new Date(timeMs), kind: 'rollback', writeId: ulidText(writeId) as WriteId, reason, tables: [] }, recovery)
+  }
+  if (record.kind === KIND_BRANCH) {
+    const { timeMs, id, change } = record.branch
+    return { ...at, time: new Date(timeMs), kind: 'branch', writeId: ulidText(id) as WriteId, reason: `${change.op} ${change.name}`, tables: [] }
   }
   if (record.kind === KIND_VACUUM) {
     const { timeMs, names } = record.vacuum

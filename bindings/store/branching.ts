@@ -4,7 +4,15 @@
 
 import { type BranchEntry, MAIN, type TagEntry } from '../catalog/index.ts'
 import { type Engine, inTurn, type Position } from '../engine/index.ts'
-import { BranchExistsError, BranchNotFoundError, InvalidConfigError, InvalidNameError, PendingIntentError, ResourceLimitError } from '../errors.ts'
+import {
+  BranchExistsError,
+  BranchNotFoundError,
+  CommitOutcomeUnknownError,
+  InvalidConfigError,
+  InvalidNameError,
+  PendingIntentError,
+  ResourceLimitError,
+} from '../errors.ts'
 import { type BranchChange, MAIN_BRANCH, MAIN_BRANCH_ID } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { FP, ulidText } from '../runtime/index.ts'
@@ -68,7 +76,7 @@ export class Branching {
       await world.failpoints.hit(FP.branch.beforeCreate, { branch: name })
       if (this.find(name) !== undefined || committer.names.nextId !== change.branch) return undefined
       const made = await committer.branch(change)
-      await world.failpoints.hit(FP.branch.afterCreate, { branch: name })
+      await passed(made, () => world.failpoints.hit(FP.branch.afterCreate, { branch: name }))
       return madeOf(change, made)
     })
   }
@@ -98,8 +106,8 @@ export class Branching {
       this.parts.writable()
       const now = this.find(name)
       if (now !== entry) return undefined
-      await committer.branch({ op: 'delete', name, branch: entry.id })
-      if (world.failpoints.active) await world.failpoints.hit(FP.branch.afterDelete, { branch: name })
+      const gone = await committer.branch({ op: 'delete', name, branch: entry.id })
+      if (world.failpoints.active) await passed(gone, () => world.failpoints.hit(FP.branch.afterDelete, { branch: name }))
       return true
     })
   }
@@ -206,6 +214,19 @@ function foundOf({ name, id, branchId }: BranchEntry): FoundBranch {
 
 function madeOf({ name, branch }: BranchChange & { op: 'create' }, { id }: { readonly id: Uint8Array }): FoundBranch {
   return { name, branch, branchId: ulidText(id) as BranchId }
+}
+
+/** What fails behind a record that is durable tells nothing about it. */
+async function passed({ lsn, id }: { readonly lsn: number; readonly id: Uint8Array }, hit: () => void | Promise<void>): Promise<void> {
+  try {
+    await hit()
+  } catch (cause) {
+    const writeId = ulidText(id)
+    throw new CommitOutcomeUnknownError(`the record of branches at LSN ${lsn} is there, its caller failed behind it`, {
+      details: { writeId, intentKept: false },
+      cause,
+    })
+  }
 }
 
 function checked<T extends object>(call: string, o: T, known: readonly string[]): T {

@@ -3,6 +3,7 @@
 // `act` is what failpoints strike; `before` runs in an earlier process, or, where the kind `goesOn`, in the same one.
 import { columns, CommitOutcomeUnknownError, gt, lt, type OpenOptions } from '../../bindings/index.ts'
 import { FP } from '../../bindings/testing/index.ts'
+import { BRANCH_KINDS } from './crash-branches.ts'
 import { type Layout, Process } from './crash-ground.ts'
 import {
   addNotes,
@@ -567,4 +568,5 @@ export const KINDS: readonly Kind[] = [
   ...recovering,
   ...contended,
   ...merges,
+  ...BRANCH_KINDS,
 ]

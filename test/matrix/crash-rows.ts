@@ -120,7 +120,7 @@ export function textOf(rows: Rows): string {
 }
 
 /** What the store has, by a scan; point reads and counts must agree with it. */
-export async function readRows(store: Pick<Store, 'tables' | 'scan' | 'get'>): Promise<Rows> {
+export async function readRows(store: Pick<Store, 'tables' | 'scan' | 'get' | 'branches'>): Promise<Rows> {
   const found = new Map<string, Map<string, string>>()
   for (const { name, rows } of await store.tables()) {
     const into = new Map<string, string>()
@@ -142,6 +142,14 @@ export async function readRows(store: Pick<Store, 'tables' | 'scan' | 'get'>): P
       }
     }
     if (seen !== rows) throw new Error(`${name}: ${seen} rows in a scan, ${rows} counted`)
+  }
+  for (const { name } of (await store.branches()).slice(1)) {
+    const into = new Map<string, string>()
+    found.set(`docs@${name}`, into)
+    for await (const row of store.scan(docs, { at: name }).rows()) {
+      if (into.has(keyOf('docs', row))) throw new Error(`docs of ${name} has two rows of key ${keyOf('docs', row)}`)
+      into.set(keyOf('docs', row), JSON.stringify(row))
+    }
   }
   const one = found.get('docs')?.values().next().value
   if (one !== undefined) {

@@ -21,16 +21,16 @@ async function named(store: Store): Promise<string[]> {
 
 describe('a fault', () => {
   const points = [
-    [FP.branch.beforeCreate, []],
-    [FP.branch.afterCreate, ['dev']],
+    [FP.branch.beforeCreate, [], 'StorageError'],
+    [FP.branch.afterCreate, ['dev'], 'CommitOutcomeUnknownError'],
   ] as const
-  it.each(points)('at %s leaves no branch, or a whole one; the handle works on', async (point, left) => {
+  it.each(points)('at %s leaves no branch, or a whole one; the handle works on', async (point, left, name) => {
     const { world } = simWorld({ seed: 1 })
     const store = await opened('memory:', { world })
     await store.create(rows)
     {
       using armed = failpoints(world).arm(point, { error: 'io', times: 1 })
-      expect(await failure(() => store.branch('dev'))).toMatchObject({ name: 'StorageError' })
+      expect(await failure(() => store.branch('dev'))).toMatchObject({ name })
       expect(armed.fired).toBe(1)
     }
     expect(await named(store)).toEqual(left)

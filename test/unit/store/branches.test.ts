@@ -402,6 +402,18 @@ describe('a sealed write on a branch', () => {
   })
 })
 
+describe('the audit of a store', () => {
+  it('tells who named what', async () => {
+    const store = await started('memory:')
+    await store.branch('dev')
+    await store.tag('v1', { at: 'dev' })
+    await store.deleteTag('v1')
+    await store.deleteBranch('dev')
+    const told = await collect(store.audit({ kinds: ['branch'] }))
+    expect(told.map(({ reason }) => reason)).toEqual(['create dev', 'tag v1', 'untag v1', 'delete dev'])
+  })
+})
+
 describe('a reader beside the writer', () => {
   it('sees branches and tags, and follows them', async () => {
     const [, place] = PLACES[1]!
