@@ -5,12 +5,19 @@
 
 import type { TableChange } from '../format/index.ts'
 import { xxh3 } from '../kernels/index.ts'
-import type { TableState } from '../table/index.ts'
+import type { LiveFragment, TableState } from '../table/index.ts'
 import type { AdmittedChange, ChangeTracker } from './admitted.ts'
 import { conflict } from './conflict.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
 
 export { keyBytesOf, keyText } from './key-text.ts'
+
+/** `fragments`: of the table right behind it. Whoever removes one later, an optimize, a replace, does not change what it says. */
+interface Untold {
+  readonly lsn: number
+  readonly change: TableChange
+  readonly fragments: readonly LiveFragment[]
+}
 
 interface TableWrites {
   /** Last write of each key. */
@@ -18,7 +25,7 @@ interface TableWrites {
   /** Last change that counts as one of every key (replace, deletes by vector; on unkeyed tables all of these). */
   bulkLsn: number
   /** Changes whose keys are asked for one by one: loads, deletes by position. Ascending. */
-  readonly untold: { readonly lsn: number; readonly change: TableChange }[]
+  readonly untold: Untold[]
   /** Last change of any kind. */
   lastLsn: number
 }
@@ -74,7 +81,7 @@ export class WriteTracker implements ChangeTracker {
     }
     // Rows in memory may have been moved when somebody asks.
     if (change.op === 'delete') for (let i = 0; i < (change.hideRows?.length ?? 0); i++) set(keyText(table.now.layer.keyOf(change.hideRows![i]!)))
-    if (change.op !== 'delete' || change.hides !== undefined) writes.untold.push({ lsn, change })
+    if (change.op !== 'delete' || change.hides !== undefined) writes.untold.push({ lsn, change, fragments: table.now.fragments })
   }
 
   /** Records up to `lsn` stay. */
@@ -109,9 +116,9 @@ export class WriteTracker implements ChangeTracker {
     if (writes === undefined) return 0
     const told = Math.max(writes.keys.get(key) ?? 0, writes.bulkLsn)
     for (let i = writes.untold.length - 1; i >= 0; i--) {
-      const { lsn, change } = writes.untold[i]!
-      if (lsn <= since || lsn <= told) break
-      if (hasWritten(table, lsn, change, keyBytesOf(key))) return lsn
+      const untold = writes.untold[i]!
+      if (untold.lsn <= since || untold.lsn <= told) break
+      if (hasWritten(untold, keyBytesOf(key))) return untold.lsn
     }
     return told > since ? told : 0
   }
@@ -143,9 +150,9 @@ export class WriteTracker implements ChangeTracker {
 
 /**
  * Whether a change that did not tell its keys wrote this one: asked of the fragments that it brought, which have every key of an append or upsert, or of those whose
- * rows it deleted. What is no longer there counts as yes.
+ * rows it deleted. What was not there counts as yes.
  */
-function hasWritten({ now: { fragments } }: TableState, lsn: number, change: TableChange, key: Uint8Array): boolean {
+function hasWritten({ lsn, change, fragments }: Untold, key: Uint8Array): boolean {
   const { lo, hi } = xxh3(key)
   if (change.op === 'delete') {
     return (change.hides ?? []).some((hide) => {

@@ -1,7 +1,7 @@
 // Optimize beside what others see and do: loads of the same bytes, followers, the feed, large merges, aborts, budgets.
 import { describe, expect, it } from 'vitest'
 
-import { columns, eq, Store, t, table } from '../../../bindings/index.ts'
+import { columns, ConflictError, eq, Store, t, table } from '../../../bindings/index.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
 import { FP } from '../../../bindings/runtime/index.ts'
 import { failpoints, rendezvous } from '../../../bindings/testing/index.ts'
@@ -45,6 +45,31 @@ describe('loads', () => {
     expect((await contents(place.store)).notes).toEqual(after)
     expect((await contents(await place.kill())).notes).toEqual(after)
     expect((await place.store.verify({ level: 'all' })).problems).toEqual([])
+  })
+})
+
+describe('a transaction', () => {
+  it('that began before a load and an optimize of what it brought meets the keys of that load, and no others', async () => {
+    const place = await Place.open(STAGED)
+    await place.store.append(items, item(1))
+    const meanwhile = async (id: number): Promise<void> => {
+      await place.store.append(items, [item(id), item(id + 1)])
+      await place.store.optimize()
+    }
+    await place.store.transact(async (tx) => {
+      tx.upsert(items, item(70, 'mine'))
+      await meanwhile(10)
+    })
+    await expect(
+      place.store.transact(
+        async (tx) => {
+          tx.upsert(items, item(21, 'mine'))
+          await meanwhile(20)
+        },
+        { retries: 0 },
+      ),
+    ).rejects.toBeInstanceOf(ConflictError)
+    expect((await contents(place.store)).items).toEqual(['1:x', '10:x', '11:x', '20:x', '21:x', '70:mine'])
   })
 })
 
