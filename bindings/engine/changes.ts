@@ -4,6 +4,7 @@
 // Invariant: on a keyed table a commit gives at most one change per key.
 
 import { type Branches, MAIN } from '../catalog/index.ts'
+import { SchemaMismatchError } from '../errors.ts'
 import { changedTables, type CommitRecord, type TableChange, type TableSchema } from '../format/index.ts'
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { ulidText } from '../runtime/index.ts'
@@ -204,19 +205,27 @@ function commitOf(
   held: ReadonlyMap<number, { structure: Structure; firstRow: number }>,
 ): FeedCommit {
   const parts: Part[] = []
+  let mismatch: SchemaMismatchError | undefined
   for (const { table, tableState } of targets(state, o)) {
     if (tableState === undefined || o.images === 'none') continue
     const changes = commit.changes.filter((change) => change.tableId === tableState.id)
     const before = held.get(tableState.id)
     if (changes.length === 0 || before === undefined) continue
     // The log's bytes are reused by the reader; what is read later is positions, counts and references, which decoding has copied.
-    parts.push({ bound: bindTo(table, tableState), lsn, before: before.structure, after: tableState.now, firstRow: before.firstRow, changes })
+    try {
+      parts.push({ bound: bindTo(table, tableState), lsn, before: before.structure, after: tableState.now, firstRow: before.firstRow, changes })
+    } catch (error) {
+      // Of another definition than the program's: its rows cannot be shown, the commits behind it may be.
+      if (!(error instanceof SchemaMismatchError)) throw error
+      mismatch ??= error
+    }
   }
   return {
     ...header(lsn, commit, o),
     counts: countsOf(commit, (id) => state.tables.get(id)!.name),
     schema: [],
     async *[Symbol.asyncIterator]() {
+      if (mismatch !== undefined) throw mismatch
       for (const part of parts) yield* changesOf(part, o, context)
     },
   }

@@ -529,6 +529,16 @@ describe('what is under way', () => {
     await one.apply([after])
     await one.append(after, { id: 5, origin: 'x', delay: 1, note: 'n', seats: 3 })
     for await (const commit of one.changes({ from: 0, follow: false, tables: [before] })) for await (const change of commit) told.push(change)
+    // By the new definition the rows of before cannot be shown, those behind can.
+    const later: unknown[] = []
+    for await (const commit of one.changes({ from: 0, follow: false, tables: [after] })) {
+      try {
+        for await (const change of commit) later.push(change.kind)
+      } catch (error) {
+        later.push((error as Error).name, commit.counts['flights'])
+      }
+    }
+    expect(later).toEqual(['SchemaMismatchError', { inserted: 1, updated: 0, deleted: 0 }, 'insert'])
     expect(told).toEqual([
       { table: 'flights', kind: 'insert', after: { id: 0, origin: 'o0', delay: 0 } },
       { table: 'flights', kind: 'insert', after: { id: 5, origin: 'x', delay: 1 } },
