@@ -31,6 +31,8 @@ interface Engine {
   readonly name: string
   rows(query: Query): Promise<number>
   count(query: Query): Promise<number>
+  /** The ten longest delays; how many were given. */
+  top(): Promise<number>
   close(): Promise<void>
 }
 
@@ -45,6 +47,7 @@ export async function indexes(suite: UpkeepSuite): Promise<void> {
     suite.fact(`index.${query.name}.selected`, `${wanted} of ${data.rows} rows`)
     for (const what of ['rows', 'count'] as const) await contest(suite, `index.${query.name}.${what}`, engines, (engine) => engine[what](query), wanted)
   }
+  await contest(suite, 'index.top', engines, (engine) => engine.top(), 10)
   for (const engine of engines) await engine.close()
   for (const query of queries) await first(suite, folder, query)
 }
@@ -87,8 +90,9 @@ async function varve(suite: UpkeepSuite, folder: string, data: Flights): Promise
   const { bytes, coverage } = (await store.stats()).tables['flights']!
   suite.fact('index.build', `${rounded(data.rows / ms / 1000)} M rows/s, three indexes at once`)
   suite.fact('index.bytes', `${rounded((bytes - before) / data.rows)} bytes a row, three indexes; coverage ${coverage['origin, date']!.share}`)
-  const by = (name: string, of: (where: Predicate<Filter>) => Scan<typeof indexed, object>, close: () => Promise<void>): Engine => ({
+  const by = (name: string, of: (where: Predicate<Filter>) => Scan<typeof indexed, object>, one: typeof indexed, close: () => Promise<void>): Engine => ({
     name,
+    top: async () => (await store.scan(one, { orderBy: ['delay desc', 'id'], limit: 10, select: ['id', 'delay', 'distance'] }).toArray()).length,
     rows: async ({ where }) => (Object.values(await of(where).toColumns())[0] as ArrayLike<unknown>).length,
     count: ({ where }) => of(where).count(),
     close,
@@ -98,11 +102,13 @@ async function varve(suite: UpkeepSuite, folder: string, data: Flights): Promise
     by(
       'varve',
       (where) => store.scan(indexed, { where, select }) as never,
+      indexed,
       () => store.close(),
     ),
     by(
       'scan',
       (where) => store.scan(plain, { where: where as never, select }) as never,
+      plain as unknown as typeof indexed,
       () => Promise.resolve(),
     ),
   ]
@@ -157,6 +163,8 @@ const SQL_INDEXES = [
   'CREATE INDEX by_delay ON flights (delay)',
 ]
 
+const TOP = 'SELECT id, delay, distance FROM flights ORDER BY delay DESC, id LIMIT 10'
+
 async function peers(suite: UpkeepSuite, data: Flights): Promise<Engine[]> {
   const made: Engine[] = []
   for (const [name, open] of [
@@ -195,6 +203,7 @@ async function sqlite(folder: string): Promise<Engine> {
     name: 'sqlite',
     rows: ({ sql }) => Promise.resolve(db.prepare(`SELECT id, delay, distance FROM flights WHERE ${sql}`).all().length),
     count: ({ sql }) => Promise.resolve((db.prepare(`SELECT count(*) AS n FROM flights WHERE ${sql}`).get() as { n: number }).n),
+    top: () => Promise.resolve(db.prepare(TOP).all().length),
     close: () => Promise.resolve(db.close()),
   }
 }
@@ -216,6 +225,7 @@ async function duckdb(folder: string): Promise<Engine> {
     name: 'duckdb',
     rows: async ({ sql }) => (await (await db.run(`SELECT id, delay, distance FROM flights WHERE ${text(sql)}`)).getColumns())[0]?.length ?? 0,
     count: async ({ sql }) => Number((await (await db.run(`SELECT count(*) FROM flights WHERE ${text(sql)}`)).getColumns())[0]![0]),
+    top: async () => (await (await db.run(TOP)).getColumns())[0]!.length,
     close: async () => {
       db.closeSync()
       instance.closeSync()
