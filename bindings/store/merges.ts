@@ -47,7 +47,9 @@ export class Merges {
       const head = headOf(catalog, position)
       // Everything of it is there: what was merged before, or a branch that nobody has written to.
       const isThere = (ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn
-      if (isThere && !lacksTables(catalog, position, parts)) return { fastForward: false, tables: {}, conflicts: [] }
+      // Under a key that is known it was merged by an earlier call, whose result is told again.
+      const isAgain = o.idempotencyKey !== undefined && parts.engine.parts.committer.knows(o.idempotencyKey)
+      if (isThere && !isAgain && !lacksTables(catalog, position, parts)) return nothing()
       const base = mergeBase(position, target, lineage)!
       const pins = [theirs, base].map((point) => this.#host.pins.hold(point, 'reader'))
       try {
@@ -63,7 +65,9 @@ export class Merges {
           branch: position.branch,
           baseBranch: base.branch,
         }
-        const request = { parts, source: theirs, base: new ReadPoint(await history.state(base), base.lsn), merge, into: o.into ?? MAIN_BRANCH, isFastForward }
+        const start = new ReadPoint(await history.state(base), base.lsn)
+        if (!isAgain && hasDoneNothing(catalog, head, base) && sameTables(theirs, start)) return nothing()
+        const request = { parts, source: theirs, base: start, merge, into: o.into ?? MAIN_BRANCH, isFastForward }
         return await mergeInto(request, o)
       } finally {
         for (const pin of pins) pin.release()
@@ -85,6 +89,25 @@ export class Merges {
       pin.release()
     }
   }
+}
+
+function nothing(): MergeResult {
+  return { fastForward: false, tables: {}, conflicts: [] }
+}
+
+/** Of one branch, with no merge into it in between: what differs, if anything, is its rows and definitions. */
+function hasDoneNothing({ merges }: Catalog, { branch, lsn }: Position, base: Position): boolean {
+  return branch === base.branch && !merges.all.some((merge) => merge.into === branch && merge.lsn > base.lsn && merge.lsn <= lsn)
+}
+
+/** No record between the two has changed a table. */
+function sameTables(a: ReadPoint, b: ReadPoint): boolean {
+  const last = (point: ReadPoint): string =>
+    [...point.tableIds()]
+      .map((id) => `${id}:${point.at(id)!.state.lastLsn}`)
+      .toSorted()
+      .join()
+  return last(a) === last(b)
 }
 
 function lineageOf({ branches, merges }: Catalog): Lineage {
