@@ -41,8 +41,11 @@ export class WatchedRoot implements Root {
     return this.inner.caps
   }
 
-  async get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }> {
-    if (!this.metering.isOn) return this.inner.get(name, o)
+  get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }> {
+    return this.metering.isOn ? this.measured(name, o) : this.inner.get(name, o)
+  }
+
+  private async measured(name: string, o: (GetOptions & { signal?: AbortSignal }) | undefined): Promise<{ bytes: Uint8Array; tag: string }> {
     const found = await this.inner.get(name, o)
     this.metering.add('varve.read.bytes', found.bytes.length)
     return found

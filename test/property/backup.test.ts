@@ -130,6 +130,7 @@ class Source {
         expect(this.lsns[target]).toBeLessThan(Number((await from.stats()).log.tail))
         this.targets[target] = new MemoryRoot()
         this.lsns[target] = 0
+        await this.backup(target, 0, byReader)
       } else throw error
     } finally {
       if (byReader) await from.close()
