@@ -131,7 +131,7 @@ export class MemoryRoot implements Root {
       if (left-- <= 0) return
       o?.signal?.throwIfAborted()
       const file = this.#disk.names.get(name)
-      if (file !== undefined) yield { name, size: file.size, tag: tagOf(file), timeMs: file.mtimeMs }
+      if (file !== undefined) yield { name, size: file.size, tag: tagOf(file) }
     }
   }
 

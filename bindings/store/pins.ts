@@ -34,12 +34,16 @@ export interface PinsOptions {
   readonly reclaim: Reclaim
   /** T. */
   readonly tail: () => number
+  /** Shared logs: makes other processes honour a pin. */
+  readonly lease: ((lsn: number) => Promise<{ release(): void }>) | undefined
   /** Whether a tag or a branch keeps that version anyway. */
   readonly isNamed: (branch: number, lsn: number) => boolean
 }
 
 /** Of reads that are under way: they come and go. */
 const BRIEF = 'read'
+/** Of snapshots that other processes are told of. */
+export const LEASED = 'reader elsewhere'
 
 interface Entry {
   readonly id: string
@@ -70,7 +74,8 @@ export class Pins {
   /** Pins that others took of the log of this handle. */
   others(): { readonly id: string; readonly owner: string; readonly lsn: number }[] {
     const own = new Set([...this.entries.values()].map(({ hold }) => hold.id))
-    return this.o.reclaim.list().filter(({ id, owner }) => owner !== BRIEF && !own.has(id))
+    // A lease is the other half of a pin that is listed.
+    return this.o.reclaim.list().filter(({ id, owner }) => owner !== BRIEF && owner !== LEASED && !own.has(id))
   }
 
   /** While one read goes on. @throws HistoryUnavailableError */
@@ -84,6 +89,26 @@ export class Pins {
         details: { asked: BigInt(lsn), floor: error.floor },
         cause: error,
       })
+    }
+  }
+
+  /** As hold(), and for vacuums of other processes too. @throws PinRefusedError; StorageError */
+  async holdEverywhere(point: HeldPoint, owner: 'reader'): Promise<PinHandle> {
+    const pin = this.hold(point, owner)
+    const { lease, isNamed } = this.o
+    if (lease === undefined || isNamed(point.branch, point.lsn)) return pin
+    try {
+      const laid = await lease(point.lsn)
+      return {
+        advance: (next) => pin.advance(next),
+        release: () => {
+          laid.release()
+          pin.release()
+        },
+      }
+    } catch (error) {
+      pin.release()
+      throw error
     }
   }
 

@@ -35,7 +35,7 @@ import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
-import { Pins, pinsOf } from './pins.ts'
+import { LEASED, Pins, pinsOf } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
 import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
@@ -74,6 +74,7 @@ export class ReadHandle {
       held: (lsn, heldMs) => o.events.emit('snapshotHeld', { lsn: BigInt(lsn) as Lsn, heldMs }),
       reclaim: o.log.reclaim,
       tail: () => Number(o.log.tail),
+      lease: o.log.shared && !o.options.readOnly ? (lsn) => o.log.pin(BigInt(lsn) as Lsn, LEASED) : undefined,
       isNamed: (branch, lsn) => {
         const { branches, merges } = o.state.catalog
         return branches.holds(branch, lsn) || merges.holds(branches, branch, lsn)

@@ -117,7 +117,7 @@ export class Reads {
     const { context, pins, o } = this.parts
     return new SnapshotHandle(point, {
       context,
-      pin: pins.hold(point, 'reader'),
+      pin: await pins.holdEverywhere(point, 'reader'),
       canBlock: o.root.caps.syncRead,
       pointAt: (older, head) => new Reads({ ...this.parts, branch: point.branch }).pointAt(older, head),
     })
