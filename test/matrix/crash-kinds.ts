@@ -209,6 +209,21 @@ function optimizes(mode: 'fused' | 'separate'): Kind[] {
   return [{ name: `optimize, ${mode}`, options: { sealMode: mode }, before, act: (run) => run.quiet('optimize', () => run.store.optimize()) }]
 }
 
+/** Files of older versions, and checkpoints and log behind them. */
+function vacuums(): Kind[] {
+  const before = async (run: Run): Promise<void> => {
+    await run.commit('load docs', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o))
+    await run.quiet('flush', () => run.store.flush())
+    await run.commit('upsert', putAll('docs', mixed), (o) => run.store.upsert(docs, columns(bulk(mixed)), o))
+    await run.quiet('flush', () => run.store.flush())
+    await run.quiet('optimize', () => run.store.optimize())
+    await run.commit('upsert again', putAll('docs', some), (o) => run.store.upsert(docs, some, o))
+    await run.quiet('flush', () => run.store.flush())
+  }
+  // Where several hosts write, files are kept for a day, behind a log that may be trimmed: nothing names them then.
+  return [{ name: 'vacuum', layouts: ['segments'], before, act: (run) => run.quiet('vacuum', () => run.store.vacuum({ keep: { versions: 1 } })) }]
+}
+
 const upkeep: Kind[] = [
   {
     name: 'deleteWhere and flush, with a deletion vector',
@@ -236,6 +251,7 @@ const upkeep: Kind[] = [
   },
   ...optimizes('fused'),
   ...optimizes('separate'),
+  ...vacuums(),
   { name: 'close', act: (run) => run.quiet('close', () => run.store.close()) },
   {
     name: 'close after a commit',
