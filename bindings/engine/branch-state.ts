@@ -25,6 +25,8 @@ export class BranchState implements StateView {
   readonly tables: Map<number, TableState>
   readonly context: StateContext
   private readonly store: StoreState
+  /** Where it stopped to be kept up to date. */
+  private stoppedAt: number | undefined
 
   /** @param loaded  the branch at the LSN of `store`; its tables are taken over */
   constructor(store: StoreState, loaded: StoreState) {
@@ -37,7 +39,12 @@ export class BranchState implements StateView {
   }
 
   get applied(): number {
-    return this.store.applied
+    return this.stoppedAt ?? this.store.applied
+  }
+
+  /** Its tables are no longer kept up to date: who holds it reads it as it is now. */
+  stop(): void {
+    this.stoppedAt = this.store.applied
   }
 
   byName(name: string): TableState | undefined {

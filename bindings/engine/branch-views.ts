@@ -29,7 +29,10 @@ export class BranchViews {
   /** The branch in the live state. Without a pin it is good until the next turn of the event loop. @throws StaleBranchError, StorageError, CorruptionError */
   view(branch: number): StateView | Promise<StateView> {
     const view = this.state.view(branch)
-    if (view !== undefined) return view
+    if (view !== undefined) {
+      if (view !== this.state) this.touch(branch, 0)
+      return view
+    }
     let making = this.making.get(branch)
     if (making === undefined) {
       making = this.make(branch).finally(() => this.making.delete(branch))
@@ -40,9 +43,7 @@ export class BranchViews {
 
   /** Keeps the branch in memory from its next view() on, until it is disposed. */
   pin(branch: number): Disposable {
-    const count = this.pins.get(branch) ?? 0
-    this.pins.delete(branch)
-    this.pins.set(branch, count + 1)
+    this.touch(branch, 1)
     let held = true
     return {
       [Symbol.dispose]: () => {
@@ -52,6 +53,13 @@ export class BranchViews {
         this.drop()
       },
     }
+  }
+
+  /** Used now, by so many more. */
+  private touch(branch: number, more: number): void {
+    const count = this.pins.get(branch) ?? 0
+    this.pins.delete(branch)
+    this.pins.set(branch, count + more)
   }
 
   private async make(branch: number): Promise<BranchState> {
@@ -67,6 +75,7 @@ export class BranchViews {
     }
     check()
     const view = state.attach(loaded)
+    this.touch(branch, 0)
     // The one that asked has had no turn yet.
     this.drop(branch)
     return view

@@ -170,6 +170,7 @@ export class StoreState implements StateView {
   }
 
   detach(branch: number): void {
+    this.attached.get(branch)?.stop()
     this.attached.delete(branch)
   }
 

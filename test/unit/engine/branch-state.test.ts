@@ -52,6 +52,21 @@ describe('branches of a live state', () => {
     await store.close()
   })
 
+  it('that were dropped show what they were when they were, to whoever holds them', async () => {
+    const { store, inside } = await opened()
+    const { branches, state } = inside.o
+    await inside.committer.branch({ op: 'create', name: 'dev', branch: 1, parent: 0, from: Number(store.lsn) })
+    const held = await branches.view(1)
+    state.detach(1)
+    const stopped = Number(store.lsn)
+    await store.append(rows, [{ id: 1 }])
+    expect(held.applied).toBe(stopped)
+    const again = await branches.view(1)
+    expect(again).not.toBe(held)
+    expect(again.applied).toBe(Number(store.lsn))
+    await store.close()
+  })
+
   it('stay in memory while they are pinned, and a few of those that are not', async () => {
     const { store, inside } = await opened()
     const { branches, state } = inside.o

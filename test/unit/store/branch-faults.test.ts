@@ -155,6 +155,27 @@ describe('a delete of a branch', () => {
   })
 })
 
+describe('a writer parked between seal and publish', () => {
+  it('on one branch lets a write on another proceed, and publishes then', async () => {
+    const { world } = simWorld({ seed: 1 })
+    const store = await opened('memory:', { world, sealMode: 'separate', inlineLimitBytes: 0 })
+    await store.create(rows)
+    const dev = await store.branch('dev')
+    using parked = rendezvous(world, FP.promote.before)
+    const loading = dev.append(rows, columns({ id: Int32Array.from({ length: 100 }, (_, i) => i) }))
+    await parked.reached({ timeoutMs: 10_000 })
+    expect((await store.pending()).map(({ state, branch }) => `${state} on ${branch}`)).toEqual(['sealed on dev'])
+    const main = await store.append(rows, columns({ id: Int32Array.of(5, 6) }))
+    expect(main.rows).toBe(2)
+    await (await store.branch('other')).append(rows, { id: 7 })
+    parked.release()
+    expect((await loading).rows).toBe(100)
+    expect(await dev.scan(rows).count()).toBe(100)
+    expect(await ids(store)).toEqual([5, 6])
+    expect(await ids(store, 'other')).toEqual([5, 6, 7])
+  })
+})
+
 describe('branches that are not used', () => {
   it('leave memory and come back as they were, whatever was done to them', async () => {
     const store = await opened('memory:')
