@@ -1,7 +1,7 @@
 // The kinds of the crash matrix that are about branches: made, written, flushed and deleted. Rows of a branch are the model's tables `docs@<branch>`.
 import { columns, type OpenOptions } from '../../bindings/index.ts'
 import type { Kind } from './crash-kinds.ts'
-import { docs, docsOf, type Effect } from './crash-rows.ts'
+import { BRANCH, docs, docsOf, type Effect } from './crash-rows.ts'
 import type { Run } from './crash-run.ts'
 
 const some = docsOf(2, 3, 21)
@@ -22,12 +22,12 @@ function dropBranch(name: string): Effect {
 }
 
 function make(run: Run): Promise<unknown> {
-  return run.quiet('branch', () => run.store.branch('dev'), branchOff('dev'))
+  return run.quiet('branch', () => run.store.branch(BRANCH), branchOff(BRANCH))
 }
 
 async function makeAndWrite(run: Run): Promise<void> {
   await make(run)
-  await run.commit('upsert on dev', putOn('dev', some), async (o) => (await run.store.branch('dev')).upsert(docs, some, o))
+  await run.commit('upsert on a branch', putOn(BRANCH, some), async (o) => (await run.store.branch(BRANCH)).upsert(docs, some, o))
 }
 
 const bulk = (rows: typeof many): { id: number[]; n: number[]; body: string[] } => ({
@@ -42,17 +42,17 @@ function loads(sealMode: 'fused' | 'separate'): Kind {
     name: `load into a branch, ${sealMode}`,
     options,
     before: makeAndWrite,
-    act: (run) => run.commit('load', putOn('dev', many), async (o) => (await run.store.branch('dev')).upsert(docs, columns(bulk(many)), o)),
+    act: (run) => run.commit('load', putOn(BRANCH, many), async (o) => (await run.store.branch(BRANCH)).upsert(docs, columns(bulk(many)), o)),
   }
 }
 
 export const BRANCH_KINDS: readonly Kind[] = [
   { name: 'make a branch', act: make },
-  { name: 'delete a branch', before: makeAndWrite, act: (run) => run.quiet('deleteBranch', () => run.store.deleteBranch('dev'), dropBranch('dev')) },
+  { name: 'delete a branch', before: makeAndWrite, act: (run) => run.quiet('deleteBranch', () => run.store.deleteBranch(BRANCH), dropBranch(BRANCH)) },
   {
     name: 'upsert on a branch',
     before: makeAndWrite,
-    act: (run) => run.commit('upsert', putOn('dev', few), async (o) => (await run.store.branch('dev')).upsert(docs, few, o)),
+    act: (run) => run.commit('upsert', putOn(BRANCH, few), async (o) => (await run.store.branch(BRANCH)).upsert(docs, few, o)),
   },
   loads('fused'),
   loads('separate'),
