@@ -28,7 +28,8 @@ type Loose = KeyedTable & { readonly columns: Readonly<Record<string, unknown>> 
 export const accounts: Loose = table(
   'accounts',
   { id: t.int32(), name: t.utf8(), n: t.int32().nullable(), tag: t.utf8().dictionary().nullable() },
-  { key: ['id'] },
+  // Holds whatever is written, and is checked, indexed and sealed with every write; rows without an n are exempt.
+  { key: ['id'], unique: [['n', 'id']] },
 ) as never
 export const pairs: Loose = table('pairs', { a: t.utf8(), b: t.int64(), v: t.float64().nullable(), flag: t.bool() }, { key: ['a', 'b'] }) as never
 export const events: Loose = table('events', { at: t.int64(), kind: t.utf8(), n: t.int32().nullable() }) as never

@@ -19,7 +19,8 @@ function definition(name: TableName, { more, late, value }: Step): AnyTable {
     ...(more ? { more: t.int32().default(value) } : {}),
     ...(late ? { late: t.utf8().nullable() } : {}),
   }
-  return table(name, columns as never, { key: base.key } as never) as unknown as AnyTable
+  const { unique } = base as unknown as { unique: readonly (readonly string[])[] }
+  return table(name, columns as never, { key: base.key, unique } as never) as unknown as AnyTable
 }
 
 export const redefine: OpKind<Step> = {
