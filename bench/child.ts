@@ -7,6 +7,8 @@
 //   node bench/child.ts commits <contender> <folder> <lanes> <groups>
 //   node bench/child.ts flights varve <folder> <times> <1 = overlapping>
 //   node bench/child.ts optimize varve <folder>
+//   node bench/child.ts branched varve <folder> <rows> <changed>
+//   node bench/child.ts merge varve <folder>
 import fs from 'node:fs'
 
 import { commitLoop } from './contender.ts'
@@ -40,6 +42,11 @@ if (job === 'fill') {
   await fillFlights(numbers[0]!, numbers[1] === 1)
 } else if (job === 'optimize') {
   print(await optimizing())
+} else if (job === 'branched') {
+  const { fillBranches } = await import('./upkeep/merging.ts')
+  await fillBranches(folder!, numbers[0]!, numbers[1]!)
+} else if (job === 'merge') {
+  print(await merging())
 } else throw new Error(`no job ${job}`)
 
 /** flights-3m `times` over, in fragments of 100,000 rows. */
@@ -75,6 +82,25 @@ async function optimizing(): Promise<object> {
   const { rows, fragments } = (await store.stats()).tables['flights']!
   await store.close()
   return { base, peak, exact, rows, ms, fragments }
+}
+
+async function merging(): Promise<object> {
+  const { openManual } = await import('./upkeep/flights.ts')
+  const { prices } = await import('./upkeep/merging.ts')
+  const store = await openManual(folder!)
+  await store.scan(prices, { limit: 1 }).toArray()
+  collectGarbage()
+  const base = process.memoryUsage.rss()
+  const exact = resetPeak()
+  let peak = base
+  const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
+  const started = performance.now()
+  const { tables } = await store.merge('dev')
+  const ms = performance.now() - started
+  clearInterval(poll)
+  if (exact) peak = Math.max(peak, peakRss())
+  await store.close()
+  return { base, peak, exact, ms, updated: tables['prices']?.updated ?? 0 }
 }
 
 /** Between two look-ups of names that a tracer sees. */

@@ -10,6 +10,7 @@ import { compacting } from './upkeep/compacting.ts'
 import { gets } from './upkeep/gets.ts'
 import { indexes } from './upkeep/indexed.ts'
 import { memory } from './upkeep/memory.ts'
+import { merging } from './upkeep/merging.ts'
 import { trickle } from './upkeep/trickle.ts'
 
 export interface UpkeepSuite {
@@ -21,7 +22,7 @@ export interface UpkeepSuite {
   say(line: string): void
 }
 
-export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, gets, memory, backup, branches }
+export const PARTS: Readonly<Record<string, (suite: UpkeepSuite) => Promise<void>>> = { trickle, compacting, indexes, gets, memory, backup, branches, merging }
 
 export async function runUpkeep(o: { only: readonly string[]; quick: boolean; json: boolean; keep: boolean }): Promise<void> {
   const say = (line: string): void => (o.json ? console.error(line) : console.log(line))

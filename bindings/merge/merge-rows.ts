@@ -241,6 +241,8 @@ class Merger {
         if (t !== NO_ROW) remove.push(i)
         return
       }
+      // Given as the target has it: nothing is to be done.
+      if (end !== 'theirs' && t !== NO_ROW && bit(this.#same(end, this.#of(ours.columns, Uint32Array.of(i))).all, 0)) return
       if (t === NO_ROW) this.#inserted++
       else this.#updated++
       if (end === 'theirs') take.push(s)
