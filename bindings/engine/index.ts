@@ -25,7 +25,6 @@ export type { LoadOp } from './load.ts'
 export { getRow, getRowSync, hasRow, ReadPoint, scanAt } from './read.ts'
 export type { HeldPoint, ReadContext, Row } from './read.ts'
 export {
-  branchOf,
   decodeRecord,
   KIND_AUDIT,
   KIND_BRANCH,
