@@ -37,6 +37,9 @@ import { readIdentity } from './founding.ts'
 const NOT_DATA = /^(LOCK\.\d+|probe\/.*)$/
 const LSN_OF = /^(?:log|checkpoints)\/(\d{20})(?:\.wal|\.ckpt)?$/
 
+/** Folders synced at one time. */
+const SYNCS_AT_ONCE = 8
+
 /** Where the copy goes on. */
 export interface CopyBase {
   readonly lsn: number
@@ -165,7 +168,11 @@ export class CopyTarget {
 
   /** Every file put so far is durable under its name. */
   private async settle(): Promise<void> {
-    if (this.root.caps.syncDir) for (const folder of this.folders) await this.root.syncDir(folder)
+    const queue = this.folders.values()
+    const lane = async (): Promise<void> => {
+      for (const folder of queue) await this.root.syncDir(folder)
+    }
+    if (this.root.caps.syncDir) await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, lane))
     this.folders.clear()
   }
 
