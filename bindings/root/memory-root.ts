@@ -111,7 +111,7 @@ export class MemoryRoot implements Root {
     let size = 0
     for await (const part of parts) {
       o?.signal?.throwIfAborted()
-      chunks.push(part.slice())
+      chunks.push(new Uint8Array(part))
       size += part.length
     }
     const bytes = new Uint8Array(size)
@@ -224,7 +224,8 @@ export class MemoryRoot implements Root {
 
   #make(bytes: Uint8Array, sync: boolean): MemoryFile {
     const file = this.#disk.create()
-    this.#disk.fill(file, bytes.slice())
+    // Not slice(): that of a Node Buffer shares its memory.
+    this.#disk.fill(file, new Uint8Array(bytes))
     if (sync) this.#disk.sync(file)
     return file
   }

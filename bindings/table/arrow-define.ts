@@ -4,7 +4,7 @@
 // without loss; a type that has no such column is refused by its name and the column's.
 import { InvalidNameError, UnsupportedTypeError } from '../errors.ts'
 import type { ColumnType, FieldDef, TimeUnit } from '../format/index.ts'
-import { ARROW, isArrowLike, type Loose, MAP_NAMES, type SourceType, sourceType } from '../kernels/index.ts'
+import { ARROW, asBytes, isArrowLike, type Loose, MAP_NAMES, type SourceType, sourceType } from '../kernels/index.ts'
 import { quote } from './cells.ts'
 import { columnFromSpec } from './columns.ts'
 import { specFromField } from './definition.ts'
@@ -27,7 +27,7 @@ const WHERE = 'columnsFromArrow'
  * @example const trips = table('trips', { ...columnsFromArrow(bytes), id: t.int64() }, { key: ['id'] }) // many writers mark every column nullable
  */
 export function columnsFromArrow(data: Uint8Array | ArrowLike): Columns {
-  const fields = data instanceof Uint8Array ? ipcFields(WHERE, data) : likeFields(data)
+  const fields = data instanceof Uint8Array ? ipcFields(WHERE, asBytes(data)) : likeFields(data)
   if (fields.length === 0) throw new UnsupportedTypeError(`${WHERE}: the Arrow data has no columns`, { details: { type: 'struct<>' } })
   return Object.fromEntries(namedFields('', fields, true).map((field) => [field.name, columnFromSpec(specFromField(field))]))
 }

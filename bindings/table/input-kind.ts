@@ -1,5 +1,6 @@
 // table/input-kind.ts: telling apart what writes are given.
 
+import { asBytes } from '../kernels/index.ts'
 import { SchemaMismatchError } from '../errors.ts'
 import { isArrowLike } from './arrow-in.ts'
 import type { ColumnBatch } from './batch.ts'
@@ -19,7 +20,7 @@ export function isRows(data: unknown): boolean {
 
 /** The batches of what a transaction was given: whatever is in memory. */
 export function batchesOf(view: TableView, data: unknown): Iterable<ColumnBatch> {
-  if (data instanceof Uint8Array) return ipcBatchesNow(view, data)
+  if (data instanceof Uint8Array) return ipcBatchesNow(view, asBytes(data))
   const batches = toBatches(view, data)
   if (!isAsyncBatches(batches)) return batches
   const table = view.schema.name

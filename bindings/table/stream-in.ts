@@ -2,6 +2,7 @@
 //
 // What is in memory comes out synchronously. Streams are pulled one batch ahead of the consumer at most: 65 536 rows or about 8 MiB, whichever is first.
 // Invariant: row numbers in messages count over the whole input; the source's return() is called whenever it is not read to its end.
+import { asBytes } from '../kernels/index.ts'
 import { SchemaMismatchError } from '../errors.ts'
 import { arrowToBatches, isArrowLike, TARGET_ROWS } from './arrow-in.ts'
 import type { ColumnBatch } from './batch.ts'
@@ -34,7 +35,7 @@ const SAMPLE_ROWS = 64
  */
 export function toBatches(view: TableView, data: unknown, o: ToBatchesOptions = {}): Iterable<ColumnBatch> | AsyncIterable<ColumnBatch> {
   const at = { ...o, targetRows: o.targetRows ?? TARGET_ROWS }
-  if (data instanceof Uint8Array) return counted(ipcBytesToBatches(view, data, at), o)
+  if (data instanceof Uint8Array) return counted(ipcBytesToBatches(view, asBytes(data), at), o)
   if (typeof data !== 'object' || data === null) throw notRows(view, data)
   if (Array.isArray(data)) return countedSync(rowBatches(view, data as object[], 0, at.targetRows), o)
   const inMemory = bulkBatches(view, data, 0, at.targetRows)
@@ -196,7 +197,7 @@ async function* streamBatches(
       if (value instanceof Uint8Array) {
         const before = pending.flush()
         if (before !== undefined) yield before
-        pending.before += yield* ipcRun(view, value, pull, pending.before, o.targetRows)
+        pending.before += yield* ipcRun(view, asBytes(value), pull, pending.before, o.targetRows)
       } else if (Array.isArray(value)) {
         for (const row of value as object[]) {
           pending.push(row)
@@ -243,7 +244,7 @@ async function* ipcRun(view: TableView, first: Uint8Array, pull: Pull, firstRow:
     }
     const chunk = await pull.next()
     if (chunk === undefined) return undefined
-    if (chunk.value instanceof Uint8Array) return chunk.value
+    if (chunk.value instanceof Uint8Array) return asBytes(chunk.value)
     pull.unread(chunk)
     return undefined
   }
