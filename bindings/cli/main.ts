@@ -120,6 +120,7 @@ const COMMANDS: readonly CommandSpec[] = [
       ['--limit <n>', 'at most so many (default: 20)'],
       ['--from <lsn>', 'only what came after this position'],
       ['--table <name>', 'only commits that touched it'],
+      ['--branch <name>', 'the history of this branch (default: main)'],
     ],
     load: async () => (await import('./commands/inspect.ts')).runLog,
   },

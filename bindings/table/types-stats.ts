@@ -41,7 +41,14 @@ export interface Stats {
   lsn: Lsn
   durableLsn: Lsn
   tables: Record<string, TableStats>
-  log: { segments: number; bytes: number; bytesSinceCheckpoint: number; tail: Lsn }
+  log: {
+    segments: number
+    bytes: number
+    bytesSinceCheckpoint: number
+    tail: Lsn
+    /** The oldest position that can be read; 0 until a vacuum. */
+    floor: Lsn
+  }
   memory: { cacheBytes: number; writeBytes: number; kernelBytes: number }
   pins: number
   pending: number

@@ -75,6 +75,45 @@ describe('varve backup and varve restore', () => {
   })
 })
 
+describe('after a vacuum', () => {
+  it('varve log begins at the floor, and says where that is to one who asks for more', async () => {
+    const { path, store } = await written()
+    await store.replace(rows, [
+      { id: 3n, text: 'newer' },
+      { id: 4n, text: 'newer' },
+    ])
+    await store.upsert(rows, { id: 3n, text: 'newest' })
+    const kept = store.lsn
+    const { floor } = await store.vacuum({ keep: { versions: 1 } })
+    expect(Number(floor)).toBeGreaterThan(0)
+    await store.upsert(rows, { id: 4n, text: 'later' }, { message: 'after it' })
+    await store.close()
+    const shown = (await ok(['log', path, '--json'])).lines() as { lsn: string; message?: string }[]
+    expect(shown[0]).toMatchObject({ message: 'after it' })
+    for (const { lsn } of shown) expect(Number(lsn)).toBeGreaterThan(Number(floor))
+    expect(floor).toBeLessThanOrEqual(kept)
+    expect((await ok(['stats', path, '--json'])).json()).toMatchObject({ log: { floor: String(floor) } })
+    expect((await ok(['stats', path])).stdout).toContain(`LSN ${floor}`)
+    const asked = await cli(['log', path, '--from', '0', '--json'])
+    expect([asked.code, JSON.parse(asked.stderr)]).toMatchObject([
+      1,
+      { error: { code: 'store.history-unavailable', details: { floor: String(floor) }, hint: expect.stringMatching(/\w/) } },
+    ])
+    expect((await ok(['audit', path])).stdout).toContain('vacuum')
+  })
+
+  it('varve log shows the history of a branch', async () => {
+    const { path, store } = await written()
+    const dev = await store.branch('dev')
+    const { lsn } = await dev.upsert(rows, { id: 3n, text: 'of dev' })
+    await store.upsert(rows, { id: 3n, text: 'of main' })
+    await store.close()
+    const shown = (await ok(['log', path, '--branch', 'dev', '--table', 'rows', '--json'])).lines() as { lsn: string; branch: string }[]
+    expect(shown[0]).toMatchObject({ lsn: String(lsn), branch: 'dev' })
+    expect((await cli(['log', path, '--branch', 'nope'])).stderr).toContain('no branch "nope"')
+  })
+})
+
 describe('varve stats and varve top', () => {
   it('stats: log, commits, tables and coverage', async () => {
     const { path, store } = await written()

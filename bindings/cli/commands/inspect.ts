@@ -1,5 +1,5 @@
 // cli/commands/inspect.ts: `tables`, `log` and `verify`: what a store is made of.
-import type { Commit, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
+import type { Commit, Lsn, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
 import { atOption, type Context, type Run, tableInfo, textOption, wholeOption, withReader } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { jsonLine } from '../output.ts'
@@ -20,10 +20,12 @@ export const runTables: Run = async (context, [path = ''], options) =>
 export const runLog: Run = async (context, [path = ''], options) =>
   await withReader(path, context, async (store) => {
     const limit = wholeOption(options, 'limit', 1) ?? LOG_COMMITS
-    const from = wholeOption(options, 'from', 0) ?? 0
+    const from = wholeOption(options, 'from', 0)
     const table = textOption(options, 'table')
-    if (table !== undefined) await tableInfo(store, table)
-    const commits = await newest(context, store, from, limit, table)
+    const branch = textOption(options, 'branch')
+    if (table !== undefined) await tableInfo(store, table, branch)
+    // A vacuum has taken what is older than the floor.
+    const commits = await newest(context, store, from ?? (await store.stats()).log.floor, limit, table, branch)
     if (context.json) {
       for (const commit of commits) await context.out.write(jsonLine(commitJson(commit)))
       return undefined
@@ -80,9 +82,17 @@ function verifyLines(report: VerifyReport): string[] {
 }
 
 /** The newest commits first, however long the log is. */
-async function newest(context: Context, store: ReadStore, from: number, limit: number, table: string | undefined): Promise<Commit<[]>[]> {
+async function newest(
+  context: Context,
+  store: ReadStore,
+  from: Lsn | number,
+  limit: number,
+  table: string | undefined,
+  branch: string | undefined,
+): Promise<Commit<[]>[]> {
   const kept: Commit<[]>[] = []
-  for await (const commit of store.changes({ from, follow: false, signal: context.signal })) {
+  const changes = store.changes({ from, follow: false, signal: context.signal, ...(branch === undefined ? {} : { branch }) })
+  for await (const commit of changes) {
     if (table !== undefined && !(table in commit.counts) && !commit.schema.includes(table)) continue
     kept.push(commit)
     if (kept.length > limit * 2) kept.splice(0, kept.length - limit)

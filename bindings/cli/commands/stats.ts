@@ -20,6 +20,7 @@ export function statsLines(id: string, stats: Stats): string[] {
       'log',
       `${bytesText(log.bytes)} in ${countText(log.segments)} ${log.segments === 1 ? 'segment' : 'segments'} from LSN ${log.tail}, ${bytesText(log.bytesSinceCheckpoint)} since the checkpoint`,
     ],
+    ['readable from', `LSN ${log.floor}`],
     ['commits', `${numberText(commits.perSecond)}/s over ${durationText(commits.windowMs)}`],
   ]
   if (commits.latencyMs !== undefined) {
@@ -49,7 +50,7 @@ export function tablesLines({ tables }: Stats, more?: { readonly heading: string
     percent(one.deletedShare),
     Object.entries(one.coverage)
       .map(([index, { share }]) => `${index} ${percent(share)}`)
-      .join(', '),
+      .join('; '),
   ])
   if (rows.length === 0) return []
   const headings = ['table', 'rows', ...(more === undefined ? [] : [more.heading]), 'in memory', 'fragments', 'bytes', 'deleted', 'indexed']
