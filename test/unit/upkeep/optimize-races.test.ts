@@ -1,7 +1,7 @@
 // Optimize parked right before it publishes, while others do what its plan did not know of: the step that queues its record looks again (recovery.md section 18).
 import { describe, expect, it, onTestFinished } from 'vitest'
 
-import { columns, eq, gte, PendingIntentError, t, table } from '../../../bindings/index.ts'
+import { columns, eq, gte, PendingIntentError, type Store, t, table } from '../../../bindings/index.ts'
 import { FP } from '../../../bindings/runtime/index.ts'
 import { rendezvous } from '../../../bindings/testing/index.ts'
 import { failure } from '../store/places.ts'
@@ -27,27 +27,35 @@ const turns = async (): Promise<void> => {
 const isWhole = async (place: Place): Promise<void> => expect((await place.store.verify({ level: 'all' })).problems).toEqual([])
 
 describe('an optimize that is about to publish', () => {
-  it('waits for a deletion vector that is under way over the fragments it removes, and no row comes back', async () => {
-    const place = await Place.open(STAGED)
-    const rows = 20_000
-    for (const first of [0, rows]) {
-      const at = Int32Array.from({ length: rows }, (_, i) => first + i)
-      await place.store.append(notes, columns({ at, text: Array.from(at, () => 'n') }))
-    }
-    const optimizing = await parked(place, () => place.store.optimize({ tables: [notes] }))
-    const promoted = rendezvous(place.sim.world, FP.promote.after)
-    const deleting = place.store.deleteWhere(notes, gte('at', 100))
-    await promoted.reached()
+  const ROWS = 20_000
+  const ids = (first: number): Int32Array => Int32Array.from({ length: ROWS }, (_, i) => first + i)
+  const load = (first: number, v: string) => columns({ id: ids(first), v: Array.from({ length: ROWS }, () => v) })
+
+  // Each has found rows in the fragments that go, and its files are written; only its record is missing.
+  it.each([
+    ['a deletion vector', FP.promote.after, (store: Store) => store.deleteWhere(items, gte('id', 100))],
+    ['a load', FP.promote.after, (store: Store) => store.upsert(items, load(100, 'new'))],
+    ['a flush', FP.flush.beforePublish, (store: Store) => store.flush()],
+  ] as const)('waits for %s that is under way over the fragments it removes: no row comes back, none is lost', async (what, point, write) => {
+    const place = await Place.open({ inlineLimitBytes: 32 * 1024 })
+    for (const first of [0, ROWS]) await place.store.append(items, load(first, 'old'))
+    const optimizing = await parked(place, () => place.store.optimize({ tables: [items] }))
+    if (what === 'a flush') await place.store.upsert(items, [item(5, 'new'), item(2 * ROWS, 'new')])
+    const other = rendezvous(place.sim.world, point)
+    const writing = write(place.store)
+    await other.reached()
     optimizing.release()
     await turns()
-    promoted.release()
-    expect(await deleting).toMatchObject({ rows: 2 * rows - 100 })
+    other.release()
+    await writing
     await optimizing.done
-    expect(await place.store.scan(notes).count()).toBe(100)
+    other[Symbol.dispose]()
+    const now = (): Promise<[number, number]> => Promise.all([place.store.scan(items).count(), place.store.scan(items, { where: eq('v', 'new') }).count()])
+    const expected = what === 'a load' ? [2 * ROWS, ROWS] : what === 'a flush' ? [2 * ROWS + 1, 2] : [100, 0]
+    expect(await now()).toEqual(expected)
     await isWhole(place)
-    promoted[Symbol.dispose]()
     await place.kill(STAGED)
-    expect(await place.store.scan(notes).count()).toBe(100)
+    expect(await now()).toEqual(expected)
   })
 
   it('hides what was deleted meanwhile in the very group it belongs to, of several of one table', async () => {
@@ -72,6 +80,24 @@ describe('an optimize that is about to publish', () => {
     optimizing.release()
     expect(await optimizing.done).toMatchObject({ tables: { notes: { fragmentsBefore: 5, fragmentsAfter: 3 } } })
     const after = before.filter((row) => row !== '212:n' && row !== '1:n')
+    expect((await contents(place.store)).notes).toEqual(after)
+    expect((await contents(await place.kill(STAGED))).notes).toEqual(after)
+  })
+
+  it('knows where a row went whose neighbours were deleted before the plan', async () => {
+    const place = await Place.open(STAGED)
+    for (const first of [0, 10])
+      await place.store.append(
+        notes,
+        Array.from({ length: 6 }, (_, i) => note(first + i)),
+      )
+    for (const at of [0, 2, 11]) await place.store.deleteWhere(notes, eq('at', at))
+    const { notes: before } = await contents(place.store)
+    const optimizing = await parked(place, () => place.store.optimize({ tables: [notes] }))
+    for (const at of [1, 4, 10, 14]) await place.store.deleteWhere(notes, eq('at', at))
+    optimizing.release()
+    await optimizing.done
+    const after = before.filter((row) => !['1:n', '4:n', '10:n', '14:n'].includes(row))
     expect((await contents(place.store)).notes).toEqual(after)
     expect((await contents(await place.kill(STAGED))).notes).toEqual(after)
   })
@@ -120,5 +146,37 @@ describe('an optimize that is about to publish', () => {
     expect((await contents(place.store)).items).toEqual(['0:x', '2:x'])
     expect((await place.store.optimize()).tables['items']).toMatchObject({ fragmentsAfter: 1 })
     expect((await contents(await place.kill(SEALED))).items).toEqual(['0:x', '2:x'])
+  })
+
+  it('refuses beside a seal that is on its way to the log', async () => {
+    const place = await Place.open(STAGED)
+    for (let i = 0; i < 3; i++) await place.store.append(items, [item(i)])
+    const optimizing = await parked(place, () => place.store.optimize({ tables: [items] }))
+    const write = await place.store.stage()
+    await write.delete(items, [1])
+    const writing = rendezvous(place.sim.world, FP.log.beforeWrite)
+    const sealing = write.seal()
+    await writing.reached()
+    optimizing.release()
+    await turns()
+    writing.release()
+    await sealing
+    expect(await failure(() => optimizing.done)).toBeInstanceOf(PendingIntentError)
+    writing[Symbol.dispose]()
+    await write.publish()
+    expect((await contents(place.store)).items).toEqual(['0:x', '2:x'])
+  })
+
+  it('is not held up by an undecided write on another branch', async () => {
+    const place = await Place.open(STAGED)
+    for (let i = 0; i < 3; i++) await place.store.append(items, [item(i)])
+    const dev = await place.store.branch('dev')
+    const write = await dev.stage()
+    await write.delete(items, [1])
+    await write.seal()
+    expect((await place.store.optimize({ tables: [items] })).tables['items']).toMatchObject({ fragmentsAfter: 1 })
+    await write.publish()
+    expect((await contents(place.store)).items).toEqual(['0:x', '1:x', '2:x'])
+    expect((await dev.scan(items).toArray()).map(({ id }) => id)).toEqual([0, 2])
   })
 })
