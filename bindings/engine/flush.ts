@@ -5,7 +5,7 @@
 //
 // Invariant: the record names only files that are durable, and its rows are exactly the rows that were live in the sealed chunks at that step.
 
-import type { DeletionVectorRef, FragmentHides as HideList } from '../format/index.ts'
+import type { DeletionVectorRef, FragmentHides as HideList, TableSchema } from '../format/index.ts'
 import { Coverage, filter } from '../kernels/index.ts'
 import { FP, soon } from '../runtime/index.ts'
 import { fileKey, type StagedFile } from '../staging/index.ts'
@@ -41,12 +41,15 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
     if (chunks.length === 0) return { rows: 0, bytes: 0, lsn: undefined }
     const uptoLsn = chunks.reduce((last, chunk) => Math.max(last, chunk.insertLsn[chunk.rows - 1]!), 0)
     // What a queued record hides is taken along, and hidden again when the flush is queued: should that record be taken back, the row would be nowhere.
-    const gathered = await gather(table, chunks, engine.parts.state.applied, signal)
+    const lsn = engine.parts.state.applied
+    // The durable definition, the same for all of them: on a log of several writers another one may come while they are gathered.
+    const { schema } = table.at(lsn)
+    const gathered = await gather(table, schema, chunks, lsn, signal)
     const { workers, failpoints } = engine.parts.world
-    const sortByKey = table.keyLayout !== undefined
-    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema: table.schema, batches: gathered.batches, sortByKey }, signal)]
+    const sortByKey = schema.key.length > 0
+    const encoded = gathered.rows === 0 ? [] : [await encodeFragmentOn(workers, { schema, batches: gathered.batches, sortByKey }, signal)]
     const fused = new FusedWrite(engine, { kind: 'flush', table, op: 'compact' })
-    let lsn: number
+    let published: number
     try {
       if (failpoints.active) await failpoints.hit(FP.flush.beforeFragment, { table: table.name })
       const files: StagedFile[] = []
@@ -79,14 +82,14 @@ export async function flushTable(engine: Engine, table: TableState, signal?: Abo
         await fused.retire()
         return { rows: 0, bytes: 0, lsn: undefined }
       }
-      lsn = queued
+      published = queued
     } catch (error) {
       await fused.giveUp(error)
       throw error
     }
     await fused.retire()
-    if (failpoints.active) await failpoints.hit(FP.flush.afterPublish, { table: table.name, lsn })
-    return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn }
+    if (failpoints.active) await failpoints.hit(FP.flush.afterPublish, { table: table.name, lsn: published })
+    return { rows: gathered.rows, bytes: encoded.reduce((sum, fragment) => sum + fragment.file.length, 0), lsn: published }
   })
 }
 
@@ -98,7 +101,7 @@ interface Gathered {
 }
 
 /** The rows of the chunks that are live at `lsn`, which is durable; a turn of the event loop after each. What is hidden since shows when the flush is published. */
-async function gather(table: TableState, chunks: readonly MemoryChunk[], lsn: number, signal: AbortSignal | undefined): Promise<Gathered> {
+async function gather(table: TableState, schema: TableSchema, chunks: readonly MemoryChunk[], lsn: number, signal: AbortSignal | undefined): Promise<Gathered> {
   const batches: ColumnBatch[] = []
   const numbers = new Float64Array(chunks.reduce((sum, chunk) => sum + chunk.rows, 0))
   let rows = 0
@@ -107,7 +110,7 @@ async function gather(table: TableState, chunks: readonly MemoryChunk[], lsn: nu
     if (count === 0) continue
     for (let row = 0; row < chunk.rows; row++) if (chunk.hiddenAt[row]! > lsn) numbers[rows++] = chunk.base + row
     // Rows of older definitions become rows of this one.
-    const vecs = table.chunkVecs(chunk, table.schema.columns)
+    const vecs = table.chunkVecs(chunk, schema.columns)
     batches.push({ length: count, columns: bitmap === undefined ? vecs : vecs.map((vec) => filter(vec, bitmap, count)) })
     await new Promise<void>((resolve) => soon(resolve))
     signal?.throwIfAborted()
