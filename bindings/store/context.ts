@@ -14,6 +14,11 @@ export class SharedContext implements StateContext {
   private readonly cache: ColumnCache
   private readonly world: World
   private readonly readers = new Map<string, WeakRef<FragmentReader>>()
+  /** Names go with their readers: a store that is optimized all the time has new fragments without end. */
+  private readonly gone = new FinalizationRegistry<string>((name) => {
+    // Another reader may have the name by now.
+    if (this.readers.get(name)?.deref() === undefined) this.readers.delete(name)
+  })
 
   constructor(root: Root, cache: ColumnCache, world: World) {
     this.root = root
@@ -39,6 +44,7 @@ export class SharedContext implements StateContext {
       log: (event) => this.world.logger.log(event),
     })
     this.readers.set(name, new WeakRef(reader))
+    this.gone.register(reader, name)
     return reader
   }
 
