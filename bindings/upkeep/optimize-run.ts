@@ -18,7 +18,7 @@ import {
   whileAlive,
 } from '../engine/index.ts'
 import { ClosedError, PendingIntentError } from '../errors.ts'
-import { filesOf, type Intent, type OptimizedPart, type Participant, type Reindexed, toHex } from '../format/index.ts'
+import { type Intent, type OptimizedPart, type Participant, type Reindexed, type TableSchema, toHex } from '../format/index.ts'
 import { FP, ulidBytes } from '../runtime/index.ts'
 import type { StagedFile } from '../staging/index.ts'
 import { ColumnCache, FragmentReader, type LiveFragment, type TableState } from '../table/index.ts'
@@ -51,6 +51,8 @@ export interface RunOptions {
 /** What is to be done for one table. */
 export interface TablePlan {
   readonly table: TableState
+  /** The durable definition: a later one that is queued may be taken back. */
+  readonly schema: TableSchema
   readonly groups: readonly CompactionGroup[]
   /** Fragments without an index that the table declares, which no group writes anew. */
   readonly lacking: readonly LiveFragment[]
@@ -62,6 +64,8 @@ export interface RunResult {
   readonly lsn: number | undefined
   /** Tables that others changed so that what was written for them is of no use. */
   readonly moved: readonly TableState[]
+  /** Tables whose definition is another one now: they are worth another plan. */
+  readonly redefined: readonly TableState[]
   /** Tables for which the time was too short. */
   readonly unfinished: readonly TableState[]
 }
@@ -76,7 +80,7 @@ export function planTables({ parts: { state } }: Engine, { tables, policy, targe
     const groups = planCompaction(shapeOf(schema, structure, state.applied, target), policy)
     const rewritten = new Set(groups.flatMap(({ segments }) => segments.flat().map(idOf)))
     const lacking = fragments.filter((fragment) => lacksIndex(schema, fragment) && !rewritten.has(idOf(fragment)))
-    if (groups.length > 0 || lacking.length > 0) plans.push({ table, groups, lacking, fragments })
+    if (groups.length > 0 || lacking.length > 0) plans.push({ table, schema, groups, lacking, fragments })
   }
   return plans
 }
@@ -105,8 +109,9 @@ export async function runOptimize(engine: Engine, plans: readonly TablePlan[], o
 /** What was written for one table. */
 interface Written {
   readonly table: TableState
+  readonly schema: TableSchema
   readonly groups: CompactedGroup[]
-  readonly reindexed: { readonly fragment: LiveFragment; readonly ref: Reindexed['ref'] }[]
+  readonly reindexed: { readonly fragment: LiveFragment; readonly ref: Reindexed['ref']; readonly files: readonly StagedFile[] }[]
 }
 
 class Run {
@@ -132,8 +137,9 @@ class Run {
     const [first, ...also] = plans.map(({ table }) => table)
     this.fused = new FusedWrite(engine, { kind: 'optimize', table: first!, also, op: 'compact' })
     // Which rows live is read off here, before anything else happens.
-    this.written = plans.map(({ table, groups, fragments }) => ({
+    this.written = plans.map(({ table, schema, groups, fragments }) => ({
       table,
+      schema,
       groups: groups.map(({ segments, outputRows }) => {
         const sources = segments.map((segment) =>
           segment.map((member) =>
@@ -195,11 +201,10 @@ class Run {
     for (const each of await Promise.allSettled(lanes)) if (each.status === 'rejected') throw stopper.signal.reason as Error
   }
 
-  private async writeTable({ table, lacking }: TablePlan, written: Written, signal: AbortSignal): Promise<void> {
+  private async writeTable({ table, schema, lacking }: TablePlan, written: Written, signal: AbortSignal): Promise<void> {
     const { world } = this.engine.parts
     const { failpoints } = world
     const { pacer } = this.o
-    const schema = table.schema
     if (failpoints.active) await failpoints.hit(FP.optimize.beforeCompact, { table: table.name })
     let done = 0
     for (const group of written.groups) {
@@ -219,8 +224,8 @@ class Run {
       }
       const { reader } = this.source(table, fragment)
       const pace = (): Promise<void> | undefined => pacer.step(fragment.ref.bytes / reader.batchCount, signal)
-      const { ref, files } = await reindex(table, fragment, reader, { area: await this.fused.area(), workers: this.engine.parts.world.workers, signal, pace })
-      written.reindexed.push({ fragment, ref })
+      const { ref, files } = await reindex(schema, fragment, reader, { area: await this.fused.area(), workers: this.engine.parts.world.workers, signal, pace })
+      written.reindexed.push({ fragment, ref, files })
       this.files.push(...files)
       done++
       await pacer.wrote(
@@ -285,12 +290,14 @@ class Run {
     refusePending(engine, toHex(writeId))
     const moved: TableState[] = []
     const unfinished = [...this.unfinished]
-    const parts = this.written.flatMap((written) => this.partsOf(written, generations, moved))
-    if (parts.length === 0) return { lsn: undefined, moved, unfinished }
+    // With the gates held a definition that is not durable is none of this log's.
+    const redefined = this.written.flatMap(({ table, schema }) => (table.isDropped || table.schema.version === schema.version ? [] : [table]))
+    const parts = this.written.flatMap((written) => (redefined.includes(written.table) ? [] : this.partsOf(written, generations, moved)))
+    if (parts.length === 0) return { lsn: undefined, moved, redefined, unfinished }
     const tables = this.plans.flatMap(({ table }) => (parts.some(({ tableId }) => tableId === table.id) ? [table] : []))
     this.isQueued = true
     const lsn = await committer.optimize(tables, { writeId, sealLsn: this.sealLsn, parts }, fused.armed!.baseLsn)
-    return { lsn, moved, unfinished }
+    return { lsn, moved, redefined, unfinished }
   }
 
   /** A group whose fragments are not all there any more (a replace, another optimize) is left out: its files are nobody's, and vacuum takes them. */
@@ -327,13 +334,14 @@ class Run {
 }
 
 /** What the seal says of a table. */
-function finishedTable({ participants }: Intent, { table, groups, reindexed }: Written): FinishedTable {
+function finishedTable({ participants }: Intent, { table, schema, groups, reindexed }: Written): FinishedTable {
   const armed = participants.find(({ tableId }) => tableId === table.id)!
   const refs = groups.flatMap((group) => group.refs(NO_GENERATIONS))
-  const extra = reindexed.map(({ fragment, ref }) => ({ ref, files: intentFiles([ref], () => false).filter(({ digest }) => !hasFile(fragment, digest)) }))
+  // A damaged file that was made again has the digest of the old one.
+  const extra = reindexed.flatMap(({ ref, files }) => intentFiles([ref], () => false).filter(({ digest }) => files.some((file) => file.digest === digest)))
   const participant: Participant = {
     ...armed,
-    files: [...intentFiles(refs, () => false), ...extra.flatMap(({ files }) => files)],
+    files: [...intentFiles(refs, () => false), ...extra],
     removes: groups.flatMap(({ sources }) => sources.map((source) => ({ fragment: idOf(source), deletions: String(source.rows - source.liveRows) }))),
     groups: groups.map((group) => ({ removes: group.sources.length, fragments: group.refs(NO_GENERATIONS).length })),
     reindexed: reindexed.map(({ fragment, ref: { index, indexes } }) => ({
@@ -343,12 +351,8 @@ function finishedTable({ participants }: Intent, { table, groups, reindexed }: W
     })),
   }
   if (refs.length === 0) return { participant, changes: [] }
-  const change = { tableId: table.id, schemaVersion: table.schema.version, op: 'append', inserted: 0, updated: 0, deleted: 0, fragments: refs } as const
+  const change = { tableId: table.id, schemaVersion: schema.version, op: 'append', inserted: 0, updated: 0, deleted: 0, fragments: refs } as const
   return { participant, changes: [change] }
-}
-
-function hasFile({ ref }: LiveFragment, digest: string): boolean {
-  return filesOf(ref).some(({ file }) => file.digest === digest)
 }
 
 const NO_GENERATIONS: ReadonlyMap<string, number> = new Map()

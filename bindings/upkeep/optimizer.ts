@@ -111,11 +111,12 @@ export class Optimizer {
         for (const { table } of all) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
         return last
       }
-      const { lsn, moved, unfinished } = await runOptimize(engine, now, { pacer, signal, sealer: this.parts.sealer })
+      const { lsn, moved, redefined, unfinished } = await runOptimize(engine, now, { pacer, signal, sealer: this.parts.sealer })
       for (const table of new Set(moved)) report.skipped.push({ table: table.name, reason: 'its rows were moved by others meanwhile' })
       for (const table of unfinished) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
       last = lsn ?? last
-      if (!hasMore || moved.length > 0 || unfinished.length > 0) return last
+      if (moved.length > 0 || unfinished.length > 0) return last
+      if (!hasMore && redefined.length === 0) return last
     }
   }
 

@@ -1,7 +1,8 @@
 // Optimize whose writer dies: armed it is rolled back, sealed it goes forward unless a row of it was hidden since (recovery.md sections 5, 10, 18).
 import { describe, expect, it } from 'vitest'
 
-import { ConflictError, eq, PendingIntentError, Store, type WriteId } from '../../../bindings/index.ts'
+import { ConflictError, eq, PendingIntentError, Store, t, table, type WriteId } from '../../../bindings/index.ts'
+import { DirRoot } from '../../../bindings/root/index.ts'
 import { type FailpointName, FP } from '../../../bindings/runtime/index.ts'
 import { failpoints, rendezvous } from '../../../bindings/testing/index.ts'
 import { contents, item, items, note, notes, Place } from '../write/helpers.ts'
@@ -114,6 +115,34 @@ describe('an optimize whose process dies', () => {
     expect(await place.store.pending()).toEqual([])
     expect((await fragments(place.store))[0]).toBe(1)
     expect(await place.staging()).toEqual([])
+  })
+})
+
+describe('an index file that is damaged', () => {
+  const named = table('named', { id: t.int32(), name: t.utf8() }, { key: ['id'], index: ['name'] })
+  const where = named.where(eq('name', 'n7'))
+
+  it.each([FP.seal.afterAppend, FP.promote.after, undefined])('and was made again is in force after a seal whose owner dies at %s', async (point) => {
+    const place = await Place.open(SEALED)
+    await place.store.create(named)
+    await place.store.append(
+      named,
+      Array.from({ length: 20_000 }, (_, id) => ({ id, name: `n${id % 100}` })),
+    )
+    await place.store.optimize()
+    const root = new DirRoot('/data/store', place.sim.world)
+    const list: string[] = []
+    for await (const { name } of root.list('indexes/')) list.push(name)
+    for (const name of list) await root.put(name, new Uint8Array((await root.get(name)).bytes.length).fill(7))
+    await place.reopen(SEALED)
+    expect(await place.store.scan(named, { where }).count()).toBe(200)
+    if (point === undefined) await place.store.optimize()
+    else await killedAt(place, point)
+    await place.kill(STAGED)
+    expect(await place.staging()).toEqual([])
+    // An index that is found damaged is not asked again.
+    expect(await place.store.scan(named, { where }).count()).toBe(200)
+    expect(await place.store.scan(named, { where }).explain()).toMatchObject({ index: expect.stringMatching(/^name/) })
   })
 })
 
