@@ -6,7 +6,6 @@ export { checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } fr
 export type { Checkpoint } from './checkpoint.ts'
 export { isNamed } from './dead-names.ts'
 export type { DeadBatch } from './dead-names.ts'
-export { Merges } from './merges.ts'
 export type { MergeEntry } from './merges.ts'
 export { Outcomes, TERM_MS, TERM_RECORDS } from './outcomes.ts'
 export type { DecidedWrite, PendingSeal } from './outcomes.ts'

@@ -29,7 +29,6 @@ import {
   type VerifyReport,
   type WriteId,
 } from '../table/index.ts'
-import { auditRows, checkKinds } from './audit.ts'
 import { branchInfos, tagInfos } from './branching.ts'
 import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
@@ -40,7 +39,7 @@ import { observing, pendingOf } from './recovering.ts'
 import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
-import { verifyOpened, type VerifyOptions } from './verify-door.ts'
+import type { VerifyOptions } from './verify-door.ts'
 import type { Opened } from './wiring.ts'
 
 interface FeedRequest {
@@ -345,6 +344,7 @@ export class ReadHandle {
   async *audit(o: { from?: Lsn; kinds?: string[] } = {}): AsyncGenerator<AuditRow, undefined> {
     this.check()
     const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
+    const { auditRows, checkKinds } = await import('./audit.ts')
     checkKinds(o.kinds)
     const { outcomes, timeMs } = this.o.state.catalog
     const source = { log: this.log, names, outcomes, timeMs }
@@ -356,7 +356,7 @@ export class ReadHandle {
 
   async verify(o: VerifyOptions = {}): Promise<VerifyReport> {
     this.check()
-    return await verifyOpened(this.o, o)
+    return await (await import('./verify-door.ts')).verifyOpened(this.o, o)
   }
 
   async backup(target: string | URL | Root, o: BackupOptions = {}): Promise<BackupReport> {

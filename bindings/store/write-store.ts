@@ -1,19 +1,7 @@
 // store/write-store.ts: the writing half of a store handle: each call is one commit that resolves once it is durable.
 
 import { ClosedError, ConflictError, FencedError, TableExistsError } from '../errors.ts'
-import {
-  type ApplyOptions,
-  applySchema,
-  checkApplyOptions,
-  Committer,
-  Engine,
-  Gates,
-  inTurn,
-  Intents,
-  nextTableId,
-  staleBranchNamed,
-  WriteTracker,
-} from '../engine/index.ts'
+import { type ApplyOptions, Committer, Engine, Gates, inTurn, Intents, nextTableId, staleBranchNamed, WriteTracker } from '../engine/index.ts'
 import { toHex } from '../format/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
 import { repairOpen } from '../recovery/index.ts'
@@ -52,11 +40,10 @@ import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
 import { factsOf, RowWriter } from './row-writer.ts'
 import { checkDoorOptions } from './repair-door.ts'
-import { Merges } from './merges.ts'
+import type { Merges, MergesHost } from './merges.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
-import { vacuumStore } from './vacuuming.ts'
 import { checkNotes } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
@@ -81,7 +68,7 @@ export class WriteHandle extends ReadHandle {
   /** Functions of transactions that run. */
   private readonly running = new Set<AbortController>()
   private readonly watch: CommitWatch
-  private readonly merges: Merges
+  private readonly mergesHost: MergesHost
 
   constructor(o: Opened) {
     super(o)
@@ -178,12 +165,12 @@ export class WriteHandle extends ReadHandle {
       heal: () => this.recovering.heal(),
       workedOn: (branchId) => this.recovering.workedOn(branchId),
     })
-    this.merges = new Merges({
+    this.mergesHost = {
       o,
       pins: this.pinned,
       pointAt: (at) => this.reads.pointAt(at),
       use: (branch, run) => this.writers.use(branch, ({ writes }) => run(writes)),
-    })
+    }
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
@@ -306,6 +293,7 @@ export class WriteHandle extends ReadHandle {
    */
   async apply(tables: readonly AnyTable[], o: ApplyOptions = {}): Promise<SchemaPlan> {
     this.writable()
+    const { applySchema, checkApplyOptions } = await import('./applying.ts')
     checkApplyOptions(o)
     await this.recovering.heal()
     return await applySchema(this.engine, tables, o)
@@ -403,12 +391,17 @@ export class WriteHandle extends ReadHandle {
 
   async merge(source: string, o: MergeOptions = {}): Promise<MergeResult> {
     await this.readied(o)
-    return this.merges.merge(source, o)
+    return (await this.merges()).merge(source, o)
   }
 
   async revert(to: At, o: RevertOptions = {}): Promise<CommitResult> {
     await this.readied(o)
-    return this.merges.revert(to, o)
+    return (await this.merges()).revert(to, o)
+  }
+
+  /** What few processes ever call is loaded by the first call. */
+  private async merges(): Promise<Merges> {
+    return new (await import('./merges.ts')).Merges(this.mergesHost)
   }
 
   private async readied(o: WriteOptions): Promise<void> {
@@ -461,7 +454,7 @@ export class WriteHandle extends ReadHandle {
 
   private async vacuumNow(o: VacuumOptions): Promise<VacuumReport> {
     this.writable()
-    return vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
+    return (await import('./vacuuming.ts')).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
