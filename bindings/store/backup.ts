@@ -1,19 +1,19 @@
 // store/backup.ts: backup() of an open store and Store.restore(): who copies what where. How: copy-store.ts.
 
-import { InvalidConfigError } from '../errors.ts'
 import { decodeIdentity, IDENTITY_NAME } from '../log/index.ts'
 import { openRoot, type Root } from '../root/index.ts'
 import { fillWorld, type World } from '../runtime/index.ts'
 import type { BackupOptions, BackupReport, RestoreOptions } from '../table/index.ts'
 import { type CopySource, copyStore } from './copy-store.ts'
 import { type CopyIdentity, CopyTarget } from './copy-target.ts'
+import { checkKnown } from './known-options.ts'
 import { wire } from './wiring.ts'
 
 const STORE_ID_BYTES = 16
 
 /** @param head  the newest position that is durable */
 export async function backupStore(source: CopySource, place: string | URL | Root, head: number, o: BackupOptions): Promise<BackupReport> {
-  checkOptions('backup', o, ['at', 'signal', 'onProgress'])
+  checkKnown('backup', o, ['at', 'signal', 'onProgress'])
   o.signal?.throwIfAborted()
   const lsn = o.at === undefined ? head : (await source.history.resolve(o.at, head)).lsn
   return await withRoot(place, source.world, async (root) => {
@@ -24,7 +24,7 @@ export async function backupStore(source: CopySource, place: string | URL | Root
 
 /** @internal Store.restore */
 export async function restoreStore(from: string | URL | Root, to: string | URL | Root, o: RestoreOptions = {}): Promise<BackupReport> {
-  checkOptions('restore', o, ['at', 'newId', 'signal', 'onProgress', 'world'])
+  checkKnown('restore', o, ['at', 'newId', 'signal', 'onProgress', 'world'])
   const { signal, newId = false } = o
   const world = fillWorld(o.world)
   const source = await wire(from, {
@@ -67,11 +67,5 @@ async function withRoot<T>(place: string | URL | Root, world: World, work: (root
     return await work(root)
   } finally {
     if ((root as unknown) !== place) await root[Symbol.asyncDispose]()
-  }
-}
-
-function checkOptions(what: string, o: object, known: readonly string[]): void {
-  for (const key of Object.keys(o)) {
-    if (!known.includes(key)) throw new InvalidConfigError(`${what} takes no option ${key}`, { details: { key, value: (o as Record<string, unknown>)[key] } })
   }
 }

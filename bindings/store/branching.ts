@@ -19,6 +19,7 @@ import { FP, ulidText } from '../runtime/index.ts'
 import { type At, type BranchId, type BranchInfo, type BranchOptions, checkBranchName, type TagInfo, type TagOptions } from '../table/index.ts'
 import type { History } from './at.ts'
 import { headOf } from './branch-handle.ts'
+import { checkKnown } from './known-options.ts'
 
 const MESSAGE_BYTES_MAX = 4096
 
@@ -50,7 +51,7 @@ export class Branching {
   }
 
   async branch(name: string, o: BranchOptions = {}): Promise<FoundBranch> {
-    const { create = 'if-missing' } = checked('branch', o, ['from', 'create'])
+    const { create = 'if-missing' } = checkKnown('branch', o, ['from', 'create'])
     if (create !== 'if-missing' && create !== 'must' && create !== 'never') throw wrong('create', create)
     this.parts.writable()
     if (name === MAIN_BRANCH) {
@@ -113,7 +114,7 @@ export class Branching {
   }
 
   async tag(name: string, o: TagOptions = {}): Promise<void> {
-    const { message } = checked('tag', o, ['at', 'message'])
+    const { message } = checkKnown('tag', o, ['at', 'message'])
     if (message !== undefined && typeof message !== 'string') throw wrong('message', message)
     const bytes = message === undefined ? 0 : new TextEncoder().encode(message).length
     if (bytes > MESSAGE_BYTES_MAX)
@@ -227,14 +228,6 @@ async function passed({ lsn, id }: { readonly lsn: number; readonly id: Uint8Arr
       cause,
     })
   }
-}
-
-function checked<T extends object>(call: string, o: T, known: readonly string[]): T {
-  if (typeof o !== 'object' || o === null) throw new InvalidConfigError(`${call}: options are no object`, { details: { key: 'options', value: o } })
-  for (const [key, value] of Object.entries(o)) {
-    if (!known.includes(key)) throw new InvalidConfigError(`${call} takes no option ${key}`, { details: { key, value } })
-  }
-  return o
 }
 
 function wrong(key: string, value: unknown): InvalidConfigError {

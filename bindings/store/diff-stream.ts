@@ -3,7 +3,10 @@
 import { diffPoints, type FeedChange, type ReadContext, type ReadPoint } from '../engine/index.ts'
 import { ClosedError, InvalidConfigError } from '../errors.ts'
 import type { AnyTable, At, Images } from '../table/index.ts'
+import { checkKnown } from './known-options.ts'
 import type { Pins } from './pins.ts'
+
+const KNOWN: readonly string[] = ['tables', 'images', 'signal'] satisfies (keyof DiffRequest)[]
 
 export interface DiffRequest {
   readonly tables: readonly AnyTable[]
@@ -23,8 +26,11 @@ export interface DiffHost {
 /** @param stopped  aborted when the consumer has left */
 export async function* diffStream(host: DiffHost, from: At, to: At, o: DiffRequest, stopped: AbortSignal): AsyncGenerator<FeedChange, undefined> {
   host.context.check()
-  o.signal?.throwIfAborted()
-  const { tables, images = 'after' } = o
+  const { tables, images = 'after', signal } = checkKnown('diff', o, KNOWN)
+  signal?.throwIfAborted()
+  if (!Array.isArray(tables)) {
+    throw new InvalidConfigError('diff needs the tables to compare', { details: { key: 'tables', value: tables }, hint: 'Say which: { tables: [flights] }.' })
+  }
   if (images !== 'after' && images !== 'both') {
     throw new InvalidConfigError(`a diff has no images ${JSON.stringify(images)}`, {
       details: { key: 'images', value: images },
@@ -33,7 +39,7 @@ export async function* diffStream(host: DiffHost, from: At, to: At, o: DiffReque
   }
   const [older, newer] = await Promise.all([host.pointAt(from), host.pointAt(to)])
   const pins = [older, newer].map((point) => host.pins.hold(point, 'reader'))
-  const signals = o.signal === undefined ? [host.closing, stopped] : [o.signal, host.closing, stopped]
+  const signals = signal === undefined ? [host.closing, stopped] : [signal, host.closing, stopped]
   try {
     yield* diffPoints(older, newer, { tables, images, signal: AbortSignal.any(signals) }, host.context)
   } catch (error) {

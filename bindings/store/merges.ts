@@ -10,6 +10,7 @@ import { ancestry, type Lineage, mergeBase, mergeInto, revertTo } from '../merge
 import { ulidText } from '../runtime/index.ts'
 import type { At, CommitResult, MergeOptions, MergeResult, RevertOptions } from '../table/index.ts'
 import type { WriteParts } from '../write/index.ts'
+import { checkKnown } from './known-options.ts'
 import type { Pins } from './pins.ts'
 import type { Opened } from './wiring.ts'
 
@@ -22,8 +23,8 @@ export interface MergesHost {
   readonly use: <T>(branch: number, run: (parts: WriteParts) => Promise<T>) => Promise<T>
 }
 
-const MERGE_OPTIONS = new Set(['into', 'granularity', 'dryRun', 'onConflict', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress'])
-const REVERT_OPTIONS = new Set(['tables', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress'])
+const MERGE_OPTIONS = ['into', 'granularity', 'dryRun', 'onConflict', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress']
+const REVERT_OPTIONS = ['tables', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress']
 
 export class Merges {
   readonly #host: MergesHost
@@ -76,7 +77,7 @@ export class Merges {
   }
 
   async revert(to: At, o: RevertOptions): Promise<CommitResult> {
-    checkOptions('revert', o, REVERT_OPTIONS)
+    checkKnown('revert', o, REVERT_OPTIONS)
     const { tables, ...write } = o
     const point = await this.#host.pointAt(to)
     const pin = this.#host.pins.hold(point, 'reader')
@@ -147,19 +148,12 @@ function branchIdOf(branches: Branches, branch: number): string {
 
 /** @throws InvalidConfigError */
 function checkMerge(o: MergeOptions): void {
-  checkOptions('merge', o, MERGE_OPTIONS)
+  checkKnown('merge', o, MERGE_OPTIONS)
   const { into, granularity, dryRun, onConflict } = o
   if (into !== undefined && typeof into !== 'string') throw wrong('into', into)
   if (granularity !== undefined && granularity !== 'column' && granularity !== 'row') throw wrong('granularity', granularity)
   if (dryRun !== undefined && typeof dryRun !== 'boolean') throw wrong('dryRun', dryRun)
   if (onConflict !== undefined && typeof onConflict !== 'function' && !['fail', 'ours', 'theirs'].includes(onConflict)) throw wrong('onConflict', onConflict)
-}
-
-function checkOptions(call: string, o: object, known: ReadonlySet<string>): void {
-  if (typeof o !== 'object' || o === null) throw wrong('options', o)
-  for (const [key, value] of Object.entries(o)) {
-    if (!known.has(key)) throw new InvalidConfigError(`${call} takes no option ${key}`, { details: { key, value } })
-  }
 }
 
 function wrong(key: string, value: unknown): InvalidConfigError {

@@ -1,13 +1,16 @@
 // store/optimizing.ts: optimize as a store handle offers it: asked for, and in the background; metered and told of.
 
-import { PendingIntentError } from '../errors.ts'
+import { InvalidConfigError, PendingIntentError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
-import type { OptimizeOptions, OptimizeReport, PendingWrite } from '../table/index.ts'
+import type { AnyTable, OptimizeOptions, OptimizeReport, PendingWrite } from '../table/index.ts'
 import { AutoOptimize, Optimizer } from '../upkeep/index.ts'
 import type { Writes } from '../write/index.ts'
 import type { Events } from './events.ts'
+import { checkKnown } from './known-options.ts'
 import type { Metering } from './metering.ts'
 import { Reporter } from './progress.ts'
+
+const KNOWN: readonly string[] = ['tables', 'target', 'budgetMs', 'perTable', 'signal', 'onProgress'] satisfies (keyof OptimizeOptions)[]
 
 export interface OptimizingParts {
   readonly engine: Engine
@@ -49,6 +52,7 @@ export class Optimizing {
 
   /** @param pending  writes that are not decided @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
   async optimize(o: OptimizeOptions, pending: readonly PendingWrite[]): Promise<OptimizeReport> {
+    checkOptimize(o)
     refuseUndecided(pending, this.parts.engine.parts.intents.branch.name)
     const { metering, engine } = this.parts
     const reporter = new Reporter(engine.parts.world, o.onProgress)
@@ -69,6 +73,18 @@ export class Optimizing {
     await this.auto.stop()
     await this.optimizer.idle()
   }
+}
+
+/** @throws InvalidConfigError */
+function checkOptimize(o: OptimizeOptions): void {
+  const { tables, target, budgetMs, perTable } = checkKnown('optimize', o, KNOWN)
+  const wrong = (key: string, value: unknown, wanted: string): InvalidConfigError =>
+    new InvalidConfigError(`${key} is not ${wanted}`, { details: { key, value } })
+  if (tables !== undefined && !(Array.isArray(tables) && tables.every((each) => typeof (each as Partial<AnyTable> | null)?.name === 'string')))
+    throw wrong('tables', tables, 'a list of tables')
+  if (target !== undefined) checkKnown('target', target, ['bytes', 'rows'])
+  if (budgetMs !== undefined && !(typeof budgetMs === 'number' && budgetMs >= 0)) throw wrong('budgetMs', budgetMs, 'a number from 0')
+  if (perTable !== undefined && typeof perTable !== 'boolean') throw wrong('perTable', perTable, 'true or false')
 }
 
 /** Loads and flushes under way are no hindrance: they and a run of optimize have the gates of their tables one after the other. @throws PendingIntentError */

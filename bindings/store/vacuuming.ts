@@ -4,6 +4,7 @@ import { InvalidConfigError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
 import type { VacuumOptions, VacuumReport } from '../table/index.ts'
 import { checkKeep, vacuum } from '../upkeep/index.ts'
+import { checkKnown } from './known-options.ts'
 import { Reporter } from './progress.ts'
 import type { Recovering } from './recovering.ts'
 import type { Opened } from './wiring.ts'
@@ -50,12 +51,7 @@ export async function vacuumStore({ o, engine, recovering, closing }: VacuumHost
 
 function checked(o: unknown): VacuumOptions {
   if (typeof o !== 'object' || o === null) checkKeep(undefined)
-  const unknown = Object.keys(o as object).find((key) => !KNOWN.includes(key))
-  if (unknown !== undefined) {
-    throw new InvalidConfigError(`vacuum takes no option ${JSON.stringify(unknown)}`, {
-      details: { key: unknown, value: (o as Record<string, unknown>)[unknown] },
-    })
-  }
+  checkKnown('vacuum', o as object, KNOWN)
   const { dryRun } = o as VacuumOptions
   if (dryRun !== undefined && typeof dryRun !== 'boolean')
     throw new InvalidConfigError('dryRun is true or false', { details: { key: 'dryRun', value: dryRun } })

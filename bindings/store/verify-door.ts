@@ -5,10 +5,12 @@ import { verifyStore } from '../engine/index.ts'
 import { toHex } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import type { Long, VerifyReport } from '../table/index.ts'
+import { checkKnown } from './known-options.ts'
 import { Reporter, type Step } from './progress.ts'
 import { type Opened, wire } from './wiring.ts'
 
 const LEVELS: readonly unknown[] = ['log', 'files', 'all']
+const KNOWN: readonly string[] = ['level', 'against', 'signal', 'onProgress'] satisfies (keyof VerifyOptions)[]
 
 export interface VerifyOptions extends Long {
   level?: 'log' | 'files' | 'all'
@@ -18,7 +20,7 @@ export interface VerifyOptions extends Long {
 /** @internal ReadStore.verify */
 export async function verifyOpened(opened: Opened, o: VerifyOptions): Promise<VerifyReport> {
   const { world, root, log, storeId, context } = opened
-  const { level = 'files', signal, against } = o
+  const { level = 'files', signal, against } = checkKnown('verify', o, KNOWN)
   signal?.throwIfAborted()
   if (!LEVELS.includes(level)) throw new InvalidConfigError(`no level ${JSON.stringify(level)}`, { details: { key: 'level', value: level } })
   const reporter = new Reporter(world, o.onProgress)

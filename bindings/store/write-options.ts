@@ -3,6 +3,7 @@
 import { InvalidConfigError, ResourceLimitError } from '../errors.ts'
 import type { AdmitOptions } from '../engine/index.ts'
 import type { StageOptions, TransactOptions, WriteOptions } from '../table/index.ts'
+import { checkKnown } from './known-options.ts'
 
 const NOTES_BYTES_MAX = 4096
 const IDEMPOTENCY_KEY_BYTES_MAX = 128
@@ -37,10 +38,7 @@ function wrong(key: string, value: unknown, wanted: string): InvalidConfigError 
 export function stageOptionsOf(given: string | StageOptions = {}): StageOptions {
   if (typeof given === 'string') return { message: given }
   if (typeof given !== 'object' || given === null) throw wrong('stage', given, 'a message or an object of options')
-  for (const key of Object.keys(given)) {
-    if (!STAGE_OPTIONS.includes(key))
-      throw new InvalidConfigError(`stage takes no option ${key}`, { details: { key, value: (given as Record<string, unknown>)[key] } })
-  }
+  checkKnown('stage', given, STAGE_OPTIONS)
   const { holdUntil } = given
   if (holdUntil !== undefined && (!(holdUntil instanceof Date) || Number.isNaN(holdUntil.getTime()))) {
     throw new InvalidConfigError('holdUntil is no Date', { details: { key: 'holdUntil', value: holdUntil } })
