@@ -32,12 +32,20 @@ const WRITES: readonly (readonly [string, (store: Store) => Promise<unknown>])[]
   ['transact', (store) => store.transact((tx) => tx.append(notes, [{ at: 100, text: 'x' }]))],
   ['create', (store) => store.create(table('more', { n: t.int32() }))],
   ['schema apply', (store) => store.apply([later, table('more', { n: t.int32() })])],
+  ['optimize', (store) => store.optimize()],
+  ['merge', (store) => store.merge('dev')],
+  ['a merge into a branch', (store) => store.merge('main', { into: 'dev' })],
+  ['revert', (store) => store.revert(store.lsn, { tables: [extra] })],
+  ['a write on a branch', async (store) => (await store.branch('dev')).upsert(items, { id: 50, v: 'dev' })],
+  ['vacuum', (store) => store.vacuum({ keep: { versions: 1 } })],
 ]
 
 describe('given a sealed write that its handle gave up', () => {
   it.each(WRITES)('%s recovers it and succeeds, without a reopen', async (what, write) => {
     const place = await Place.open()
     await place.store.create(extra)
+    const dev = await place.store.branch('dev')
+    await dev.upsert(items, { id: 60, v: 'dev' })
     const { id } = await place.sealed({ table: items, rows: [1, 2], orphaned: true, author: 'a' })
     const told: unknown[] = []
     place.store.on('recovered', (event) => told.push(event))

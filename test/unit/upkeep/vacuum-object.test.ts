@@ -4,7 +4,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { columns, Store, t, table } from '../../../bindings/index.ts'
 import { MemoryRoot, type ObjectInfo, type PutOptions, type RootCaps } from '../../../bindings/root/index.ts'
 import type { World } from '../../../bindings/runtime/index.ts'
-import { FakeClock, fakeWorld, FaultyRoot, FP, rendezvous } from '../../../bindings/testing/index.ts'
+import { FakeClock, fakeWorld, failpoints, FaultyRoot, FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { QUIET } from '../store/places.ts'
 
 const items = table('items', { id: t.int32(), n: t.int64() })
@@ -230,5 +230,106 @@ describe('vacuum on an object root', () => {
     await snapshot[Symbol.asyncDispose]()
     await cloud.clock.advance(HOUR)
     expect(await cloud.during(other.vacuum({ keep }))).toMatchObject({ deleted: 1, heldBack: [] })
+  })
+
+  it('a write stays sealed for 3 days, vacuum runs daily / its files stay, it publishes and reads back', async () => {
+    const cloud = new Cloud()
+    const { store } = await cloud.host()
+    await cloud.during(store.create(items))
+    const { store: other } = await cloud.host()
+    const write = await store.stage()
+    await cloud.during(write.append(items, rows(1)))
+    await cloud.during(write.seal())
+    await cloud.during(other.replace(items, rows(2)))
+    await cloud.during(other.replace(items, rows(3)))
+    let deleted = 0
+    for (let day = 0; day < 3; day++) {
+      await cloud.clock.advance(DAY + HOUR)
+      deleted += (await cloud.during(other.vacuum({ keep }))).deleted
+    }
+    expect(deleted).toBe(1)
+    await cloud.during(store.refresh())
+    await cloud.during(write.publish())
+    expect(await store.scan(items).count()).toBe(2 * ROWS)
+    expect((await cloud.during(store.verify())).problems).toEqual([])
+  })
+
+  it('a snapshot of another process is granted between the plan and the record: its files stay until it is released', async () => {
+    const cloud = new Cloud()
+    const { store } = await cloud.host()
+    await cloud.during(store.create(items))
+    await cloud.during(store.replace(items, rows(1)))
+    const { store: other, world } = await cloud.host()
+    await cloud.during(other.replace(items, rows(2)))
+    await cloud.clock.advance(2 * DAY)
+    const parked = rendezvous(world, FP.vacuum.afterMark)
+    const running = other.vacuum({ keep })
+    running.catch(() => undefined)
+    await cloud.during(parked.reached({ timeoutMs: 10_000 }))
+    const snapshot = await cloud.during(store.snapshot())
+    parked.release()
+    expect(await cloud.during(running)).toMatchObject({ deleted: 0, heldBack: [{ by: 'reader elsewhere' }] })
+    parked[Symbol.dispose]()
+    expect(await snapshot.scan(items, { limit: 1 }).first()).toEqual({ id: 0, n: 1n })
+    await snapshot[Symbol.asyncDispose]()
+    await cloud.clock.advance(HOUR)
+    expect((await cloud.during(other.vacuum({ keep }))).deleted).toBe(1)
+    expect(await first(other)).toEqual({ id: 0, n: 2n })
+  })
+
+  it('stands still for more than an hour between the record and the deletes: it plans again before it deletes', async () => {
+    const cloud = new Cloud()
+    const { store, world } = await cloud.host()
+    await cloud.during(store.create(items))
+    await cloud.during(store.replace(items, rows(1)))
+    await cloud.during(store.replace(items, rows(2)))
+    await cloud.clock.advance(2 * DAY)
+    const lsns: bigint[] = []
+    const stood = async (): Promise<void> => {
+      lsns.push(store.lsn)
+      if (lsns.length === 1) await cloud.clock.advance(2 * HOUR)
+    }
+    using _ = failpoints(world).arm(FP.vacuum.beforeDelete, { run: stood })
+    const report = await cloud.during(store.vacuum({ keep }))
+    expect(report.deleted).toBe(1)
+    expect(lsns).toHaveLength(2)
+    expect(await first(store)).toEqual({ id: 0, n: 2n })
+  })
+
+  it('a write whose owner is gone holds nothing back: it is decided first', async () => {
+    const cloud = new Cloud()
+    const { store, world } = await cloud.host()
+    await cloud.during(store.create(items))
+    const crash = failpoints(world).arm(FP.promote.before, { crash: true })
+    void store.replace(items, rows(1)).catch(() => undefined)
+    await cloud.during(crash.reached())
+    crash[Symbol.dispose]()
+    const { store: other } = await cloud.host()
+    await cloud.during(other.replace(items, rows(2)))
+    // It must have stood still under watch before it counts as gone.
+    await cloud.during(other.vacuum({ keep }))
+    await cloud.clock.advance(2 * DAY)
+    expect(await cloud.during(other.vacuum({ keep }))).toMatchObject({ deleted: 1, heldBack: [] })
+    expect(await first(other)).toEqual({ id: 0, n: 2n })
+    expect(await other.pending()).toEqual([])
+  })
+
+  it('Writers of equal bytes, one rolled back: the file of the other stays', async () => {
+    const cloud = new Cloud()
+    const { store } = await cloud.host()
+    await cloud.during(store.create(items))
+    const { store: other } = await cloud.host()
+    const [one, two] = [await store.stage(), await other.stage()]
+    await cloud.during(one.append(items, rows(1)))
+    await cloud.during(two.append(items, rows(1)))
+    await cloud.during(one.seal())
+    await cloud.during(two.seal())
+    await cloud.during(one.rollback())
+    await cloud.clock.advance(2 * DAY)
+    await cloud.during(store.vacuum({ keep }))
+    await cloud.during(other.refresh())
+    await cloud.during(two.publish())
+    expect(await other.scan(items).count()).toBe(ROWS)
+    expect((await cloud.during(other.verify())).problems).toEqual([])
   })
 })

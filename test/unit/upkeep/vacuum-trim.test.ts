@@ -1,7 +1,7 @@
 // Trimming the log behind vacuum: how far, what holds it, what can be read afterwards.
 import { describe, expect, it } from 'vitest'
 
-import { HistoryUnavailableError, lsn, type OpenOptions, PinUnresolvedError, type Store, t, table } from '../../../bindings/index.ts'
+import { columns, eq, HistoryUnavailableError, lsn, lt, type OpenOptions, PinUnresolvedError, type Store, t, table } from '../../../bindings/index.ts'
 import { listCheckpoints } from '../../../bindings/engine/index.ts'
 import { MemoryRoot, openRoot, type Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
@@ -76,6 +76,32 @@ describe.each(['memory', 'directory', 'slots in memory'])('vacuum in %s', (kind)
     expect(await again.get(items, { id: 7 })).toEqual({ id: 7, text: '2'.padEnd(1500, 'x') })
   })
 
+  it.each([1, 2, 3, 4])(
+    'keeps the deletion vectors that an older checkpoint, or what is replayed behind it, reads: %i of them, the newest checkpoint bad',
+    async (vectors) => {
+      const place = placeOf(kind)
+      const store = await opened(place.root, place.options)
+      await store.create(items)
+      const step = 17_000
+      const rows = step * 5
+      await store.append(items, columns({ id: Int32Array.from({ length: rows }, (_, i) => i), text: Array.from({ length: rows }, () => 'x') }))
+      for (let i = 0; i < 4; i++) {
+        if (i < vectors) await store.deleteWhere(items, lt('id', step * (i + 1)))
+        await store.upsert(items, [{ id: rows + i, text: 'y' }])
+        // Its vectors lie before, between and behind the checkpoints.
+        if (i !== 1) await store.flush()
+      }
+      await store.vacuum(KEEP)
+      expect((await store.verify({ level: 'all' })).problems).toEqual([])
+      await store.close()
+      const [newest] = await listCheckpoints(place.root)
+      await place.root.put(`checkpoints/${String(newest).padStart(20, '0')}.ckpt`, new Uint8Array(10))
+      const again = await opened(place.root, place.options)
+      expect(await again.scan(items).count()).toBe(rows - vectors * step + 4)
+      expect(await again.getMany(items, [step * vectors - 1, step * vectors])).toEqual([undefined, { id: step * vectors, text: 'x' }])
+    },
+  )
+
   it('keeps two checkpoints, and the whole log while there are fewer', async () => {
     const place = placeOf(kind)
     const store = await opened(place.root, place.options)
@@ -90,6 +116,29 @@ describe.each(['memory', 'directory', 'slots in memory'])('vacuum in %s', (kind)
         .toArray()
         .catch((error: unknown) => error),
     ).toEqual(report.floor > 2n ? expect.any(HistoryUnavailableError) : [])
+  })
+
+  it.each(['tag', 'branch'] as const)('keeps the checkpoint and the log that the version of a %s is made from', async (what) => {
+    const place = placeOf(kind)
+    const store = await opened(place.root, place.options)
+    await store.create(items)
+    await written(store, 2)
+    await store.upsert(items, [{ id: 3, text: 'then' }])
+    if (what === 'tag') await store.tag('then')
+    else await store.branch('then')
+    await written(store, 4)
+    const report = await store.vacuum(KEEP)
+    expect(report.checkpoints).toBeGreaterThan(0)
+    expect((await store.stats()).log.tail).toBe(report.tail)
+    await store.close()
+    const again = await opened(place.root, place.options)
+    const [row] = await again.scan(items, { at: 'then', where: eq('id', 3) }).toArray()
+    expect(row).toEqual({ id: 3, text: 'then' })
+    expect(await again.scan(items, { at: 'then' }).count()).toBe(120)
+    await again.vacuum(KEEP)
+    await again.branch('from-then', { from: 'then' })
+    expect(await again.scan(items, { at: 'from-then', where: eq('id', 3) }).toArray()).toEqual([row])
+    expect((await again.verify({ level: 'all' })).problems).toEqual([])
   })
 
   it('leaves the log that an open change feed has still to read', async () => {
