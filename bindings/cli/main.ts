@@ -145,6 +145,7 @@ const COMMANDS: readonly CommandSpec[] = [
     summary: 'fewer, full fragments without deleted rows, and every index that is declared; rows and history stay',
     options: [
       ['--table <names>', 'only these, with commas (default: all)'],
+      ['--branch <name>', 'tables of this branch (default: main)'],
       ['--target-rows <n>', 'rows of a full fragment'],
       ['--budget <ms>', 'begin nothing further after it'],
     ],

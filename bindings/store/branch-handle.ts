@@ -5,9 +5,22 @@
 import type { BranchEntry } from '../catalog/index.ts'
 import type { Row, StoreState } from '../engine/index.ts'
 import type { Lsn } from '../log/index.ts'
-import type { AnyTable, At, BranchId, CommitResult, LooseScanOptions, Predicate, Scan, StageOptions, TransactOptions, WriteOptions } from '../table/index.ts'
+import type {
+  AnyTable,
+  At,
+  BranchId,
+  CommitResult,
+  LooseScanOptions,
+  OptimizeOptions,
+  OptimizeReport,
+  Predicate,
+  Scan,
+  StageOptions,
+  TransactOptions,
+  WriteOptions,
+} from '../table/index.ts'
 import type { StagedWriteHandle } from '../write/index.ts'
-import type { BranchWriters } from './branch-writers.ts'
+import type { BranchWriter, BranchWriters } from './branch-writers.ts'
 import type { Reads } from './reads.ts'
 import type { RowWriter } from './row-writer.ts'
 import type { ReadOptions } from './snapshot.ts'
@@ -20,6 +33,7 @@ export interface BranchHandleParts {
   readonly state: StoreState
   readonly reads: Reads
   readonly writers: BranchWriters
+  readonly optimize: (writer: BranchWriter, o: OptimizeOptions) => Promise<OptimizeReport>
   /** @throws StaleBranchError when the branch was deleted */
   readonly assertLive: () => void
 }
@@ -85,6 +99,12 @@ export class BranchHandle {
 
   stage(given?: string | StageOptions): Promise<StagedWriteHandle> {
     return this.write((rows) => rows.stage(given))
+  }
+
+  async optimize(o: OptimizeOptions = {}): Promise<OptimizeReport> {
+    const { assertLive, writers, branch, optimize } = this.parts
+    assertLive()
+    return writers.use(branch, (writer) => optimize(writer, o))
   }
 
   private async write<T>(fn: (rows: RowWriter) => Promise<T>): Promise<T> {

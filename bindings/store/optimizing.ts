@@ -2,9 +2,10 @@
 
 import { InvalidConfigError, PendingIntentError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
-import type { AnyTable, OptimizeOptions, OptimizeReport, PendingWrite } from '../table/index.ts'
+import type { AnyTable, OptimizeOptions, OptimizeReport, PendingWrite, TableState } from '../table/index.ts'
 import { AutoOptimize, Optimizer } from '../upkeep/index.ts'
 import type { Writes } from '../write/index.ts'
+import type { BranchWriter } from './branch-writers.ts'
 import type { Events } from './events.ts'
 import { checkKnown } from './known-options.ts'
 import type { Metering } from './metering.ts'
@@ -16,7 +17,10 @@ export interface OptimizingParts {
   readonly engine: Engine
   readonly events: Events
   readonly metering: Metering
+  /** Of main. */
   readonly writes: Writes
+  /** Of the table's branch, in memory until it is disposed. */
+  readonly lease: (table: TableState) => (Disposable & { readonly engine: Engine }) | undefined
   /** `sealMode: "separate"`: runs that are asked for are sealed before their files get their names. */
   readonly isSealed: boolean
   /** `upkeep: "auto"`. */
@@ -30,11 +34,12 @@ export class Optimizing {
   private readonly stopper = new AbortController()
 
   constructor(parts: OptimizingParts) {
-    const { engine, events, metering, writes, isSealed } = parts
+    const { engine, events, metering, lease } = parts
     this.parts = parts
-    this.optimizer = new Optimizer({ engine, closing: this.stopper.signal, sealer: { isAlways: isSealed, parts: writes } })
+    this.optimizer = new Optimizer({ engine, closing: this.stopper.signal })
     this.auto = new AutoOptimize({
       engine,
+      lease,
       optimizer: this.optimizer,
       done: (table, { rows, durationMs }) => {
         metering.add('varve.optimize.rows', rows, table.name)
@@ -50,15 +55,19 @@ export class Optimizing {
     if (this.parts.isAutomatic && this.parts.writes.openCount === 0) this.auto.look()
   }
 
-  /** @param pending  writes that are not decided @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
-  async optimize(o: OptimizeOptions, pending: readonly PendingWrite[]): Promise<OptimizeReport> {
+  /**
+   * Tables of one branch, which stays in memory meanwhile.
+   *
+   * @param pending  writes that are not decided @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError
+   */
+  async optimize({ engine, writes }: Pick<BranchWriter, 'engine' | 'writes'>, o: OptimizeOptions, pending: readonly PendingWrite[]): Promise<OptimizeReport> {
     checkOptimize(o)
-    refuseUndecided(pending, this.parts.engine.parts.intents.branch.name)
-    const { metering, engine } = this.parts
+    refuseUndecided(pending, engine.parts.intents.branch.name)
+    const { metering, isSealed } = this.parts
     const reporter = new Reporter(engine.parts.world, o.onProgress)
     let done = 0
     reporter.tell({ phase: 'optimize', done, unit: 'rows' })
-    const report = await this.optimizer.optimize(o, (rows) => {
+    const report = await this.optimizer.optimize({ engine, sealer: { isAlways: isSealed, parts: writes } }, o, (rows) => {
       done += rows
       reporter.step({ phase: 'optimize', done, unit: 'rows' })
     })

@@ -151,6 +151,7 @@ export class WriteHandle extends ReadHandle {
       events,
       metering,
       writes: this.writes,
+      lease: (table) => this.writers.leaseTable(table),
       isSealed: options.sealMode === 'separate',
       isAutomatic: options.upkeep === 'auto',
     })
@@ -372,7 +373,14 @@ export class WriteHandle extends ReadHandle {
     const assertLive = (): void => {
       if (!branches.isLive(found.branch)) throw staleBranchNamed(found.name, found.branchId)
     }
-    return new BranchHandle({ ...found, state: this.o.state, reads: this.readsOf(found.branch, assertLive), writers: this.writers, assertLive })
+    return new BranchHandle({
+      ...found,
+      state: this.o.state,
+      reads: this.readsOf(found.branch, assertLive),
+      writers: this.writers,
+      optimize: (writer, o) => this.optimizeOf(writer, o),
+      assertLive,
+    })
   }
 
   deleteBranch(name: string): Promise<void> {
@@ -426,20 +434,24 @@ export class WriteHandle extends ReadHandle {
   }
 
   optimize(o: OptimizeOptions = {}): Promise<OptimizeReport> {
-    if (!isTraced('optimize')) return this.optimizeNow(o)
+    return this.optimizeOf({ engine: this.engine, writes: this.writes }, o)
+  }
+
+  private optimizeOf(place: Pick<BranchWriter, 'engine' | 'writes'>, o: OptimizeOptions): Promise<OptimizeReport> {
+    if (!isTraced('optimize')) return this.optimizeNow(place, o)
     return traced(
       'optimize',
       this.facts(undefined),
-      () => this.optimizeNow(o),
+      () => this.optimizeNow(place, o),
       ({ lsn }) => (lsn === undefined ? {} : { lsn }),
     )
   }
 
-  private async optimizeNow(o: OptimizeOptions): Promise<OptimizeReport> {
+  private async optimizeNow(place: Pick<BranchWriter, 'engine' | 'writes'>, o: OptimizeOptions): Promise<OptimizeReport> {
     this.writable(o)
     await this.recovering.heal()
     await this.committer.drained()
-    return this.optimizing.optimize(o, await this.recovering.pending())
+    return this.optimizing.optimize(place, o, await this.recovering.pending())
   }
 
   vacuum(o: VacuumOptions): Promise<VacuumReport> {

@@ -3,6 +3,7 @@
 import type { Lsn } from '../log/index.ts'
 import type { At, Reader } from './types-read.ts'
 import type { Writer } from './types-store.ts'
+import type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'
 
 declare const brand: unique symbol
 /** One incarnation of a branch; a branch that is deleted and made again has another. A ULID. */
@@ -48,6 +49,13 @@ export interface Branch extends Reader, Writer {
   readonly branchId: BranchId
   /** The last commit that changed it; where it begins while there is none. */
   readonly lsn: Lsn
+  /**
+   * As Store.optimize(), for the tables of this branch. Files that other branches read stay as they are.
+   *
+   * @throws PendingIntentError while a staged write to it is undecided; the signal's reason, and nothing has changed
+   * @cost reads and writes the fragments that are small, or have more than a tenth of their rows deleted; commits go on meanwhile
+   */
+  optimize(o?: OptimizeOptions): Promise<OptimizeReport>
 }
 
 export interface ReadBranches {

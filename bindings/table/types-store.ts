@@ -302,8 +302,8 @@ export interface Store extends ReadStore, Writer, Branching, Disposable {
   /** Memory layer to fragments. */
   flush(o?: Long): Promise<void>
   /**
-   * Fewer, full fragments without deleted rows, and every index that is declared: what `upkeep: "auto"` does in the background where it pays, done now and wholly.
-   * Rows and history stay. A second one right behind it publishes nothing.
+   * Fewer, full fragments without deleted rows, and every index that is declared, of main (a Branch has its own): what `upkeep: "auto"` does in the background where
+   * it pays, for every branch in use, done now and wholly. Rows and history stay. A second one right behind it publishes nothing.
    *
    * @throws PendingIntentError while a staged write is undecided; the signal's reason, and nothing has changed
    * @cost reads and writes the fragments that are small, or have more than a tenth of their rows deleted; commits go on meanwhile

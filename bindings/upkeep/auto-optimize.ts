@@ -3,7 +3,7 @@
 // Invariant: one run of one table at a time, at a bounded rate, behind commits; nothing is begun after stop(); a failure is told and harms no commit.
 
 import type { Engine } from '../engine/index.ts'
-import { PendingIntentError, VarveError } from '../errors.ts'
+import { PendingIntentError, StaleBranchError, VarveError } from '../errors.ts'
 import type { Structure, TableState } from '../table/index.ts'
 import type { Optimizer, RunStyle } from './optimizer.ts'
 import { FRUGAL } from './plan-compaction.ts'
@@ -17,7 +17,10 @@ const RUN_MS = 5000
 const PAUSE_LOOKS = 16
 
 export interface AutoOptimizeParts {
+  /** Of main. */
   readonly engine: Engine
+  /** Who writes to a table: its branch stays in memory until it is disposed. undefined: it is not there any more. */
+  readonly lease: (table: TableState) => (Disposable & { readonly engine: Engine }) | undefined
   readonly optimizer: Optimizer
   /** A run is over; `rows` were written anew. */
   readonly done: (table: TableState, run: { readonly rows: number; readonly durationMs: number }) => void
@@ -52,9 +55,10 @@ export class AutoOptimize {
     })
   }
 
+  /** Of every branch in memory. */
   private due(): TableState | undefined {
     const { engine, optimizer } = this.parts
-    for (const table of engine.parts.state.tables.values()) {
+    for (const table of engine.parts.store.everyTable()) {
       const structure = table.now
       const hidden = structure.fragments.reduce((sum, { hides }) => sum + hides.count, 0)
       const seen = this.seen.get(table)
@@ -75,12 +79,15 @@ export class AutoOptimize {
       rows += count
     }
     try {
-      const result = await optimizer.inBackground(table, { ...STYLE, commits, onRows }, this.stopper.signal)
+      using lease = this.parts.lease(table)
+      if (lease === undefined) return
+      const result = await optimizer.inBackground(lease.engine, table, { ...STYLE, commits, onRows }, this.stopper.signal)
       if (result?.lsn === undefined) this.pause = PAUSE_LOOKS
       else done(table, { rows, durationMs: world.clock.monoMs() - startedMs })
     } catch (cause) {
       this.pause = PAUSE_LOOKS
-      const isExpected = this.stopper.signal.aborted || cause instanceof PendingIntentError || (cause as Error).name === 'AbortError'
+      const isExpected =
+        this.stopper.signal.aborted || cause instanceof PendingIntentError || cause instanceof StaleBranchError || (cause as Error).name === 'AbortError'
       if (!isExpected && !(cause instanceof VarveError && cause.kind === 'closed')) failed(cause)
     }
   }

@@ -16,10 +16,15 @@ import { coverageOf, type OptimizeTarget, TARGET } from './shape.ts'
 const ROUND_ROWS = 32 * 1024 * 1024
 
 export interface OptimizerParts {
+  /** Of main. */
   readonly engine: Engine
   /** Aborted when the store closes. */
   readonly closing: AbortSignal
-  /** Of runs that are asked for. */
+}
+
+/** The branch whose tables are optimized; it stays in memory meanwhile. */
+export interface OptimizePlace {
+  readonly engine: Engine
   readonly sealer: RunOptions['sealer']
 }
 
@@ -40,12 +45,12 @@ export class Optimizer {
   }
 
   /** @param onRows  told of rows as they are written anew @throws PendingIntentError, InvalidConfigError, the signal's reason, StorageError, CorruptionError */
-  async optimize(o: OptimizeOptions, onRows: (rows: number) => void): Promise<OptimizeReport> {
+  async optimize({ engine, sealer }: OptimizePlace, o: OptimizeOptions, onRows: (rows: number) => void): Promise<OptimizeReport> {
     const target = targetOf(o.target)
-    const tables = this.tablesOf(o)
+    const tables = tablesOf(engine, o)
     this.background?.abort(new DOMException('an optimize was asked for', 'AbortError'))
     return this.turns.run(async () => {
-      const { engine, closing } = this.parts
+      const { closing } = this.parts
       const signal = o.signal === undefined ? closing : AbortSignal.any([o.signal, closing])
       signal.throwIfAborted()
       refusePending(engine)
@@ -55,7 +60,7 @@ export class Optimizer {
       for (const table of tables) await flushTable(engine, table, signal)
       const pacer = this.pacer({ onRows, budgetMs: o.budgetMs })
       for (const some of o.perTable === true ? tables.map((table) => [table]) : [tables]) {
-        const lsn = await this.rounds(some, { policy: THOROUGH, target }, pacer, signal, report)
+        const lsn = await this.rounds({ engine, sealer }, some, { policy: THOROUGH, target }, { pacer, signal, report })
         if (lsn !== undefined) report.lsn = BigInt(lsn) as Lsn
       }
       tables.forEach((table, i) => {
@@ -67,7 +72,7 @@ export class Optimizer {
     })
   }
 
-  /** Whether a run would do anything. */
+  /** Whether a run would do anything; of a table of any branch in memory. */
   hasWork(table: TableState, style: Pick<RunStyle, 'policy' | 'target'>): boolean {
     return planTables(this.parts.engine, { tables: [table], ...style }).length > 0
   }
@@ -77,13 +82,12 @@ export class Optimizer {
     await this.turns.run(() => undefined)
   }
 
-  /** A run in the background, unless one is under way. It ends early when somebody asks for an optimize. */
-  async inBackground(table: TableState, style: RunStyle, signal: AbortSignal): Promise<RunResult | undefined> {
+  /** A run in the background, unless one is under way. It ends early when somebody asks for an optimize. @param engine  of the table's branch */
+  async inBackground(engine: Engine, table: TableState, style: RunStyle, signal: AbortSignal): Promise<RunResult | undefined> {
     if (this.turns.busy) return undefined
     return this.turns.run(async () => {
       this.background = new AbortController()
       try {
-        const { engine } = this.parts
         const plans = planTables(engine, { tables: [table], ...style })
         if (plans.length === 0) return undefined
         refusePending(engine)
@@ -95,13 +99,11 @@ export class Optimizer {
   }
 
   private async rounds(
+    { engine, sealer }: OptimizePlace,
     tables: readonly TableState[],
     style: Pick<RunStyle, 'policy' | 'target'>,
-    pacer: Pacer,
-    signal: AbortSignal,
-    report: OptimizeReport,
+    { pacer, signal, report }: { readonly pacer: Pacer; readonly signal: AbortSignal; readonly report: OptimizeReport },
   ): Promise<number | undefined> {
-    const { engine } = this.parts
     let last: number | undefined
     for (;;) {
       const all = planTables(engine, { tables, ...style })
@@ -111,7 +113,7 @@ export class Optimizer {
         for (const { table } of all) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
         return last
       }
-      const { lsn, moved, redefined, unfinished } = await runOptimize(engine, now, { pacer, signal, sealer: this.parts.sealer })
+      const { lsn, moved, redefined, unfinished } = await runOptimize(engine, now, { pacer, signal, sealer })
       for (const table of new Set(moved)) report.skipped.push({ table: table.name, reason: 'its rows were moved by others meanwhile' })
       for (const table of unfinished) report.skipped.push({ table: table.name, reason: 'the budget was used up' })
       last = lsn ?? last
@@ -125,16 +127,15 @@ export class Optimizer {
     return new Pacer({ ...o, world, check })
   }
 
-  private tablesOf(o: OptimizeOptions): TableState[] {
-    const { engine } = this.parts
-    if (o.tables === undefined) return [...engine.parts.state.tables.values()]
-    return o.tables.map((table) => engine.binder.bind(table).state)
-  }
-
   private measure(table: TableState): { fragments: number; coverage: number } {
     const { schema, fragments } = table.now
     return { fragments: fragments.length, coverage: coverageOf(schema, table.now) }
   }
+}
+
+function tablesOf(engine: Engine, o: OptimizeOptions): TableState[] {
+  if (o.tables === undefined) return [...engine.parts.state.tables.values()]
+  return o.tables.map((table) => engine.binder.bind(table).state)
 }
 
 /** As much as one publish takes, at least one group. */

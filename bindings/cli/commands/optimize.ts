@@ -1,18 +1,20 @@
 // cli/commands/optimize.ts: `optimize`: what a store does in the background where it pays, done now and wholly.
 import type { OptimizeReport, Progress } from '../../index.ts'
-import { listOption, type Run, wholeOption, withWriter } from '../command.ts'
+import { listOption, type Run, textOption, wholeOption, withWriter } from '../command.ts'
 import { countText, printable, ProgressLine, tableLines } from '../render.ts'
 
 export const run: Run = async (context, [path = ''], options) => {
   const names = listOption(options, 'table')
+  const branch = textOption(options, 'branch')
   const rows = wholeOption(options, 'targetRows', 1)
   const budgetMs = wholeOption(options, 'budget', 0)
   return await withWriter(path, context, 'never', async (store) => {
+    const place = branch === undefined ? store : await store.branch(branch, { create: 'never' })
     const tables = names === undefined ? undefined : await Promise.all(names.map((name) => store.table(name)))
     const line = new ProgressLine('optimize')
     let report: OptimizeReport
     try {
-      report = await store.optimize({
+      report = await place.optimize({
         signal: context.signal,
         onProgress: ({ done, unit }: Progress) => line.update(`${countText(done)} ${unit}`, undefined),
         ...(tables === undefined ? {} : { tables }),
