@@ -159,6 +159,7 @@ class Vacuum {
       const recorded = await this.record(
         chunk,
         floor,
+        moves,
         (name) => {
           const wasNamed = wasDead.some(({ names }) => names.has(name))
           return named.has(name) || (wasNamed && !state.catalog.dead.has(name))
@@ -168,7 +169,7 @@ class Vacuum {
       )
       if (recorded === undefined) return undefined
       for (const name of recorded.names) gone.add(name)
-      this.lsn = recorded.lsn
+      this.lsn = recorded.lsn ?? this.lsn
     }
     // A lease that was laid before its owner could see the record is honoured until it goes; the owner sees the record and gives it back.
     const late = ((await log.heldElsewhere?.()) ?? []).filter(({ lsn }) => lsn < floor)
@@ -181,14 +182,15 @@ class Vacuum {
     return { files, floor: 0, heldBack, trim: late.length > 0 ? { upTo: 0, drop: [] } : trim, madeMs }
   }
 
-  /** One record. undefined: the plan is overtaken. */
+  /** One record; none when nothing is left to name and nothing is trimmed. undefined: the plan is overtaken. */
   private record(
     names: readonly string[],
     floor: number,
+    isTrimming: boolean,
     isKept: (name: string) => boolean,
     met: (record: StateRecord) => void,
     isOvertaken: () => boolean,
-  ): Promise<{ readonly lsn: number; readonly names: readonly string[] } | undefined> {
+  ): Promise<{ readonly lsn?: number; readonly names: readonly string[] } | undefined> {
     const { engine } = this.parts
     const { committer, state } = engine.parts
     return inTurn(engine, { signal: this.run_.signal }, async () => {
@@ -196,7 +198,7 @@ class Vacuum {
       for (const record of committer.onTheirWay()) met(record)
       if (isOvertaken()) return undefined
       const left = names.filter((name) => !isKept(name))
-      if (left.length === 0 && floor <= state.catalog.fragmentFloor) return { lsn: state.applied, names: [] }
+      if (left.length === 0 && !(isTrimming && floor > state.catalog.fragmentFloor)) return { names: [] }
       return { lsn: await committer.vacuum({ id: this.id, floor, names: left }), names: left }
     })
   }
