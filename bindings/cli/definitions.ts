@@ -11,6 +11,14 @@ import { cellFromJson, cellJson } from './cell-text.ts'
 import { columnOf, parseField } from './column-type.ts'
 import { asUsage, UsageError } from './failure.ts'
 
+export interface DefinitionJson {
+  readonly name: string
+  readonly columns: Readonly<Record<string, unknown>>
+  readonly key: readonly string[]
+  readonly unique?: readonly (readonly string[])[]
+  readonly index?: readonly (string | readonly string[])[]
+}
+
 const HINT = 'Write { "name": "flights", "columns": { "id": "int64", "delay": "int16 or null" }, "key": ["id"] }, or an array of these.'
 const MODULES: ReadonlySet<string> = new Set(['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs'])
 /** Of what `varve tables --json` adds. */
@@ -74,12 +82,12 @@ function columnOfText(file: string, column: string, type: unknown): ReturnType<t
 }
 
 /** A stored definition as a file holds it. `stored`: the same table as store.table() gives it. */
-export function definitionJson(info: TableInfo, stored: AnyTable): object {
+export function definitionJson(info: TableInfo, stored: AnyTable): DefinitionJson {
   const columns = info.columns.map((column) => {
     const text = `${column.type}${column.nullable ? ' or null' : ''}`
     return [column.name, column.default === undefined ? text : { type: text, default: cellJson(parseField(text).type, column.default) }]
   })
-  const { unique = [], index = [] } = stored as { unique?: readonly (readonly string[])[]; index?: readonly (string | readonly string[])[] }
+  const { unique = [], index = [] } = stored as Pick<DefinitionJson, 'unique' | 'index'>
   const lists = { ...(unique.length === 0 ? {} : { unique }), ...(index.length === 0 ? {} : { index }) }
   return { name: info.name, columns: Object.fromEntries(columns), key: info.key, ...lists }
 }

@@ -59,6 +59,7 @@ const COMMANDS: readonly CommandSpec[] = [
       ['--no-header', 'CSV whose first line is a row; columns are c1, c2, ...'],
       ['--delimiter <character>', 'of CSV (default: ",")'],
       ['--message <text>', 'kept in the commit'],
+      ['--branch <name>', 'into this branch (default: main)'],
     ],
     examples: ['varve import ./data flights flights.parquet --add-id id', 'zcat log.gz | varve import ./data log - --format ndjson'],
     load: async () => (await import('./commands/import.ts')).run,

@@ -47,6 +47,23 @@ describe('varve branch and varve tag', () => {
     expect((JSON.parse((await ok(['branch', 'ls', path, '--json'])).stdout) as { name: string }[]).map(({ name }) => name)).toEqual(['main', 'fix'])
   })
 
+  it('varve import writes to a branch, and varve merge brings it to main', async () => {
+    const path = await store()
+    await ok(['branch', 'create', path, 'dev'])
+    const commit = (await ok(['import', path, 'rows', '-', '--format', 'csv', '--upsert', '--branch', 'dev', '--json'], 'id,text\n2,changed\n3,new\n')).json()
+    expect(commit).toMatchObject({ rows: 2, created: false })
+    const texts = async (...args: string[]): Promise<unknown[]> =>
+      (await ok(['scan', path, 'rows', '--order-by', 'id', '--json', ...args])).lines().map(({ text }: { text: string }) => text)
+    expect(await texts()).toEqual(['one', 'two'])
+    expect(await texts('--branch', 'dev')).toEqual(['one', 'changed', 'new'])
+    await ok(['merge', path, 'dev'])
+    expect(await texts()).toEqual(['one', 'changed', 'new'])
+    const nowhere = await cli(['import', path, 'rows', '-', '--format', 'csv', '--branch', 'nope'], 'id,text\n9,x\n')
+    expect([nowhere.code, nowhere.stderr]).toEqual([1, expect.stringContaining('"nope"')])
+    const fresh = await cli(['import', path, 'others', '-', '--format', 'csv', '--branch', 'dev'], 'id,text\n9,x\n')
+    expect([fresh.code, fresh.stderr]).toEqual([2, expect.stringContaining('Only main makes tables')])
+  })
+
   it('say what is wrong', async () => {
     const path = await store()
     for (const [args, code, text] of [

@@ -39,6 +39,7 @@ it('a file that schema show --json writes is what the store has: diff ends with 
   await writeFile(file, shown.stdout)
   expect(shown.json().map((each: { name: string }) => each.name)).toEqual(['all', 'plain'])
   expect(shown.json()[0]).toMatchObject({ unique: [['big', 'day']], index: ['day', ['words', 'at']] })
+  expect((await ok(['schema', store, 'all'])).stdout).toMatch(/^all {2}key id\n {2}unique big, day\n {2}index day\n {2}index words, at\ncolumn/)
   expect((await ok(['schema', 'diff', store, file])).stdout).toBe('the store has these definitions\n')
   expect((await ok(['schema', 'apply', store, file, '--json'])).json()).toEqual({ steps: [] })
 })

@@ -21,6 +21,7 @@ interface Target {
 export const run: Run = async (context, [path = '', name = '', file = ''], options) => {
   const batchRows = wholeOption(options, 'batchRows', 1, BATCH_ROWS_MAX) ?? BATCH_ROWS
   const mode = modeOf(options)
+  const branch = textOption(options, 'branch')
   await collectEarly()
   const { source, bytes } = await openSource(file, {
     format: textOption(options, 'format'),
@@ -31,10 +32,12 @@ export const run: Run = async (context, [path = '', name = '', file = ''], optio
   })
   const startMs = performance.now()
   try {
-    const result = await withWriter(path, context, 'if-missing', async (store) => {
-      const target = await targetOf(store, name, source, options)
-      const commit = await load(context, store, target, source, bytes, mode, options)
-      const tableBytes = (await store.stats()).tables[name]?.bytes ?? 0
+    const result = await withWriter(path, context, branch === undefined ? 'if-missing' : 'never', async (store) => {
+      const target = await targetOf(store, name, source, options, branch)
+      const writer = branch === undefined ? store : await store.branch(branch, { create: 'never' })
+      const commit = await load(context, writer, target, source, bytes, mode, options)
+      // What stats() tells is main's.
+      const tableBytes = branch === undefined ? ((await store.stats()).tables[name]?.bytes ?? 0) : 0
       return { target, commit, tableBytes }
     })
     await report(context, name, mode, result, bytes, performance.now() - startMs)
@@ -63,8 +66,8 @@ async function collectEarly(): Promise<void> {
   }
 }
 
-async function targetOf(store: Store, name: string, source: Source, options: Options): Promise<Target> {
-  const info = (await store.tables()).find((one) => one.name === name)
+async function targetOf(store: Store, name: string, source: Source, options: Options, branch: string | undefined): Promise<Target> {
+  const info = (await store.tables(branch)).find((one) => one.name === name)
   const key = listOption(options, 'key')
   const types = typesOf(options)
   const addId = textOption(options, 'addId')
@@ -74,8 +77,10 @@ async function targetOf(store: Store, name: string, source: Source, options: Opt
       throw new UsageError(`table ${name} has the key ${keyText(info)}, not ${key.join(', ')}`, 'Leave --key out, or import into another table.')
     if (addId !== undefined && !info.columns.some((column) => column.name === addId && column.type === 'int64'))
       throw new UsageError(`table ${name} has no int64 column ${JSON.stringify(addId)}`, 'Name the column that --add-id made.')
-    return { table: await store.table(name), fields: fieldsOf(info), isNew: false }
+    return { table: await store.table(name, branch), fields: fieldsOf(info), isNew: false }
   }
+  if (branch !== undefined)
+    throw new UsageError(`branch ${branch} has no table ${JSON.stringify(name)}`, 'Only main makes tables: import there, or make a branch of it as it is now.')
   const fields = newFields(source, types, key ?? (addId === undefined ? [] : [addId]), addId)
   const definition = await asUsage(() =>
     table(name, Object.fromEntries(fields.map((field) => [field.name, columnOf(field)])), { key: (key ?? (addId === undefined ? [] : [addId])) as never }),
@@ -117,7 +122,9 @@ function newFields(source: Source, types: ReadonlyMap<string, Field>, key: reado
   return addId === undefined ? fields : [{ name: addId, type: { kind: 'int', bits: 64, signed: true }, nullable: false }, ...fields]
 }
 
-async function load(context: Context, store: Store, target: Target, source: Source, bytes: ByteCount, mode: Mode, options: Options): Promise<CommitResult> {
+type Into = Pick<Store, 'append' | 'upsert' | 'replace' | 'scan'>
+
+async function load(context: Context, store: Into, target: Target, source: Source, bytes: ByteCount, mode: Mode, options: Options): Promise<CommitResult> {
   const numbers = await numbersOf(store, target, mode, textOption(options, 'addId'))
   const line = new ProgressLine(`import ${target.table.name}`)
   const startMs = performance.now()
@@ -145,7 +152,7 @@ function shareOf(bytes: ByteCount): number | undefined {
 }
 
 /** Row numbers go on behind the highest there is; an upsert or replace counts from 0 again, so that the same file gives the same keys. */
-async function numbersOf(store: Store, target: Target, mode: Mode, column: string | undefined): Promise<RowNumbers | undefined> {
+async function numbersOf(store: Into, target: Target, mode: Mode, column: string | undefined): Promise<RowNumbers | undefined> {
   if (column === undefined) return undefined
   if (target.isNew || mode !== 'append') return { column, next: 0 }
   const { last } = (await store.scan(target.table).aggregate({ last: { max: column as never } })) as { last: bigint | null }

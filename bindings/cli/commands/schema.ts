@@ -36,11 +36,15 @@ async function show(context: Context, path: string, name: string | undefined, op
       for (const info of infos) definitions.push(definitionJson(info, await store.table(info.name, at)))
       return await context.out.json(name === undefined ? definitions : definitions[0])
     }
+    const stored = await Promise.all(infos.map((info) => store.table(info.name, at)))
     const lines = infos.flatMap((info, i) => {
+      const { unique = [], index = [] } = definitionJson(info, stored[i]!)
       const rows = info.columns.map((column) => [column.name, column.type, column.nullable ? 'null' : 'not null', defaultText(column)])
       return [
         ...(i === 0 ? [] : ['']),
         `${info.name}  ${info.key.length === 0 ? 'no key' : `key ${info.key.join(', ')}`}`,
+        ...unique.map((columns) => `  unique ${columns.join(', ')}`),
+        ...index.map((columns) => `  index ${typeof columns === 'string' ? columns : columns.join(', ')}`),
         ...tableLines(['column', 'type', 'null', 'default'], rows),
       ]
     })
