@@ -2,11 +2,15 @@
 //
 // Invariant: a version is noted for every record that changes what a reader sees; a promise only once the caller could have acted on it.
 
-import { type OpenOptions, Store } from '../../../bindings/index.ts'
+import { type Lsn, type OpenOptions, Store } from '../../../bindings/index.ts'
+import { listCheckpoints, readCheckpoint } from '../../../bindings/engine/index.ts'
+import { openSegmentLog } from '../../../bindings/log/index.ts'
+import { DirRoot } from '../../../bindings/root/index.ts'
 import { type DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
 import { simWorld, type SimWorld } from '../sim-world.ts'
 import { apply, type Change, EMPTY, type State, type TableName } from '../store-model.ts'
 import type { Dice } from './dice.ts'
+import { type Between, Named } from './named.ts'
 
 export const PLACE = '/data/store'
 
@@ -76,6 +80,16 @@ export class Life {
   readonly versions: Version[] = [{ lsn: 0, tables: [], state: EMPTY }]
   readonly promises: Promised[] = []
   readonly sealed: Sealed[] = []
+  /** Branches and tags, gone ones too. */
+  readonly named: Named[] = []
+  /** Merges that a recovery may finish: their seal is one of these records, the version is that of the last one. */
+  readonly finishing: (Between & { readonly version: Version })[] = []
+  /** From a record on, versions below the floor may be refused. */
+  readonly floors: { readonly from: number; readonly floor: number }[] = []
+  /** Times that a definition changed. */
+  definitions = 0
+  /** By LSN, up to the last look. */
+  readonly digests: string[] = []
   /** Highest LSN that a caller knows of. */
   acknowledged = 0
   private processes = 0
@@ -148,6 +162,36 @@ export class Life {
 
   versionAt(lsn: number): Version {
     return this.versions.findLast((version) => version.lsn <= lsn)!
+  }
+
+  /** What main may show after a recovery that found the log ending there: with a merge that was sealed, what it makes. */
+  shownAt(lsn: number): readonly Version[] {
+    const finished = this.finishing.filter(({ from, to }) => lsn >= from && lsn < to).map(({ version }) => version)
+    return [this.versionAt(lsn), ...finished]
+  }
+
+  live(kind: 'branch' | 'tag'): Named[] {
+    return this.named.filter((each) => each.kind === kind && each.gone === undefined)
+  }
+
+  /** What a log that ends at `lsn` says may be refused below. */
+  floorAt(lsn: number): number {
+    return Math.max(0, ...this.floors.filter(({ from }) => from <= lsn).map(({ floor }) => floor))
+  }
+
+  /** Reads the chain digests that are not known yet. Before a trim, which takes them. */
+  async lookAtDigests(): Promise<void> {
+    const { world } = simWorld({ seed: 1, files: this.files })
+    const root = new DirRoot(PLACE, world)
+    const mark = await Store.open(PLACE, { world, threads: 0, readOnly: true, follow: false })
+    const storeId = Uint8Array.from(Buffer.from(mark.id.replaceAll('-', ''), 'hex'))
+    await mark.close()
+    const newest = (await listCheckpoints(root))[0]
+    const checkpoint = newest === undefined ? undefined : await readCheckpoint(root, storeId, newest)
+    const floors = checkpoint === undefined ? [] : [{ lsn: BigInt(checkpoint.lsn) as Lsn, digest: checkpoint.digest }]
+    const log = await openSegmentLog(root, { world, storeId, readOnly: true, follow: false, floors })
+    for (let lsn = BigInt(this.digests.length); lsn <= log.head; lsn++) this.digests.push(Buffer.from(await log.digestAt(lsn as Lsn)).toString('hex'))
+    await log.close()
   }
 }
 

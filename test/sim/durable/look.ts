@@ -1,11 +1,13 @@
 // What an open store shows against the model, and what a recovery left on disk as texts that two recoveries can be compared by.
 
 import { FRAME_HEADER_BYTES, readMarkPayload, SEGMENT_HEADER_BYTES } from '../../../bindings/format/index.ts'
-import type { ReadStore } from '../../../bindings/index.ts'
+import { HistoryUnavailableError, type ReadStore } from '../../../bindings/index.ts'
 import { xxh3BigInt } from '../../../bindings/kernels/index.ts'
 import type { FakeFiles } from '../../../bindings/testing/index.ts'
 import { type AnyRow, rowText, type State, stateRows, type TableName, TABLES } from '../store-model.ts'
-import { PLACE, type Sealed, type Version } from './life.ts'
+import type { Dice } from './dice.ts'
+import { type Life, PLACE, type Sealed, type Version } from './life.ts'
+import type { Named } from './named.ts'
 
 const texts = new WeakMap<object, string>()
 
@@ -31,10 +33,53 @@ export async function differs(reader: ReadStore, version: Version): Promise<stri
     const expected = stateRows(version.state, name).length
     const told = tables.find((each) => each.name === name)!.rows
     if (told !== expected) return `${name} says ${told} rows instead of ${expected}`
-    const rows = (await reader.scan(TABLES[name]).toArray()) as unknown as AnyRow[]
-    if (rowsText(name, rows) !== modelText(version.state, name)) return `${name} has other rows (${rows.length}, expected ${expected})`
+  }
+  return differsInRows(reader, version)
+}
+
+async function differsInRows(reader: ReadStore, { tables, state }: Version, at?: string | bigint): Promise<string | undefined> {
+  for (const name of tables) {
+    const rows = (await reader.scan(TABLES[name], at === undefined ? {} : { at: at as never }).toArray()) as unknown as AnyRow[]
+    if (rowsText(name, rows) !== modelText(state, name)) return `${name} has other rows (${rows.length}, expected ${stateRows(state, name).length})`
   }
   return undefined
+}
+
+/** Branches and tags at the end of a log: which there are, and the rows of one of them. */
+export async function differsInNamed(store: ReadStore, named: readonly Named[], lsn: number, dice: Dice): Promise<string | undefined> {
+  const told = {
+    branch: new Set((await store.branches()).map(({ name }) => name)),
+    tag: new Set((await store.tags()).map(({ name }) => name)),
+  }
+  told.branch.delete('main')
+  const there: Named[] = []
+  for (const each of named) {
+    const isThere = told[each.kind].delete(each.name)
+    if (isThere === !(each.isThere(lsn) ?? isThere)) return `${each.kind} ${each.name} ${isThere ? 'is there' : 'is not there'}`
+    if (isThere) there.push(each)
+  }
+  if (told.branch.size + told.tag.size > 0) return `nobody made ${[...told.branch, ...told.tag].join()}`
+  if (there.length === 0) return undefined
+  const one = dice.pick(there)
+  const wrong = await differsInRows(store, one.versionAt(lsn), one.name)
+  return wrong === undefined ? undefined : `${one.kind} ${one.name}: ${wrong}`
+}
+
+/** Some version of main that was there before: shown as it was, or refused where a vacuum that the log has gave it up. */
+export async function differsInPast(store: ReadStore, life: Life, lsn: number, dice: Dice): Promise<string | undefined> {
+  const before = life.versions.filter((version) => version.lsn > 0 && version.lsn <= lsn)
+  const floor = life.floorAt(lsn)
+  const kept = before.filter((version) => version.lsn >= floor)
+  const from = kept.length > 0 && dice.once(2) ? kept : before
+  if (from.length === 0) return undefined
+  const version = dice.pick(from)
+  try {
+    const wrong = await differsInRows(store, version, BigInt(version.lsn))
+    return wrong === undefined ? undefined : `the version of LSN ${version.lsn}: ${wrong}`
+  } catch (error) {
+    if (!(error instanceof HistoryUnavailableError)) throw error
+    return version.lsn < floor ? undefined : `the version of LSN ${version.lsn} is refused (${error.message}); kept is everything from ${floor} on`
+  }
 }
 
 /** Staged writes that wait for a decision at the end of a log, against what the store says and what lies under staging/. */

@@ -2,7 +2,7 @@
 //
 // Held in each state: the store opens (read-only without a single change of the disk); it shows the version of one LSN, no lower than what was
 // promised; the chain digest there is the history's; a recovery that was broken off and begun anew leaves byte for byte what one in one go leaves; and what
-// is committed behind it outlives the next cut.
+// is committed behind it outlives the next cut. Every branch and tag shows what it did, and so does every version that no vacuum's record gave up.
 
 import { ConflictError, NotAStoreError, type OpenOptions, type ReadStore, Store } from '../../../bindings/index.ts'
 import type { DiskTrace, FakeFiles } from '../../../bindings/testing/index.ts'
@@ -10,7 +10,7 @@ import { simWorld } from '../sim-world.ts'
 import { accounts, apply, rowOf, type TableName, text } from '../store-model.ts'
 import type { Dice } from './dice.ts'
 import { type Life, PLACE, type Version } from './life.ts'
-import { differs, differsInStaged, foundAt, leftBy, otherwise } from './look.ts'
+import { differs, differsInNamed, differsInPast, differsInStaged, foundAt, leftBy, otherwise } from './look.ts'
 
 const IDENTITY = `${PLACE}/VARVE`
 /** Failures after which the rest of a history is not looked at. */
@@ -50,14 +50,12 @@ export class Recoveries {
   readonly #life: Life
   readonly #dice: Dice
   readonly #report: SimReport
-  readonly #digests: readonly string[]
   #processes = 5000
 
-  constructor(life: Life, dice: Dice, report: SimReport, digests: readonly string[]) {
+  constructor(life: Life, dice: Dice, report: SimReport) {
     this.#life = life
     this.#dice = dice
     this.#report = report
-    this.#digests = digests
   }
 
   /** Looks at several states of the moment before one operation of the history. */
@@ -109,18 +107,18 @@ export class Recoveries {
     const isNamed = files.contents(IDENTITY) !== undefined
     const store = await this.#open(files, {})
     const found = foundAt(files)
-    const version = this.#held(state, found)
+    const lsn = this.#held(state, found)
     if (seen !== undefined && seen !== found.lsn) throw new Error(`read-only it ended at LSN ${seen}, the recovery found ${found.lsn}`)
-    const wrong = await differs(store, version)
-    if (wrong !== undefined) throw new Error(`LSN ${found.lsn}: ${wrong}`)
-    const strange = await differsInStaged(store, files, this.#life.sealed, Math.min(found.lsn, state.limit))
+    const version = await this.#shown(store, lsn, `LSN ${found.lsn}`)
+    const strange = await differsInStaged(store, files, this.#life.sealed, lsn)
     if (strange !== undefined) throw new Error(strange)
+    await this.#elsewhere(store, lsn)
     if (dice.once(12)) {
       const { problems } = await store.verify({ level: 'all' })
       if (problems.length > 0) throw new Error(`verify: ${text(problems)}`)
     }
     const opened = trace?.length ?? 0
-    if (!goesDeeper && dice.once(state.isDurable ? 6 : 3)) return this.#goOn(store, files, version, Math.min(found.lsn, state.limit))
+    if (!goesDeeper && dice.once(state.isDurable ? 6 : 3)) return this.#goOn(store, files, version, lsn)
     if (dice.once(8)) store[Symbol.dispose]()
     else await store.close()
     if (state.once !== undefined) {
@@ -163,23 +161,42 @@ export class Recoveries {
       throw error
     }
     const lsn = Number(store.lsn)
-    const wrong = await differs(store, this.#life.versionAt(Math.min(lsn, state.limit)))
+    await this.#shown(store, Math.min(lsn, state.limit), `read-only, LSN ${lsn}`)
+    await this.#elsewhere(store, Math.min(lsn, state.limit))
     await store.close()
-    if (wrong !== undefined) throw new Error(`read-only, LSN ${lsn}: ${wrong}`)
     const change = state.files.calls.slice(calls).find(({ op }) => CHANGES.has(op))
     if (change !== undefined) throw new Error(`a read-only open calls ${change.op} of ${change.path}`)
     return lsn
   }
 
-  /** The version a recovery must show that found the log ending there. */
-  #held(state: State, found: { lsn: number; digest: string }): Version {
+  /** Which version of main it shows, of those that it may. */
+  async #shown(store: ReadStore, lsn: number, where: string): Promise<Version> {
+    let wrong: string | undefined
+    for (const version of this.#life.shownAt(lsn)) {
+      const found = await differs(store, version)
+      if (found === undefined) return version
+      wrong ??= found
+    }
+    throw new Error(`${where}: ${wrong}`)
+  }
+
+  /** Branches, tags, and some version that is kept, or was. */
+  async #elsewhere(store: ReadStore, lsn: number): Promise<void> {
+    const dice = this.#dice
+    const life = this.#life
+    const wrong = (await differsInNamed(store, life.named, lsn, dice)) ?? (dice.once(2) ? await differsInPast(store, life, lsn, dice) : undefined)
+    if (wrong !== undefined) throw new Error(`at LSN ${lsn}, ${wrong}`)
+  }
+
+  /** The LSN whose version a recovery must show that found the log ending there. */
+  #held(state: State, found: { lsn: number; digest: string }): number {
     if (found.lsn < state.required) throw new Error(`LSN ${state.required} was promised; the log ends at ${found.lsn}`)
     if (state.once !== undefined && found.lsn < state.once.lsn) throw new Error(`the recovery before found LSN ${state.once.lsn}, this one ${found.lsn}`)
     const lsn = Math.min(found.lsn, state.limit)
-    if (found.lsn === lsn && this.#digests[lsn] !== found.digest) throw new Error(`the chain digest at LSN ${lsn} is not the history's`)
+    if (found.lsn === lsn && this.#life.digests[lsn] !== found.digest) throw new Error(`the chain digest at LSN ${lsn} is not the history's`)
     // Each recovery adds its epoch record, and a few for a write that it decides.
     if (found.lsn > lsn + (state.depth - 1) * RECORDS_MAX) throw new Error(`${found.lsn - lsn} records of ${state.depth - 1} recoveries`)
-    return this.#life.versionAt(lsn)
+    return lsn
   }
 
   /** What is acknowledged after the recovery outlives the next power cut: a row, and the publication of a staged write. */
@@ -204,6 +221,7 @@ export class Recoveries {
         await write.rollback()
       }
     }
+    if (this.#dice.once(3)) await vacuumTwice(store)
     await store.sync()
     const trace = files.record()
     trace.stop()
@@ -225,6 +243,16 @@ export class Recoveries {
     })
     return Store.open(PLACE, { ...this.#life.o.open, ...o, threads: 0, world })
   }
+}
+
+/** Whatever a crash left, one vacuum takes all that nothing needs. */
+async function vacuumTwice(store: Store): Promise<void> {
+  const keep = { versions: 1 }
+  await store.vacuum({ keep })
+  const { deleted } = await store.vacuum({ keep, dryRun: true })
+  if (deleted > 0) throw new Error(`a vacuum left ${deleted} files to the next one`)
+  const { problems } = await store.verify({ level: 'all' })
+  if (problems.length > 0) throw new Error(`verify after a vacuum: ${text(problems)}`)
 }
 
 /** Half of them right before a barrier, where most is at stake. */

@@ -2,14 +2,11 @@
 //
 // Nothing here depends on the machine: a seed that fails, fails again.
 
-import { Store } from '../../../bindings/index.ts'
-import { openSegmentLog } from '../../../bindings/log/index.ts'
-import { type DiskOp, DirRoot } from '../../../bindings/root/index.ts'
+import type { DiskOp } from '../../../bindings/root/index.ts'
 import type { DiskTrace } from '../../../bindings/testing/index.ts'
-import { simWorld } from '../sim-world.ts'
 import { text } from '../store-model.ts'
 import { Dice } from './dice.ts'
-import { Life, type OpKind, PLACE } from './life.ts'
+import { Life, type OpKind } from './life.ts'
 import { differs } from './look.ts'
 import * as kinds from './ops/index.ts'
 import { drawPoint, Recoveries, type SimReport, stackOf } from './recoveries.ts'
@@ -47,7 +44,7 @@ export async function simulate(o: SimOptions): Promise<SimReport> {
     report.failures.push(`seed ${o.seed}: the history itself fails at ${marks.at(-1)?.what}: ${stackOf(error)}`)
     return report
   }
-  const run = new Recoveries(life, dice, report, await digests(life))
+  const run = new Recoveries(life, dice, report)
   if (o.forgets !== undefined) life.trace.ops.forEach((op, i) => void (o.forgets!(op) && (life.trace.ops[i] = NOTHING)))
   const points = drawPoints(
     dice,
@@ -103,20 +100,7 @@ async function live(life: Life, steps: readonly Step[], marks: { at: number; wha
   await life.store.close()
   life.promise(head, 'power')
   life.trace.stop()
-}
-
-/** digestAt(n) of the finished history, for every n. */
-async function digests(life: Life): Promise<string[]> {
-  const { world } = simWorld({ seed: 1, files: life.files })
-  const root = new DirRoot(PLACE, world)
-  const mark = await Store.open(PLACE, { world, threads: 0, readOnly: true, follow: false })
-  const storeId = Uint8Array.from(Buffer.from(mark.id.replaceAll('-', ''), 'hex'))
-  await mark.close()
-  const log = await openSegmentLog(root, { world, storeId, readOnly: true, follow: false })
-  const found: string[] = []
-  for (let lsn = 0n; lsn <= log.head; lsn++) found.push(Buffer.from(await log.digestAt(lsn as never)).toString('hex'))
-  await log.close()
-  return found
+  await life.lookAtDigests()
 }
 
 /** Operations to crash at, ascending: a stretch of neighbours, some of each step of the history however short it is, and others from anywhere. */
