@@ -44,7 +44,8 @@ type Lists = readonly (readonly CatalogFragment[])[]
  * @throws PinUnresolvedError: a version that must be kept cannot be made; StorageError
  */
 export async function markNames(source: WalkSource, from: number, end: number, holders: readonly Holder[]): Promise<Marked> {
-  const forks = forksOf(source.branches)
+  // A branch that is made of something newer while this goes on is behind the end.
+  const forks = forksOf(source.branches).filter(({ fromLsn }) => fromLsn <= end)
   const lowest = [...holders, ...forks.map(({ name, fromLsn }) => ({ by: `branch ${name}`, lsn: fromLsn }))].reduce(
     (low, each) => (each.lsn < low.lsn ? each : low),
     { by: 'keep', lsn: from },
@@ -122,7 +123,7 @@ class NameWalk {
     this.forksAt = Map.groupBy(forks, ({ fromLsn }) => fromLsn)
   }
 
-  async run({ log, context, branches }: WalkSource, base: Checkpoint | undefined, end: number): Promise<void> {
+  async run({ log, context }: WalkSource, base: Checkpoint | undefined, end: number): Promise<void> {
     const state = StoreState.ofCatalog(context, base?.catalog ?? new Catalog())
     for (const { fragments } of state.catalog.tables.values()) for (const { vector } of fragments) if (vector !== undefined) this.add(namesOfVectors([vector]))
     this.arrive(state)
@@ -137,7 +138,7 @@ class NameWalk {
       }
     }
     this.add(this.namesOfLists(listsOf(state.catalog.tables)))
-    for (const { name, id } of branches.live()) this.note(`branch ${name}`, state.applied, true, state.view(id)?.catalog.tables)
+    for (const [id, name] of this.liveNames) this.note(`branch ${name}`, state.applied, true, state.view(id)?.catalog.tables)
     for (const { intent, changes } of state.catalog.outcomes.pending.values()) this.add([...namesOfIntent(intent), ...changes.flatMap(namesOfChange)])
   }
 

@@ -78,7 +78,16 @@ export class Reads {
 
   /** A read that has to wait for a file holds its version until it is over. */
   private held<T>(lsn: number, branch: number, read: T | Promise<T>): T | Promise<T> {
-    return read instanceof Promise ? read.finally(this.parts.pins.brief({ lsn, branch })) : read
+    if (!(read instanceof Promise)) return read
+    let release: () => void
+    try {
+      release = this.parts.pins.brief({ lsn, branch })
+    } catch (error) {
+      // Refused: what it has begun ends unseen.
+      read.catch(() => undefined)
+      throw error
+    }
+    return read.finally(release)
   }
 
   getMany(table: AnyTable, keys: Iterable<unknown>, o?: ReadOptions): Promise<(Row | undefined)[]> {
