@@ -42,6 +42,32 @@ describe('branches of a live state', () => {
     await store.close()
   })
 
+  it('see what is written, to them and to main, while they are made', async () => {
+    const { store, inside } = await opened()
+    const { branches } = inside.o
+    const dev = await store.branch('dev')
+    await dev.append(rows, [{ id: 1 }, { id: 2 }])
+    inside.o.state.detach(1)
+    const loads = branches as unknown as { load: (position: unknown) => Promise<StoreState> }
+    const { load } = loads
+    let other: Promise<unknown> | undefined
+    loads.load = async (position) => {
+      const loaded = await load.call(branches, position)
+      await store.append(rows, [{ id: 10 }])
+      other ??= store.append(rows, [{ id: 11 }])
+      await other
+      return loaded
+    }
+    const view = await branches.view(1)
+    expect(view.applied).toBe(Number(store.lsn))
+    expect(countOf(view)).toBe(2)
+    loads.load = load
+    await dev.append(rows, { id: 3 })
+    expect(countOf(await branches.view(1))).toBe(3)
+    expect(countOf(inside.o.state)).toBe(2)
+    await store.close()
+  })
+
   it('are stale once they are deleted', async () => {
     const { store, inside } = await opened()
     await inside.committer.branch({ op: 'create', name: 'dev', branch: 1, parent: 0, from: Number(store.lsn) })

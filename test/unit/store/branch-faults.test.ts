@@ -206,3 +206,56 @@ describe('branches that are not used', () => {
     expect(await ids(dev)).toEqual([1, 2, 3])
   })
 })
+
+describe('a branch and main', () => {
+  it('that write one table around a checkpoint that leaves rows in memory keep their rows apart when the store is opened again', async () => {
+    const sim = simWorld({ seed: 3 })
+    const root = new MemoryRoot()
+    const store = await opened(root, { world: sim.world })
+    await store.create(rows)
+    const dev = await store.branch('dev')
+    await store.append(rows, { id: 1 })
+    const parked = rendezvous(sim.world, FP.flush.beforePublish)
+    const flushing = store.flush()
+    await parked.reached()
+    // Behind the cut of the flush, and below its checkpoint: the rows of main are read from the log again, those of dev are not main's.
+    await store.append(rows, { id: 2 })
+    await dev.append(rows, [{ id: 3 }, { id: 4 }])
+    await store.append(rows, { id: 5 })
+    parked.release()
+    await flushing
+    parked[Symbol.dispose]()
+    await using reader = await Store.open(root, { readOnly: true, follow: false })
+    expect(await ids(reader)).toEqual([1, 2, 5])
+    expect(await ids(reader, 'dev')).toEqual([3, 4])
+    expect(await reader.get(rows, 3)).toBeUndefined()
+    expect((await reader.verify()).problems).toEqual([])
+  })
+
+  it('a write to a branch behind its deletion, which is on its way to the log, is refused', async () => {
+    const sim = simWorld({ seed: 4 })
+    const root = new MemoryRoot()
+    const store = await opened(root, { world: sim.world })
+    await store.create(rows)
+    const dev = await store.branch('dev')
+    await dev.append(rows, { id: 1 })
+    const writing = rendezvous(sim.world, FP.log.beforeWrite)
+    const deleting = store.deleteBranch('dev')
+    await writing.reached()
+    const writes = [
+      failure(() => dev.append(rows, { id: 2 })),
+      failure(() => dev.transact((tx) => tx.append(rows, [{ id: 3 }]))),
+      failure(() => dev.append(rows, columns({ id: Int32Array.from({ length: 40_000 }, (_, i) => 10 + i) }))),
+    ]
+    for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve))
+    writing.release()
+    await deleting
+    writing[Symbol.dispose]()
+    for (const error of await Promise.all(writes)) expect(error).toBeInstanceOf(StaleBranchError)
+    const again = await store.branch('dev')
+    expect(await ids(again)).toEqual([])
+    await using reader = await Store.open(root, { readOnly: true, follow: false })
+    expect(await ids(reader, 'dev')).toEqual([])
+    expect((await reader.verify()).problems).toEqual([])
+  })
+})
