@@ -16,7 +16,7 @@ import { Conflicts } from './conflicts.ts'
 import { mergeRows, type TableSides } from './merge-rows.ts'
 import { mergeUnkeyed } from './merge-unkeyed.ts'
 import { planSchema, type SchemaPlan, type SideTable } from './plan-schema.ts'
-import { type TableResult, writeMerged } from './write-merge.ts'
+import { MergedMeanwhile, type TableResult, writeMerged } from './write-merge.ts'
 
 /** Times that a merge begins again because the target was written to. */
 const ATTEMPTS = 8
@@ -31,6 +31,8 @@ export interface MergeRequest {
   readonly into: string
   /** Whether the target, as it is now, has anything of its own. */
   readonly isFastForward: () => boolean
+  /** Something was merged into the target since the base was found: another base may hold now. */
+  readonly isMoved: () => boolean
 }
 
 /** One table as it was decided. */
@@ -49,7 +51,8 @@ interface Classified {
 /**
  * Merge; durable when it resolves.
  *
- * @throws MergeConflictError, SchemaConflictError, and nothing was written; ConflictError: the target was written to all the time; what a write throws
+ * @throws MergeConflictError, SchemaConflictError, and nothing was written; ConflictError: the target was written to all the time; MergedMeanwhile: the caller
+ * finds the base again; what a write throws
  */
 export async function mergeInto(request: MergeRequest, o: MergeOptions): Promise<MergeResult> {
   const { parts, source, base, merge, into } = request
@@ -59,6 +62,7 @@ export async function mergeInto(request: MergeRequest, o: MergeOptions): Promise
   return attempts(
     engine,
     async (ours, between) => {
+      if (request.isMoved()) throw new MergedMeanwhile()
       const conflicts = new Conflicts(o.onConflict)
       const fastForward = request.isFastForward()
       await hit(engine, FP.merge.afterCapture)
@@ -68,7 +72,7 @@ export async function mergeInto(request: MergeRequest, o: MergeOptions): Promise
       if (conflicts.open > 0 && o.dryRun !== true) throw conflicts.error(merge.source, into)
       const tables = Object.fromEntries(decided.tables.map(({ tableId, counts }) => [nameOf([ours, source], tableId), counts]))
       if (o.dryRun === true) return { fastForward, tables, conflicts: conflicts.told }
-      const write = { kind: 'merge' as const, merge, since: ours.lsn, notes: o, request: digest, between }
+      const write = { kind: 'merge' as const, merge, since: ours.lsn, notes: o, request: digest, between, isMoved: request.isMoved }
       const result = await writeDecided(parts, decided, write, 'keys')
       return { lsn: result.lsn, fastForward, tables, conflicts: conflicts.told }
     },
@@ -98,7 +102,7 @@ export async function revertTo(parts: WriteParts, to: ReadPoint, tables: Readonl
         const rows = await decideTable(sides, boundOf(now), new Conflicts('theirs'), true, between)
         if (rows !== undefined) decided.push({ tableId, shape, ...rows })
       }
-      const write = { kind: 'restore' as const, merge: undefined, since: ours.lsn, notes: o, request: digest, between }
+      const write = { kind: 'restore' as const, merge: undefined, since: ours.lsn, notes: o, request: digest, between, isMoved: () => false }
       return writeDecided(parts, { schema: NO_SCHEMA, tables: decided }, write, 'exact')
     },
     o,

@@ -64,6 +64,15 @@ export interface WriteMergeOptions {
   /** Digest of what was asked, under an idempotency key. */
   readonly request: Uint8Array | undefined
   readonly between: () => Promise<void> | undefined
+  /** Another merge into the target was recorded since the base was found. */
+  readonly isMoved: () => boolean
+}
+
+/** Rows that came over by another merge would come over again: the base is to be found anew. Never leaves the store. */
+export class MergedMeanwhile extends Error {
+  constructor() {
+    super('another merge into the branch was recorded since its base was found')
+  }
 }
 
 /** Above it rows travel in fragments. */
@@ -120,6 +129,7 @@ async function writeInline(parts: WriteParts, tables: readonly TableResult[], ro
       const replayed = o.request === undefined ? undefined : committer.replay(o.notes!.idempotencyKey!, o.request)
       if (replayed !== undefined) return replayed
       engine.parts.check()
+      if (o.isMoved()) throw new MergedMeanwhile()
       const admitted = tables.map((table, i) => admit(parts, table, rows[i]!, encoded[i], o, round >= READ_ROUNDS))
       const waits = admitted.filter((each) => each instanceof Promise)
       if (waits.length > 0) {
@@ -226,6 +236,7 @@ async function writeSealed(
     const finished: FinishedTable[] = []
     for (const each of tables) finished.push(await finish(parts, each, tuples.get(each)!, fused, o))
     if (failpoints.active) await failpoints.hit(FP.merge.beforePublish, { writeId: fused.writeId })
+    if (o.isMoved()) throw new MergedMeanwhile()
     const work = { area, intent: fused.intent!, finished, request, signal: notes?.signal, isGated: false, comesAfter: false }
     result = await sealAndPublish(parts, work)
   } catch (error) {

@@ -6,8 +6,8 @@ import { type Branches, type Catalog, MAIN } from '../catalog/index.ts'
 import { type Position, ReadPoint } from '../engine/index.ts'
 import { InvalidConfigError } from '../errors.ts'
 import { MAIN_BRANCH, MAIN_BRANCH_ID } from '../format/index.ts'
-import { ancestry, type Lineage, mergeBase, mergeInto, revertTo } from '../merge/index.ts'
-import { ulidText } from '../runtime/index.ts'
+import { ancestry, type Lineage, mergeBase, MergedMeanwhile, mergeInto, revertTo } from '../merge/index.ts'
+import { Mutex, ulidText } from '../runtime/index.ts'
 import type { At, CommitResult, MergeOptions, MergeResult, RevertOptions } from '../table/index.ts'
 import type { WriteParts } from '../write/index.ts'
 import { checkKnown } from './known-options.ts'
@@ -26,8 +26,21 @@ export interface MergesHost {
 const MERGE_OPTIONS = ['into', 'granularity', 'dryRun', 'onConflict', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress']
 const REVERT_OPTIONS = ['tables', 'message', 'author', 'idempotencyKey', 'writeId', 'signal', 'onProgress']
 
+/** Times that the base is found again. */
+const ATTEMPTS = 8
+
+/** What is merged, and into what. */
+interface Ends {
+  readonly source: string
+  readonly from: Position
+  readonly theirs: ReadPoint
+  readonly into: number
+  readonly parts: WriteParts
+}
+
 export class Merges {
   readonly #host: MergesHost
+  readonly #turns = new Map<number, Mutex>()
 
   constructor(host: MergesHost) {
     this.#host = host
@@ -40,40 +53,67 @@ export class Merges {
     const into = history.branchNamed(o.into ?? MAIN_BRANCH)
     using _held = branches.pin(from.branch)
     const theirs = await this.#host.pointAt(source)
-    const position = { branch: from.branch, lsn: theirs.lsn }
-    return this.#host.use(into, async (parts) => {
-      const { catalog } = state
-      const lineage = lineageOf(catalog)
-      const target = { branch: into, lsn: state.applied }
-      const head = headOf(catalog, position)
-      // Everything of it is there: what was merged before, or a branch that nobody has written to.
-      const isThere = (ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn
-      // Under a key that is known it was merged by an earlier call, whose result is told again.
-      const isAgain = o.idempotencyKey !== undefined && parts.engine.parts.committer.knows(o.idempotencyKey)
-      if (isThere && !isAgain && !lacksTables(catalog, position, parts)) return nothing()
-      const base = mergeBase(position, target, lineage)!
-      const pins = [theirs, base].map((point) => this.#host.pins.hold(point, 'reader'))
-      try {
-        const isFastForward = (): boolean => {
-          const own = headOf(catalog, { branch: into, lsn: state.applied })
-          return (ancestry(position, lineage).get(own.branch) ?? -1) >= own.lsn
-        }
-        const merge = {
-          source,
-          sourceId: branchIdOf(catalog.branches, position.branch),
-          sourceLsn: String(position.lsn),
-          baseLsn: String(base.lsn),
-          branch: position.branch,
-          baseBranch: base.branch,
-        }
-        const start = new ReadPoint(await history.state(base), base.lsn)
-        if (!isAgain && hasDoneNothing(catalog, head, base) && sameTables(theirs, start)) return nothing()
-        const request = { parts, source: theirs, base: start, merge, into: o.into ?? MAIN_BRANCH, isFastForward }
-        return await mergeInto(request, o)
-      } finally {
-        for (const pin of pins) pin.release()
+    const pin = this.#host.pins.hold(theirs, 'reader')
+    try {
+      // One at a time into a branch: the next one begins with what this one has brought.
+      return await this.#turnsOf(into).run(() =>
+        this.#host.use(into, async (parts) => {
+          for (let attempt = 1; ; attempt++) {
+            o.signal?.throwIfAborted()
+            try {
+              return await this.#once({ source, from: { branch: from.branch, lsn: theirs.lsn }, theirs, into, parts }, o)
+            } catch (error) {
+              // By another writer of the log.
+              if (!(error instanceof MergedMeanwhile) || attempt >= ATTEMPTS) throw error
+            }
+          }
+        }),
+      )
+    } finally {
+      pin.release()
+    }
+  }
+
+  /** @throws MergedMeanwhile */
+  async #once({ source, from, theirs, into, parts }: Ends, o: MergeOptions): Promise<MergeResult> {
+    const { history, state } = this.#host.o
+    const { catalog } = state
+    const lineage = lineageOf(catalog)
+    const target = { branch: into, lsn: state.applied }
+    const head = headOf(catalog, from)
+    // Everything of it is there: what was merged before, or a branch that nobody has written to.
+    const isThere = (ancestry(target, lineage).get(head.branch) ?? -1) >= head.lsn
+    // Under a key that is known it was merged by an earlier call, whose result is told again.
+    const isAgain = o.idempotencyKey !== undefined && parts.engine.parts.committer.knows(o.idempotencyKey)
+    if (isThere && !isAgain && !lacksTables(catalog, from, parts)) return nothing()
+    const base = mergeBase(from, target, lineage)!
+    const pin = this.#host.pins.hold(base, 'reader')
+    try {
+      const isFastForward = (): boolean => {
+        const own = headOf(catalog, { branch: into, lsn: state.applied })
+        return (ancestry(from, lineage).get(own.branch) ?? -1) >= own.lsn
       }
-    })
+      const isMoved = (): boolean => catalog.merges.all.some((merge) => merge.into === into && merge.lsn > target.lsn)
+      const merge = {
+        source,
+        sourceId: branchIdOf(catalog.branches, from.branch),
+        sourceLsn: String(from.lsn),
+        baseLsn: String(base.lsn),
+        branch: from.branch,
+        baseBranch: base.branch,
+      }
+      const start = new ReadPoint(await history.state(base), base.lsn)
+      if (!isAgain && hasDoneNothing(catalog, head, base) && sameTables(theirs, start)) return nothing()
+      return await mergeInto({ parts, source: theirs, base: start, merge, into: o.into ?? MAIN_BRANCH, isFastForward, isMoved }, o)
+    } finally {
+      pin.release()
+    }
+  }
+
+  #turnsOf(into: number): Mutex {
+    let turns = this.#turns.get(into)
+    if (turns === undefined) this.#turns.set(into, (turns = new Mutex()))
+    return turns
   }
 
   async revert(to: At, o: RevertOptions): Promise<CommitResult> {

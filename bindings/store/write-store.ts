@@ -69,6 +69,7 @@ export class WriteHandle extends ReadHandle {
   private readonly running = new Set<AbortController>()
   private readonly watch: CommitWatch
   private readonly mergesHost: MergesHost
+  private merging: Merges | undefined
 
   constructor(o: Opened) {
     super(o)
@@ -409,7 +410,8 @@ export class WriteHandle extends ReadHandle {
 
   /** What few processes ever call is loaded by the first call. */
   private async merges(): Promise<Merges> {
-    return new (await import('./merges.ts')).Merges(this.mergesHost)
+    const { Merges } = await import('./merges.ts')
+    return (this.merging ??= new Merges(this.mergesHost))
   }
 
   private async readied(o: WriteOptions): Promise<void> {

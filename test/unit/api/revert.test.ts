@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
 import { columns, type Store, t, table } from '../../../bindings/index.ts'
+import { defaultWorld, FailpointRegistry } from '../../../bindings/runtime/index.ts'
+import { FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { collect, failure, opened, PLACES } from '../store/places.ts'
 
 const items = table('items', { id: t.int32(), text: t.utf8().nullable() }, { key: ['id'] })
@@ -89,6 +91,28 @@ describe.each(PLACES)('revert, %s', (_name, place) => {
     await store.revert(to)
     expect(await contents(store)).toEqual(before)
     expect((await store.verify({ level: 'all' })).problems).toEqual([])
+  })
+
+  it('beside a write of another key: that one comes first, and what it wrote is taken back too', async () => {
+    const world = { ...defaultWorld(), failpoints: new FailpointRegistry(defaultWorld().timers) }
+    for (const [rows, inlineLimitBytes] of [
+      [3, 256 * 1024],
+      [200, 64],
+    ] as const) {
+      const store = await fresh(place(), { world, inlineLimitBytes })
+      await store.append(items, many(0, rows, 'old'))
+      const to = store.lsn
+      const before = await contents(store)
+      await store.upsert(items, many(0, rows, 'new'))
+      using parked = rendezvous(world, FP.merge.beforePublish)
+      const reverting = store.revert(to)
+      await parked.reached({ timeoutMs: 10_000 })
+      await store.upsert(items, { id: 5000, text: 'meanwhile' })
+      await store.delete(items, [1])
+      parked.release()
+      await reverting
+      expect(await contents(store)).toEqual(before)
+    }
   })
 
   it('to where it is already is a commit without rows; a table made since is emptied', async () => {

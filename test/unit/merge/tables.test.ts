@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 
 import { type At, columns, DuplicateKeyError, eq, SchemaConflictError, type Store, t, table } from '../../../bindings/index.ts'
+import { defaultWorld, FailpointRegistry } from '../../../bindings/runtime/index.ts'
+import { FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { failure, opened, PLACES } from '../store/places.ts'
 
 const items = table(
@@ -113,6 +115,55 @@ describe.each(PLACES)('a merge of %s', (_name, place) => {
       { id: 3, mail: 'c' },
       { id: 4, mail: null },
     ])
+  })
+
+  it('a unique value of a table without a key goes over from a row that the source deleted to one that it appended', async () => {
+    const seats = table('seats', { seat: t.utf8(), who: t.utf8() }, { unique: [['seat']] })
+    const store = await opened(place())
+    await store.create(seats)
+    await store.append(seats, [
+      { seat: '1A', who: 'x' },
+      { seat: '1B', who: 'y' },
+    ])
+    const dev = await store.branch('dev')
+    await dev.deleteWhere(seats, eq('seat', '1A'))
+    await dev.append(seats, { seat: '1A', who: 'z' })
+    await store.append(seats, { seat: '2A', who: 'm' })
+    expect((await store.merge('dev')).tables).toEqual({ seats: { inserted: 1, updated: 0, deleted: 1 } })
+    expect((await store.scan(seats, { orderBy: 'seat' }).toArray()).map(({ seat, who }) => seat + who)).toEqual(['1Az', '1By', '2Am'])
+    expect(await failure(() => store.append(seats, { seat: '1A', who: 'w' }))).toBeInstanceOf(DuplicateKeyError)
+    await dev.append(seats, { seat: '3A', who: 'd' })
+    await store.append(seats, { seat: '3A', who: 'e' })
+    expect(await failure(() => store.merge('dev'))).toBeInstanceOf(DuplicateKeyError)
+  })
+
+  it('two at once of one source bring its definitions and rows once', async () => {
+    const root = place()
+    const world = { ...defaultWorld(), failpoints: new FailpointRegistry(defaultWorld().timers) }
+    const store = await opened(root, { world })
+    await store.create(items, log)
+    const dev = await store.branch('dev')
+    await dev.append(log, { what: 'dev', n: 1 })
+    const next = table('log', { what: t.utf8(), n: t.int32(), more: t.utf8().nullable() })
+    const extra = table('extra', { n: t.int32() })
+    await store.apply([next, extra])
+    await store.append(next, { what: 'main', n: 2, more: 'x' })
+    await store.append(extra, { n: 1 })
+    using parked = rendezvous(world, FP.merge.afterClassify)
+    const first = store.merge('main', { into: 'dev' })
+    await parked.reached({ timeoutMs: 10_000 })
+    const second = store.merge('main', { into: 'dev' })
+    for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve))
+    parked.release()
+    await first
+    expect(await second).toEqual({ fastForward: false, tables: {}, conflicts: [] })
+    const texts = (await dev.scan(next).toArray()).map(({ what, n, more }) => `${what}${n}${more}`).toSorted()
+    expect(texts).toEqual(['dev1null', 'main2x'])
+    expect(await dev.scan(extra).count()).toBe(1)
+    expect((await store.verify({ level: 'all' })).problems).toEqual([])
+    await store.close()
+    const again = await opened(root)
+    expect(await again.scan(extra, { at: 'dev' }).count()).toBe(1)
   })
 
   it('brings definitions along: columns and tables that the target lacks', async () => {

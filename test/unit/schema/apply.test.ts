@@ -480,6 +480,23 @@ describe('what is under way', () => {
     ])
   })
 
+  it('a stream that was begun before a column took no null any more is refused where it has one, and nothing of it is there', async () => {
+    const store = await opened(new MemoryRoot(), { inlineLimitBytes: 256 * 1024 })
+    const loose = table('s', { id: t.int32(), n: t.int16().nullable() }, { key: ['id'] })
+    const strict = table('s', { id: t.int32(), n: t.int16() }, { key: ['id'] })
+    await store.create(loose)
+    async function* stream(): AsyncGenerator<object> {
+      yield { id: 1, n: 1 }
+      await store.apply([strict])
+      yield { id: 2, n: null }
+    }
+    await expect(store.append(loose, stream() as never)).rejects.toThrow(SchemaMismatchError)
+    expect(await store.scan(strict).count()).toBe(0)
+    expect(await store.pending()).toEqual([])
+    await store.append(strict, [{ id: 2, n: 2 }])
+    expect(await store.scan(strict).count()).toBe(1)
+  })
+
   it('a staged write of before is published into a definition that takes its rows, and not into a stricter one', async () => {
     const place = new MemoryRoot()
     const store = await opened(place)
