@@ -1,9 +1,11 @@
 // store/optimizing.ts: optimize as a store handle offers it: asked for, and in the background; metered and told of.
+//
+// The code that does it is loaded by the open of a store with upkeep of its own, or by the first call: a program that only imports varve does without.
 
 import { InvalidConfigError, PendingIntentError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
 import type { AnyTable, OptimizeOptions, OptimizeReport, PendingWrite, TableState } from '../table/index.ts'
-import { AutoOptimize, Optimizer } from '../upkeep/index.ts'
+import type { AutoOptimize, Optimizer } from '../upkeep/index.ts'
 import type { Writes } from '../write/index.ts'
 import type { BranchWriter } from './branch-writers.ts'
 import type { Events } from './events.ts'
@@ -27,32 +29,50 @@ export interface OptimizingParts {
   readonly isAutomatic: boolean
 }
 
+interface Loaded {
+  readonly optimizer: Optimizer
+  readonly auto: AutoOptimize
+}
+
 export class Optimizing {
   private readonly parts: OptimizingParts
-  private readonly optimizer: Optimizer
-  private readonly auto: AutoOptimize
+  private loading: Promise<Loaded> | undefined
+  private loaded: Loaded | undefined
   private readonly stopper = new AbortController()
 
   constructor(parts: OptimizingParts) {
-    const { engine, events, metering, lease } = parts
     this.parts = parts
-    this.optimizer = new Optimizer({ engine, closing: this.stopper.signal })
-    this.auto = new AutoOptimize({
+  }
+
+  /** Before a store that does it by itself is open, so that no look has to wait. */
+  async ready(): Promise<void> {
+    if (this.parts.isAutomatic) await this.load()
+  }
+
+  private load(): Promise<Loaded> {
+    return (this.loading ??= import('../upkeep/index.ts').then((upkeep) => (this.loaded = this.made(upkeep))))
+  }
+
+  private made({ AutoOptimize: Auto, Optimizer: Runs }: typeof import('../upkeep/index.ts')): Loaded {
+    const { engine, events, metering, lease } = this.parts
+    const optimizer = new Runs({ engine, closing: this.stopper.signal })
+    const auto = new Auto({
       engine,
       lease,
-      optimizer: this.optimizer,
+      optimizer,
       done: (table, { rows, durationMs }) => {
         metering.add('varve.optimize.rows', rows, table.name)
         events.emit('upkeep', { job: 'optimize', table: table.name, durationMs })
       },
       failed: (cause) => engine.parts.world.logger.log({ level: 'warn', code: 'upkeep.optimizeFailed', cause }),
     })
+    return { optimizer, auto }
   }
 
   /** After a group of commits, or a flush. */
   look(): void {
     // A staged write that is open may have found rows by their position.
-    if (this.parts.isAutomatic && this.parts.writes.openCount === 0) this.auto.look()
+    if (this.parts.isAutomatic && this.parts.writes.openCount === 0) this.loaded?.auto.look()
   }
 
   /**
@@ -67,7 +87,8 @@ export class Optimizing {
     const reporter = new Reporter(engine.parts.world, o.onProgress)
     let done = 0
     reporter.tell({ phase: 'optimize', done, unit: 'rows' })
-    const report = await this.optimizer.optimize({ engine, sealer: { isAlways: isSealed, parts: writes } }, o, (rows) => {
+    const { optimizer } = await this.load()
+    const report = await optimizer.optimize({ engine, sealer: { isAlways: isSealed, parts: writes } }, o, (rows) => {
       done += rows
       reporter.step({ phase: 'optimize', done, unit: 'rows' })
     })
@@ -79,8 +100,9 @@ export class Optimizing {
   /** Whatever is under way ends, and takes away what it has staged. */
   async stop(): Promise<void> {
     this.stopper.abort(new DOMException('the store is closing', 'AbortError'))
-    await this.auto.stop()
-    await this.optimizer.idle()
+    const loaded = await this.loading
+    await loaded?.auto.stop()
+    await loaded?.optimizer.idle()
   }
 }
 

@@ -32,7 +32,7 @@ import {
 import { branchInfos, tagInfos } from './branching.ts'
 import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
-import { type DiffHost, type DiffRequest, diffStream } from './diff-stream.ts'
+import type { DiffHost, DiffRequest } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
 import { LEASED, Pins, pinsOf } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
@@ -227,7 +227,7 @@ export class ReadHandle {
       isClosed: () => this.closed,
       closing: this.closing.signal,
     }
-    return new FeedHandle(diffStream(host, from, to, o, stop.signal), () => stop.abort())
+    return new FeedHandle(diffed(host, from, to, o, stop.signal), () => stop.abort())
   }
 
   // what there is
@@ -396,4 +396,9 @@ export class ReadHandle {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+}
+
+/** Loaded by the first call. */
+async function* diffed(host: DiffHost, from: At, to: At, o: DiffRequest, stopped: AbortSignal): AsyncGenerator<unknown, undefined> {
+  yield* (await import('./diff-stream.ts')).diffStream(host, from, to, o, stopped)
 }

@@ -229,6 +229,7 @@ export class WriteHandle extends ReadHandle {
   /** What a crash left is decided before the first call. @throws what a sweep refuses or meets */
   async recover(): Promise<void> {
     try {
+      await this.optimizing.ready()
       await this.recovering.open()
       // Nothing is flushed and no checkpoint made of what contradicts itself.
       if (this.recovering.hasDrifted) {
