@@ -1,6 +1,6 @@
 // The rows of the storage-fault matrix (recovery.md section 16) by name: what the caller sees, what is left behind, and what it converges by.
 //
-// Rows held elsewhere are listed in docs/testing.md, and each row that needs vacuum or schema apply comes with those.
+// Rows held elsewhere are listed in docs/testing.md.
 import { describe, expect, it } from 'vitest'
 
 import { columns, ConflictError, PoisonedError, type OpenOptions, type Store, type StoreEvents, type WriteId } from '../../bindings/index.ts'
@@ -388,6 +388,95 @@ describe.each(LINKED)('%s', (place) => {
     expect((await namesOf(root, 'quarantine/')).filter((name) => name.includes('.arrow')).length).toBeGreaterThan(0)
     await site.isClean(BEFORE)
     await site.closes(BEFORE, ['rolledBack'])
+  })
+})
+
+/** Files of older versions, checkpoints and log that nothing needs. */
+async function withHistory(place: Place): Promise<Site> {
+  const site = await Site.open(place)
+  for (let salt = 1; salt < 5; salt++) {
+    await load(site.store)
+    await site.store.flush()
+    await site.store.delete(
+      docs,
+      docsOf(200, MANY, 9).map(({ id }) => id as number),
+    )
+    await site.store.flush()
+  }
+  await load(site.store)
+  await site.store.optimize()
+  await site.store.flush()
+  return site
+}
+
+const contentOf = async (site: Site): Promise<string[]> => [
+  ...(await namesOf(site.process.root, 'fragments/')),
+  ...(await namesOf(site.process.root, 'indexes/')),
+]
+
+describe.each(SEGMENTS)('%s', (place) => {
+  const keep = { versions: 1 } as const
+
+  it.each(['content folders', 'staging'])(
+    'vacuum list, error (%s): vacuum rejects loudly, nothing is changed, and it goes through when it is cleared',
+    async (role) => {
+      const site = await withHistory(place)
+      const before = await contentOf(site)
+      site.plan(({ method, name }) => (method === 'list' && roleOf(name) === role ? { error: 'io' } : undefined))
+      expect(await failure(site.store.vacuum({ keep }))).toMatchObject({ name: 'StorageError', class: 'io' })
+      site.plan(undefined)
+      expect(await contentOf(site)).toEqual(before)
+      const { lsn } = await site.store.vacuum({ keep })
+      expect(lsn).toBeDefined()
+      expect((await contentOf(site)).length).toBeLessThan(before.length)
+      await site.isClean(AFTER)
+      await site.closes(AFTER)
+    },
+  )
+
+  it.each(['before', 'after'] as const)(
+    'vacuum delete, error at the k-th file (%s its effect): VacuumError with the partial count; a re-run takes the rest',
+    async (when) => {
+      let strikes = 0
+      for (let k = 1; ; k++) {
+        const site = await withHistory(place)
+        const before = await contentOf(site)
+        let left = k
+        site.plan(({ method, name }) => (method === 'delete' && /^(fragments|indexes)\//.test(name) && --left === 0 ? { error: 'io', when } : undefined))
+        const outcome = await site.store.vacuum({ keep }).then(
+          () => undefined,
+          (error: Record<string, unknown>) => error,
+        )
+        site.plan(undefined)
+        if (outcome === undefined) {
+          await site.store.close()
+          break
+        }
+        strikes++
+        const there = await contentOf(site)
+        expect(outcome, `delete ${k}`).toMatchObject({ name: 'VacuumError', deleted: before.length - there.length, cause: { class: 'io' } })
+        const again = await site.store.vacuum({ keep })
+        expect(again, `delete ${k}`).toMatchObject({ deleted: outcome['left'] })
+        expect(await site.store.vacuum({ keep })).toMatchObject({ deleted: 0, checkpoints: 0 })
+        await site.isClean(AFTER)
+        await site.closes(AFTER)
+      }
+      expect(strikes).toBeGreaterThan(2)
+    },
+  )
+
+  it.each(['before', 'after'] as const)('checkpoint trim, error (%s its effect): vacuum rejects, commits go on, the next vacuum trims', async (when) => {
+    const site = await withHistory(place)
+    site.plan(on('delete', 'checkpoint', { error: 'io', when }))
+    expect(await failure(site.store.vacuum({ keep }))).toMatchObject({ name: 'StorageError', class: 'io' })
+    site.plan(undefined)
+    await site.store.append(notes, notesOf(1, 1))
+    const { deleted, checkpoints } = await site.store.vacuum({ keep })
+    expect(deleted).toBe(0)
+    expect(checkpoints > 0).toBe(when === 'before')
+    expect(await namesOf(site.process.root, 'checkpoints/')).toHaveLength(2)
+    await site.isClean(AFTER)
+    await site.closes(AFTER)
   })
 })
 
