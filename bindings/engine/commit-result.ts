@@ -1,7 +1,7 @@
 // engine/commit-result.ts: what a commit resolves with: its numbers are made into what callers see when they are asked for.
 
 import type { Lsn } from '../log/index.ts'
-import { ulidText } from '../runtime/index.ts'
+import { showAs, ulidText } from '../runtime/index.ts'
 import type { CommitResult, WriteId } from '../table/index.ts'
 
 class Result implements CommitResult {
@@ -30,6 +30,8 @@ class Result implements CommitResult {
     return { lsn: String(this.number), writeId: this.writeId, time: this.time, rows: this.rows, replayed: this.replayed }
   }
 }
+
+showAs(Result, ({ lsn, writeId, time, rows, replayed }) => ({ lsn, writeId, time, rows, replayed }))
 
 /** What a commit resolves with, also one that was made elsewhere. @param writeId  16 bytes */
 export function commitResult(lsn: number, writeId: Uint8Array, timeMs: number, rows: number, replayed: boolean): CommitResult {

@@ -51,7 +51,8 @@ export function bunWorld(): World {
 
 function readEnv(): Readonly<Record<string, string | undefined>> {
   try {
-    return Object.freeze({ ...process.env })
+    // Read through the prototype: whoever logs something that holds a world logs no secrets with it.
+    return Object.create(Object.freeze({ ...process.env })) as Readonly<Record<string, string | undefined>>
   } catch {
     return Object.freeze({})
   }

@@ -5,6 +5,7 @@
 import type { BranchEntry } from '../catalog/index.ts'
 import type { Row, StoreState } from '../engine/index.ts'
 import type { Lsn } from '../log/index.ts'
+import { showAs } from '../runtime/index.ts'
 import type {
   AnyTable,
   At,
@@ -51,6 +52,10 @@ export class BranchHandle {
 
   get lsn(): Lsn {
     return BigInt(headOf(this.parts.state, this.parts.state.catalog.branches.numbered(this.parts.branch))) as Lsn
+  }
+
+  toJSON(): object {
+    return { name: this.name, branchId: this.branchId, lsn: String(this.lsn) }
   }
 
   get(table: AnyTable, key: unknown, o?: ReadOptions): Promise<Row | undefined> {
@@ -112,6 +117,8 @@ export class BranchHandle {
     return this.parts.writers.use(this.parts.branch, ({ rows }) => fn(rows))
   }
 }
+
+showAs(BranchHandle, (handle) => handle.toJSON())
 
 /** The last record that changed a branch. @param entry  undefined: main */
 export function headOf({ catalog }: StoreState, entry: BranchEntry | undefined): number {

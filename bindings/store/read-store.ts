@@ -8,7 +8,7 @@ import { Binder, commitsOnly, feed, type FeedOptions, type ReadContext, type Row
 import { MAIN_BRANCH, toHex } from '../format/index.ts'
 import type { CommitLog, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { ulidBytes } from '../runtime/index.ts'
+import { showAs, ulidBytes } from '../runtime/index.ts'
 import {
   type AnyTable,
   type At,
@@ -108,6 +108,11 @@ export class ReadHandle {
 
   get closed(): boolean {
     return this.closed_ !== undefined
+  }
+
+  toJSON(): object {
+    const { id, lsn, readOnly, closed } = this
+    return { id, lsn: String(lsn), readOnly, closed }
   }
 
   protected get head(): number {
@@ -397,6 +402,8 @@ export class ReadHandle {
     await this.close()
   }
 }
+
+showAs(ReadHandle, (handle) => handle.toJSON())
 
 /** Loaded by the first call. */
 async function* diffed(host: DiffHost, from: At, to: At, o: DiffRequest, stopped: AbortSignal): AsyncGenerator<unknown, undefined> {

@@ -5,6 +5,7 @@
 import { ClosedError, UnsupportedRootError } from '../errors.ts'
 import { getRow, getRowSync, hasRow, type ReadContext, type ReadPoint, type Row, scanAt } from '../engine/index.ts'
 import type { Lsn } from '../log/index.ts'
+import { showAs } from '../runtime/index.ts'
 import type { AnyTable, At, LooseScanOptions, Scan } from '../table/index.ts'
 
 export interface ReadOptions {
@@ -35,6 +36,10 @@ export class SnapshotHandle {
     this.point = point
     this.parts = parts
     this.time = new Date(point.timeMs)
+  }
+
+  toJSON(): object {
+    return { lsn: String(this.lsn), time: this.time }
   }
 
   get lsn(): Lsn {
@@ -91,3 +96,5 @@ export class SnapshotHandle {
     this.parts.pin.release()
   }
 }
+
+showAs(SnapshotHandle, (handle) => handle.toJSON())

@@ -8,6 +8,7 @@ import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitEr
 import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, redefined, requestDigest, TableStage } from '../engine/index.ts'
 import { toHex, type Intent } from '../format/index.ts'
 import type { HoldHandle, Lsn } from '../log/index.ts'
+import { showAs } from '../runtime/index.ts'
 import type { StagingArea } from '../staging/index.ts'
 import {
   type AnyTable,
@@ -69,6 +70,10 @@ export class StagedWriteHandle {
   private readonly forgetSignal: () => void
 
   /** As the log has it, where somebody else decided. */
+  toJSON(): object {
+    return { id: this.id, state: this.state }
+  }
+
   get state(): WriteState {
     if (isDecided(this.known)) return this.known
     return this.parts.engine.parts.state.catalog.outcomes.of(idHex(this.id))?.outcome ?? this.known
@@ -364,6 +369,8 @@ export class StagedWriteHandle {
     return turn
   }
 }
+
+showAs(StagedWriteHandle, (handle) => handle.toJSON())
 
 async function* noted(batches: Iterable<ColumnBatch> | AsyncIterable<ColumnBatch>, digest: DataDigest): AsyncGenerator<ColumnBatch, undefined> {
   for await (const batch of batches) {
