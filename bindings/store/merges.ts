@@ -136,9 +136,18 @@ function nothing(): MergeResult {
   return { fastForward: false, tables: {}, conflicts: [] }
 }
 
-/** Of one branch, with no merge into it in between: what differs, if anything, is its rows and definitions. */
-function hasDoneNothing({ merges }: Catalog, { branch, lsn }: Position, base: Position): boolean {
-  return branch === base.branch && !merges.all.some((merge) => merge.into === branch && merge.lsn > base.lsn && merge.lsn <= lsn)
+/** The one is made of the other, with no merge in between: what differs, if anything, is its rows and definitions. */
+function hasDoneNothing({ branches, merges }: Catalog, head: Position, base: Position): boolean {
+  let { branch, lsn } = head
+  for (;;) {
+    const since = branch === base.branch ? base.lsn : 0
+    if (merges.all.some((merge) => merge.into === branch && merge.lsn > since && merge.lsn <= lsn)) return false
+    if (branch === base.branch) return true
+    const entry = branches.numbered(branch)
+    if (entry === undefined) return false
+    lsn = Math.min(lsn, entry.fromLsn)
+    branch = entry.parent
+  }
 }
 
 /** No record between the two has changed a table. */

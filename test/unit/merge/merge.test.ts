@@ -378,6 +378,19 @@ describe.each(PLACES)('merge, %s', (_name, place) => {
     expect(await store.pending()).toEqual([])
   })
 
+  it('a branch of a branch that has nothing of its own is nothing to merge, also when the one between has gone on', async () => {
+    const store = await fresh(place())
+    await store.append(items, { id: 1 })
+    const between = await store.branch('between')
+    await store.branch('leaf', { from: 'between' })
+    await between.append(items, { id: 2 })
+    await store.append(items, { id: 3 })
+    const { lsn } = store
+    expect(await store.merge('leaf')).toEqual({ fastForward: false, tables: {}, conflicts: [] })
+    expect(store.lsn).toBe(lsn)
+    expect((await store.merge('between')).tables).toEqual({ items: { inserted: 1, updated: 0, deleted: 0 } })
+  })
+
   it('criss-cross: merges to and fro leave both with all', async () => {
     const store = await fresh(place())
     await store.append(items, [
