@@ -115,7 +115,31 @@ async function operations(): Promise<Record<string, Counts>> {
   const after = new Counted(2, counted.sim.files.restart())
   await after.count('open after a kill', () => after.open())
   await after.store.close()
-  return { ...counted.counts, ...after.counts }
+  return { ...counted.counts, ...after.counts, ...(await optimizing()) }
+}
+
+/** Three fragments of a table with a key and a declared index, and of one without. */
+async function optimizing(): Promise<Record<string, Counts>> {
+  const counted = new Counted(3)
+  await counted.open()
+  const { store } = counted
+  const indexed = table('indexed', kv.columns, { key: ['k'], index: ['v'] })
+  await store.create(indexed, log)
+  for (let i = 0; i < 3; i++) {
+    await store.append(indexed, { k: i, v: `${i}` })
+    await store.append(log, { a: i })
+    await store.flush()
+  }
+  await settled(counted.sim.files)
+  await counted.count('optimize, 2 tables of 3 fragments, 1 declared index', () => store.optimize())
+  await counted.count('optimize with nothing to do', () => store.optimize())
+  await counted.count('inline commit behind an optimize', () => store.append(log, { a: 9 }))
+  const dev = await store.branch('dev')
+  await dev.append(log, { a: 7 })
+  await settled(counted.sim.files)
+  await counted.count('inline commit on a branch', () => dev.append(log, { a: 8 }))
+  await store.close()
+  return counted.counts
 }
 
 function keyed(first: number, count: number): { k: Int32Array; v: string[] } {
@@ -178,7 +202,13 @@ it('every operation makes the calls that it made before', async () => {
   // What section 10 of the specification fixes, whatever the golden file says.
   const commit = { 'root isCurrent LOCK': 1, 'root segment.datasync log/': 1, 'root segment.write log/': 1 }
   const files = { 'file datasync log/': 1, 'file stat LOCK': 1, 'file write log/': 1 }
-  for (const name of ['inline commit', '100 inline commits at once', 'transaction over two tables'])
+  for (const name of [
+    'inline commit',
+    '100 inline commits at once',
+    'transaction over two tables',
+    'inline commit behind an optimize',
+    'inline commit on a branch',
+  ])
     expect(found.operations[name], name).toEqual({ ...commit, ...files })
   // 1 + k + i files, k + i links, one append; directories: the new one, its files, its end.
   for (const [name, files] of [
@@ -191,6 +221,12 @@ it('every operation makes the calls that it made before', async () => {
     expect(sum(counts, /^root segment\.(write|datasync) log/), name).toBe(2)
     expect(sum(counts, /^file syncDir staging/), name).toBeLessThanOrEqual(3)
   }
+  // Its groups: an INTENT, of each table a fragment, with a key its index, and the declared one; one append.
+  const optimize = found.operations['optimize, 2 tables of 3 fragments, 1 declared index']!
+  expect(sum(optimize, /^root put(IfAbsent)? staging/)).toBe(1 + 4)
+  expect(sum(optimize, /^root link (fragments|indexes)/)).toBe(4)
+  expect(sum(optimize, /^root segment\.write log/)).toBe(1)
+  expect(found.operations['optimize with nothing to do']).toEqual({ 'root list staging/': 1, 'file readdir staging': 1 })
   expect(found.operations['get, warm']).toEqual({})
   expect(found.operations['get of an absent key']).toEqual({})
 })
