@@ -34,6 +34,7 @@ import { commitsOf } from './commit-watch.ts'
 import { tableInfos, tableStats } from './describe.ts'
 import type { DiffHost, DiffRequest } from './diff-stream.ts'
 import { FeedHandle } from './feed-handle.ts'
+import { checkKnown } from './known-options.ts'
 import { LEASED, Pins, pinsOf } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
 import { Reads } from './reads.ts'
@@ -41,6 +42,8 @@ import { type Outcome, outcomeOf } from '../write/index.ts'
 import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
 import type { VerifyOptions } from './verify-door.ts'
 import type { Opened } from './wiring.ts'
+
+const FEED_OPTIONS: readonly string[] = ['from', 'tables', 'images', 'branch', 'follow', 'signal'] satisfies (keyof FeedRequest)[]
 
 interface FeedRequest {
   readonly from?: Lsn | number
@@ -174,7 +177,7 @@ export class ReadHandle {
   private async *feed(o: FeedRequest, from: number, stopped: AbortSignal): AsyncGenerator<unknown, undefined> {
     this.check()
     o.signal?.throwIfAborted()
-    const { tables = [], images = 'after', follow = true } = o
+    const { tables = [], images = 'after', follow = true } = checkKnown('changes', o, FEED_OPTIONS)
     await this.checkFeed(from, images)
     const signals = [this.closing.signal, stopped]
     const signal = AbortSignal.any(o.signal === undefined ? signals : [o.signal, ...signals])
@@ -350,7 +353,7 @@ export class ReadHandle {
     this.check()
     const names = (id: number): string => this.o.state.tables.get(id)?.name ?? `table ${id}`
     const { auditRows, checkKinds } = await import('./audit.ts')
-    checkKinds(o.kinds)
+    checkKinds(checkKnown('audit', o, ['from', 'kinds']).kinds)
     const { outcomes, timeMs } = this.o.state.catalog
     const source = { log: this.log, names, outcomes, timeMs }
     for await (const row of auditRows(source, o.from ?? this.log.tail, this.lsn)) {

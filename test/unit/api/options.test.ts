@@ -39,6 +39,15 @@ const CALLS: readonly (readonly [
   ['revert', (store, o) => store.revert(1, o), [['tabels', [items]]]],
   ['apply', (store, o) => store.apply([items], o), [['dryrun', true]]],
   ['backup', (store, o) => store.backup('memory:copy', o), [['att', 1]]],
+  [
+    'changes',
+    (store, o) => store.changes({ from: 0, follow: false, ...o }).next(),
+    [
+      ['form', 0],
+      ['brnach', 'dev'],
+    ],
+  ],
+  ['audit', (store, o) => store.audit(o).next(), [['kind', ['commit']]]],
   ['stage', (store, o) => store.stage(o), [['hold', new Date()]]],
   [
     'verify',
