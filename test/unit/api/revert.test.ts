@@ -108,7 +108,6 @@ describe.each(PLACES)('revert, %s', (_name, place) => {
       const reverting = store.revert(to)
       await parked.reached({ timeoutMs: 10_000 })
       await store.upsert(items, { id: 5000, text: 'meanwhile' })
-      await store.delete(items, [1])
       parked.release()
       await reverting
       expect(await contents(store)).toEqual(before)
