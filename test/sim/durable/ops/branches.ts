@@ -37,7 +37,7 @@ const drawWhere: OpKind<Where>['draw'] = (dice) => ({ which: dice.int(1000), old
 
 export const fork: OpKind<Where> = {
   name: 'fork',
-  weight: 3,
+  weight: 5,
   draw: drawWhere,
   async run(life, where) {
     if (life.live('branch').length >= BRANCHES_MAX) return
@@ -87,7 +87,7 @@ function drawBranch(life: Life, which: number): Named | undefined {
 
 export const write: OpKind<{ readonly which: number; readonly change: Change }> = {
   name: 'write on a branch',
-  weight: 6,
+  weight: 8,
   draw: (dice) => ({ which: dice.int(1000), change: dice.once(4) ? drawLoad(dice) : drawChange(dice) }),
   async run(life, { which, change }) {
     const branch = drawBranch(life, which)
