@@ -31,7 +31,11 @@ export const accounts: Loose = table(
   // Holds whatever is written, and is checked, indexed and sealed with every write; rows without an n are exempt.
   { key: ['id'], unique: [['n', 'id']] },
 ) as never
-export const pairs: Loose = table('pairs', { a: t.utf8(), b: t.int64(), v: t.float64().nullable(), flag: t.bool() }, { key: ['a', 'b'] }) as never
+export const pairs: Loose = table(
+  'pairs',
+  { a: t.utf8(), b: t.int64(), v: t.float64().nullable(), flag: t.bool() },
+  { key: ['a', 'b'], index: ['v', ['flag', 'b']] },
+) as never
 export const events: Loose = table('events', { at: t.int64(), kind: t.utf8(), n: t.int32().nullable() }) as never
 
 export type TableName = 'accounts' | 'pairs' | 'events'

@@ -19,8 +19,8 @@ function definition(name: TableName, { more, late, value }: Step): AnyTable {
     ...(more ? { more: t.int32().default(value) } : {}),
     ...(late ? { late: t.utf8().nullable() } : {}),
   }
-  const { unique } = base as unknown as { unique: readonly (readonly string[])[] }
-  return table(name, columns as never, { key: base.key, unique } as never) as unknown as AnyTable
+  const { unique, index } = base as unknown as { unique: readonly (readonly string[])[]; index: readonly (readonly string[])[] }
+  return table(name, columns as never, { key: base.key, unique, index } as never) as unknown as AnyTable
 }
 
 export const redefine: OpKind<Step> = {
