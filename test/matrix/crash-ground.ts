@@ -6,6 +6,7 @@
 //   object     shared log on a root that can do no more than an object store; writers on hosts of their own: only a LEASE tells that one lives
 //
 // Invariant: a process sees the ground only through a FaultyRoot with its own failpoints, so that nothing of it goes on once it is dead.
+import '../loaded.ts'
 import type { OpenOptions, ReadStore, Store } from '../../bindings/index.ts'
 import { Store as Stores } from '../../bindings/index.ts'
 import { DirRoot, MemoryRoot, type Root, type RootCaps } from '../../bindings/root/index.ts'

@@ -1,4 +1,5 @@
 // Many writers on one object log over a faulty network, on virtual time: what they wrote, and what must be true of it afterwards.
+import '../loaded.ts'
 import { CommitOutcomeUnknownError, LsnTakenError, StorageError } from '../../bindings/errors.ts'
 import { type LogBatch, type LogRecord, lsn, type Lsn, type ObjectWriteLog, openObjectLog } from '../../bindings/log/index.ts'
 import { MemoryRoot, type RetryOptions } from '../../bindings/root/index.ts'

@@ -2,6 +2,7 @@
 //
 // To be opened with `threads: 0`. A sleep ends at the next turn of the event loop and takes its milliseconds along; timers fire in advance() alone.
 
+import '../loaded.ts'
 import { FakeClock, FakeFiles, fakeWorld } from '../../bindings/testing/index.ts'
 import { type Host, INLINE_ONLY, type MonoMs, seededRandom, soon, type UnixMs, type World } from '../../bindings/runtime/index.ts'
 

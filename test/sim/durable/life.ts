@@ -2,6 +2,7 @@
 //
 // Invariant: a version is noted for every record that changes what a reader sees; a promise only once the caller could have acted on it.
 
+import '../../loaded.ts'
 import { type Lsn, type OpenOptions, Store } from '../../../bindings/index.ts'
 import { listCheckpoints, readCheckpoint } from '../../../bindings/engine/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'

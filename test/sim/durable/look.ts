@@ -1,5 +1,6 @@
 // What an open store shows against the model, and what a recovery left on disk as texts that two recoveries can be compared by.
 
+import '../../loaded.ts'
 import { FRAME_HEADER_BYTES, readMarkPayload, SEGMENT_HEADER_BYTES } from '../../../bindings/format/index.ts'
 import { HistoryUnavailableError, type ReadStore } from '../../../bindings/index.ts'
 import { xxh3BigInt } from '../../../bindings/kernels/index.ts'
