@@ -12,6 +12,7 @@ import {
   bigHas,
   create,
   docs,
+  docsIndexed,
   docsLater,
   docsOf,
   dropRows,
@@ -195,9 +196,10 @@ function largeDelete(mode: 'fused' | 'separate'): Kind[] {
   ]
 }
 
-/** Several fragments of a table with a key and of one without, rows of both deleted. */
+/** Several fragments of a table with a key and declared indexes, and of one without, rows of both deleted; fragments that lack only their indexes. */
 function optimizes(mode: 'fused' | 'separate'): Kind[] {
   const before = async (run: Run): Promise<void> => {
+    await run.quiet('apply', () => run.store.apply([docsIndexed]))
     await run.commit('load docs', putAll('docs', many), (o) => run.store.append(docs, columns(bulk(many)), o))
     await run.commit('load notes', addNotes(lines), (o) => run.store.append(notes, columns(bulk(lines)), o))
     await run.commit(
@@ -206,7 +208,15 @@ function optimizes(mode: 'fused' | 'separate'): Kind[] {
       (o) => run.store.deleteWhere(notes, gt('n', 15), o),
     )
   }
-  return [{ name: `optimize, ${mode}`, options: { sealMode: mode }, before, act: (run) => run.quiet('optimize', () => run.store.optimize()) }]
+  const full = async (run: Run): Promise<void> => {
+    await run.quiet('optimize', () => run.store.optimize())
+    await run.quiet('apply', () => run.store.apply([docsIndexed]))
+  }
+  const act = (run: Run): Promise<unknown> => run.quiet('optimize', () => run.store.optimize())
+  return [
+    { name: `optimize, ${mode}`, options: { sealMode: mode }, before, act },
+    { name: `optimize, only indexes, ${mode}`, options: { sealMode: mode }, before: full, act },
+  ]
 }
 
 /** Files of older versions, and checkpoints and log behind them. */

@@ -9,6 +9,8 @@ type Text = Column<string, string, 'order'>
 export const docs: Table<'docs', { id: Int; n: Int; body: Text }, ['id']> = table('docs', { id: t.int32(), n: t.int32(), body: t.utf8() }, { key: ['id'] })
 export const notes: Table<'notes', { n: Int; body: Text }, []> = table('notes', { n: t.int32(), body: t.utf8() })
 export const stock: Table<'stock', { sku: Text; count: Int }, ['sku']> = table('stock', { sku: t.utf8(), count: t.int32() }, { key: ['sku'] })
+/** With indexes that only optimize builds. */
+export const docsIndexed: AnyTable = table('docs', docs.columns, { key: ['id'], index: ['n', ['body', 'n']] }) as unknown as AnyTable
 /** What the kind that applies makes of them; a program with the definitions above reads and writes them as before. */
 export const docsLater: AnyTable = table(
   'docs',
