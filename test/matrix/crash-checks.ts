@@ -5,16 +5,7 @@ import { expect } from 'vitest'
 
 import type { ReadStore, Store, WriteId } from '../../bindings/index.ts'
 import { decodeRecord, KIND_COMMIT, KIND_EPOCH, KIND_FLUSH, KIND_OPTIMIZE, KIND_PUBLISH, KIND_ROLLBACK, KIND_SEAL } from '../../bindings/engine/index.ts'
-import {
-  deletionVectorName,
-  type DeletionVectorRef,
-  fragmentName,
-  type FragmentRef,
-  toHex,
-  indexName,
-  publishedCommit,
-  type SealRecord,
-} from '../../bindings/format/index.ts'
+import { deletionVectorName, type DeletionVectorRef, filesOf, type FragmentRef, toHex, publishedCommit, type SealRecord } from '../../bindings/format/index.ts'
 import type { CommitLog } from '../../bindings/log/index.ts'
 import type { Root } from '../../bindings/root/index.ts'
 import { ulidText } from '../../bindings/runtime/index.ts'
@@ -78,10 +69,7 @@ async function factsOf(log: CommitLog): Promise<LogFacts> {
   const seals = new Map<string, SealRecord>()
   const named = new Set<string>()
   const name = (fragments: readonly FragmentRef[] = [], vectors: readonly DeletionVectorRef[] = []): void => {
-    for (const { digest, gen, index } of fragments) {
-      named.add(fragmentName(digest, gen))
-      if (index !== undefined) named.add(indexName(index.digest, index.gen))
-    }
+    for (const ref of fragments) for (const file of filesOf(ref)) named.add(file.name)
     for (const { digest, gen } of vectors) named.add(deletionVectorName(digest, gen))
   }
   const decide = (id: Uint8Array, outcome: Decided['outcome'], lsn: number, recovered: boolean): void => {
