@@ -7,7 +7,7 @@
 
 import type { PendingSeal } from '../catalog/index.ts'
 import { inTurn, whileAlive } from '../engine/index.ts'
-import { ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
+import { ConflictError, ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
 import { type FileGeneration, fromHex, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
@@ -118,6 +118,7 @@ async function publishOnce(
       parts.read.check()
       o.signal?.throwIfAborted()
       if (tables.some((table) => table.isStale(head))) continue
+      refuseMergedTwice(parts, seal)
       for (const table of tables) table.takeLate(head)
       const known = replayOf(parts, seal)
       if (known !== undefined) return await giveWay(parts, seal, known)
@@ -129,6 +130,19 @@ async function publishOnce(
     tracker.end()
   }
   throw new ContentionError(`write ${intent.writeId}: its tables changed ${ROUNDS} times while it was published`, { details: { rounds: ROUNDS } })
+}
+
+/** A merge is what its base makes it: behind another merge into its branch, rows without a key would come over a second time. @throws ConflictError */
+function refuseMergedTwice({ engine }: WriteParts, { intent }: PendingSeal): void {
+  if (intent.merge === undefined) return
+  const { catalog, branch } = engine.parts.state
+  const other = catalog.merges.all.findLast(({ into, lsn }) => into === branch && lsn > Number(intent.baseLsn))
+  if (other === undefined) return
+  const table = intent.participants[0]?.name ?? ''
+  throw new ConflictError(`write ${intent.writeId}: another merge into ${JSON.stringify(intent.branch)} was recorded at LSN ${other.lsn}`, {
+    details: { table, keys: [], total: 0, lsn: BigInt(other.lsn) },
+    hint: 'Merge again: it begins with what that one has brought.',
+  })
 }
 
 /** What the idempotency key of the write stands for by now: another write under it was quicker. @throws IdempotencyMismatchError */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { type At, columns, DuplicateKeyError, eq, SchemaConflictError, type Store, t, table } from '../../../bindings/index.ts'
+import { type At, columns, DuplicateKeyError, eq, SchemaConflictError, Store, t, table } from '../../../bindings/index.ts'
 import { defaultWorld, FailpointRegistry } from '../../../bindings/runtime/index.ts'
 import { FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { failure, opened, PLACES } from '../store/places.ts'
@@ -213,5 +213,30 @@ describe.each(PLACES)('a merge of %s', (_name, place) => {
     await other.append(items, { id: 1 })
     expect((await store.merge('main', { into: 'other' })).tables).toEqual({})
     expect((await store.tables('other')).map(({ name }) => name)).toEqual(['items'])
+  })
+})
+
+describe('two hosts of one log', () => {
+  it('that merge one source at once bring its rows once, however many there are', async () => {
+    const root = 'memory:two-hosts-merge'
+    const world = { ...defaultWorld(), failpoints: new FailpointRegistry(defaultWorld().timers) }
+    await using first = await Store.open(root, { writers: 'shared', upkeep: 'manual', world })
+    await first.create(log)
+    const dev = await first.branch('dev')
+    const count = 20_000
+    await dev.append(log, columns({ what: Array.from({ length: count }, () => 'dev'), n: Int32Array.from({ length: count }, (_, i) => i) }))
+    await first.append(log, { what: 'main', n: 1 })
+    await using second = await Store.open(root, { writers: 'shared', upkeep: 'manual' })
+    using parked = rendezvous(world, FP.publish.beforeAppend)
+    const merging = first.merge('dev')
+    await parked.reached({ timeoutMs: 20_000 })
+    const done = await second.merge('dev')
+    expect(done.tables['log']).toEqual({ inserted: count, updated: 0, deleted: 0 })
+    parked.release()
+    expect((await merging).tables).toEqual({})
+    await first.refresh()
+    expect(await first.scan(log).count()).toBe(count + 1)
+    expect((await first.pending()).filter(({ state }) => state === 'sealed')).toEqual([])
+    expect((await first.verify({ level: 'all' })).problems).toEqual([])
   })
 })
