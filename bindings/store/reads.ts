@@ -102,7 +102,10 @@ export class Reads {
     const rows: (Row | undefined | Promise<Row | undefined>)[] = []
     for (const key of keys) {
       o?.signal?.throwIfAborted()
-      rows.push(this.getAt(point, table, key))
+      const row = this.getAt(point, table, key)
+      // A later key may be refused at once: then nobody waits for the reads that were begun.
+      if (row instanceof Promise) row.catch(() => undefined)
+      rows.push(row)
     }
     return Promise.all(rows)
   }
