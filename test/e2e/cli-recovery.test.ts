@@ -277,6 +277,6 @@ describe('varve audit', () => {
     expect((await ok(['audit', path, '--kind', 'rollback'])).stdout).toBe('no such records\n')
     const unknown = await cli(['audit', path, '--kind', 'nothing'])
     expect(unknown.code).not.toBe(0)
-    expect(unknown.stderr).toContain('known are epoch, schema, commit')
+    expect(unknown.stderr).toContain('known are epoch, schema, branch, commit')
   })
 })
