@@ -1,13 +1,13 @@
 // table/fragment-keys.ts: rows of a fragment by key, or by the tuple of a unique constraint: bounds first, then the key index, then the key columns of one batch (performance.md sections 4, 5).
 //
 // The index is read whole at its first use. Fragments sorted by their key have a filter for an index and are searched by bisection.
-// Invariant: an answer rests on equal keys in checked columns, never on a hash. An index that fails its check or is gone is rebuilt from the key columns.
+// Invariant: an answer rests on equal keys in checked columns, never on a hash. An index that is not the one its reference names, or is gone, is rebuilt from the key columns.
 import { CorruptionError, StorageError } from '../errors.ts'
-import { DecodeError, indexName } from '../format/index.ts'
+import { DecodeError, indexName, toHex } from '../format/index.ts'
 import type { ColumnDef, FileRef } from '../format/index.ts'
 import { BINARY_SEARCH, compareKey, decodeKeyIndex, encodeKeyIndex, encodeUniqueIndex, keyHashes, keyParts, SEARCH_ROW, tupleHashes } from '../indexes/index.ts'
 import type { KeyIndex, KeyPart } from '../indexes/index.ts'
-import { concat, NO_ROW, searchWords64, type Vec } from '../kernels/index.ts'
+import { concat, NO_ROW, searchWords64, sha256, type Vec } from '../kernels/index.ts'
 import type { FragmentReader, FragmentReaderOptions } from './fragment-reader.ts'
 import { KeyBounds } from './key-bounds.ts'
 import type { KeyLayout } from './key-layout.ts'
@@ -339,7 +339,7 @@ export class FragmentKeys {
     const index = this.#file
     let why: Error | undefined
     try {
-      if (index !== undefined) return (this.#index = decodeKeyIndex((await this.#o.root.get(indexName(index.digest, index.gen))).bytes, rows))
+      if (index !== undefined) return (this.#index = believed(index, (await this.#o.root.get(indexName(index.digest, index.gen))).bytes, rows))
     } catch (cause) {
       why = rebuildable(cause)
     }
@@ -353,7 +353,7 @@ export class FragmentKeys {
     const index = this.#file
     let why: Error | undefined
     try {
-      if (index !== undefined) return decodeKeyIndex(this.#o.root.getSync(indexName(index.digest, index.gen)).bytes, rows)
+      if (index !== undefined) return believed(index, this.#o.root.getSync(indexName(index.digest, index.gen)).bytes, rows)
     } catch (cause) {
       why = rebuildable(cause)
     }
@@ -411,4 +411,11 @@ function wordsOf(words: Uint32Array, some: Uint32Array): Uint32Array {
 function wordsIn({ data, rows }: RowKeys): Uint32Array {
   const bytes = data.byteOffset % 4 === 0 ? data : data.slice()
   return new Uint32Array(bytes.buffer, bytes.byteOffset, 2 * rows)
+}
+
+/** Its own check says that a file is whole; only its digest says that it is the index of this fragment and of this tuple. @throws DecodeError */
+function believed({ digest }: FileRef, bytes: Uint8Array, rows: number): KeyIndex {
+  const found = toHex(sha256(bytes))
+  if (found !== digest) throw new DecodeError(`an index of digest ${found}`, 0)
+  return decodeKeyIndex(bytes, rows)
 }
