@@ -82,6 +82,8 @@ class Vacuum {
       const plan = await log.reclaim.exclusively(() => this.planned())
       if (plan === undefined) continue
       if (this.run_.dryRun) return this.report(plan, plan.files, await log.trim(BigInt(plan.trim.upTo) as Lsn, { dryRun: true }))
+      // What is only buffered may be lost in a power cut, and the version that is the newest one then has files that this plan lets go.
+      if (log.durableHead < log.head) await log.sync()
       if (!(await this.delete(plan))) continue
       return this.report(plan, [], await this.trim(plan.trim))
     }
