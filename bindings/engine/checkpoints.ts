@@ -3,10 +3,10 @@
 // A checkpoint is a cache of the log: one that fails its check is passed over for an older one, and reported.
 
 import { type Catalog, type Checkpoint, checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from '../catalog/index.ts'
-import { CorruptionError, StorageError } from '../errors.ts'
+import { CorruptionError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import { type Failpoints, FP } from '../runtime/index.ts'
 
 const PREFIX = 'checkpoints/'
@@ -35,7 +35,7 @@ export async function newestCheckpoint(
       return await readCheckpoint(root, storeId, candidate)
     } catch (cause) {
       // A vacuum took it since it was listed: it was needed by nobody, so an older one is as good.
-      if (cause instanceof StorageError && cause.class === 'notFound') continue
+      if (isNotFound(cause)) continue
       if (!(cause instanceof CorruptionError)) throw cause
       invalid?.(file, cause)
     }

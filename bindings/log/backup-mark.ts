@@ -2,9 +2,9 @@
 //
 // Written last, after everything that it vouches for is durable, and replaced whole by the next run. A store whose VARVE says `backup` is read up to here and no
 // further: what a run that was cut off has put behind it is not there for anybody.
-import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
+import { CorruptionError, StoreTooNewError } from '../errors.ts'
 import { parseHex, toHex } from '../format/index.ts'
-import type { Root } from '../root/index.ts'
+import { getIfThere, type Root } from '../root/index.ts'
 
 import type { Digest } from './commit-log.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
@@ -36,13 +36,8 @@ export function encodeBackupMark(mark: BackupMark): Uint8Array<ArrayBuffer> {
 
 /** @returns undefined when there is none: no run has come to its end @throws CorruptionError, StoreTooNewError, StorageError */
 export async function readBackupMark(root: Root): Promise<BackupMark | undefined> {
-  let bytes: Uint8Array
-  try {
-    bytes = (await root.get(BACKUP_NAME)).bytes
-  } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
-    throw error
-  }
+  const bytes = await getIfThere(root, BACKUP_NAME)
+  if (bytes === undefined) return undefined
   const fields = decodeSealed(bytes)
   if (fields === undefined) throw damaged('its check does not match')
   const { format, lsn, historyFloor, atMs } = fields

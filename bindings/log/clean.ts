@@ -2,8 +2,8 @@
 //
 // Invariant: written only after the footer it names is synced and the LOCK was ours; never removed, only replaced by the next clean close.
 import { parseHex, toHex } from '../format/index.ts'
-import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
-import type { Root } from '../root/index.ts'
+import { CorruptionError, StoreTooNewError } from '../errors.ts'
+import { getIfThere, type Root } from '../root/index.ts'
 
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
@@ -53,12 +53,8 @@ export function decodeClean(bytes: Uint8Array): CleanMark {
 
 /** The mark of the last clean close, if there was one. */
 export async function readClean(root: Root): Promise<CleanMark | undefined> {
-  try {
-    return decodeClean((await root.get(CLEAN_NAME)).bytes)
-  } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
-    throw error
-  }
+  const bytes = await getIfThere(root, CLEAN_NAME)
+  return bytes === undefined ? undefined : decodeClean(bytes)
 }
 
 function isCount(value: unknown): value is number {

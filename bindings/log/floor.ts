@@ -5,9 +5,9 @@
 // its win and its floor read cannot tell a void slot from one that was read, folded and trimmed meanwhile, unless the floor says so.
 // Invariant: a FLOOR is created if absent and never overwritten or removed, and its tail is above that of k - 1: so floors only go up, whoever writes them and
 // however late.
-import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
+import { CorruptionError, StoreTooNewError } from '../errors.ts'
 import { ATTEMPT_BYTES, parseHex, toHex } from '../format/index.ts'
-import { createOnce, readAgain, type RetryOptions, type Root } from '../root/index.ts'
+import { createOnce, isNotFound, readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
@@ -143,7 +143,7 @@ export class Floors {
       const { bytes } = await readAgain(this.#o.world, () => this.#root.get(nameOf(k)), this.#o.retry)
       return decodeFloor(bytes, k, this.#o.storeId)
     } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') return undefined
+      if (isNotFound(error)) return undefined
       throw error
     }
   }

@@ -3,8 +3,8 @@
 // The pinner writes its lease, then reads head and floor; the reclaimer raises the floor, then lists leases: one of the two always sees the other. A lease is
 // renewed every 20 s and has expired once an observer saw it unchanged for 60 s on its own monotonic clock. Invariant: no two clocks are compared, and a pin whose
 // own renewals were too far apart is not relied on before the floor was looked at again.
-import { PinRefusedError, StorageError } from '../errors.ts'
-import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
+import { PinRefusedError } from '../errors.ts'
+import { isNotFound, readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import { newUlid, type TimerHandle, type World } from '../runtime/index.ts'
 
 import type { Lsn, Pin } from './commit-log.ts'
@@ -152,7 +152,7 @@ export class Leases {
       const { lsn, seq, owner } = decodeSealed((await this.#root.get(name)).bytes) ?? {}
       return { lsn: typeof lsn === 'number' ? lsn : 0, seq: typeof seq === 'number' ? seq : -1, owner: typeof owner === 'string' ? owner : name }
     } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') return undefined
+      if (isNotFound(error)) return undefined
       throw error
     }
   }

@@ -5,7 +5,7 @@
 // the proof that an owner is dead is courtesy.
 import { toHex } from '../format/index.ts'
 import { CorruptionError, FencedError, LockHeldError, OpenLockTimeoutError, StorageError } from '../errors.ts'
-import type { HeldObject, Root } from '../root/index.ts'
+import { type HeldObject, isNotFound, type Root } from '../root/index.ts'
 import { FP, type Host, type World } from '../runtime/index.ts'
 
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
@@ -295,8 +295,4 @@ function heldError(holder: LockHolder, host: Host): LockHeldError {
 function describe(holder: LockHolder | undefined): string {
   if (holder === undefined) return 'the LOCK could not be taken'
   return `${PREFIX}${holder.epoch} is held by process ${holder.pid} on ${holder.host}`
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StorageError && error.class === 'notFound'
 }

@@ -4,9 +4,9 @@
 //   VARVENOD | u32 version | u32 role | u64 seq | store id 16 | replica id 16 (zero = none) | u64 epochSeen | u64 session | u64 committedLsn |
 //   u64 historyFloorLsn | zeros | u64 xxh3 of the first 504 bytes
 // Invariant: every read-write open puts it anew (another inode), so that late bytes of an earlier owner land nowhere.
-import { CorruptionError, StorageError } from '../errors.ts'
+import { CorruptionError } from '../errors.ts'
 import { readU53, writeU53 } from '../format/index.ts'
-import type { Root } from '../root/index.ts'
+import { getIfThere, type Root } from '../root/index.ts'
 
 import { hash64, sameBytes } from './digest.ts'
 
@@ -45,13 +45,8 @@ export function decodeNode(bytes: Uint8Array): NodeState | undefined {
 
 /** @throws CorruptionError when it is there and no slot verifies */
 export async function readNode(root: Root): Promise<NodeState | undefined> {
-  let bytes: Uint8Array
-  try {
-    bytes = (await root.get(NODE_NAME)).bytes
-  } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
-    throw error
-  }
+  const bytes = await getIfThere(root, NODE_NAME)
+  if (bytes === undefined) return undefined
   const state = decodeNode(bytes)
   if (state === undefined) throw new CorruptionError('log.corrupt', 'NODE: neither slot verifies', { details: { file: NODE_NAME, offset: 0 } })
   return state

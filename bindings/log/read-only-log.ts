@@ -2,9 +2,9 @@
 //
 // No LOCK, no epoch, no writes. It believes the newest segment only up to the last whole append, and after a look at the LOCK: while a later owner may be at
 // work, only what the writer itself called synced. Invariant: the torn tail of a live writer is never damage, late bytes of a fenced one never are records.
-import { ClosedError, CorruptionError, ReadOnlyError, StorageError } from '../errors.ts'
+import { ClosedError, CorruptionError, ReadOnlyError } from '../errors.ts'
 import { SEGMENT_HEADER_BYTES } from '../format/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
 import { readClean } from './clean.ts'
@@ -211,7 +211,7 @@ export class ReadOnlyLog implements CommitLog {
     try {
       return await this.#look()
     } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') return this.#head
+      if (isNotFound(error)) return this.#head
       throw error
     }
   }
@@ -347,7 +347,7 @@ async function examineBeside(root: Root, o: ReadOnlyOptions): Promise<Examined> 
       if (until !== undefined) return await examine(root, { storeId, clean, floors, until })
       return await believed(root, o, await examine(root, { storeId, clean, floors }))
     } catch (error) {
-      const again = error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
+      const again = error instanceof CorruptionError || isNotFound(error)
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined
       if (!again || tries >= OPEN_TRIES || (place !== undefined && place === before)) throw error
       before = place

@@ -1,8 +1,8 @@
 // log/slot-source.ts: the requests for slots: one name, a listing, and gets that begin early because a listing showed their names.
 //
 // Invariant: what a listing shows only saves time; a slot whose bytes do not verify was read twice before it is called damaged.
-import { CorruptionError, StorageError } from '../errors.ts'
-import { readAgain, type RetryOptions, type Root } from '../root/index.ts'
+import { CorruptionError } from '../errors.ts'
+import { isNotFound, readAgain, type RetryOptions, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import { LOG_PREFIX } from './segment-list.ts'
@@ -81,7 +81,7 @@ export class SlotSource {
     } catch (error) {
       // A range of a tombstone.
       if (error instanceof RangeError) return new Uint8Array(0)
-      if (error instanceof StorageError && error.class === 'notFound') return undefined
+      if (isNotFound(error)) return undefined
       throw error
     }
   }

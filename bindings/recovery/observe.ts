@@ -3,7 +3,7 @@
 // Invariant: a permission or I/O error is never "absent": it is thrown, and who asked says so loudly.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import { CorruptIntentError, IntentVersionError, StorageError } from '../errors.ts'
+import { CorruptIntentError, IntentVersionError } from '../errors.ts'
 import { branchNumber, isCompatible, schemaDigest, type StateView, type StoreState } from '../engine/index.ts'
 import {
   type Addressed,
@@ -18,7 +18,7 @@ import {
   stagedName,
 } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import { FP, ulidBytes, type World } from '../runtime/index.ts'
 import { intentName } from '../staging/index.ts'
 import type { Observed, ObservedFile, ObservedIntent, ObservedParticipant } from './classify.ts'
@@ -66,7 +66,7 @@ export async function subjectOf(parts: Pick<ObserveParts, 'root' | 'world' | 'st
   } catch (error) {
     if (error instanceof CorruptIntentError) file = { state: 'corrupt', path, cause: error.message }
     else if (error instanceof IntentVersionError) file = { state: 'newer', path, cause: error.message }
-    else if (error instanceof StorageError && error.class === 'notFound') file = { state: 'absent', path }
+    else if (isNotFound(error)) file = { state: 'absent', path }
     else throw error
   }
   if (seal !== undefined && armed !== undefined && file.state === 'ok') {
@@ -217,7 +217,7 @@ async function fileOf(root: Root, places: readonly string[], digest: string, len
     try {
       bytes = (await root.get(name)).bytes
     } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') continue
+      if (isNotFound(error)) continue
       throw error
     }
     const found = toHex(sha256(bytes))

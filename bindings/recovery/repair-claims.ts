@@ -3,7 +3,7 @@
 // Invariant: reads only. The log decides; that it is shorter than something says is damage of the log, not of who says it.
 import { checkpointName, decodeCheckpoint } from '../catalog/index.ts'
 import { listCheckpoints, readCheckpoint } from '../engine/index.ts'
-import { CorruptionError, NotAStoreError, StorageError } from '../errors.ts'
+import { CorruptionError, NotAStoreError } from '../errors.ts'
 import { DecodeError, FOOTER_BYTES, toHex } from '../format/index.ts'
 import {
   CLEAN_NAME,
@@ -20,7 +20,7 @@ import {
   storeIdBytes,
   verifiedStoreId,
 } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { RepairAction, RepairProblem } from '../table/index.ts'
 
 export type LogAction = RepairAction & { readonly why: string }
@@ -211,8 +211,4 @@ async function contradicts(
     if (error instanceof CorruptionError) return false
     throw error
   }
-}
-
-export function isNotFound(error: unknown): boolean {
-  return error instanceof StorageError && error.class === 'notFound'
 }

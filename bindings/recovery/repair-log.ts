@@ -28,11 +28,11 @@ import {
   SegmentList,
   surveyLog,
 } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { intentName, stagingPrefix } from '../staging/index.ts'
 import type { RepairProblem } from '../table/index.ts'
-import { type Claims, examineClaims, examineIdentity, examineNode, isNotFound, type LogAction } from './repair-claims.ts'
+import { type Claims, examineClaims, examineIdentity, examineNode, type LogAction } from './repair-claims.ts'
 import type { KeptNote, Quarantine } from './repair-quarantine.ts'
 import { listStaging } from './sweep.ts'
 

@@ -3,8 +3,7 @@
 // The note is put before anything is done and is to repair what INTENT is to a write: a repair that was cut short finds it and goes on under the same id,
 // which is also that of the audit record; `<note>.audited` closes it.
 // Invariant: nothing here is ever overwritten: a copy that is there is the original, whatever stands under its old name by now.
-import { StorageError } from '../errors.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import { newUlid, type World } from '../runtime/index.ts'
 
 export const QUARANTINE_PREFIX = 'quarantine/'
@@ -86,7 +85,7 @@ export class Quarantine {
         if (isShared) await this.#root.link(name, target)
         else await this.#root.putIfAbsent(target, (await this.#root.get(name)).bytes)
       } catch (error) {
-        if (!(error instanceof StorageError && error.class === 'notFound')) throw error
+        if (!isNotFound(error)) throw error
       }
     }
   }

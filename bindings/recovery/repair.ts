@@ -6,7 +6,7 @@
 // Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
 // A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
 import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
-import { CorruptionError, HistoryUnavailableError, InvalidConfigError, PendingIntentError, StorageError } from '../errors.ts'
+import { CorruptionError, HistoryUnavailableError, InvalidConfigError, PendingIntentError } from '../errors.ts'
 import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
 import {
   type CommitLog,
@@ -21,7 +21,7 @@ import {
   takeLock,
   unlockInfo,
 } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import { ulidBytes, type World } from '../runtime/index.ts'
 import type { LostHistory, RepairAction, RepairProblem, RepairRefusal, RepairReport } from '../table/index.ts'
 import { examineFiles, type FileAction, type FileFindings, type FileParts, readableRecords, runFileAction } from './repair-files.ts'
@@ -99,7 +99,7 @@ export async function steadyLook(parts: RepairParts, dropAfter?: Lsn): Promise<L
       before = found
     } catch (error) {
       // A segment that was trimmed, or recycled, under the look.
-      const isGone = error instanceof StorageError && error.class === 'notFound'
+      const isGone = isNotFound(error)
       const mayPass = isGone || error instanceof HistoryUnavailableError || error instanceof CorruptionError
       if (!isLive || !mayPass || n === LOOKS_MAX) throw error
     }

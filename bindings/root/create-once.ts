@@ -3,6 +3,7 @@
 // The body carries a random attempt id, which decides whether the object found under the name is ours. Every retry has the same name, the same bytes and the
 // same id. Invariant: `created` only if our bytes are under the name, `exists` only if another's are; what cannot be told is StorageError `unknown`, and nobody
 // may move on to the next name before it is.
+import { isNotFound } from './absent.ts'
 import { StorageError, type StorageErrorClass, VarveError } from '../errors.ts'
 
 import { BackOff, type BackOffWorld, type RetryOptions } from './back-off.ts'
@@ -96,7 +97,7 @@ async function whose(root: Root, name: string, o: CreateOnceOptions): Promise<Cr
     const { bytes } = await root.get(name)
     return { status: isSame(o.attemptOf(bytes), o.attempt) ? 'created' : 'exists', bytes }
   } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
+    if (isNotFound(error)) return undefined
     throw error
   }
 }

@@ -1,3 +1,4 @@
+export { getIfThere, isNotFound } from './absent.ts'
 export { BackOff, readAgain } from './back-off.ts'
 export type { BackOffWorld, RetryOptions } from './back-off.ts'
 export { createOnce } from './create-once.ts'

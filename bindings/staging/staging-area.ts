@@ -9,7 +9,7 @@ import { assert } from '../assert.ts'
 import { CorruptionError, StorageError } from '../errors.ts'
 import { toHex, type Intent, stagedName, type StagedExtension } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
-import type { Root } from '../root/index.ts'
+import { getIfThere, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { Lease } from './lease.ts'
@@ -168,7 +168,7 @@ export class StagingArea {
         // Also where the name is taken the link call syncs its directory: an earlier promoter may have died before it did.
         const { status } = await this.root.link(source, target)
         if (status === 'created') return gen
-        const there = await this.bytesOf(target)
+        const there = await getIfThere(this.root, target)
         if (there === undefined) continue
         if (mismatch(file, there) === undefined) return gen
         this.world.logger.log({ level: 'warn', code: 'promote.damagedTarget', file: target, writeId: this.writeId })
@@ -192,15 +192,6 @@ export class StagingArea {
 
   private staged(file: Pick<StagedFile, 'digest' | 'ext'>): string {
     return stagedName(this.writeId, fileKey(file))
-  }
-
-  private async bytesOf(name: string): Promise<Uint8Array | undefined> {
-    try {
-      return (await this.root.get(name)).bytes
-    } catch (error) {
-      if (error instanceof StorageError && error.class === 'notFound') return undefined
-      throw error
-    }
   }
 
   /** The write is open no longer: no renewal of its lease from here on. retire() does it too. */

@@ -4,7 +4,7 @@
 // tells its nonce.
 import { StorageError } from '../errors.ts'
 import { decodeIntent, encodeIntent, fromHex, type Intent } from '../format/index.ts'
-import { createOnce, type Root } from '../root/index.ts'
+import { createOnce, isNotFound, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { intentName, stagingPrefix } from './names.ts'
@@ -61,7 +61,7 @@ async function readBack(root: Root, writeId: string, attempt: Uint8Array, failed
     return 'exists'
   } catch (error) {
     // Not there: nothing came of it. Anything else: it may be there, and goes while this process still knows that it is nobody's.
-    if (!(error instanceof StorageError && error.class === 'notFound')) await remove(root, writeId)
+    if (!isNotFound(error)) await remove(root, writeId)
     throw failed
   }
 }

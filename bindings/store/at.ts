@@ -2,8 +2,9 @@
 //
 // The live state answers for the heads; older positions are folded from the newest checkpoint below them and kept for a while.
 
+import { isNotFound } from '../root/index.ts'
 import { MAIN, type TagEntry } from '../catalog/index.ts'
-import { BranchNotFoundError, CorruptionError, HistoryUnavailableError, StorageError } from '../errors.ts'
+import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import {
   decodeRecord,
   KIND_COMMIT,
@@ -128,7 +129,7 @@ export class History {
     for (const lsn of await listCheckpoints(this.source.root)) {
       const checkpoint = await readCheckpoint(this.source.root, this.source.storeId, lsn).catch((error: unknown) => {
         // A vacuum may take one between the list and the look.
-        if (error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')) return undefined
+        if (error instanceof CorruptionError || isNotFound(error)) return undefined
         throw error
       })
       if (checkpoint === undefined || checkpoint.catalog.timeMs > timeMs) continue

@@ -4,11 +4,11 @@
 
 import { checkpointBody, checkpointName, encodeCheckpoint } from '../catalog/index.ts'
 import { listCheckpoints, type NamedFiles, readCheckpoint } from '../engine/index.ts'
-import { CorruptionError, StorageError } from '../errors.ts'
+import { CorruptionError } from '../errors.ts'
 import { decodeIntent, type FileRef, toHex } from '../format/index.ts'
 import { Sha256, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 import { fileKey, finalName, intentName, type StagedFile, stagingPrefix } from '../staging/index.ts'
 import { stagedFiles } from '../write/index.ts'
@@ -192,8 +192,4 @@ async function firstOf(root: Root, names: readonly string[]): Promise<Uint8Array
     }
   }
   return undefined
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof StorageError && error.class === 'notFound'
 }

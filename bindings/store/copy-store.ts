@@ -4,9 +4,10 @@
 //
 // Invariant: all that the target gets is reachable from records at or below the LSN, and is there before the mark says so; commits go on meanwhile.
 
+import { isNotFound } from '../root/index.ts'
 import { checkpointName } from '../catalog/index.ts'
 import { decodeRecord, listCheckpoints, NamedFiles, neededFiles, readCheckpoint } from '../engine/index.ts'
-import { CorruptionError, HistoryUnavailableError, StorageError } from '../errors.ts'
+import { CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { Floors, LogCopy, type LogBatch, type Lsn } from '../log/index.ts'
 import { Turns } from '../runtime/index.ts'
@@ -100,7 +101,7 @@ async function filesBelow({ root, storeId, world }: CopySource, tail: Lsn, lsn: 
       for (const [id, seal] of catalog.outcomes.pending) if (BigInt(seal.lsn) <= tail) named.seals.set(id, seal)
     } catch (cause) {
       // Damaged, or taken by a vacuum meanwhile: others stand in.
-      if (!(cause instanceof CorruptionError || (cause instanceof StorageError && cause.class === 'notFound'))) throw cause
+      if (!(cause instanceof CorruptionError || isNotFound(cause))) throw cause
       world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file: checkpointName(at), cause })
     }
   }

@@ -6,7 +6,7 @@
 // Invariant: before VARVE a root is new to the next open, which goes on with the id that the log carries; from VARVE on no error path removes anything. Of creators
 // that race one makes the store and the others open that one.
 
-import { NotAStoreError, ReadOnlyError, StorageError, StoreExistsError } from '../errors.ts'
+import { NotAStoreError, ReadOnlyError, StoreExistsError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import {
   type BackupMark,
@@ -20,7 +20,7 @@ import {
   storeIdBytes,
 } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
-import { createOnce, type Root } from '../root/index.ts'
+import { createOnce, getIfThere, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 import { formatOf, migrate } from './migrations.ts'
 
@@ -150,12 +150,8 @@ async function wholeCopy(root: Root, { copy, storeId }: Identity, readOnly: bool
 
 /** What VARVE says. @returns undefined without one @throws CorruptionError, StoreTooNewError, StorageError */
 export async function readIdentity(root: Root): Promise<Identity | undefined> {
-  try {
-    return decodeIdentity((await root.get(IDENTITY_NAME)).bytes)
-  } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
-    throw error
-  }
+  const bytes = await getIfThere(root, IDENTITY_NAME)
+  return bytes === undefined ? undefined : decodeIdentity(bytes)
 }
 
 /** Another creator got further: VARVE, or a log, of another id. */

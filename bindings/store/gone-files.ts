@@ -3,14 +3,14 @@
 // A reader writes nothing, so nothing that it does holds a version for it. Invariant: a missing file is forgiven only when the log says that a vacuum named it.
 
 import { decodeRecord, KIND_VACUUM, type StoreState } from '../engine/index.ts'
-import { HistoryUnavailableError, StorageError } from '../errors.ts'
+import { HistoryUnavailableError } from '../errors.ts'
 import { isContentName } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
-import type { GetOptions, Root } from '../root/index.ts'
+import { type GetOptions, isNotFound, type Root } from '../root/index.ts'
 
 /** The root as readers of fragments, indexes and deletion vectors ask it. @param state  once there is one */
 export function tellingGone(root: Root, log: CommitLog, state: () => StoreState | undefined): Root {
-  const isGone = (name: string, error: unknown): boolean => error instanceof StorageError && error.class === 'notFound' && isContentName(name)
+  const isGone = (name: string, error: unknown): boolean => isNotFound(error) && isContentName(name)
   const get = async (name: string, o?: GetOptions & { signal?: AbortSignal }): ReturnType<Root['get']> => {
     try {
       return await root.get(name, o)

@@ -4,10 +4,10 @@
 // replaced: each migration ends with its stamp, so whoever comes after a crash, or at the same time, does again what has no stamp and finds done what has one.
 // Invariant: migrations run in order, before anything of branches or intents is read; a read-only open runs none.
 
-import { CorruptionError, StorageError } from '../errors.ts'
+import { CorruptionError } from '../errors.ts'
 import { fromHex, toHex } from '../format/index.ts'
 import { checkFormat, decodeSealed, encodeSealed, FORMATS, type Identity } from '../log/index.ts'
-import { createOnce, type Root } from '../root/index.ts'
+import { createOnce, getIfThere, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 export interface Migration {
@@ -62,13 +62,8 @@ async function stamp(root: Root, world: World, identity: Identity, format: numbe
 /** @throws CorruptionError when something else has the name */
 async function isStamped(root: Root, identity: Identity, format: number): Promise<boolean> {
   const name = stampName(format)
-  let bytes: Uint8Array
-  try {
-    bytes = (await root.get(name)).bytes
-  } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return false
-    throw error
-  }
+  const bytes = await getIfThere(root, name)
+  if (bytes === undefined) return false
   const fields = decodeSealed(bytes)
   if (fields?.['format'] === format && fields['storeId'] === identity.storeId) return true
   throw new CorruptionError('log.corrupt', `${name}: ${fields === undefined ? 'its check fails' : 'it is the stamp of another store or format'}`, {

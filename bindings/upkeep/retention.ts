@@ -5,9 +5,9 @@
 
 import { type Checkpoint, checkpointName } from '../catalog/index.ts'
 import { KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, listCheckpoints, readCheckpoint } from '../engine/index.ts'
-import { CorruptionError, InvalidConfigError, StorageError } from '../errors.ts'
+import { CorruptionError, InvalidConfigError } from '../errors.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { VacuumKeep } from '../table/index.ts'
 
 const DAY_MS = 24 * 3600 * 1000
@@ -110,6 +110,6 @@ export async function planTrim({ root, storeId }: RetentionSource, versions: rea
 }
 
 function ignoreBad(error: unknown): undefined {
-  if (error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')) return undefined
+  if (error instanceof CorruptionError || isNotFound(error)) return undefined
   throw error
 }

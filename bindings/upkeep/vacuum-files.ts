@@ -4,6 +4,7 @@
 // until every write that was armed before it is sealed or decided. Both by the times that the storage tells.
 // Invariant: names are listed before INTENTs (recovery.md section 10): a write that is armed later finds the names that were listed taken.
 
+import { isNotFound } from '../root/index.ts'
 import type { Engine } from '../engine/index.ts'
 import { StorageError, VarveError } from '../errors.ts'
 import { decodeIntent, type Intent, INTENT_NAME, isContentName, STAGING_PREFIX, toHex } from '../format/index.ts'
@@ -105,7 +106,7 @@ async function readOpen({ parts: { root, store } }: Engine, name: string): Promi
     const intent = decodeIntent((await root.get(name)).bytes, name)
     return Number(intent.baseLsn) >= store.catalog.outcomes.floor ? intent : undefined
   } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return undefined
+    if (isNotFound(error)) return undefined
     if (error instanceof StorageError || !(error instanceof VarveError)) throw error
     return 'unreadable'
   }

@@ -5,9 +5,10 @@
 // It works from the fold and the files alone: the same road for the handle that sealed, for resume() and for recovery.
 // Invariant: the positions in the record are those of the very state it is queued behind; a definite conflict is told only of what is durable.
 
+import { isNotFound } from '../root/index.ts'
 import type { PendingSeal } from '../catalog/index.ts'
 import { inTurn, whileAlive } from '../engine/index.ts'
-import { ConflictError, ContentionError, CorruptionError, DamagedStagedWriteError, FencedError, StorageError } from '../errors.ts'
+import { ConflictError, ContentionError, CorruptionError, DamagedStagedWriteError, FencedError } from '../errors.ts'
 import { type FileGeneration, fromHex, type RecoveryFacts } from '../format/index.ts'
 import { FP } from '../runtime/index.ts'
 import { StagingArea } from '../staging/index.ts'
@@ -47,7 +48,7 @@ export async function publishSealed(parts: WriteParts, writeId: string, o: Publi
     return await whileAlive(() => promoteAndPublish(parts, writeId, o))
   } catch (error) {
     // Files that are gone or half removed are what a decided write looks like to a fold that has not heard of it.
-    const isGone = error instanceof DamagedStagedWriteError || error instanceof CorruptionError || (error instanceof StorageError && error.class === 'notFound')
+    const isGone = error instanceof DamagedStagedWriteError || error instanceof CorruptionError || isNotFound(error)
     if (!isGone) throw error
     const { log, committer } = parts.engine.parts
     if (log.shared) {

@@ -1,7 +1,7 @@
 // write/sealed-files.ts: the files of a sealed write as its Intent names them: verified, read, given their content addresses.
 
 import type { PendingSeal } from '../catalog/index.ts'
-import { CorruptionError, DamagedStagedWriteError, StorageError } from '../errors.ts'
+import { CorruptionError, DamagedStagedWriteError } from '../errors.ts'
 import {
   decodeKeysFile,
   type FileGeneration,
@@ -13,7 +13,7 @@ import {
   type StagedExtension,
 } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import { fileKey, finalName, type StagedFile, StagingArea } from '../staging/index.ts'
 
 const EXTENSIONS = { fragment: 'arrow', index: 'idx', deletions: 'dv', definition: 'def' } as const satisfies Record<IntentFile['role'], StagedExtension>
@@ -45,7 +45,7 @@ async function verifyOne(area: StagingArea, file: StagedFile): Promise<void> {
   try {
     await area.read(file)
   } catch (error) {
-    const isMissing = error instanceof StorageError && error.class === 'notFound'
+    const isMissing = isNotFound(error)
     if (!isMissing && !(error instanceof CorruptionError)) throw error
     const name = error instanceof CorruptionError ? error.file : `staging/${area.writeId}/${fileKey(file)}`
     throw new CorruptionError('staged.corrupt', `${name}: ${isMissing ? 'it is gone' : (error as Error).message}`, { details: { file: name }, cause: error })
@@ -112,7 +112,7 @@ async function isGood(root: Root, name: string, file: StagedFile): Promise<boole
     const { bytes } = await root.get(name)
     return bytes.length === file.bytes && toHex(sha256(bytes)) === file.digest
   } catch (error) {
-    if (error instanceof StorageError && error.class === 'notFound') return false
+    if (isNotFound(error)) return false
     throw error
   }
 }
