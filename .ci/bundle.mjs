@@ -18,6 +18,7 @@ const { dependencies } = JSON.parse(readFileSync(join(repository, 'package.json'
 export const ENTRIES = [
   { path: 'index', exported: '.' },
   { path: 'kernels/public', exported: './kernels' },
+  { path: 'shipping', exported: './ship' },
   { path: 'testing/index', exported: './testing' },
   { path: 'cli/main' },
   { path: 'cli/demo-child' },

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 
 import { CODES } from '../bindings/errors.ts'
+import { SHIP_CODES } from '../bindings/errors-ship.ts'
 import { read } from './sources.mjs'
 
 const PAGE = 'docs/errors.md'
@@ -18,7 +19,7 @@ const KINDS = {
 }
 
 /** The whole page: kinds, then one row per class with its codes. */
-export function errorsPage(codes = CODES) {
+export function errorsPage(codes = { ...CODES, ...SHIP_CODES }) {
   const kinds = Object.entries(KINDS).map(([kind, action]) => `| \`${kind}\` | ${action} |`)
   const classes = new Map()
   for (const [code, info] of Object.entries(codes)) {
@@ -32,7 +33,7 @@ export function errorsPage(codes = CODES) {
   return [
     '# Errors',
     '',
-    '<!-- Generated from bindings/error-codes.ts by .ci/errors.mjs; do not edit. -->',
+    '<!-- Generated from bindings/error-codes.ts and error-codes-ship.ts by .ci/errors.mjs; do not edit. -->',
     '',
     'Every error that varve throws on purpose extends `VarveError` and has `code`, `kind`, `hint`, `details` and often `cause`. Codes are part of the API and do',
     'not change; messages may. `kind` says what the caller does about it:',

@@ -1,6 +1,7 @@
 // error-base.ts: what every error of varve has; the classes are errors.ts and errors-evolution.ts, their codes error-codes.ts.
 
-import { CODES, type ErrorCode, type ErrorKind } from './error-codes.ts'
+import { CODES, type ErrorCode, type ErrorInfo, type ErrorKind } from './error-codes.ts'
+import type { ShipErrorCode } from './error-codes-ship.ts'
 
 export interface ErrorInit<D extends object = object> {
   readonly details: D
@@ -11,22 +12,22 @@ export interface ErrorInit<D extends object = object> {
 /** Base of every error varve throws on purpose. */
 export class VarveError extends Error {
   override readonly name: string = 'VarveError'
-  readonly code: ErrorCode
+  readonly code: ErrorCode | ShipErrorCode
   readonly kind: ErrorKind
   /** One imperative sentence: what to do. */
   readonly hint: string
   /** Machine-readable facts; also properties of the error. */
   readonly details: Readonly<Record<string, unknown>>
-  constructor(code: ErrorCode, message: string, init: ErrorInit) {
+  constructor(code: ErrorCode | ShipErrorCode, message: string, init: ErrorInit, info: ErrorInfo = CODES[code as ErrorCode]) {
     super(message, init.cause === undefined ? undefined : { cause: init.cause })
     this.code = code
-    this.kind = CODES[code].kind
-    this.hint = init.hint ?? CODES[code].hint
+    this.kind = info.kind
+    this.hint = init.hint ?? info.hint
     this.details = Object.freeze({ ...init.details })
   }
   /** The same call may succeed later. Never true where the outcome is undecided. */
   get retryable(): boolean {
-    return this.kind === 'unavailable' && this.code !== 'write.outcome-unknown' && this.code !== 'root.unknown'
+    return this.kind === 'unavailable' && this.code !== 'write.outcome-unknown' && this.code !== 'root.unknown' && this.code !== 'ship.ack-timeout'
   }
   toJSON(): Record<string, unknown> {
     return { name: this.name, code: this.code, kind: this.kind, message: this.message, hint: this.hint, details: jsonSafe(this.details) }
