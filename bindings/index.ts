@@ -104,6 +104,7 @@ export type {
   BranchId,
   BranchInfo,
   BranchOptions,
+  Comparison,
   VacuumKeep,
   VacuumOptions,
   VacuumReport,

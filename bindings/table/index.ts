@@ -102,6 +102,7 @@ export type {
   ChangesOptions,
   Commit,
   CommitResult,
+  Comparison,
   Decision,
   Evidence,
   Images,

@@ -252,7 +252,7 @@ export interface ReadStore extends Reader, ReadBranches, AsyncDisposable {
    * Never throws for what it finds: { ok, problems }. `against`: a store or backup whose log must be the same as far as both reach; where they part is a problem
    * `backup.mismatch` with the first LSN that differs.
    */
-  verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string | URL }): Promise<VerifyReport>
+  verify(o?: Long & { level?: 'log' | 'files' | 'all'; against?: string | URL | Root }): Promise<VerifyReport>
   /**
    * A verified copy of the store as it is, or was at `at`, while commits go on; onto an older backup of this store only what is new. What it holds opens read-only as
    * a store; Store.restore() makes a store of it. One that was cut off is not there for a reader: the backup before it is, and the next run goes on.
@@ -461,4 +461,22 @@ export interface VerifyReport {
   digest: Digest
   checked: { records: number; files: number; bytes: number }
   problems: { code: string; file: string; offset?: number; lsn?: Lsn; message: string }[]
+  /** What came of `against`. */
+  against?: Comparison
+}
+
+/** Another place held against this store, up to the highest LSN that both have. */
+export interface Comparison {
+  url: string
+  /** Where the log there ends. */
+  head: Lsn
+  /** The highest LSN of both. */
+  lsn: Lsn
+  equal: boolean
+  /** Chain digest at `lsn`, where they agree. */
+  digest?: Uint8Array
+  /** SHA-256 of the folded state at `lsn`. */
+  state?: Uint8Array
+  /** Files of that state whose bytes are the same there. */
+  files: number
 }

@@ -1,5 +1,5 @@
 // cli/commands/inspect.ts: `tables`, `log` and `verify`: what a store is made of.
-import type { Commit, Lsn, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
+import type { Commit, Comparison, Lsn, ReadStore, TableInfo, VerifyReport } from '../../index.ts'
 import { atOption, type Context, type Run, tableInfo, textOption, wholeOption, withReader } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
 import { jsonLine } from '../output.ts'
@@ -68,8 +68,10 @@ export const runVerify: Run = async (context, [path = ''], options) => {
 function verifyLines(report: VerifyReport): string[] {
   const { checked, problems } = report
   const what = `${countText(checked.records)} records and ${countText(checked.files)} files (${bytesText(checked.bytes)}) up to LSN ${report.lsn}`
-  const digest = `digest ${Buffer.from(report.digest).toString('hex')}`
-  if (report.ok) return [`ok: ${what}`, digest]
+  const digest = `digest ${hex(report.digest)}`
+  const { against } = report
+  const compared = against === undefined ? [] : comparisonLines(against)
+  if (report.ok) return [`ok: ${what}`, digest, ...compared]
   const lines = problems.map((problem) => {
     const place = [
       problem.file,
@@ -78,7 +80,21 @@ function verifyLines(report: VerifyReport): string[] {
     ].join(', ')
     return `${problem.code}  ${printable(place)}: ${printable(problem.message)}`
   })
-  return [`${countText(problems.length)} problem${problems.length === 1 ? '' : 's'} in ${what}`, ...lines, digest]
+  return [`${countText(problems.length)} problem${problems.length === 1 ? '' : 's'} in ${what}`, ...lines, digest, ...compared]
+}
+
+function comparisonLines({ url, head, lsn, equal, digest, state, files }: Comparison): string[] {
+  const verdict = equal ? `equal up to LSN ${lsn}` : `not equal (compared up to LSN ${lsn})`
+  return [
+    `against ${printable(url)} (ends at LSN ${head}): ${verdict}`,
+    ...(digest === undefined ? [] : [`  chain  ${hex(digest)}`]),
+    ...(state === undefined ? [] : [`  state  ${hex(state)}`]),
+    ...(digest === undefined ? [] : [`  files  ${countText(files)} with the same bytes`]),
+  ]
+}
+
+function hex(digest: Uint8Array): string {
+  return Buffer.from(digest).toString('hex')
 }
 
 /** The newest commits first, however long the log is. */

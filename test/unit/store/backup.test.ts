@@ -261,7 +261,7 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
       [copy, source],
       [copy, to],
     ] as const) {
-      expect(await one.verify({ level: 'log', against: other as string })).toMatchObject({ ok: true, problems: [] })
+      expect(await one.verify({ level: 'log', against: other as string })).toMatchObject({ ok: true, problems: [], against: { equal: true } })
     }
     for (const [one, other] of [
       [store, to],
@@ -274,6 +274,27 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     await filled(foreign, options)
     expect((await store.verify({ level: 'log', against: foreign as string })).problems).toMatchObject([{ code: 'backup.mismatch', lsn: 1n }])
     expect(await failure(() => store.verify({ against: place() as string }))).toBeInstanceOf(NotAStoreError)
+  })
+
+  it('is held against its source file by file: the first one whose bytes differ is named', async () => {
+    const [from, target] = [place(), place()]
+    const store = await filled(from, options)
+    await store.backup(target)
+    const same = await store.verify({ level: 'files', against: target as string })
+    expect(same).toMatchObject({ ok: true, against: { equal: true, lsn: store.lsn } })
+    expect(same.against!.files).toBeGreaterThan(0)
+    expect(same.against!.digest).toEqual(same.digest)
+    const names: string[] = []
+    const root = openRoot(target, defaultWorld())
+    for await (const { name } of root.list('fragments/')) names.push(name)
+    const name = names.toSorted()[0]!
+    const bytes = (await root.get(name)).bytes.slice()
+    bytes[bytes.length >> 1]! ^= 1
+    await root.put(name, bytes)
+    const differs = await store.verify({ level: 'files', against: target as string })
+    expect(differs).toMatchObject({ ok: false, against: { equal: false }, problems: [{ code: 'backup.mismatch', file: name, lsn: store.lsn }] })
+    // The chains agree all the same: only the bytes tell.
+    expect(await store.verify({ level: 'log', against: target as string })).toMatchObject({ ok: true, against: { equal: true, files: 0 } })
   })
 
   it('is restored to an empty place only', async () => {
