@@ -69,19 +69,10 @@ async function optimizing(): Promise<object> {
   const { flights, openManual } = await import('./upkeep/flights.ts')
   const store = await openManual(folder!)
   await store.scan(flights, { limit: 1 }).toArray()
-  collectGarbage()
-  const base = process.memoryUsage.rss()
-  const exact = resetPeak()
-  let peak = base
-  const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
-  const started = performance.now()
-  await store.optimize()
-  const ms = performance.now() - started
-  clearInterval(poll)
-  if (exact) peak = Math.max(peak, peakRss())
+  const { measured } = await withPeak(() => store.optimize())
   const { rows, fragments } = (await store.stats()).tables['flights']!
   await store.close()
-  return { base, peak, exact, rows, ms, fragments }
+  return { ...measured, rows, fragments }
 }
 
 async function merging(): Promise<object> {
@@ -89,18 +80,9 @@ async function merging(): Promise<object> {
   const { prices } = await import('./upkeep/merging.ts')
   const store = await openManual(folder!)
   await store.scan(prices, { limit: 1 }).toArray()
-  collectGarbage()
-  const base = process.memoryUsage.rss()
-  const exact = resetPeak()
-  let peak = base
-  const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
-  const started = performance.now()
-  const { tables } = await store.merge('dev')
-  const ms = performance.now() - started
-  clearInterval(poll)
-  if (exact) peak = Math.max(peak, peakRss())
+  const { measured, result } = await withPeak(() => store.merge('dev'))
   await store.close()
-  return { base, peak, exact, ms, updated: tables['prices']?.updated ?? 0 }
+  return { ...measured, updated: result.tables['prices']?.updated ?? 0 }
 }
 
 /** Between two look-ups of names that a tracer sees. */
@@ -119,16 +101,24 @@ async function importing(): Promise<object> {
   const { VarveDatabase } = await import('./contenders/varve.ts')
   const data = await flights3m()
   const db = await VarveDatabase.open(folder!)
+  const { measured, result } = await withPeak(() => loopDelay(() => db.load(data)))
+  await db.close()
+  return { ...measured, delay: result }
+}
+
+/** Resident memory before a piece of work and at its highest; `exact`: as the kernel counts it, else by looking often. */
+async function withPeak<R>(work: () => Promise<R>): Promise<{ measured: { base: number; peak: number; exact: boolean; ms: number }; result: R }> {
   collectGarbage()
   const base = process.memoryUsage.rss()
   const exact = resetPeak()
   let peak = base
   const poll = setInterval(() => (peak = Math.max(peak, process.memoryUsage.rss())), POLL_MS)
-  const delay = await loopDelay(() => db.load(data))
+  const started = performance.now()
+  const result = await work()
+  const ms = performance.now() - started
   clearInterval(poll)
   if (exact) peak = Math.max(peak, peakRss())
-  await db.close()
-  return { base, peak, exact, delay }
+  return { measured: { base, peak, exact, ms }, result }
 }
 
 /** Linux keeps a high-water mark that can be set back; elsewhere memory is polled. */

@@ -8,6 +8,7 @@ import { compareKey, compareRows, isStrictlyAscending, keyParts, type KeyPart } 
 import { KeyTable, NO_ROW, type Vec } from '../kernels/index.ts'
 import { type ColumnBatch, KeyRun, type KeyLayout, type RowKeys } from '../table/index.ts'
 import type { TableSchema } from '../format/index.ts'
+import { lastAt } from './last-at.ts'
 
 /** One batch of the load. */
 export interface LoadPart {
@@ -145,13 +146,6 @@ export class LoadKeys {
   }
 
   partOf(row: number): LoadPart {
-    let low = 0
-    let high = this.parts.length - 1
-    while (low < high) {
-      const mid = (low + high + 1) >> 1
-      if (this.parts[mid]!.base <= row) low = mid
-      else high = mid - 1
-    }
-    return this.parts[low]!
+    return lastAt(this.parts, row, ({ base }) => base)
   }
 }

@@ -8,6 +8,7 @@ import type { TableSchema } from '../format/index.ts'
 import { type Hash64Parts, KeyTable, keyColumnHashes, NO_ROW } from '../kernels/index.ts'
 import { findKeys, type FoundRows, KeyLayout, type KeyRun, type Place, type Structure, type TableState, type Tuples } from '../table/index.ts'
 import type { ColumnBatch } from '../table/index.ts'
+import { lastAt } from './last-at.ts'
 import { type HideSet, NOW } from './admission.ts'
 import { keyText } from './key-text.ts'
 import type { RepeatedTuple, TakenTuple } from './unique.ts'
@@ -75,14 +76,7 @@ class Constraint {
   }
 
   private rowOf(number: number): number {
-    let low = 0
-    let high = this.parts.length - 1
-    while (low < high) {
-      const mid = (low + high + 1) >> 1
-      if (this.parts[mid]!.from <= number) low = mid
-      else high = mid - 1
-    }
-    const part = this.parts[low]!
+    const part = lastAt(this.parts, number, ({ from }) => from)
     return rowIn(part, number - part.from)
   }
 }

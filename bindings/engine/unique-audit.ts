@@ -6,6 +6,7 @@
 import { DuplicateKeyError } from '../errors.ts'
 import { KeyTable, NO_ROW, type Vec } from '../kernels/index.ts'
 import { formatKey, type KeyLayout, keyObjectFromBytes, KeyRun, type LiveFragment, type Place, type TableState, type TableView } from '../table/index.ts'
+import { lastAt } from './last-at.ts'
 import { NOW } from './admission.ts'
 import { keyAtNow } from './key-at.ts'
 import { keyBytesOf, keyText } from './key-text.ts'
@@ -97,14 +98,7 @@ export class UniqueAudit {
   }
 
   private placeOf(number: number): Place {
-    let low = 0
-    let high = this.parts.length - 1
-    while (low < high) {
-      const mid = (low + high + 1) >> 1
-      if (this.parts[mid]!.from <= number) low = mid
-      else high = mid - 1
-    }
-    const { fragment, from, start, rowOf } = this.parts[low]!
+    const { fragment, from, start, rowOf } = lastAt(this.parts, number, (part) => part.from)
     return { fragment, row: start + (rowOf === undefined ? number - from : rowOf[number - from]!) }
   }
 

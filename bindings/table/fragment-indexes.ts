@@ -4,11 +4,11 @@
 // Invariant: an index is a cache of its fragment: one that is damaged, gone or of another form is told in the log once, is used no more by this reader, and
 // the answer is undefined: the fragment is scanned.
 
-import { CorruptionError, StorageError } from '../errors.ts'
 import { type ColumnDef, DecodeError, indexName, type IndexRef, sortedIndexOf } from '../format/index.ts'
 import { keyCode, type KeyRange, type ReadBlock, RowMarks, SortedIndex, type SortedIdentity } from '../indexes/index.ts'
 import type { Vec } from '../kernels/index.ts'
 import type { CacheSlots } from './column-cache.ts'
+import { rebuildable } from './fragment-keys.ts'
 import type { FragmentReaderOptions } from './fragment-reader.ts'
 import type { OrderPath, SortedAccess } from './index-access.ts'
 import { fixedVec } from './vec-views.ts'
@@ -284,8 +284,6 @@ const NO_BYTES: Vec = fixedVec(1, 0, new Uint8Array(0))
 
 /** Damage or absence. Anything else is thrown. */
 function damageOf(cause: unknown): Error {
-  const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
   // A range behind the end of a file that is too short.
-  if (cause instanceof DecodeError || cause instanceof CorruptionError || cause instanceof RangeError || isGone) return cause
-  throw cause
+  return cause instanceof RangeError ? cause : rebuildable(cause)
 }

@@ -391,7 +391,7 @@ function isSame(a: readonly number[], b: readonly number[]): boolean {
 }
 
 /** Damage or absence: the index is only a cache of the fragment. Anything else is thrown. */
-function rebuildable(cause: unknown): Error {
+export function rebuildable(cause: unknown): Error {
   const isGone = cause instanceof StorageError && (cause.class === 'notFound' || cause.class === 'corrupt')
   if (cause instanceof DecodeError || cause instanceof CorruptionError || isGone) return cause
   throw cause
