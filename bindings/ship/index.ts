@@ -18,6 +18,7 @@ export type {
   Manifest,
   Outcome,
   PinKind,
+  PinLimit,
   RebuildIO,
   RecoverabilityProof,
   RecoveryPlan,

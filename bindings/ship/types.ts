@@ -123,12 +123,16 @@ export interface StreamGrant {
 }
 
 export type PinKind = 'log' | 'snapshot' | 'full_base'
+/** Why a pin is taken away: too much or too long, or, of a log that others may trim, its lease could not be renewed. */
+export type PinLimit = 'retention_exceeded' | 'lease_lost'
 export interface ShipPin extends Disposable {
   readonly id: string
   readonly kind: PinKind
   readonly lsn: number
   readonly owner: SessionId | 'stream' | 'hold'
   readonly valid: boolean
+  /** Set by the owner: told before the pin is taken away from it. */
+  onLimit: ((limit: PinLimit) => void) | undefined
   /** The stream has gone on; log pins only. */
   advance(lsn: number): void
   /** Twice is fine; never throws. */
@@ -169,7 +173,7 @@ export interface HistorySource {
   read(): Promise<RetainedHistory>
   digestAt(lsn: number): Promise<Uint8Array>
   /** Holds records above `start` and every file they name. @throws PinRefusedError */
-  pinLog(start: number, owner: ShipPin['owner']): Promise<ShipPin>
+  pinLog(start: number, owner: ShipPin['owner'], o?: { readonly isRebuild?: boolean }): Promise<ShipPin>
   /** @throws PinRefusedError unless a trusted checkpoint is at exactly that LSN */
   pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin>
   /** A base at the lowest LSN >= minLsn that can be made. @throws PinRefusedError */
@@ -194,6 +198,8 @@ export interface RecoveryPlan {
     readonly manifest: Manifest
   } | null
   readonly pins: readonly ShipPin[]
+  /** Of a zero gap, which is complete when it is planned. */
+  readonly grant: StreamGrant | null
 }
 
 /** Told as bytes and records go out and come to rest: `durableLsn` is what the replica has synced. */
@@ -233,6 +239,8 @@ export interface RunResult {
   readonly bytes: number
   readonly fragmentsSent: number
   readonly fragmentsReused: number
+  /** From here on the stream goes on. */
+  readonly grant: StreamGrant
 }
 
 /** One connection, frames in order. Made by a Transport; either side may send. */
