@@ -1,5 +1,6 @@
 // log/commit-log.ts: the one ordered, durable record of a store (log.md). Knows bytes, LSNs, epochs and digests; knows no catalog.
 
+import type { RecentGroups } from './recent.ts'
 import type { Reclaim } from './reclaim.ts'
 
 declare const lsnBrand: unique symbol
@@ -102,6 +103,8 @@ export interface CommitLog extends AsyncDisposable {
   readonly segments: number
   /** What holds history back in this process. */
   readonly reclaim: Reclaim
+  /** Writing logs of a local root: the newest groups, kept while somebody follows. */
+  readonly recent?: RecentGroups
   listen(listener: LogListener): void
   /**
    * Queue records synchronously with the next LSNs; durability is told by the listener. The hot path of the store: no promise, no object per record but the result.

@@ -15,6 +15,7 @@ import { GroupCommit } from './group-commit.ts'
 import { Lock, type OpenRetry, takeLock } from './lock.ts'
 import { encodeNode, NODE_NAME, type NodeState, readNode } from './node-state.ts'
 import { ReadOnlyLog } from './read-only-log.ts'
+import { RecentGroups } from './recent.ts'
 import { Reclaim } from './reclaim.ts'
 import { sealNewest } from './repair-tail.ts'
 import { readSegment, unavailable } from './segment-reader.ts'
@@ -149,6 +150,7 @@ export class SegmentWriteLog implements CommitLog {
   readonly #writer: SegmentWriter
   readonly #commit: GroupCommit
   readonly reclaim: Reclaim = new Reclaim()
+  readonly recent: RecentGroups = new RecentGroups()
   readonly #wakeups = new Wakeups()
   #closing: Promise<void> | undefined
   #closed = false
@@ -172,6 +174,7 @@ export class SegmentWriteLog implements CommitLog {
       segments: at.segments,
       lastLsn: at.lastLsn,
       digest: at.digest,
+      recent: this.recent,
       onFatal: (error) => this.#commit.fail(error, true),
     })
     this.#commit = new GroupCommit(this.#writer, { head: at.lastLsn, groupCommitMs: o.groupCommitMs ?? 0, timers: o.world.timers })

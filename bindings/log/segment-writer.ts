@@ -14,6 +14,7 @@ import { sealFooter } from './footer.ts'
 import { FRONT_OF, type GroupBuffer } from './group-buffer.ts'
 import type { GroupSink } from './group-commit.ts'
 import type { Lock } from './lock.ts'
+import type { RecentGroups } from './recent.ts'
 import { asFatal, NoRoom, poison, syncOf, writeTo } from './segment-io.ts'
 import { type SegmentInfo, type SegmentList, segmentName } from './segment-list.ts'
 import { type FreeSegment, isSpace, SegmentPool } from './segment-pool.ts'
@@ -40,6 +41,8 @@ export interface WriterOptions {
   /** Where the log ends: the next group follows it. */
   readonly lastLsn: number
   readonly digest: Digest
+  /** Told of each group that is acknowledged. */
+  readonly recent: RecentGroups
   /** A background sync failed, or found the LOCK lost. */
   readonly onFatal: (error: Error) => void
 }
@@ -306,6 +309,7 @@ export class SegmentWriter implements GroupSink {
     this.#written = last
     if (bytes > 0) this.#prepareNext()
     if (this.#synced < last) this.#armSync()
+    this.#o.recent.add(group, this.#digest)
     this.#done(null)
   }
 

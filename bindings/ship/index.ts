@@ -1,3 +1,4 @@
+export { errorMessage, errorOf } from './error-frame.ts'
 export type {
   AckMode,
   Agreement,

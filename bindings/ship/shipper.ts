@@ -1,0 +1,232 @@
+// ship/shipper.ts: what sends a primary's log to one replica: one cursor over the tape, bounded (a catch-up) or without an end (the live stream).
+//
+//   cursor <= end and room in the window  -> the oldest records not sent yet
+//   otherwise                             -> C, if it moved; then wait: an append, an ack, 20 ms
+//
+// Invariant: records go out in order, each once; a new append never overtakes. What is not acknowledged as received stays below the window.
+import { GapError, SessionFencedError } from '../errors-ship.ts'
+import type { World } from '../runtime/index.ts'
+
+import type { Peer } from './peer.ts'
+import type { Tape, TapeReader } from './tape.ts'
+import type { Fence, ShipPin, StreamSink } from './types.ts'
+
+export interface StreamLimits {
+  readonly windowEntries: number
+  readonly windowBytes: number
+  /** Something was sent, and nothing more became durable for so long. */
+  readonly ackTimeoutMs: number
+  /** Records behind the head. */
+  readonly maxLag: number
+}
+
+export const STREAM_LIMITS: StreamLimits = { windowEntries: 4096, windowBytes: 16 * 1024 * 1024, ackTimeoutMs: 5000, maxLag: 65_536 }
+
+/** How long a sleeping sender relies on being woken. */
+const LOOK_MS = 20
+
+/** Why a live stream is over. */
+export interface StreamEnd {
+  readonly reason: 'stream_send_failed' | 'ack_timeout' | 'lag_exceeded'
+  readonly cause: Error
+}
+
+export interface ShipperOptions {
+  readonly peer: Peer
+  readonly tape: Tape
+  readonly world: World
+  /** The fence of the session that the link serves. */
+  readonly fence: Fence
+  /** C. */
+  readonly committed: () => number
+  readonly limits: StreamLimits
+}
+
+interface Grant {
+  readonly mode: 'catchup' | 'tail' | 'stream'
+  /** 0 = none. */
+  readonly target: number
+}
+
+export class Shipper {
+  readonly #o: ShipperOptions
+  #reader: TapeReader | undefined
+  #granted: Grant | undefined
+  #toldCommitted = 0
+  /** Sent and not acknowledged as received. */
+  #flight: { readonly last: number; readonly bytes: number }[] = []
+  #flightBytes = 0
+  /** Since when something that was sent is owed. */
+  #owedMs = 0
+  #owedFrom = 0
+  #ring: () => void = () => {}
+  /** Bytes of records sent. */
+  bytes = 0
+  entries = 0
+  /** Target and kind of the bounded runs to come; without it each run is its own target. */
+  plan: Grant | undefined
+
+  constructor(o: ShipperOptions) {
+    this.#o = o
+  }
+
+  /** LSN of the last record sent. */
+  get sent(): number {
+    return this.#reader?.at ?? 0
+  }
+
+  /** Sends (start, end]. @returns `end`, once it is durable there. @throws TransportError, GapError, what the replica refuses with, the signal's reason */
+  async stream(fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, o: { readonly elideDead?: boolean } = {}): Promise<number> {
+    this.checkFence(fence)
+    const { peer } = this.#o
+    const plan = this.plan !== undefined && this.plan.target >= end ? this.plan : { mode: this.plan?.mode ?? ('catchup' as const), target: end }
+    if (this.#granted?.mode !== plan.mode || this.#granted.target < end || this.#reader?.at !== start)
+      await this.#grant(start, plan, o.elideDead ?? false, signal)
+    const from = this.bytes
+    let told = start
+    await this.#run({
+      end: () => end,
+      isDone: () => peer.durableLsn >= end,
+      look: () => {
+        if (peer.durableLsn > told) sink({ durableLsn: Math.min(end, (told = peer.durableLsn)), bytes: this.bytes - from })
+      },
+      signal,
+    })
+    if (told < end) sink({ durableLsn: end, bytes: this.bytes - from })
+    return end
+  }
+
+  /** Records of a base that is being sent; they are not acknowledged one by one. */
+  async sendBaseRecords(start: number, end: number, signal: AbortSignal): Promise<void> {
+    const reader = this.#o.tape.reader(start)
+    try {
+      for (let piece = await reader.next(end); piece !== undefined; piece = await reader.next(end)) {
+        signal.throwIfAborted()
+        const { first, last, bytes, digest } = piece
+        await this.#o.peer.send({ type: 'entries', first, count: last - first + 1, committedLsn: this.#o.committed(), digest, base: true, bytes })
+        this.bytes += bytes.length
+      }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  /** The live stream, until it fails. `pin` goes along with what is durable there. @throws the signal's reason */
+  async follow(start: number, pin: ShipPin, signal: AbortSignal): Promise<StreamEnd> {
+    const { peer, tape, world, limits } = this.#o
+    let pinned = start
+    let end: StreamEnd | undefined
+    const failed = (reason: StreamEnd['reason'], why: string): StreamEnd => ({ reason, cause: new Error(`${peer.address}: ${why}`) })
+    try {
+      await this.#grant(start, { mode: 'stream', target: 0 }, false, signal)
+      await this.#run({
+        end: () => tape.head,
+        isDone: () => end !== undefined,
+        look: () => {
+          const { durableLsn } = peer
+          if (durableLsn > pinned) pin.advance((pinned = durableLsn))
+          const lag = tape.head - durableLsn
+          if (lag > limits.maxLag) end = failed('lag_exceeded', `${lag} records behind`)
+          const nowMs = world.clock.monoMs()
+          if (durableLsn >= this.sent || durableLsn > this.#owedFrom) {
+            this.#owedFrom = durableLsn
+            this.#owedMs = nowMs
+          } else if (nowMs - this.#owedMs > limits.ackTimeoutMs)
+            end = failed('ack_timeout', `nothing more than LSN ${durableLsn} became durable in ${limits.ackTimeoutMs} ms`)
+        },
+        signal,
+      })
+      return end!
+    } catch (cause) {
+      if (signal.aborted) throw signal.reason
+      return { reason: 'stream_send_failed', cause: cause as Error }
+    } finally {
+      await this.#reader?.close()
+    }
+  }
+
+  /** @throws SessionFencedError: the link serves another session */
+  checkFence({ sessionId, endpointVersion }: Fence): void {
+    const { fence } = this.#o
+    if (sessionId.epoch === fence.sessionId.epoch && sessionId.seq === fence.sessionId.seq && endpointVersion === fence.endpointVersion) return
+    throw new SessionFencedError(`the link of ${fence.replicaId} serves session ${fence.sessionId.epoch}.${fence.sessionId.seq}`, {
+      details: { replicaId: fence.replicaId, sessionId: `${sessionId.epoch}.${sessionId.seq}` },
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#reader?.close()
+  }
+
+  async #grant(start: number, grant: Grant, elideDead: boolean, signal: AbortSignal): Promise<void> {
+    const { peer, tape, committed } = this.#o
+    this.#toldCommitted = committed()
+    const durableLsn = await peer.grant({ ...grant, start, committedLsn: this.#toldCommitted, elideDead }, signal)
+    if (durableLsn !== start) {
+      throw new GapError(`${peer.address} stands at LSN ${durableLsn}, not at ${start}`, { details: { expected: BigInt(start), got: BigInt(durableLsn) } })
+    }
+    this.#granted = grant
+    this.#flight = []
+    this.#flightBytes = 0
+    if (this.#reader?.at !== start) {
+      await this.#reader?.close()
+      this.#reader = tape.reader(start)
+    }
+  }
+
+  async #run(o: { readonly end: () => number; readonly isDone: () => boolean; readonly look: () => void; readonly signal: AbortSignal }): Promise<void> {
+    const { peer, tape, committed, limits } = this.#o
+    const reader = this.#reader!
+    const ring = (): void => this.#ring()
+    using _ = tape.onAppend(ring)
+    peer.onChange = ring
+    o.signal.addEventListener('abort', ring, { once: true })
+    try {
+      for (;;) {
+        o.signal.throwIfAborted()
+        peer.check()
+        this.#landed()
+        o.look()
+        if (o.isDone()) return
+        const end = Math.min(o.end(), tape.head, peer.receivedLsn + limits.windowEntries)
+        if (reader.at < end && this.#flightBytes < limits.windowBytes) {
+          const piece = await reader.next(end)
+          if (piece === undefined) continue
+          const { first, last, bytes, digest } = piece
+          this.#flight.push({ last, bytes: bytes.length })
+          this.#flightBytes += bytes.length
+          this.bytes += bytes.length
+          this.entries += last - first + 1
+          this.#toldCommitted = Math.max(this.#toldCommitted, committed())
+          await peer.send({ type: 'entries', first, count: last - first + 1, committedLsn: this.#toldCommitted, digest, base: false, bytes })
+        } else if (committed() > this.#toldCommitted) {
+          this.#toldCommitted = committed()
+          await peer.heartbeat()
+        } else await this.#wait()
+      }
+    } finally {
+      o.signal.removeEventListener('abort', ring)
+      peer.onChange = () => {}
+    }
+  }
+
+  /** What the replica has received no longer counts. */
+  #landed(): void {
+    const { receivedLsn } = this.#o.peer
+    let n = 0
+    for (; n < this.#flight.length && this.#flight[n]!.last <= receivedLsn; n++) this.#flightBytes -= this.#flight[n]!.bytes
+    if (n > 0) this.#flight.splice(0, n)
+  }
+
+  #wait(): Promise<void> {
+    const { timers } = this.#o.world
+    return new Promise((resolve) => {
+      const timer = timers.set(LOOK_MS, () => this.#ring())
+      this.#ring = () => {
+        timers.clear(timer)
+        this.#ring = () => {}
+        resolve()
+      }
+    })
+  }
+}
