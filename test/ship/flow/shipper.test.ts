@@ -25,6 +25,7 @@ const noPin = (lsn: number): ShipPin & { at: number } => ({
   lsn,
   owner: 'stream',
   valid: true,
+  onLimit: undefined,
   at: lsn,
   advance(next) {
     this.at = next
