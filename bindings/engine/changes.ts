@@ -11,7 +11,7 @@ import { ulidText } from '../runtime/index.ts'
 import { type AnyTable, byteSink, type Place, putKeyValue, readPlace, type Structure, tableFromSchema, type TableState } from '../table/index.ts'
 import { bindTo, type Bound } from './bound.ts'
 import type { ReadContext, Row } from './read.ts'
-import { branchOf, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type StateRecord, type StoreState } from './state.ts'
+import { branchOf, decodeRecord, KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, type RecordBatch, type StateRecord, type StoreState } from './state.ts'
 import { keyText } from './tracker.ts'
 
 export type Images = 'after' | 'both' | 'none'
@@ -107,22 +107,8 @@ function batchesAfter(log: CommitLog, from: number, { end, signal }: FeedOptions
 }
 
 /** The batch record by record, so that a commit is handed out before the next one is applied. */
-function* single(
-  batch: { readonly first: Lsn; readonly offsets: Uint32Array } & Parameters<StoreState['applyBatch']>[0],
-): Generator<Parameters<StoreState['applyBatch']>[0]> {
-  for (let i = 0; i < batch.offsets.length; i++) {
-    const lsn = (batch.first + BigInt(i)) as Lsn
-    yield {
-      ...batch,
-      bytes: batch.bytes,
-      first: lsn,
-      last: lsn,
-      offsets: batch.offsets.subarray(i, i + 1),
-      frames: () => batch.frames().slice(i, i + 1),
-      digest: () => batch.digest(),
-      epoch: batch.epoch,
-    }
-  }
+function* single({ first, bytes, offsets }: LogBatch): Generator<RecordBatch> {
+  for (let i = 0; i < offsets.length; i++) yield { first: first + BigInt(i), bytes, offsets: offsets.subarray(i, i + 1) }
 }
 
 /** Commits without rows: nothing but the records is read. */

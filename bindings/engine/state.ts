@@ -79,6 +79,9 @@ export interface StateContext extends TableContext {
   loadVector(vector: DeletionVectorRef): Promise<Uint8Array>
 }
 
+/** Records in log order. `records`: what they are, where somebody has decoded them already. */
+export type RecordBatch = Pick<LogBatch, 'bytes' | 'offsets'> & { readonly first: number | bigint; readonly records?: readonly StateRecord[] }
+
 /** Records that change the structures of tables. */
 const SETTLES: ReadonlySet<number> = new Set([KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, KIND_OPTIMIZE])
 const NO_VECTORS: ReadonlyMap<string, Uint8Array> = new Map()
@@ -202,14 +205,14 @@ export class StoreState implements StateView {
   }
 
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
-  async applyBatch(batch: LogBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
+  async applyBatch(batch: RecordBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
     let lsn = Number(batch.first)
     const { observer } = this
     const wants = (): boolean => observer !== undefined && observer.isIdle?.() !== true
     const replay = observer === undefined || observer.isIdle !== undefined ? new Replay(batch.bytes) : undefined
     try {
-      for (const offset of batch.offsets) {
-        const found = decodeRecord(batch.bytes, offset, lsn)
+      for (let i = 0; i < batch.offsets.length; i++) {
+        const found = batch.records?.[i] ?? decodeRecord(batch.bytes, batch.offsets[i]!, lsn)
         const record = lsn <= folded ? found : this.resolve(lsn, found)
         if (lsn <= folded) {
           const commit = this.oldCommit(lsn, record)

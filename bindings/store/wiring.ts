@@ -103,57 +103,86 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     ({ log: other }) => other.close(),
   )
   try {
-    const cache = new ColumnCache(options.memory.cacheBytes)
-    const folded: { state: StoreState | undefined } = { state: undefined }
-    const context = new SharedContext(options.readOnly || log.shared ? tellingGone(root, log, () => folded.state) : root, cache, world)
-    const state = await StoreState.load(context, log, checkpoint)
-    folded.state = state
-    const fragmentFloor = (): number => Math.max(historyFloor, state.catalog.fragmentFloor)
-    log.reclaim.fragmentFloor = fragmentFloor
-    const history = new History({
-      root,
-      log,
-      storeId,
-      context,
-      branches: () => state.catalog.branches,
-      fragmentFloor,
-      invalid: (file, cause) => {
-        world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
-        events.emit('checkpointInvalid', { file })
-      },
-    })
-    const opened: Opened = {
+    const opened = await wireState({
       root,
       world,
       options,
       storeId,
       log,
-      state,
-      binder: new Binder(state),
-      context,
-      cache,
-      history,
-      branches: new BranchViews(state, log, (position) => history.load(position)),
+      checkpoint,
+      isBackup,
+      historyFloor: () => historyFloor,
       events,
       metering,
       written,
-      isBackup,
-      fragmentFloor,
-      checkpointLsn: checkpoint?.lsn ?? 0,
-      failure: undefined,
-      catchUp: async () => undefined,
-      isPending: () => false,
-      kernelBytes: () => kernels().arena.memoryBytes,
-      release: async () => {
-        metering.settle(cache, kernels().arena.memoryBytes)
-        await release(log)
-      },
-    }
+      release,
+    })
     if (options.readOnly) follow(opened)
     return opened
   } catch (error) {
     await log.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
     throw error
+  }
+}
+
+export interface WiredParts extends Pick<Opened, 'root' | 'world' | 'options' | 'storeId' | 'log' | 'isBackup' | 'events' | 'metering' | 'written'> {
+  /** Where the fold begins; undefined: at the start of the log. */
+  readonly checkpoint: Checkpoint | undefined
+  /** Where it ends at first; undefined: at the head. */
+  readonly end?: number
+  /** Versions below cannot be read, whatever the log says. */
+  readonly historyFloor: () => number
+  readonly release: (log: CommitLog) => Promise<void>
+}
+
+/** Folds the log, and puts together what reads it. */
+export async function wireState(parts: WiredParts): Promise<Opened> {
+  const { root, world, options, storeId, log, checkpoint, events, metering, written, isBackup, historyFloor } = parts
+  const cache = new ColumnCache(options.memory.cacheBytes)
+  const folded: { state: StoreState | undefined } = { state: undefined }
+  const context = new SharedContext(options.readOnly || log.shared ? tellingGone(root, log, () => folded.state) : root, cache, world)
+  const state = await StoreState.load(context, log, checkpoint, parts.end)
+  folded.state = state
+  const fragmentFloor = (): number => Math.max(historyFloor(), state.catalog.fragmentFloor)
+  log.reclaim.fragmentFloor = fragmentFloor
+  const history = new History({
+    root,
+    log,
+    storeId,
+    context,
+    branches: () => state.catalog.branches,
+    fragmentFloor,
+    invalid: (file, cause) => {
+      world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
+      events.emit('checkpointInvalid', { file })
+    },
+  })
+  return {
+    root,
+    world,
+    options,
+    storeId,
+    log,
+    state,
+    binder: new Binder(state),
+    context,
+    cache,
+    history,
+    branches: new BranchViews(state, log, (position) => history.load(position)),
+    events,
+    metering,
+    written,
+    isBackup,
+    fragmentFloor,
+    checkpointLsn: checkpoint?.lsn ?? 0,
+    failure: undefined,
+    catchUp: async () => undefined,
+    isPending: () => false,
+    kernelBytes: () => kernels().arena.memoryBytes,
+    release: async () => {
+      metering.settle(cache, kernels().arena.memoryBytes)
+      await parts.release(log)
+    },
   }
 }
 
