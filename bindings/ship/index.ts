@@ -1,4 +1,22 @@
 export { errorMessage, errorOf } from './error-frame.ts'
+export { budgetCheckMs, CATCH_UP_BUDGET, REBUILD_BUDGET, resolveBudget } from './budget.ts'
+export { classify, PROTOCOL_VERSION } from './classify.ts'
+export type { ClassifyOptions } from './classify.ts'
+export { checkedEndpoint, parseAddress } from './endpoint.ts'
+export { digestQuestion, isReplayable, matchPoint } from './match-point.ts'
+export { decideSource } from './rebuild-source.ts'
+export type { RebuildDecision } from './rebuild-source.ts'
+export { RecoveryLog } from './recovery-log.ts'
+export type { RecoveryEvent, RecoveryEventName, RecoveryLogOptions } from './recovery-log.ts'
+export { Registry } from './registry.ts'
+export type { AssignmentResult, RegistryStatus } from './registry.ts'
+export { replicaId } from './replica-id.ts'
+export { SessionSequence } from './sender-nouns.ts'
+export type { LiveStream, SenderChange, SenderStatus, ShipContext } from './sender-nouns.ts'
+export { Sender } from './sender.ts'
+export { sessionText } from './session-phase.ts'
+export type { EndReason } from './session-phase.ts'
+export type { SessionOptions, SessionStatus } from './session.ts'
 export type {
   AckMode,
   Agreement,
