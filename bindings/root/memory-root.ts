@@ -56,6 +56,18 @@ export class MemoryRoot implements Root {
     return new MemoryRoot({ loseUnsynced: random.u32() }, this.#disk.crash(random, keep))
   }
 
+  /** What the next process finds after a kill of this one, the machine running on: all that was written, what was not synced still not. This root goes on apart. */
+  restart(): MemoryRoot {
+    return new MemoryRoot({ loseUnsynced: this.#seed }, this.#disk.fork().disk)
+  }
+
+  /** Changes bytes as a broken disk would: live and durable image both. */
+  corrupt(name: string, at: number, bytes: Uint8Array): void {
+    const file = this.#find('corrupt', name)
+    this.#disk.write(file, at, bytes)
+    this.#disk.sync(file)
+  }
+
   async get(name: string, o?: GetOptions & { signal?: AbortSignal }): Promise<{ bytes: Uint8Array; tag: string }> {
     o?.signal?.throwIfAborted()
     return this.getSync(name, o)

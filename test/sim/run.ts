@@ -1,9 +1,11 @@
-// `npm run sim -- durable|shared --seeds N [--seed S] [--states N] [--steps N] [--fail-fast] [--json]`: a simulation over many seeds. A seed that fails is printed,
-// and `--seed S --seeds 1` runs it again.
+// `npm run sim -- durable|shared|ship --seeds N [--seed S] [--states N] [--steps N] [--profile P] [--events N] [--fail-fast] [--json]`: a simulation over many seeds.
+// A seed that fails is printed (of ship with its last 200 events), and `--seed S --seeds 1` runs it again.
 
 import { parseArgs } from 'node:util'
 
 import { simulate } from './durable/simulate.ts'
+import { type ProfileName, PROFILE_NAMES } from './ship/profiles.ts'
+import { simulateShip } from './ship/simulate.ts'
 import { simulateShared } from './shared/simulate.ts'
 
 const { values, positionals } = parseArgs({
@@ -13,6 +15,8 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string', default: '1' },
     states: { type: 'string', default: '150' },
     steps: { type: 'string' },
+    profile: { type: 'string' },
+    events: { type: 'string' },
     json: { type: 'boolean', default: false },
     'fail-fast': { type: 'boolean', default: false },
   },
@@ -28,6 +32,18 @@ const RUNS: Readonly<Record<string, Run>> = {
   shared: async (seed) => {
     const { failures, seed: _seed, ...counts } = await simulateShared({ seed, ...(values.steps === undefined ? {} : { steps: Number(values.steps) }) })
     return { counts, failures }
+  },
+  ship: async (seed) => {
+    const { profile, events } = values
+    if (profile !== undefined && !PROFILE_NAMES.includes(profile as ProfileName))
+      throw new Error(`no profile is called ${profile}; there are: ${PROFILE_NAMES.join(', ')}`)
+    const { steps, failures, trace } = await simulateShip({
+      seed,
+      ...(profile === undefined ? {} : { profile: profile as ProfileName }),
+      ...(events === undefined ? {} : { events: Number(events) }),
+    })
+    for (const line of trace) process.stderr.write(`${line}\n`)
+    return { counts: { steps }, failures }
   },
 }
 

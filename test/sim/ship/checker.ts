@@ -1,0 +1,26 @@
+// What a checker of one invariant is told, and when.
+
+import type { Cluster } from './cluster.ts'
+import type { Place, Write } from './history.ts'
+import type { Machine } from './machine.ts'
+
+export type Move = 'advance' | 'restart' | 'truncate' | 'install'
+
+/** One object for each invariant of shipping.md section 17, named as there. It says what is wrong by cluster.fail(). */
+export interface Checker {
+  readonly name: string
+  /** After every event; cheap. */
+  event?(cluster: Cluster): void
+  /** A write was acknowledged to its caller. */
+  acknowledged?(cluster: Cluster, write: Write): void
+  /** What a machine's log durably holds has changed, or was looked at after a start: it ends at `place`. */
+  moved?(cluster: Cluster, machine: Machine, place: Place, move: Move): void
+  /** A writer has opened, on top of `place`. */
+  opened?(cluster: Cluster, machine: Machine, place: Place): void
+  /** Rows that somebody showed as of `place`. */
+  shown?(cluster: Cluster, machine: Machine, place: Place, rows: Int32Array): void
+  /** A machine goes down now. */
+  stopped?(cluster: Cluster, machine: Machine, how: 'kill' | 'power'): void
+  /** After the liveness phase. */
+  end?(cluster: Cluster): void
+}

@@ -1,0 +1,99 @@
+// One run of the shipping simulation: a cluster from a seed, so many events, a phase in which nothing more goes wrong, and the checkers of shipping.md section 17.
+//
+// Clock, network, disks and choices come from the seed; what a process does happens in turns of the event loop of which each event gets so many. Nothing here
+// depends on the machine: a seed that fails, fails again, and says what happened last.
+
+import '../../loaded.ts'
+import { CHECKERS } from './checkers/index.ts'
+import { Cluster, InvariantError } from './cluster.ts'
+import { EVENTS } from './events.ts'
+import { type EventName, PROFILE_NAMES, type ProfileName, PROFILES } from './profiles.ts'
+
+export interface ShipOptions {
+  readonly seed: number
+  /** Default: by the seed, each in its turn. */
+  readonly profile?: ProfileName
+  /** Default 2,000. */
+  readonly events?: number
+}
+
+export interface ShipReport {
+  readonly seed: number
+  readonly profile: ProfileName
+  readonly steps: number
+  readonly writes: number
+  readonly acked: number
+  /** Of everything that was said. */
+  readonly hash: string
+  readonly failures: readonly string[]
+  /** With a failure: what happened last. */
+  readonly trace: readonly string[]
+}
+
+/** Turns after an event, at most. */
+const TURNS = 6
+/** Events between two looks at rows. */
+const LOOK_EVERY = 40
+
+export async function simulateShip(o: ShipOptions): Promise<ShipReport> {
+  const profile = o.profile ?? PROFILE_NAMES[o.seed % PROFILE_NAMES.length]!
+  const cluster = new Cluster({ seed: o.seed, profile: PROFILES[profile], checkers: CHECKERS.map((make) => make()) })
+  const failures: string[] = []
+  let steps = 0
+  const unheard = (error: unknown): void => cluster.fail('unheard', error instanceof Error ? (error.stack ?? error.message) : String(error))
+  process.on('unhandledRejection', unheard)
+  try {
+    cluster.startWriter()
+    const draw = drawer(cluster)
+    for (; steps < (o.events ?? 2000); steps++) {
+      const event = draw()
+      await EVENTS[event](cluster)
+      await cluster.breathe(1 + cluster.dice.int(TURNS))
+      await cluster.observe()
+      if (steps % LOOK_EVERY === 0) cluster.look()
+    }
+    await calm(cluster)
+  } catch (error) {
+    failures.push(`seed ${o.seed}, ${profile}, event ${steps}: ${error instanceof InvariantError ? error.message : ((error as Error).stack ?? String(error))}`)
+  } finally {
+    process.off('unhandledRejection', unheard)
+    for (const machine of cluster.machines) machine.process?.points.crash()
+  }
+  const writes = [...cluster.tree.writes.values()]
+  return {
+    seed: o.seed,
+    profile,
+    steps,
+    writes: writes.length,
+    acked: writes.filter(({ told }) => told === 'acked').length,
+    hash: cluster.trace.hash,
+    failures,
+    trace: failures.length > 0 ? cluster.trace.last() : [],
+  }
+}
+
+/** Nothing more goes wrong, everybody comes back, and time passes. */
+async function calm(cluster: Cluster): Promise<void> {
+  cluster.trace.say('from here on nothing goes wrong')
+  for (let i = 0; i < 20; i++) {
+    await EVENTS.restart(cluster)
+    await cluster.clock.advance(500)
+    await cluster.breathe(20)
+    await cluster.observe()
+  }
+  cluster.look()
+  await cluster.breathe(100)
+  await cluster.observe()
+  for (const checker of cluster.checkers) checker.end?.(cluster)
+  if (cluster.failure !== undefined) throw cluster.failure
+}
+
+function drawer({ profile, dice }: Cluster): () => EventName {
+  const entries = Object.entries(profile.weights) as [EventName, number][]
+  // Twentieths, so that half a percent counts.
+  const total = entries.reduce((sum, [, weight]) => sum + weight * 20, 0)
+  return () => {
+    let at = dice.int(total)
+    return entries.find(([, weight]) => (at -= weight * 20) < 0)![0]
+  }
+}
