@@ -1,9 +1,10 @@
 // ship/sender.ts: the primary's mind about one replica: its state, its one session or its one live stream, and the fence in front of both.
 //
 // ValidMutation <=> not stopped, a session is active, and session id, epoch and endpoint version are the current ones; everything else is refused and changes
-// nothing. Invariants: never a session beside a stream; in_sync only by a completed session; a replica that owes a rebuild pays it (needs_rebuild comes back
-// after every end of a session but a completed rebuild); halted is left by clearHalt only. Synchronous, no I/O; the time is handed in.
+// nothing. Invariants: never a session beside a stream; in_sync only by a completed session; what ends is ended first, then whatever follows begins. The state
+// itself is Standing's, the attempt Session's. Synchronous, no I/O; the time is handed in.
 
+import { assert } from '../assert.ts'
 import { FencedError, InvalidConfigError } from '../errors.ts'
 import { EpochMismatchError, RebuildRequiredError, SenderStoppedError, SessionActiveError, SessionFencedError, WrongSessionKindError } from '../errors-ship.ts'
 import { classify, type ClassifyOptions, refuseHello } from './classify.ts'
@@ -13,7 +14,7 @@ import type { RecoveryEventName } from './recovery-log.ts'
 import { type EndReason, ENDINGS, PATHS, sessionText, STREAM_ENDINGS } from './session-phase.ts'
 import { checkedEpoch, type LiveStream, type SenderChange, type SenderStatus, type ShipContext } from './sender-nouns.ts'
 import { Session, type SessionOptions, type SessionStatus } from './session.ts'
-import { Subscribers } from './subscribers.ts'
+import { Standing } from './standing.ts'
 import type {
   Agreement,
   BudgetVerdict,
@@ -32,27 +33,17 @@ import type {
 } from './types.ts'
 
 const END_STATES: ReadonlySet<ReplicaState> = new Set<ReplicaState>(['disconnected', 'degraded', 'needs_rebuild', 'halted'])
-/** Halts that say: two histories. Who clears one gives the replica's up, so that a rebuild is owed. */
-const OVERRULED_BY_REBUILD: ReadonlySet<string> = new Set(['split_history', 'committed_truncation'])
-
 export class Sender {
   readonly #context: ShipContext
   readonly #onFenced: (seen: number, by: ReplicaId) => void
-  readonly #subscribers = new Subscribers<SenderChange>()
+  readonly #standing: Standing
   readonly #id: ReplicaId
   #role: ReplicaAssignment['role']
   #endpoint: Endpoint
   #epoch: number
   /** Highest epoch of another primary that was met; 0 = none. */
   #fencedBy = 0
-  #state: ReplicaState = 'disconnected'
-  #reason = ''
-  #owesRebuild = false
-  /** The reason of a halt that an operator cleared, until a rebuild has paid for it. */
-  #overruled: string | null = null
   #session: Session | null = null
-  /** Ended, and not told yet. */
-  #ended: SessionId | null = null
   #grant: StreamGrant | null = null
   #stream: LiveStream | null = null
   #durableLsn = 0
@@ -62,6 +53,7 @@ export class Sender {
   constructor(context: ShipContext, replica: ReplicaAssignment, epoch: number, onFenced?: (seen: number, by: ReplicaId) => void) {
     this.#context = context
     this.#id = replica.id
+    this.#standing = new Standing(replica.id, context.log)
     this.#role = replica.role
     this.#endpoint = checkedEndpoint(replica.endpoint)
     this.#epoch = checkedEpoch(epoch)
@@ -75,7 +67,7 @@ export class Sender {
     return this.#role
   }
   get state(): ReplicaState {
-    return this.#state
+    return this.#standing.state
   }
   get epoch(): number {
     return this.#epoch
@@ -88,8 +80,8 @@ export class Sender {
     return Object.freeze({
       replicaId: this.#id,
       role: this.#role,
-      state: this.#state,
-      reason: this.#reason,
+      state: this.#standing.state,
+      reason: this.#standing.reason,
       epoch: this.#epoch,
       endpoint: this.#endpoint,
       session: this.session(),
@@ -106,7 +98,7 @@ export class Sender {
 
   /** Hears every change of state and every end of a session that was not completed, after it. One that throws is dropped. @returns what ends the subscription */
   subscribe(fn: (change: SenderChange) => void): () => void {
-    return this.#subscribers.add(fn)
+    return this.#standing.subscribe(fn)
   }
 
   // Identity
@@ -142,14 +134,14 @@ export class Sender {
 
   /** For good. */
   stop(): void {
-    if (this.#state === 'stopped') return
+    if (this.#standing.state === 'stopped') return
     this.#close('sender_stopped')
-    this.#enter('stopped', 'sender_stopped')
+    this.#standing.enter('stopped', 'sender_stopped')
   }
 
   /** A primary of a newer epoch exists: nothing is shipped below it any more. */
   fence(seen: number, by: ReplicaId): void {
-    if (this.#state === 'stopped' || seen <= this.#fencedBy || seen <= this.#epoch) return
+    if (this.#standing.state === 'stopped' || seen <= this.#fencedBy || seen <= this.#epoch) return
     this.#fencedBy = seen
     this.#log('fenced', this.#session?.id ?? null, `epoch ${seen} was seen at replica ${by}, this primary is at ${this.#epoch}`, {
       seen,
@@ -172,7 +164,12 @@ export class Sender {
       throw new SessionActiveError(`session ${sessionText(this.#session.id)} of replica ${this.#id} is active`, this.#details(this.#session.id))
     }
     this.#mayAttach(kind)
-    return this.#begin(kind, o, 'session_attached')
+    const session = this.#make(kind, o)
+    const wasInSync = this.#standing.state === 'in_sync'
+    this.#closeStream('session_attached')
+    this.#install(session)
+    if (wasInSync) this.#standing.enter('disconnected', 'session_attached')
+    return session.id
   }
 
   /** Ends what is there, session or stream, for `reason`, and attaches. @throws as attach; nothing changed */
@@ -184,8 +181,9 @@ export class Sender {
     const next = this.#make(kind, o)
     if (old !== null) this.#endSession(old, 'session_superseded', reason, reason)
     this.#closeStream(reason)
-    this.#enter('disconnected', reason)
-    return this.#install(next)
+    this.#install(next)
+    this.#standing.enter('disconnected', reason)
+    return next.id
   }
 
   /** @returns false when that is not the active session: nothing changed */
@@ -194,7 +192,7 @@ export class Sender {
     const session = this.#session
     if (session === null || !isSame(session.id, id)) return false
     this.#endSession(session, 'session_invalidated', reason, reason)
-    this.#enter(to, reason)
+    this.#standing.enter(to, reason)
     return true
   }
 
@@ -206,8 +204,8 @@ export class Sender {
     const to = (session.rebuilds ? ending.rebuild : ending.catchup) ?? (session.phase === 'init' ? undefined : 'disconnected')
     if (ending.event !== undefined) this.#log(ending.event, session.id, detail, { reason })
     this.#endSession(session, ending.outside === true ? 'session_invalidated' : 'session_failed', reason, detail)
-    if (to === undefined) this.#become(this.#state, this.#reason)
-    else this.#enter(to, reason, detail)
+    if (to === undefined) this.#standing.stay()
+    else this.#standing.enter(to, reason, detail)
     return true
   }
 
@@ -222,7 +220,7 @@ export class Sender {
     const session = this.#active(id)
     session.move('beginConnect')
     this.#log('connected', id, this.#endpoint.data, { endpoint: this.#endpoint })
-    this.#enter('connecting', 'connected')
+    this.#standing.enter('connecting', 'connected')
   }
 
   /** Refuses a replica that must not be classified, with all that follows. @throws FencedError, StoreMismatchError, ReplicaMismatchError, ProtocolVersionError */
@@ -256,14 +254,14 @@ export class Sender {
     this.#durableLsn = hello.durableLsn
     this.#committedLsn = hello.committedLsn
     this.#log('handshake', id, `${outcome}: ${reason} (${proof.detail})`, { ...proof, outcome })
-    const overruled = outcome === 'halt' && session.rebuilds && this.#overruled === reason
+    const overruled = outcome === 'halt' && session.rebuilds && this.#standing.isOverruled(reason)
     if (outcome === 'halt' && !overruled) {
       this.#endSession(session, 'session_failed', reason, proof.detail)
-      this.#enter('halted', reason, proof.detail)
+      this.#standing.enter('halted', reason, proof.detail)
     } else if (outcome === 'needs_rebuild' && !session.rebuilds) {
       this.#log('escalated', id, `${reason}: ${proof.detail}`, { reason })
       this.#endSession(session, 'session_failed', reason, proof.detail)
-      this.#enter('needs_rebuild', reason)
+      this.#standing.enter('needs_rebuild', reason)
     } else {
       session.handshaken(handshake)
     }
@@ -274,7 +272,7 @@ export class Sender {
 
   beginCatchUp(id: SessionId): void {
     this.#catchUp(id).beginCatchUp(this.#context.clock.monoMs())
-    this.#enter('catching_up', 'catch_up')
+    this.#standing.enter('catching_up', 'catch_up')
   }
 
   /** `lsn` is durable there. @throws ProgressRegressionError, FrozenTargetError, PhaseError, SessionFencedError */
@@ -299,8 +297,10 @@ export class Sender {
 
   /** Of either path. A limit that is passed ends the session: needs_rebuild. */
   checkBudget(id: SessionId): BudgetVerdict {
-    const verdict = this.#active(id).verdict(this.#context.clock.monoMs())
-    if (verdict !== 'ok') this.fail(id, `budget_${verdict}`)
+    const session = this.#active(id)
+    const now = this.#context.clock.monoMs()
+    const verdict = session.verdict(now)
+    if (verdict !== 'ok') this.fail(id, `budget_${verdict}`, session.spent(now))
     return verdict
   }
 
@@ -317,7 +317,7 @@ export class Sender {
 
   beginTransfer(id: SessionId): void {
     this.#rebuild(id).beginTransfer(this.#context.clock.monoMs())
-    this.#enter('rebuilding', 'rebuild')
+    this.#standing.enter('rebuilding', 'rebuild')
   }
 
   recordTransfer(id: SessionId, lsn: number): void {
@@ -342,8 +342,7 @@ export class Sender {
   completeRebuild(id: SessionId): StreamGrant {
     const session = this.#rebuild(id)
     session.completeRebuild()
-    this.#owesRebuild = false
-    this.#overruled = null
+    this.#standing.rebuilt()
     return this.#complete(session)
   }
 
@@ -375,32 +374,32 @@ export class Sender {
     const to = STREAM_ENDINGS[reason] ?? 'disconnected'
     if (reason === 'retention_exceeded') this.#log('retention_exceeded', fence.sessionId, detail)
     this.#closeStream(reason)
-    this.#enter(to, reason, detail)
+    this.#standing.enter(to, reason, detail)
     return true
   }
 
   /** Out of sync though nothing is known to be wrong with the data. @returns false while a session is active, or the state is a worse one */
   markDegraded(reason: string, detail: string = reason): boolean {
-    if (this.#state !== 'in_sync') return false
+    if (this.#standing.state !== 'in_sync') return false
     this.#closeStream(reason)
-    this.#enter('degraded', reason, detail)
+    this.#standing.enter('degraded', reason, detail)
     return true
   }
 
   /** @returns false: stopped or halted already */
   markNeedsRebuild(reason: string, detail: string = reason): boolean {
-    if (this.#state === 'stopped' || this.#state === 'halted') return false
+    if (this.#standing.state === 'stopped' || this.#standing.state === 'halted') return false
     this.#log('escalated', this.#session?.id ?? null, detail, { reason })
     this.#close(reason)
-    this.#enter('needs_rebuild', reason)
+    this.#standing.enter('needs_rebuild', reason)
     return true
   }
 
   /** Only clearHalt leads out of it. @returns false: stopped or halted already */
   halt(reason: string, detail: string = reason): boolean {
-    if (this.#state === 'stopped' || this.#state === 'halted') return false
+    if (this.#standing.state === 'stopped' || this.#standing.state === 'halted') return false
     this.#close(reason)
-    this.#enter('halted', reason, detail)
+    this.#standing.enter('halted', reason, detail)
     return true
   }
 
@@ -415,21 +414,15 @@ export class Sender {
     if (o.confirm !== this.#id) {
       throw new InvalidConfigError(`to clear the halt of replica ${this.#id}, confirm with its id`, { details: { key: 'confirm', value: o.confirm } })
     }
-    if (this.#state !== 'halted') return false
-    const reason = this.#reason
-    this.#log('halt_cleared', null, reason, { reason })
-    if (OVERRULED_BY_REBUILD.has(reason)) {
-      this.#overruled = reason
-      this.#owesRebuild = true
-    }
-    this.#become(this.#owesRebuild ? 'needs_rebuild' : 'disconnected', 'halt_cleared')
+    if (this.#standing.state !== 'halted') return false
+    this.#standing.clearHalt()
     return true
   }
 
   // Within
 
   #mustRun(): void {
-    if (this.#state === 'stopped') throw new SenderStoppedError(`the sender of replica ${this.#id} is stopped`, this.#details(null))
+    if (this.#standing.state === 'stopped') throw new SenderStoppedError(`the sender of replica ${this.#id} is stopped`, this.#details(null))
   }
 
   #active(id: SessionId): Session {
@@ -460,14 +453,14 @@ export class Sender {
         details: { scope: 'primary', held: BigInt(this.#epoch), seen: BigInt(this.#fencedBy) },
       })
     }
-    if (this.#state === 'halted') {
-      throw new RebuildRequiredError(`replica ${this.#id} is halted: ${this.#reason}`, {
+    if (this.#standing.state === 'halted') {
+      throw new RebuildRequiredError(`replica ${this.#id} is halted: ${this.#standing.reason}`, {
         ...this.#details(null),
         hint: 'Find out which history is right, then registry.clearHalt(id, { confirm: id }).',
       })
     }
-    if (this.#owesRebuild && PATHS[kind] !== 'rebuild') {
-      throw new RebuildRequiredError(`replica ${this.#id} needs a rebuild (${this.#reason}), not a ${kind}`, this.#details(null))
+    if (this.#standing.owesRebuild && PATHS[kind] !== 'rebuild') {
+      throw new RebuildRequiredError(`replica ${this.#id} needs a rebuild (${this.#standing.reason}), not a ${kind}`, this.#details(null))
     }
   }
 
@@ -478,20 +471,11 @@ export class Sender {
     return new Session(fence, kind, o)
   }
 
-  #begin(kind: SessionKind, o: SessionOptions, reason: string): SessionId {
-    const session = this.#make(kind, o)
-    if (this.#state === 'in_sync') {
-      this.#closeStream(reason)
-      this.#enter('disconnected', reason)
-    }
-    return this.#install(session)
-  }
-
-  #install(session: Session): SessionId {
+  #install(session: Session): void {
+    assert(this.#session === null && this.#stream === null, 'one session or one stream')
     this.#grant = null
     this.#session = session
     this.#log('session_created', session.id, session.kind, { kind: session.kind, endpointVersion: session.fence.endpointVersion })
-    return session.id
   }
 
   #complete(session: Session): StreamGrant {
@@ -499,7 +483,7 @@ export class Sender {
     this.#session = null
     this.#durableLsn = achieved
     this.#grant = Object.freeze({ fence: session.fence, cursor: achieved + 1, pinnedFrom: achieved })
-    this.#enter('in_sync', 'completed')
+    this.#standing.enter('in_sync', 'completed')
     return this.#grant
   }
 
@@ -517,7 +501,7 @@ export class Sender {
   #endSession(session: Session, event: RecoveryEventName, reason: string, detail: string): void {
     session.move('invalidate')
     this.#session = null
-    this.#ended = session.id
+    this.#standing.sessionEnded(session.id)
     this.#log(event, session.id, detail === reason ? reason : `${reason}: ${detail}`, { reason, kind: session.kind })
   }
 
@@ -541,29 +525,8 @@ export class Sender {
 
   #disconnect(reason: string): boolean {
     const busy = this.#close(reason)
-    this.#enter('disconnected', reason)
+    this.#standing.enter('disconnected', reason)
     return busy
-  }
-
-  /** Moves on, unless what is owed says otherwise. */
-  #enter(to: ReplicaState, reason: string, detail: string = reason): void {
-    if (this.#state === 'halted' && to !== 'stopped') return
-    if (to === 'needs_rebuild') this.#owesRebuild = true
-    const owed = this.#owesRebuild && (to === 'disconnected' || to === 'degraded')
-    if (owed && this.#state === 'needs_rebuild') return this.#become('needs_rebuild', this.#reason)
-    if (to === 'halted') this.#log('halted', null, detail === reason ? reason : `${reason}: ${detail}`, { reason })
-    if (to === 'degraded' && !owed) this.#log('degraded', null, detail === reason ? reason : `${reason}: ${detail}`, { reason })
-    this.#become(owed ? 'needs_rebuild' : to, reason)
-  }
-
-  #become(to: ReplicaState, reason: string): void {
-    const from = this.#state
-    const ended = this.#ended
-    this.#ended = null
-    if (from === to && ended === null && (to === 'disconnected' || reason === this.#reason)) return
-    this.#state = to
-    this.#reason = reason
-    this.#subscribers.tell(Object.freeze({ replicaId: this.#id, from, to, reason, ended }))
   }
 
   #log(event: RecoveryEventName, sessionId: SessionId | null, detail: string, fields?: Readonly<Record<string, unknown>>): void {
@@ -581,7 +544,7 @@ export class Sender {
   }
 
   #details(sessionId: SessionId | null): { details: object } {
-    return { details: { replicaId: this.#id, sessionId, state: this.#state } }
+    return { details: { replicaId: this.#id, sessionId, state: this.#standing.state } }
   }
 }
 

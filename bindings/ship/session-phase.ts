@@ -92,6 +92,7 @@ export type EndReason =
   | 'budget_bytes_exceeded'
   | 'budget_progress_stalled'
   | 'retention_exceeded'
+  | 'lease_lost'
 
 export const ENDINGS: Readonly<Record<EndReason, Ending>> = {
   connect_failed: { catchup: undefined, rebuild: undefined, event: 'connect_failed' },
@@ -115,6 +116,7 @@ export const ENDINGS: Readonly<Record<EndReason, Ending>> = {
   budget_bytes_exceeded: { catchup: 'needs_rebuild', rebuild: 'needs_rebuild', event: 'budget_escalated' },
   budget_progress_stalled: { catchup: 'needs_rebuild', rebuild: 'needs_rebuild', event: 'budget_escalated' },
   retention_exceeded: { catchup: 'needs_rebuild', rebuild: 'needs_rebuild', event: 'retention_exceeded', outside: true },
+  lease_lost: { catchup: 'disconnected', rebuild: 'needs_rebuild', outside: true },
 }
 
 /** Where the end of a live stream leads; a reason that is not in here (the driver closed it): disconnected. */
@@ -123,5 +125,6 @@ export const STREAM_ENDINGS: Readonly<Record<string, ReplicaState>> = {
   ack_timeout: 'degraded',
   lag_exceeded: 'degraded',
   transport_failed: 'degraded',
+  lease_lost: 'degraded',
   retention_exceeded: 'needs_rebuild',
 }

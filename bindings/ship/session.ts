@@ -13,7 +13,7 @@ import {
   TruncationMismatchError,
   TruncationNotRequiredError,
 } from '../errors-ship.ts'
-import { budgetVerdict, CATCH_UP_BUDGET, REBUILD_BUDGET, resolveBudget } from './budget.ts'
+import { budgetVerdict, CATCH_UP_BUDGET, REBUILD_BUDGET, resolveBudget, type Spent } from './budget.ts'
 import type { RebuildDecision } from './rebuild-source.ts'
 import { type Move, PATHS, phaseAfter, phaseError, sessionText } from './session-phase.ts'
 import type { BudgetVerdict, CatchUpBudget, Fence, Handshake, SessionId, SessionKind, SessionPhase } from './types.ts'
@@ -223,10 +223,14 @@ export class Session {
   }
 
   verdict(now: number): BudgetVerdict {
-    if (!this.#running) return 'ok'
-    const base = this.rebuilds && this.#secondTarget === null
-    const entries = base ? Math.max(0, this.#replayedTo - this.#source!.baseLsn) : this.achieved - this.#countedFrom
-    return budgetVerdict(this.#budget, { startedAt: this.#startedAt, lastProgressAt: this.#lastProgressAt, entries, bytes: this.#bytes }, now)
+    return this.#running ? budgetVerdict(this.#budget, this.#spent, now) : 'ok'
+  }
+
+  /** For people: what was spent of the budget. */
+  spent(now: number): string {
+    const { startedAt, lastProgressAt, entries, bytes } = this.#spent
+    const { maxDurationMs, maxEntries, maxBytes, progressDeadlineMs } = this.#budget
+    return `${now - startedAt} of ${maxDurationMs} ms, ${entries} of ${maxEntries} entries, ${bytes} of ${maxBytes} bytes, ${now - lastProgressAt} of ${progressDeadlineMs} ms without progress`
   }
 
   status(): SessionStatus {
@@ -250,6 +254,12 @@ export class Session {
       startedAt: this.#running ? this.#startedAt : null,
       lastProgressAt: this.#running ? this.#lastProgressAt : null,
     })
+  }
+
+  get #spent(): Spent {
+    const isBase = this.rebuilds && this.#secondTarget === null
+    const entries = isBase ? Math.max(0, this.#replayedTo - this.#source!.baseLsn) : this.achieved - this.#countedFrom
+    return { startedAt: this.#startedAt, lastProgressAt: this.#lastProgressAt, entries, bytes: this.#bytes }
   }
 
   get #text(): string {
