@@ -1,6 +1,7 @@
-// format/ship-messages.ts: the messages of shipping and their payloads (docs/shipping.md "Frames").
+// format/ship-messages.ts: the messages of shipping (docs/shipping.md "Frames"); their bytes are format/ship-codec.ts, the frame around them format/ship-frame.ts.
 //
-// LSNs are u64, digests 32 bytes, all little-endian. The frame around a payload is format/ship-frame.ts.
+// LSNs are u64, digests 32 bytes, all little-endian. Bytes in a message that was decoded are views of what arrived where they are long (`bytes`), copies elsewhere;
+// bytes of a message that was sent must not change until the link has closed or the other side has answered.
 
 /** p->r = from the primary to the replica. */
 export type Message =

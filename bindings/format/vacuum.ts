@@ -30,6 +30,14 @@ export function isContentName(name: string): boolean {
   return CONTENT_NAME.test(name)
 }
 
+/** The digest in the name of a content-addressed file; undefined: it is no such name, down to its folder and extension. */
+export function digestInName(name: string): string | undefined {
+  const found = CONTENT_NAME.exec(name)
+  if (found === null) return undefined
+  const [, , , digest, gen, extension] = found
+  return NAME_OF[EXTENSIONS.indexOf(extension as (typeof EXTENSIONS)[number])]!(digest!, Number(gen ?? 0)) === name ? digest : undefined
+}
+
 export function encodeVacuum(w: ByteWriter, record: VacuumRecord): void {
   w.u8(VERSION)
   w.u53(record.timeMs)
