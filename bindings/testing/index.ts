@@ -5,6 +5,8 @@ export type { LogFixture, LogFixtureOptions, MakeLog } from './contracts/log-rec
 export { rootContract } from './contracts/root.ts'
 export type { RootFixture } from './contracts/root-cases.ts'
 export type { RootContractOptions } from './contracts/root.ts'
+export { transportContract } from './contracts/transport.ts'
+export type { MakeTransport, RawClient, TransportFixture, TransportFixtureOptions } from './contracts/transport.ts'
 export { CrashPoint, DiskTrace } from './disk-trace.ts'
 export type { CrashSample } from './disk-trace.ts'
 export { FakeClock, fakeWorld } from './fake-clock.ts'
