@@ -3,7 +3,7 @@
 //   8 B "VARVEBAS" | u8 version | 16 B store id | u64 base LSN | 32 B digest there | u64 LSN above which the log belongs to it | 32 B digest there
 //   | lineage: varint n, n of u64 epoch, u64 first LSN | checkpoint: file | files: varint n, n of file;  file = text name, 32 B SHA-256, u64 bytes
 //
-// Invariant: files ascend by name and stand once, so that equal manifests are equal bytes whoever made them; what is not in this form is refused.
+// Invariant: files ascend by name and stand once, so that equal manifests are equal bytes; what is not in this form is refused.
 import { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 import { decodeList } from './commit.ts'
 import { DIGEST_BYTES } from './segment.ts'
@@ -25,7 +25,7 @@ export interface ManifestFacts {
   readonly logFrom: number
   readonly logDigest: Uint8Array
   readonly checkpoint: ManifestFile
-  /** In any order. */
+  /** In any order. Older checkpoints may be among them: branches begin in their past. */
   readonly files: readonly ManifestFile[]
 }
 
@@ -68,7 +68,7 @@ export function decodeManifest(bytes: Uint8Array): ManifestFacts {
   let before = ''
   const files = decodeList(r, () => {
     const file = readFile(r)
-    if (digestInName(file.name) === undefined) throw new DecodeError(`${file.name} among the files of a base`, r.at)
+    if (file.name === checkpoint.name) throw new DecodeError(`${file.name} among the files of its own base`, r.at)
     if (file.name <= before) throw new DecodeError(`files of a base out of order at ${file.name}`, r.at)
     before = file.name
     return file

@@ -1,47 +1,69 @@
 // ship/error-frame.ts: an error as the last message of a link, and back: the same class, code and details on the other side.
 //
-// Details are JSON: a bigint travels as { "$n": "12" }. A code that this side does not know is a TransportError that names it.
-import { CODES, CorruptionError, FencedError, HistoryUnavailableError, VarveError } from '../errors.ts'
-import * as classes from '../errors-ship.ts'
-import type { Message } from '../format/index.ts'
+// Invariant: every code of CODES and SHIP_CODES comes back as its class with its code and details; what is of no known code is a TransportError that names it.
+// (Bigints and bytes in details are the codec's to carry.)
+import * as classes from '../errors.ts'
+import * as shipClasses from '../errors-ship.ts'
+import { DecodeError, type Message, ShipFrameError } from '../format/index.ts'
 
-type ErrorMessage = Extract<Message, { type: 'error' }>
-type Rebuilt = new (message: string, init: { details: never }) => Error
+type ErrorMessage = Extract<Message, { readonly type: 'error' }>
+type AnyError = new (...parts: readonly unknown[]) => classes.VarveError
 
-/** Of core errors that somebody handles apart. */
-const CORE: Readonly<Record<string, Rebuilt>> = { 'log.fenced': FencedError, 'store.history-unavailable': HistoryUnavailableError }
+const MESSAGE_CHARS_MAX = 4096
+const DETAILS_CHARS_MAX = 16 * 1024
+const CLASSES: Readonly<Record<string, unknown>> = { ...classes, ...shipClasses }
+const INFOS: Readonly<Record<string, classes.ErrorInfo>> = { ...classes.CODES, ...shipClasses.SHIP_CODES }
 
 /** What the other side is told. Errors that are not varve's are told as a failed transport: what they say is nobody else's concern. */
 export function errorMessage(error: unknown): ErrorMessage {
-  if (error instanceof VarveError) {
-    return {
-      type: 'error',
-      code: error.code,
-      message: error.message,
-      details: mapped(error.details, (value) => (typeof value === 'bigint' ? { $n: value.toString() } : undefined)),
-    }
+  if (error instanceof classes.VarveError) {
+    const { code, message, details } = error
+    return { type: 'error', code, message: message.slice(0, MESSAGE_CHARS_MAX), details: isShort(details) ? details : {} }
   }
   return { type: 'error', code: 'ship.transport', message: error instanceof Error ? `internal error: ${error.name}` : 'internal error', details: {} }
 }
 
 /** The error that the other side ended the link with. */
-export function errorOf({ code, message, details }: ErrorMessage): Error {
-  const revived = mapped(details, (value) => {
-    const digits = typeof value === 'object' && value !== null ? (value as { $n?: unknown }).$n : undefined
-    return typeof digits === 'string' && /^\d{1,20}$/.test(digits) ? BigInt(digits) : undefined
-  })
-  const init = { details: revived as never }
-  if (Object.hasOwn(classes.SHIP_CODES, code)) {
-    const { class: name } = classes.SHIP_CODES[code as classes.ShipErrorCode]
-    return new (classes as unknown as Record<string, Rebuilt>)[name]!(message, init)
-  }
-  const core = CORE[code]
-  if (core !== undefined) return new core(message, init)
-  if (code.endsWith('.corrupt') && Object.hasOwn(CODES, code)) return new CorruptionError(code as 'log.corrupt', message, init)
-  if (Object.hasOwn(CODES, code)) return new VarveError(code as keyof typeof CODES, message, init)
-  return new classes.TransportError(`the other side refused: ${message}`, { details: { ...revived, code } })
+export function errorOf({ code, message, details }: ErrorMessage): classes.VarveError {
+  return rebuilt(code, message, details) ?? new shipClasses.TransportError(`the other side refused: ${message}`, { details: { ...details, code } })
 }
 
-function mapped(details: Readonly<Record<string, unknown>>, change: (value: unknown) => unknown): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(details).map(([key, value]) => [key, change(value) ?? value]))
+function rebuilt(code: string, message: string, details: Readonly<Record<string, unknown>>): classes.VarveError | undefined {
+  const type = Object.hasOwn(INFOS, code) ? CLASSES[INFOS[code]!.class] : undefined
+  if (typeof type !== 'function') return undefined
+  try {
+    const Class = type as AnyError
+    const given = type === classes.StorageError ? { ...details, class: code === 'root.not-found' ? 'notFound' : code.slice('root.'.length) } : details
+    // Classes of several codes take the code first; a StorageError makes it of its details.
+    const error = Class.length === 3 ? new Class(code, message, { details: given }) : new Class(message, { details: given })
+    return error.code === code ? error : undefined
+  } catch {
+    // Details that its class cannot do with: another version's.
+    return undefined
+  }
+}
+
+/** What a connection's bytes were refused for, as an error of shipping; other errors as they are. */
+export function frameFault(error: unknown): unknown {
+  if (error instanceof DecodeError) return new shipClasses.UnknownFrameError(`a frame that says nothing known: ${error.message}`, { details: {}, cause: error })
+  if (!(error instanceof ShipFrameError)) return error
+  const init = { details: {}, cause: error }
+  switch (error.fault) {
+    case 'too-large':
+      return new shipClasses.FrameTooLargeError(error.message, init)
+    case 'checksum':
+      return new shipClasses.FrameChecksumError(error.message, init)
+    case 'truncated':
+      return new shipClasses.TruncatedFrameError(error.message, init)
+    case 'unknown':
+      return new shipClasses.UnknownFrameError(error.message, init)
+  }
+}
+
+function isShort(details: object): boolean {
+  try {
+    return JSON.stringify(details, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value)).length <= DETAILS_CHARS_MAX
+  } catch {
+    return false
+  }
 }

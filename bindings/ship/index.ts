@@ -19,7 +19,6 @@ export type { EndReason } from './session-phase.ts'
 export type { SessionOptions, SessionStatus } from './session.ts'
 export { MemoryNetwork } from './memory-network.ts'
 export type { MemoryNetworkOptions, MemoryTransportOptions } from './memory-network.ts'
-export { errorFromPeer, errorMessage } from './peer-errors.ts'
 export type {
   AckMode,
   Agreement,

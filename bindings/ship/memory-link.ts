@@ -2,10 +2,11 @@
 //
 // Invariants: what a lane holds arrives in the order it was put there, the end of the connection last; `bufferedBytes` of a lane never passes its bound unless
 // a single frame does. An end learns of the other's doings only by its lane, so what a partition holds up it does not know.
+import { VarveError } from '../errors.ts'
 import { TransportError } from '../errors-ship.ts'
 import { ByteReader, decodeMessage, encodeMessage, encodeShipFrame, messageBytes, ShipFrameDecoder } from '../format/index.ts'
 import { Inbox, type TimerHandle, type World } from '../runtime/index.ts'
-import { errorFromPeer, errorMessage, frameFault } from './peer-errors.ts'
+import { errorMessage, errorOf, frameFault } from './error-frame.ts'
 import type { Link, WireFrame } from './types.ts'
 
 /** What a connection asks its network. */
@@ -115,8 +116,8 @@ class MemoryEnd implements Link {
     if (this.#closed !== undefined || this.#dead) return DONE
     this.#closed = { reason: reason ?? new TransportError(`the connection to ${this.peer} is closed`, { details: { peer: this.peer } }) }
     this.#in.leave(reason === undefined ? undefined : { reason })
-    const told = errorMessage(reason)
-    this.out.end(this.#closed.reason, told === undefined ? undefined : { epoch: 0, session: 0, message: told })
+    // An abort is nobody else's concern: the connection just ends.
+    this.out.end(this.#closed.reason, reason instanceof VarveError ? { epoch: 0, session: 0, message: errorMessage(reason) } : undefined)
     this.#link.ended()
     return DONE
   }
@@ -279,7 +280,7 @@ class Lane {
 
   #receive(frame: WireFrame): void {
     if (this.#isLeft) return this.#release(messageBytes(frame.message))
-    if (frame.message.type === 'error') return this.#finish({ reason: errorFromPeer(frame.message) })
+    if (frame.message.type === 'error') return this.#finish({ reason: errorOf(frame.message) })
     this.inbox.put(frame)
   }
 

@@ -334,7 +334,7 @@ describe('manifests', () => {
   it.each<readonly [string, Partial<typeof manifest>]>([
     ['a log that begins above the base', { logFrom: 8 }],
     ['a fragment for a checkpoint', { checkpoint: manifest.files[0]! }],
-    ['a checkpoint among the files', { files: [CHECKPOINT] }],
+    ['the checkpoint of the base among its files', { files: [CHECKPOINT] }],
     ['a name outside of the store', { files: [{ ...manifest.files[0]!, name: '../x' }] }],
   ])('refuses %s', (_name, change) => {
     expect(() => decodeManifest(encodeManifest({ ...manifest, ...change }))).toThrow(DecodeError)
