@@ -92,6 +92,9 @@ export {
   table,
 } from './table/index.ts'
 export type {
+  AckMode,
+  AckModeOptions,
+  AckWriteOptions,
   Aggregate,
   AnyTable,
   ArrowLike,

@@ -4,7 +4,18 @@
 // the rest, gives byte-identical checkpoints. It holds fragment references and positions, never rows.
 
 import { assert } from '../assert.ts'
-import type { BranchRecord, CommitRecord, FlushRecord, OptimizeRecord, RollbackRecord, SchemaRecord, SealRecord, VacuumRecord } from '../format/index.ts'
+import type {
+  AckMode,
+  BranchRecord,
+  CommitRecord,
+  FlushRecord,
+  ModeRecord,
+  OptimizeRecord,
+  RollbackRecord,
+  SchemaRecord,
+  SealRecord,
+  VacuumRecord,
+} from '../format/index.ts'
 import { Branches, MAIN } from './branches.ts'
 import { DeadNames } from './dead-names.ts'
 import { Merges } from './merges.ts'
@@ -19,6 +30,15 @@ export interface RememberedKey {
   readonly writeId: Uint8Array
   readonly timeMs: number
   readonly rows: number
+}
+
+/** The acknowledgement mode of shipping. */
+export interface AckState {
+  readonly mode: AckMode
+  /** Of the newest mode record; 0 = none, which is async. */
+  readonly lsn: number
+  /** Records up to here are committed by being in the log: they were written in mode async, or the mode was changed by force. */
+  readonly floor: number
 }
 
 export class Catalog {
@@ -39,6 +59,7 @@ export class Catalog {
   outcomes: Outcomes = new Outcomes()
   /** Of vacuums. */
   dead: DeadNames = new DeadNames()
+  ack: AckState = { mode: 'async', lsn: 0, floor: 0 }
 
   /** The same fold, now and later, with the tables of a branch. To be read, not folded into. */
   withTables(tables: CatalogTables): Catalog {
@@ -118,6 +139,11 @@ export class Catalog {
   /** Repair's notes change nothing. */
   foldAudit(lsn: number, timeMs: number): void {
     this.advance(lsn, timeMs)
+  }
+
+  foldMode(lsn: number, { timeMs, mode, forced }: ModeRecord): void {
+    this.advance(lsn, timeMs)
+    this.ack = { mode, lsn, floor: forced || this.ack.mode === 'async' ? lsn : this.ack.floor }
   }
 
   foldVacuum(lsn: number, record: VacuumRecord): void {

@@ -5,8 +5,10 @@
 // Invariant: the bytes depend on the log prefix only: sorted maps, no creation time, writer or node. A file that fails its check is not believed.
 
 import {
+  ACK_MODES,
   ByteReader,
   ByteWriter,
+  decodeAckMode,
   decodeFragmentRef,
   decodeList,
   decodeVectors,
@@ -105,6 +107,12 @@ function encodeCatalog(w: ByteWriter, catalog: Catalog): void {
   encodeDeadNames(w, catalog.dead)
   w.blob(catalog.branches.encode())
   catalog.merges.encode(w)
+  // Only where there is a mode record: a version that does not know this section does not know the record either.
+  const { mode, lsn, floor } = catalog.ack
+  if (lsn === 0) return
+  w.u8(ACK_MODES.indexOf(mode))
+  w.varint(lsn)
+  w.varint(floor)
 }
 
 function decodeCatalog(r: ByteReader, lsn: number): Catalog {
@@ -129,6 +137,7 @@ function decodeCatalog(r: ByteReader, lsn: number): Catalog {
   if (r.left > 0) catalog.dead = decodeDeadNames(r)
   if (r.left > 0) catalog.branches = Branches.of(r.blob().slice())
   if (r.left > 0) catalog.merges = Merges.decode(r)
+  if (r.left > 0) catalog.ack = { mode: decodeAckMode(r), lsn: r.varint(), floor: r.varint() }
   return catalog
 }
 

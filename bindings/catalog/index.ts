@@ -1,7 +1,7 @@
 export { Branches, MAIN, MAIN_PATH } from './branches.ts'
 export type { BranchEntry, BranchPath, TagEntry } from './branches.ts'
 export { Catalog } from './catalog.ts'
-export type { RememberedKey } from './catalog.ts'
+export type { AckState, RememberedKey } from './catalog.ts'
 export { checkpointBody, checkpointName, decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 export type { Checkpoint } from './checkpoint.ts'
 export { isNamed } from './dead-names.ts'

@@ -16,6 +16,9 @@ import { keyText } from './tracker.ts'
 
 export type Images = 'after' | 'both' | 'none'
 
+/** What a feed reads; it may end below the head of the log. */
+export type FeedLog = Pick<CommitLog, 'read' | 'tailing'>
+
 export interface FeedOptions {
   readonly tables: readonly AnyTable[]
   /** Instead of `tables`: the keys of this table, however it is defined and named meanwhile. */
@@ -60,7 +63,7 @@ interface Part {
   readonly changes: readonly TableChange[]
 }
 
-export async function* feed(log: CommitLog, state: StoreState, from: number, o: FeedOptions, context: ReadContext): AsyncGenerator<FeedCommit, undefined> {
+export async function* feed(log: FeedLog, state: StoreState, from: number, o: FeedOptions, context: ReadContext): AsyncGenerator<FeedCommit, undefined> {
   const wanted = new Set(o.tables.map((table) => table.name))
   const ready: FeedCommit[] = []
   const held = new Map<number, { structure: Structure; firstRow: number }>()
@@ -101,7 +104,7 @@ function isOf({ branch, branches }: FeedOptions, lsn: number, record: StateRecor
   return (branch === MAIN ? MAIN : branches().ownerAt(branch, lsn)) === own
 }
 
-function batchesAfter(log: CommitLog, from: number, { end, signal }: FeedOptions): AsyncIterable<LogBatch> {
+function batchesAfter(log: FeedLog, from: number, { end, signal }: FeedOptions): AsyncIterable<LogBatch> {
   const start = BigInt(from) as Lsn
   return end === undefined ? log.tailing(start, { signal }) : log.read(start, { end, signal })
 }
@@ -113,7 +116,7 @@ function* single({ first, bytes, offsets }: LogBatch): Generator<RecordBatch> {
 
 /** Commits without rows: nothing but the records is read. */
 export async function* commitsOnly(
-  log: CommitLog,
+  log: FeedLog,
   names: (tableId: number) => string | undefined,
   from: number,
   o: FeedOptions,

@@ -16,6 +16,7 @@ import {
   encodeBranch,
   encodeCommit,
   encodeFlush,
+  encodeMode,
   encodeOptimize,
   encodePublish,
   encodeRollback,
@@ -26,8 +27,7 @@ import {
   toHex,
   type Intent,
   type OptimizeRecord,
-  type IntentMerge,
-  type MergeParent,
+  type ModeRecord,
   publishedCommit,
   type PublishRecord,
   type RollbackRecord,
@@ -36,23 +36,24 @@ import {
   type VacuumRecord,
 } from '../format/index.ts'
 import type { CommitLog, LogRecord, Lsn } from '../log/index.ts'
-import { newUlidBytes, ulidBytes, ulidText, type World } from '../runtime/index.ts'
+import { newUlidBytes, ulidBytes, type World } from '../runtime/index.ts'
 import { CHUNK_ROWS, type CommitResult, type TableState, type VectorBitmaps, type WriteOptions } from '../table/index.ts'
 import { type AdmitOptions, type AdmittedChange, type ArmedWrite, type ChangeTracker, refuseWrittenSince } from './admitted.ts'
 import { tableNotFound } from './bound.ts'
+import type { AckOptions, CommitGate } from './commit-gate.ts'
 import { refuseOutdated } from './conflict.ts'
 import { commitResult } from './commit-result.ts'
 import { type Decided, Decisions } from './decisions.ts'
 import { applyForeign } from './foreign.ts'
 import { KnownKeys } from './known-keys.ts'
 import { branchNumber, NamesAhead, staleBranch, staleBranchNamed } from './names-ahead.ts'
-import { DeadFiles, namesOf } from './record-files.ts'
 import {
   applySchemaRecord,
   KIND_AUDIT,
   KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
+  KIND_MODE,
   KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
@@ -63,8 +64,9 @@ import {
   type StoreState,
   SUPERSEDED,
 } from './state.ts'
-import { type CommitterHooks, hasCommit, hasSeal, type Queued } from './queued.ts'
-import { creates, tablesOf, writeOf } from './write-of.ts'
+import { type CommitterHooks, expire, hasCommit, hasSeal, outcomeUnknown, type Queued, type Waiter } from './queued.ts'
+import { VacuumsAhead } from './vacuums-ahead.ts'
+import { creates, mergeParent, tablesOf } from './write-of.ts'
 
 const NO_VECTORS: VectorBitmaps = new Map()
 
@@ -82,10 +84,12 @@ export class Committer {
   private readonly decisions: Decisions
   /** Branches and tags, queued records included. */
   readonly names: NamesAhead
+  private readonly vacuums: VacuumsAhead
+  /** Commits wait for replicas, or may. */
+  gate: CommitGate | undefined
   private catchingUp: Promise<void> | undefined
   /** Highest LSN of records that may be in the log or not; 0 = none. */
   private undecidedUpto = 0
-  private vacuumsQueued = 0
   private lastTimeMs: number
   private parent: number
   private error: Error | undefined
@@ -100,6 +104,7 @@ export class Committer {
     this.decisions = new Decisions(state.catalog)
     this.keys = new KnownKeys(state.catalog)
     this.names = new NamesAhead(state.catalog)
+    this.vacuums = new VacuumsAhead(state.catalog)
     this.world = world
     this.hooks = hooks
     this.tracker = tracker
@@ -107,7 +112,7 @@ export class Committer {
     this.submitted = state.applied
     this.parent = state.applied
     log.listen({
-      durable: (last) => this.durable(Number(last)),
+      durable: (last) => (this.gate ?? this).durable(Number(last)),
       failed: (error) => this.fail(error),
       rejected: (first, error) => {
         this.takeBack(Number(first), error)
@@ -177,16 +182,8 @@ export class Committer {
   private tellUnknown(first: number, last: number, cause: Error): void {
     this.undecidedUpto = last
     for (let i = this.pendingFrom; i < this.pending.length; i++) {
-      const { lsn, record, reject } = this.pending[i]!
-      if (lsn < first || lsn > last) continue
-      const { id, intentKept } = writeOf(record)
-      const writeId = id === undefined ? '' : ulidText(id)
-      reject(
-        new CommitOutcomeUnknownError(`write ${writeId} may be in the log at LSN ${lsn}, or not: the answer was lost`, {
-          details: { writeId, intentKept },
-          cause,
-        }),
-      )
+      const queued = this.pending[i]!
+      if (queued.lsn >= first && queued.lsn <= last) queued.reject(outcomeUnknown(queued, cause))
     }
     // Nobody tells of these before somebody asks.
     for (const waiter of this.waiters.splice(0)) waiter.resolve()
@@ -258,10 +255,10 @@ export class Committer {
       ...(merge === undefined ? {} : { merge: mergeParent(merge) }),
       changes: admitted.length === 1 ? [admitted[0]!.change] : admitted.map((each) => each.change),
     }
-    this.refuseDead({ kind: KIND_COMMIT, commit })
+    this.vacuums.refuse({ kind: KIND_COMMIT, commit })
     this.writer.reset()
     const record = this.encodeCommit(commit, armed)
-    const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH)
+    const lsn = this.submit(record.publish === undefined ? KIND_COMMIT : KIND_PUBLISH, o)
     this.parent = lsn
     if (armed !== undefined) this.decisions.queue(toHex(writeId), lsn, 'published')
     this.applied(() => {
@@ -274,8 +271,8 @@ export class Committer {
     })
     const result = this.wait<CommitResult>(lsn, record, commitResult(lsn, writeId, timeMs, rows, false))
     if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(toHex(writeId))).catch(() => undefined)
-    if (commit.idempotency !== undefined) this.keys.queue(commit.idempotency.key, commit.idempotency.request, result)
-    return result
+    if (commit.idempotency !== undefined) this.keys.queue(commit.idempotency.key, commit.idempotency.request, lsn, result)
+    return o?.ack === undefined || this.gate === undefined ? result : this.gate.stronger(lsn, result, o.ack)
   }
 
   /** @throws StaleBranchError, TableNotFoundError: records may not follow on it any more */
@@ -351,20 +348,7 @@ export class Committer {
 
   /** Whether a vacuum, in the log or in its queue, has named the file. */
   isDead(name: string): boolean {
-    return this.state.catalog.dead.has(name) || (this.vacuumsQueued > 0 && this.queuedVacuums().some(({ names }) => names.includes(name)))
-  }
-
-  private queuedVacuums(): VacuumRecord[] {
-    return [...this.onTheirWay()].flatMap((record) => (record.kind === KIND_VACUUM ? [record.vacuum] : []))
-  }
-
-  /** @throws DeadFiles: the write that is admitted gives its files other names */
-  private refuseDead(record: StateRecord): void {
-    const { dead } = this.state.catalog
-    const queued = this.vacuumsQueued > 0 ? this.queuedVacuums().map(({ names }) => new Set(names)) : []
-    if (dead.batches.length === 0 && queued.length === 0) return
-    const names = namesOf(record).filter((name) => dead.has(name) || queued.some((each) => each.has(name)))
-    if (names.length > 0) throw new DeadFiles(names)
+    return this.vacuums.has(name)
   }
 
   /** Records that were queued and are not in the catalog yet. */
@@ -373,18 +357,25 @@ export class Committer {
   }
 
   /** Queue the names of a vacuum: they are dead for everything that is admitted from here on. */
-  async vacuum(vacuum: Omit<VacuumRecord, 'timeMs'>): Promise<number> {
+  vacuum(vacuum: Omit<VacuumRecord, 'timeMs'>): Promise<number> {
     this.assertAlive()
     const record: VacuumRecord = { ...vacuum, timeMs: this.nextTime() }
     this.writer.reset()
     encodeVacuum(this.writer, record)
     const lsn = this.submit(KIND_VACUUM)
-    this.vacuumsQueued++
-    try {
-      return await this.wait(lsn, { kind: KIND_VACUUM, vacuum: record }, lsn)
-    } finally {
-      this.vacuumsQueued--
-    }
+    this.vacuums.queue(lsn, record)
+    return this.wait(lsn, { kind: KIND_VACUUM, vacuum: record }, lsn)
+  }
+
+  /** Queue a change of the acknowledgement mode. */
+  mode(change: Omit<ModeRecord, 'timeMs' | 'id'>, gate: CommitGate): Promise<number> {
+    this.assertAlive()
+    const record: ModeRecord = { ...change, timeMs: this.nextTime(), id: newUlidBytes(this.world) }
+    this.writer.reset()
+    encodeMode(this.writer, record)
+    const lsn = this.submit(KIND_MODE, { allowIndeterminate: change.forced })
+    gate.queued(lsn, record)
+    return this.wait(lsn, { kind: KIND_MODE, mode: record }, lsn)
   }
 
   /** Queue a flush; the caller has checked it against the state as it is now. */
@@ -392,7 +383,7 @@ export class Committer {
     this.assertAlive()
     this.assertThere(table)
     const record: FlushRecord = { ...flush, branch: table.branch, writeId: flush.writeId ?? newUlidBytes(this.world), timeMs: this.nextTime() }
-    this.refuseDead({ kind: KIND_FLUSH, flush: record })
+    this.vacuums.refuse({ kind: KIND_FLUSH, flush: record })
     this.writer.reset()
     encodeFlush(this.writer, record)
     const lsn = this.submit(KIND_FLUSH)
@@ -415,8 +406,8 @@ export class Committer {
 
   /** @throws HistoryUnavailableError: files of that version may be gone, and nothing holds it yet */
   private refuseGone(branch: number, lsn: number): void {
-    const { branches, fragmentFloor } = this.state.catalog
-    const floor = Math.max(fragmentFloor, ...(this.vacuumsQueued > 0 ? this.queuedVacuums().map((vacuum) => vacuum.floor) : []))
+    const { branches } = this.state.catalog
+    const { floor } = this.vacuums
     if (lsn >= floor || branches.holds(branch, lsn)) return
     throw new HistoryUnavailableError(`LSN ${lsn} is below the floor ${floor}: a vacuum took what it needs`, {
       details: { asked: BigInt(lsn), floor: BigInt(floor) },
@@ -435,7 +426,7 @@ export class Committer {
     const id = toHex(optimize.writeId)
     this.decisions.admit(optimize.writeId, baseLsn, optimize.sealLsn > 0)
     const record: OptimizeRecord = { ...optimize, branch, timeMs: this.nextTime() }
-    this.refuseDead({ kind: KIND_OPTIMIZE, optimize: record })
+    this.vacuums.refuse({ kind: KIND_OPTIMIZE, optimize: record })
     this.writer.reset()
     encodeOptimize(this.writer, record)
     const lsn = this.submit(KIND_OPTIMIZE)
@@ -471,11 +462,21 @@ export class Committer {
   async drained(): Promise<void> {
     for (const { submitted, rewinds } = this; this.inFlight > 0 && this.pending[this.pendingFrom]!.lsn <= submitted && this.rewinds === rewinds;) {
       if (this.undecidedUpto > 0) await this.caughtUp()
-      else await new Promise<void>((resolve, reject) => this.waiters.push({ lsn: submitted, resolve, reject }))
+      else {
+        this.gate?.waiting()
+        const startedMs = this.world.clock.monoMs()
+        await new Promise<void>((resolve, reject) => this.waiters.push({ lsn: submitted, resolve, reject, startedMs }))
+      }
     }
+    await this.gate?.settled()
   }
 
-  private readonly waiters: { lsn: number; resolve: () => void; reject: (error: Error) => void }[] = []
+  private readonly waiters: Waiter[] = []
+
+  /** Who has waited since `beforeMs` or longer is told so; the records stay. @returns since when the next one waits */
+  expire(beforeMs: number, error: (lsn: number) => Error): number | undefined {
+    return expire(this.pending, this.pendingFrom, this.waiters, beforeMs, error)
+  }
 
   /** @throws LsnTakenError when the state is behind the log; ConflictError when somebody wrote a key of it since its first try */
   private admitShared(admitted: readonly AdmittedChange[], o: (WriteOptions & AdmitOptions) | undefined): void {
@@ -484,7 +485,8 @@ export class Committer {
     refuseWrittenSince(this.tracker, admitted, o.conflictsSince)
   }
 
-  private submit(kind: LogRecord['kind']): number {
+  private submit(kind: LogRecord['kind'], o?: AckOptions): number {
+    this.gate?.admit(o)
     this.record.kind = kind
     this.record.payload = this.writer.bytes.subarray(0, this.writer.at)
     if (this.log.shared && this.isBehind) throw behind(this.log.head)
@@ -506,6 +508,7 @@ export class Committer {
 
   private wait<T>(lsn: number, record: StateRecord, value: T): Promise<T> {
     const startedMs = this.world.clock.monoMs()
+    this.gate?.waiting()
     return new Promise<T>((resolve, reject) => {
       this.pending.push({ lsn, record, resolve: resolve as (value: never) => void, reject, value, startedMs })
     })
@@ -518,7 +521,8 @@ export class Committer {
     return this.lastTimeMs
   }
 
-  private durable(last: number): void {
+  /** Records up to `last` are committed. */
+  durable(last: number): void {
     if (this.error !== undefined) return
     const { pending, state } = this
     let at = this.pendingFrom
@@ -532,6 +536,8 @@ export class Committer {
     }
     this.decisions.settle(last)
     this.names.settle(last)
+    this.vacuums.settle(last)
+    this.keys.settle(last)
     this.tracker.settle?.(last)
     this.hooks.durable(last)
     const now = this.world.clock.monoMs()
@@ -563,14 +569,12 @@ export class Committer {
     if (refused.length > 0) this.rewinds++
     this.decisions.takeBack(first)
     this.names.takeBack(first)
+    this.vacuums.takeBack(first)
+    this.keys.takeBack(first)
+    this.gate?.takeBack(first)
     this.tracker.takeBack?.(first)
     if (this.undecidedUpto >= first) this.undecidedUpto = 0
-    for (const { tables, catalog } of [state, ...state.views()]) {
-      for (const [id, table] of tables) {
-        if (!catalog.tables.has(id) && !pending.some(({ record }) => creates(record, id))) tables.delete(id)
-        else table.takeBack(first)
-      }
-    }
+    state.takeBack(first, (id) => pending.some(({ record }) => creates(record, id)))
     this.submitted = first - 1
     this.parent = Math.min(this.parent, this.submitted)
     for (const { reject } of refused) reject(error)
@@ -588,10 +592,6 @@ export class Committer {
     for (const waiter of this.waiters.splice(0)) waiter.reject(error)
     if (!(error instanceof ClosedError)) this.hooks.failed(error)
   }
-}
-
-function mergeParent({ branch, sourceLsn, baseBranch, baseLsn }: IntentMerge): MergeParent {
-  return { source: branch, sourceLsn: Number(sourceLsn), base: baseBranch, baseLsn: Number(baseLsn) }
 }
 
 function behind(head: Lsn): LsnTakenError {

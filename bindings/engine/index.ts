@@ -3,6 +3,8 @@ export { bindTo, tableNotFound } from './bound.ts'
 export type { Bound } from './bound.ts'
 export { listCheckpoints, newestCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoints.ts'
 export type { AdmitOptions, AdmittedChange, ArmedWrite } from './admitted.ts'
+export { isIndeterminate } from './commit-gate.ts'
+export type { Acker, AckOptions, Attached, CommitGate } from './commit-gate.ts'
 export { commitResult } from './commit-result.ts'
 export { promotedRef, storeFragment } from './cutter.ts'
 export { Committer } from './committer.ts'
@@ -31,6 +33,7 @@ export {
   KIND_COMMIT,
   KIND_EPOCH,
   KIND_FLUSH,
+  KIND_MODE,
   KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
@@ -55,7 +58,7 @@ export { deleteWhere, updateRows } from './where.ts'
 export { deleteChange, deleteKeys, encodeBatch, inlineChange, writeBatch, writeRows } from './write-rows.ts'
 export { Binder } from './bound.ts'
 export { commitsOnly, feed, keysOnly } from './changes.ts'
-export type { FeedChange, FeedCommit, FeedOptions } from './changes.ts'
+export type { FeedChange, FeedCommit, FeedLog, FeedOptions } from './changes.ts'
 export { type Holder, markNames, neededFiles, type WalkSource } from './name-walk.ts'
 export { NamedFiles } from './named-files.ts'
 export { diffPoints } from './diff.ts'

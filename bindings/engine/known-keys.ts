@@ -5,11 +5,12 @@ import { IdempotencyMismatchError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import type { CommitResult } from '../table/index.ts'
+import { isIndeterminate } from './commit-gate.ts'
 import { commitResult } from './commit-result.ts'
 
 export class KnownKeys {
   private readonly catalog: Catalog
-  private readonly queued = new Map<string, { readonly request: Uint8Array; readonly result: Promise<CommitResult> }>()
+  private readonly queued = new Map<string, { readonly request: Uint8Array; readonly lsn: number; readonly result: Promise<CommitResult> }>()
 
   constructor(catalog: Catalog) {
     this.catalog = catalog
@@ -20,10 +21,22 @@ export class KnownKeys {
   }
 
   /** A commit under this key waits for its group. */
-  queue(key: string, request: Uint8Array, result: Promise<CommitResult>): void {
-    this.queued.set(key, { request, result })
-    const forget = (): void => void this.queued.delete(key)
-    result.then(forget, forget)
+  queue(key: string, request: Uint8Array, lsn: number, result: Promise<CommitResult>): void {
+    this.queued.set(key, { request, lsn, result })
+    // Whose caller has been told that it waits too long is still on its way.
+    result.catch((error: unknown) => {
+      if (!isIndeterminate(error)) this.queued.delete(key)
+    })
+  }
+
+  /** Records up to `last` are folded. */
+  settle(last: number): void {
+    if (this.queued.size > 0) for (const [key, { lsn }] of this.queued) if (lsn <= last) this.queued.delete(key)
+  }
+
+  /** Records from `first` on never were. */
+  takeBack(first: number): void {
+    for (const [key, { lsn }] of this.queued) if (lsn >= first) this.queued.delete(key)
   }
 
   /** The result of the same request, or undefined. @throws IdempotencyMismatchError */

@@ -17,6 +17,7 @@ import {
   DecodeError,
   decodeEpochRecord,
   decodeFlush,
+  decodeMode,
   decodeOptimize,
   decodePublish,
   decodeRollback,
@@ -26,6 +27,7 @@ import {
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
+  type ModeRecord,
   toHex,
   type OptimizeRecord,
   publishedCommit,
@@ -53,6 +55,7 @@ export const KIND_OPTIMIZE = 8
 export const KIND_BRANCH = 9
 export const KIND_VACUUM = 10
 export const KIND_AUDIT = 11
+export const KIND_MODE = 12
 /** No kind of a frame: a decision that came after the outcome of its write. */
 export const SUPERSEDED = 0
 const KIND_OFFSET = 12
@@ -72,6 +75,7 @@ export type StateRecord =
   | { readonly kind: typeof KIND_BRANCH; readonly branch: BranchRecord }
   | { readonly kind: typeof KIND_VACUUM; readonly vacuum: VacuumRecord }
   | { readonly kind: typeof KIND_AUDIT; readonly audit: AuditRecord }
+  | { readonly kind: typeof KIND_MODE; readonly mode: ModeRecord }
   | { readonly kind: typeof SUPERSEDED; readonly timeMs: number; readonly record: StateRecord }
 
 export interface StateContext extends TableContext {
@@ -204,6 +208,16 @@ export class StoreState implements StateView {
     for (const { tables } of this.attached.values()) settleTables(tables, head)
   }
 
+  /** Records from `first` on never were; `isComing`: one that is still queued makes the table. */
+  takeBack(first: number, isComing: (tableId: number) => boolean): void {
+    for (const { tables, catalog } of [this, ...this.attached.values()]) {
+      for (const [id, table] of tables) {
+        if (!catalog.tables.has(id) && !isComing(id)) tables.delete(id)
+        else table.takeBack(first)
+      }
+    }
+  }
+
   /** Apply a batch; records at or below `folded` (in the checkpoint already) only give their inline rows. */
   async applyBatch(batch: RecordBatch, folded: number = this.applied, inlineFrom?: ReadonlyMap<number, number>): Promise<void> {
     let lsn = Number(batch.first)
@@ -319,6 +333,7 @@ export class StoreState implements StateView {
     else if (record.kind === KIND_ROLLBACK) catalog.foldRollback(lsn, record.rollback)
     else if (record.kind === KIND_VACUUM) catalog.foldVacuum(lsn, record.vacuum)
     else if (record.kind === KIND_AUDIT) catalog.foldAudit(lsn, record.audit.timeMs)
+    else if (record.kind === KIND_MODE) catalog.foldMode(lsn, record.mode)
     else if (record.kind === SUPERSEDED) catalog.foldSuperseded(lsn, record.timeMs)
     else throw new DecodeError('a publish that was not resolved', 0)
     this.folded?.(record)
@@ -445,6 +460,8 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
         return { kind, vacuum: decodeVacuum(r) }
       case KIND_AUDIT:
         return { kind, audit: decodeAudit(r) }
+      case KIND_MODE:
+        return { kind, mode: decodeMode(r) }
       default:
         throw new StoreTooNewError(`record ${lsn} has kind ${kind}, which this version does not know`, {
           details: {
@@ -461,6 +478,7 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
               KIND_BRANCH,
               KIND_VACUUM,
               KIND_AUDIT,
+              KIND_MODE,
             ],
           },
         })

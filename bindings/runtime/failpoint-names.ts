@@ -99,7 +99,6 @@ export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<Failp
   'ship.pin',
   'ship.release',
   'ship.stepHook',
-  'ship.modeRecord',
   'ship.promote',
 ])
 

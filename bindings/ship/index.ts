@@ -19,6 +19,8 @@ export type { EndReason } from './session-phase.ts'
 export type { SessionOptions, SessionStatus } from './session.ts'
 export { MemoryNetwork } from './memory-network.ts'
 export type { MemoryNetworkOptions, MemoryTransportOptions } from './memory-network.ts'
+export { AckTracker } from './ack.ts'
+export type { AckTrackerOptions, Amnesia } from './ack.ts'
 export type {
   AckMode,
   Agreement,

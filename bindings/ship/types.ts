@@ -4,6 +4,8 @@
 
 import type { Message } from '../format/index.ts'
 
+export type { AckMode } from '../format/index.ts'
+
 /** 1 to 128 bytes of `[A-Za-z0-9._:-]`; never derived from an address. Made by replicaId() only. */
 export type ReplicaId = string & { readonly __brand: 'ReplicaId' }
 
@@ -275,7 +277,6 @@ export interface Transport {
   listen(host: LinkHost, endpoint: Endpoint): Promise<AsyncDisposable & { readonly endpoint: Endpoint }>
 }
 
-export type AckMode = 'async' | 'quorum' | 'all'
 export interface ReplicaAssignment {
   readonly id: ReplicaId
   readonly endpoint: Endpoint

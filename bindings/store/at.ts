@@ -3,7 +3,7 @@
 // The live state answers for the heads; older positions are folded from the newest checkpoint below them and kept for a while.
 
 import { isNotFound } from '../root/index.ts'
-import { MAIN, type TagEntry } from '../catalog/index.ts'
+import { type Branches, MAIN, type TagEntry } from '../catalog/index.ts'
 import { BranchNotFoundError, CorruptionError, HistoryUnavailableError } from '../errors.ts'
 import {
   decodeRecord,
@@ -11,6 +11,7 @@ import {
   KIND_AUDIT,
   KIND_BRANCH,
   KIND_FLUSH,
+  KIND_MODE,
   KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
@@ -34,6 +35,8 @@ const STATES_KEPT = 4
 export interface HistorySource extends PositionSource {
   /** G: files that older versions need may be gone. */
   readonly fragmentFloor: () => number
+  /** Branches and tags as readers see them. */
+  readonly names: () => Branches | Promise<Branches>
 }
 
 export class History {
@@ -52,7 +55,7 @@ export class History {
    */
   async resolve(at: At, head: number, branch: number = MAIN): Promise<Position & { readonly isHead: boolean }> {
     if (typeof at === 'string') {
-      const named = this.named(at)
+      const named = await this.named(at)
       if (named === undefined) throw new BranchNotFoundError(`no tag or branch ${JSON.stringify(at)}`, { details: { branch: at } })
       if (typeof named === 'number') return { branch: named, lsn: head, isHead: true }
       // Held by its name, wherever the floor is.
@@ -68,15 +71,15 @@ export class History {
   }
 
   /** The number of a live branch. @throws BranchNotFoundError */
-  branchNamed(name: string): number {
-    const named = this.named(name)
+  async branchNamed(name: string): Promise<number> {
+    const named = await this.named(name)
     if (typeof named === 'number') return named
     throw new BranchNotFoundError(`no branch ${JSON.stringify(name)}`, { details: { branch: name } })
   }
 
   /** The number of a live branch, or a tag. */
-  private named(name: string): number | TagEntry | undefined {
-    const branches = this.source.branches()
+  private async named(name: string): Promise<number | TagEntry | undefined> {
+    const branches = await this.source.names()
     return name === MAIN_BRANCH ? MAIN : (branches.named(name)?.id ?? branches.tag(name))
   }
 
@@ -158,6 +161,7 @@ function timeOf(record: StateRecord): number | undefined {
   if (record.kind === KIND_ROLLBACK) return record.rollback.timeMs
   if (record.kind === KIND_BRANCH) return record.branch.timeMs
   if (record.kind === KIND_AUDIT) return record.audit.timeMs
+  if (record.kind === KIND_MODE) return record.mode.timeMs
   if (record.kind === KIND_VACUUM) return record.vacuum.timeMs
   if (record.kind === KIND_OPTIMIZE) return record.optimize.timeMs
   return record.kind === KIND_FLUSH ? record.flush.timeMs : undefined

@@ -6,6 +6,7 @@ import {
   KIND_BRANCH,
   KIND_COMMIT,
   KIND_FLUSH,
+  KIND_MODE,
   KIND_OPTIMIZE,
   KIND_PUBLISH,
   KIND_ROLLBACK,
@@ -32,7 +33,7 @@ export interface AuditSource {
 
 /** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
 const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
-const RECORD_KINDS = ['epoch', 'schema', 'branch', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum'] as const
+const RECORD_KINDS = ['epoch', 'schema', 'branch', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum', 'mode'] as const
 const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
   'adopt-log': true,
   'drop-node': true,
@@ -153,6 +154,11 @@ function rowOf(lsn: number, record: StateRecord, before: Date, names: (tableId: 
       ...(facts.reason === undefined ? {} : { reason: facts.reason }),
       tables: [...facts.tables],
     }
+  }
+  if (record.kind === KIND_MODE) {
+    const { timeMs, id, mode, before: old, forced } = record.mode
+    const reason = `${old} -> ${mode}${forced ? ', forced' : ''}`
+    return { ...at, time: new Date(timeMs), kind: 'mode', writeId: ulidText(id) as WriteId, reason, tables: [] }
   }
   return { ...at, time: before, kind: 'epoch', tables: [] }
 }

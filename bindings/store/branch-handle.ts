@@ -32,6 +32,8 @@ export interface BranchHandleParts {
   /** Its number; 0 = main. */
   readonly branch: number
   readonly state: StoreState
+  /** C */
+  readonly committed: () => number
   readonly reads: Reads
   readonly writers: BranchWriters
   readonly optimize: (writer: BranchWriter, o: OptimizeOptions) => Promise<OptimizeReport>
@@ -51,7 +53,8 @@ export class BranchHandle {
   }
 
   get lsn(): Lsn {
-    return BigInt(headOf(this.parts.state, this.parts.state.catalog.branches.numbered(this.parts.branch))) as Lsn
+    const { state, branch, committed } = this.parts
+    return BigInt(Math.min(headOf(state, state.catalog.branches.numbered(branch)), committed())) as Lsn
   }
 
   toJSON(): object {

@@ -48,9 +48,9 @@ export class Merges {
 
   async merge(source: string, o: MergeOptions): Promise<MergeResult> {
     checkMerge(o)
-    const { history, branches, state } = this.#host.o
-    const from = await history.resolve(source, state.applied)
-    const into = history.branchNamed(o.into ?? MAIN_BRANCH)
+    const { history, branches, acknowledgement } = this.#host.o
+    const from = await history.resolve(source, acknowledgement.committed)
+    const into = await history.branchNamed(o.into ?? MAIN_BRANCH)
     using _held = branches.pin(from.branch)
     const theirs = await this.#host.pointAt(source)
     const pin = this.#host.pins.hold(theirs, 'reader')

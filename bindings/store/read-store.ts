@@ -39,7 +39,7 @@ import { LEASED, Pins, pinsOf } from './pins.ts'
 import { observing, pendingOf } from './recovering.ts'
 import { Reads } from './reads.ts'
 import { type Outcome, outcomeOf } from '../write/index.ts'
-import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
+import { type ReadOptions, SnapshotHandle, type SnapshotOptions } from './snapshot.ts'
 import type { VerifyOptions } from './verify-door.ts'
 import type { Opened } from './wiring.ts'
 
@@ -118,8 +118,9 @@ export class ReadHandle {
     return { id, lsn: String(lsn), readOnly, closed }
   }
 
+  /** C: nothing newer is shown. */
   protected get head(): number {
-    return this.o.state.applied
+    return this.o.acknowledgement.committed
   }
 
   protected get log(): CommitLog {
@@ -153,15 +154,19 @@ export class ReadHandle {
     return this.reads.scan(table, options)
   }
 
-  snapshot(at?: At): Promise<SnapshotHandle> {
-    return this.reads.snapshot(at)
+  snapshot(at?: At, o?: SnapshotOptions): Promise<SnapshotHandle> {
+    return this.reads.snapshot(at, o)
   }
 
   async waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void> {
     this.check()
-    while (this.head < Number(lsn)) {
-      o?.signal?.throwIfAborted()
-      await this.o.world.timers.sleep(1, o?.signal, true)
+    const { world, acknowledgement } = this.o
+    const wanted = Number(lsn)
+    const { signal: closing } = this.closing
+    const signal = o?.signal === undefined ? closing : AbortSignal.any([o.signal, closing])
+    while (this.head < wanted) {
+      signal.throwIfAborted()
+      if (!(await acknowledgement.reach(wanted, signal))) await world.timers.sleep(1, signal, true)
       this.check()
     }
   }
@@ -182,7 +187,7 @@ export class ReadHandle {
     const signals = [this.closing.signal, stopped]
     const signal = AbortSignal.any(o.signal === undefined ? signals : [o.signal, ...signals])
     const { state, branches, history } = this.o
-    const branch = history.branchNamed(o.branch ?? MAIN_BRANCH)
+    const branch = await history.branchNamed(o.branch ?? MAIN_BRANCH)
     const binder = branch === state.branch ? this.o.binder : new Binder(await branches.view(branch))
     for (const table of tables) binder.bind(table)
     const check = (): void => {
@@ -194,8 +199,8 @@ export class ReadHandle {
     try {
       const commits =
         tables.length === 0
-          ? commitsOnly(this.log, (id) => state.tables.get(id)?.name, from, options)
-          : feed(this.log, await this.o.history.load({ branch, lsn: from }), from, options, this.context)
+          ? commitsOnly(this.o.acknowledgement.feedLog, (id) => state.tables.get(id)?.name, from, options)
+          : feed(this.o.acknowledgement.feedLog, await this.o.history.load({ branch, lsn: from }), from, options, this.context)
       for await (const commit of commits) {
         yield commit
         // Asked for the next one: this one is done with.
@@ -254,12 +259,12 @@ export class ReadHandle {
 
   async branches(): Promise<BranchInfo[]> {
     this.check()
-    return branchInfos(this.o.state)
+    return branchInfos(await this.o.acknowledgement.state())
   }
 
   async tags(): Promise<TagInfo[]> {
     this.check()
-    return tagInfos(this.o.state)
+    return tagInfos(await this.o.acknowledgement.state())
   }
 
   async refresh(): Promise<Lsn> {
@@ -270,12 +275,15 @@ export class ReadHandle {
 
   async stats(): Promise<Stats> {
     this.check()
-    const { state, log, cache, metering } = this.o
+    const { acknowledgement, log, cache, metering } = this.o
+    const state = await acknowledgement.state()
     metering.settle(cache, this.o.kernelBytes())
     const { tables, writeBytes } = tableStats(state, this.head)
     return {
       lsn: this.lsn,
       durableLsn: log.durableHead,
+      committedLsn: this.lsn,
+      ackMode: acknowledgement.mode,
       tables,
       log: {
         segments: log.segments,

@@ -15,10 +15,12 @@ import {
   type StateView,
   tableNotFound,
 } from '../engine/index.ts'
+import { InvalidConfigError } from '../errors.ts'
 import { isTraced, traced } from '../runtime/index.ts'
 import type { AnyTable, At, LooseScanOptions, Scan, TableState } from '../table/index.ts'
+import { checkKnown } from './known-options.ts'
 import type { Pins } from './pins.ts'
-import { type ReadOptions, SnapshotHandle } from './snapshot.ts'
+import { type ReadOptions, SnapshotHandle, type SnapshotOptions } from './snapshot.ts'
 import { tracedScan } from './traced-scan.ts'
 import type { Opened } from './wiring.ts'
 
@@ -123,14 +125,18 @@ export class Reads {
     return isTraced('scan') ? tracedScan(scan, this.parts.facts(table)) : scan
   }
 
-  async snapshot(at?: At): Promise<SnapshotHandle> {
+  async snapshot(at?: At, o: SnapshotOptions = {}): Promise<SnapshotHandle> {
     this.check()
-    const point = await this.pointAt(at)
-    const { context, pins, o } = this.parts
+    const { readUncommitted = false } = checkKnown('snapshot', o, ['readUncommitted'])
+    if (readUncommitted && at !== undefined) {
+      throw new InvalidConfigError('readUncommitted shows the head: no position goes with it', { details: { key: 'readUncommitted', value: true } })
+    }
+    const point = (readUncommitted ? await this.parts.o.acknowledgement.uncommitted(this.parts.branch) : undefined) ?? (await this.pointAt(at))
+    const { context, pins } = this.parts
     return new SnapshotHandle(point, {
       context,
       pin: await pins.holdEverywhere(point, 'reader'),
-      canBlock: o.root.caps.syncRead,
+      canBlock: this.parts.o.root.caps.syncRead,
       pointAt: (older, head) => new Reads({ ...this.parts, branch: point.branch }).pointAt(older, head),
     })
   }
@@ -138,9 +144,9 @@ export class Reads {
   /** @param head  what is newer is not there */
   async pointAt(at: At | undefined, head?: number): Promise<ReadPoint> {
     this.check()
-    const { history, state } = this.parts.o
+    const { history, acknowledgement } = this.parts.o
     if (at === undefined) return pointOf(this.view(), head)
-    const { isHead, ...position } = await history.resolve(at, head ?? state.applied, this.parts.branch)
+    const { isHead, ...position } = await history.resolve(at, head ?? acknowledgement.committed, this.parts.branch)
     this.check()
     return isHead && head === undefined ? pointOf(this.viewAt(position, true), undefined) : pointOf(this.viewAt(position, false), position.lsn)
   }
@@ -149,20 +155,20 @@ export class Reads {
   async stateAt(at: At | undefined): Promise<StateView> {
     this.check()
     if (at === undefined) return this.view()
-    const { isHead, ...position } = await this.parts.o.history.resolve(at, this.parts.o.state.applied, this.parts.branch)
+    const { isHead, ...position } = await this.parts.o.history.resolve(at, this.parts.o.acknowledgement.committed, this.parts.branch)
     return this.viewAt(position, isHead)
   }
 
   /** The live state for heads, else one of the history. */
   private viewAt(position: Position, isHead: boolean): StateView | Promise<StateView> {
-    const { branches, history, state } = this.parts.o
-    const isNow = isHead || (position.branch === state.branch && position.lsn === state.applied)
-    return isNow ? branches.view(position.branch) : history.state(position)
+    const { acknowledgement, history, state } = this.parts.o
+    const isNow = isHead || (position.branch === state.branch && position.lsn === acknowledgement.committed)
+    return isNow ? acknowledgement.view(position.branch) : history.state(position)
   }
 
   /** As of now. @throws (the promise) StaleBranchError */
   private view(): StateView | Promise<StateView> {
-    return this.parts.o.branches.view(this.parts.branch)
+    return this.parts.o.acknowledgement.view(this.parts.branch)
   }
 
   private binderOf(view: StateView): Binder {

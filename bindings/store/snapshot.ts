@@ -13,6 +13,11 @@ export interface ReadOptions {
   readonly signal?: AbortSignal
 }
 
+export interface SnapshotOptions {
+  /** Show what is durable here, whether or not it is committed. */
+  readonly readUncommitted?: boolean
+}
+
 /** What a snapshot reads with, beside its point. */
 export interface SnapshotParts {
   readonly context: ReadContext

@@ -7,6 +7,7 @@ import { type Engine, flushTable, writeCheckpoint } from '../engine/index.ts'
 import { DEFAULTS } from '../options.ts'
 import type { Lsn } from '../log/index.ts'
 import type { TableState } from '../table/index.ts'
+import type { Acknowledging } from './acknowledging.ts'
 import type { Events } from './events.ts'
 import type { Metering } from './metering.ts'
 import type { Reporter } from './progress.ts'
@@ -27,6 +28,7 @@ export interface UpkeepParts {
   readonly metering: Metering
   /** LSN of the newest checkpoint; 0 = none. */
   readonly checkpointLsn: number
+  readonly acknowledgement: Pick<Acknowledging, 'isFrozen'>
   /** Told at each look, and after each job: whoever has work of its own to do in the background. */
   readonly looked: () => void
 }
@@ -42,6 +44,7 @@ export class Upkeep {
   private readonly metering: Metering
   private readonly looked: () => void
   private readonly automatic: boolean
+  private readonly acknowledgement: UpkeepParts['acknowledgement']
   private readonly stopper = new AbortController()
   private running: Promise<void> | undefined
   private lookedBytes: number
@@ -57,8 +60,9 @@ export class Upkeep {
   memoryBytes = 0
 
   /** @param engine  of main */
-  constructor(engine: Engine, { storeId, events, metering, checkpointLsn, looked }: UpkeepParts, automatic: boolean, lease: TableLease) {
+  constructor(engine: Engine, { storeId, events, metering, checkpointLsn, acknowledgement, looked }: UpkeepParts, automatic: boolean, lease: TableLease) {
     this.lease = lease
+    this.acknowledgement = acknowledgement
     this.engine = engine
     this.storeId = storeId
     this.events = events
@@ -163,6 +167,8 @@ export class Upkeep {
   }
 
   private async checkpoint(): Promise<void> {
+    // No checkpoint is above C.
+    if (this.acknowledgement.isFrozen) return
     const { root, log, state, world } = this.engine.parts
     const startedMs = world.clock.monoMs()
     const bytes = log.bytes
@@ -229,7 +235,7 @@ export class Upkeep {
 
   /** Before a clean close: leave little to read again, so that the next open costs the same whatever the history. */
   async settle(): Promise<void> {
-    if (this.automatic && this.bytesSinceCheckpoint >= CLOSE_BYTES) await this.flushAll()
+    if (this.automatic && !this.acknowledgement.isFrozen && this.bytesSinceCheckpoint >= CLOSE_BYTES) await this.flushAll()
   }
 
   async stop(): Promise<void> {

@@ -5,7 +5,7 @@
 // Invariant: VARVE is written last at creation; a failed open releases what it took.
 
 import { VarveError } from '../errors.ts'
-import type { Checkpoint } from '../catalog/index.ts'
+import type { Branches, Checkpoint } from '../catalog/index.ts'
 import { Binder, BranchViews, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
@@ -13,6 +13,7 @@ import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
 import { ColumnCache, createTableWorkers, type Long } from '../table/index.ts'
+import { Acknowledging } from './acknowledging.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
@@ -35,6 +36,8 @@ export interface Opened {
   readonly history: History
   /** Branches in the live state. */
   readonly branches: BranchViews
+  /** C, and what readers see. */
+  readonly acknowledgement: Acknowledging
   readonly events: Events
   readonly metering: Metering
   /** Bytes handed to the root; nothing is on a handle that only reads. */
@@ -53,6 +56,10 @@ export interface Opened {
   kernelBytes(): number
   /** Close log, workers and root. */
   release(): Promise<void>
+}
+
+function namesOf(state: StoreState | Promise<StoreState>): Branches | Promise<Branches> {
+  return state instanceof Promise ? state.then(({ catalog }) => catalog.branches) : state.catalog.branches
 }
 
 const THREADS_MAX = 4
@@ -151,12 +158,17 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     storeId,
     context,
     branches: () => state.catalog.branches,
+    names: () => namesOf(acknowledgement.state()),
     fragmentFloor,
     invalid: (file, cause) => {
       world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
       events.emit('checkpointInvalid', { file })
     },
   })
+  const branches = new BranchViews(state, log, (position) => history.load(position))
+  const checkpointLsn = checkpoint?.lsn ?? 0
+  const acknowledgement = new Acknowledging({ root, log, state, world, branches, history, checkpointLsn })
+  if (!options.readOnly) await acknowledgement.open()
   return {
     root,
     world,
@@ -168,13 +180,14 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     context,
     cache,
     history,
-    branches: new BranchViews(state, log, (position) => history.load(position)),
+    branches,
+    acknowledgement,
     events,
     metering,
     written,
     isBackup,
     fragmentFloor,
-    checkpointLsn: checkpoint?.lsn ?? 0,
+    checkpointLsn,
     failure: undefined,
     catchUp: async () => undefined,
     isPending: () => false,

@@ -2,11 +2,12 @@
 
 import { ClosedError, ConflictError, FencedError, TableExistsError } from '../errors.ts'
 import { type ApplyOptions, Committer, Engine, Gates, inTurn, Intents, nextTableId, staleBranchNamed, WriteTracker } from '../engine/index.ts'
-import { toHex } from '../format/index.ts'
+import { type AckMode, toHex } from '../format/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
 import { repairOpen } from '../recovery/index.ts'
 import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
+  type AckModeOptions,
   type AnyTable,
   type BranchOptions,
   type At,
@@ -35,6 +36,7 @@ import { BranchHandle } from './branch-handle.ts'
 import { Branching } from './branching.ts'
 import { type BranchWriter, BranchWriters } from './branch-writers.ts'
 import { CommitWatch } from './commit-watch.ts'
+import { checkKnown } from './known-options.ts'
 import { Reporter } from './progress.ts'
 import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
@@ -111,6 +113,7 @@ export class WriteHandle extends ReadHandle {
         else events.emit('poisoned', { cause: error })
       },
     })
+    o.acknowledgement.bind(this.committer)
     this.engine = new Engine({
       root,
       log,
@@ -236,6 +239,7 @@ export class WriteHandle extends ReadHandle {
         await this.optimizing.stop()
         await this.upkeep.stop()
       }
+      this.o.acknowledgement.opened()
     } catch (error) {
       await this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
       throw error
@@ -250,6 +254,7 @@ export class WriteHandle extends ReadHandle {
   private ready(o: WriteOptions | undefined): Promise<void> | undefined {
     const key = o?.idempotencyKey
     return (
+      (o?.ack === undefined ? undefined : this.o.acknowledgement.ready()) ??
       this.recovering.heal() ??
       (key === undefined ? undefined : this.writes.keyFree(key, o?.signal, () => this.recovering.heal())) ??
       this.upkeep.room(o?.signal)
@@ -378,6 +383,7 @@ export class WriteHandle extends ReadHandle {
     return new BranchHandle({
       ...found,
       state: this.o.state,
+      committed: () => this.head,
       reads: this.readsOf(found.branch, assertLive),
       writers: this.writers,
       optimize: (writer, o) => this.optimizeOf(writer, o),
@@ -472,6 +478,12 @@ export class WriteHandle extends ReadHandle {
     return (await import('./vacuuming.ts')).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 
+  /** Change whom commits wait for. */
+  async setAckMode(mode: AckMode, o: AckModeOptions = {}): Promise<void> {
+    this.writable()
+    await this.o.acknowledgement.setMode(mode, checkKnown('setAckMode', o, ['force']))
+  }
+
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
     checkDoorOptions('repair', o, ['confirm', 'dropAfter'])
     this.writable()
@@ -484,6 +496,7 @@ export class WriteHandle extends ReadHandle {
 
   protected override async shut(): Promise<void> {
     for (const each of this.running) each.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
+    this.o.acknowledgement.close()
     try {
       await this.optimizing.stop()
       await this.writes.close(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
@@ -503,6 +516,7 @@ export class WriteHandle extends ReadHandle {
   [Symbol.dispose](): void {
     if (this.closed) return
     this.log.closeSync?.()
+    this.o.acknowledgement.giveUp()
     this.committer.fail(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     // What needs no waiting was done; the rest (threads, descriptors) ends in the background.
     this.close().catch((cause: unknown) => this.o.world.logger.log({ level: 'warn', code: 'close.failed', cause }))

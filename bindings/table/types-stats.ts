@@ -1,6 +1,7 @@
 // table/types-stats.ts: what stats() says (api.md section 8, and more). Types only.
 
 import type { Lsn } from '../log/index.ts'
+import type { AckMode } from './types-ack.ts'
 
 export interface TableStats {
   rows: number
@@ -40,6 +41,10 @@ export interface WriteStats {
 export interface Stats {
   lsn: Lsn
   durableLsn: Lsn
+  /** Readers see versions up to here: the newest one, unless commits wait for replicas. */
+  committedLsn: Lsn
+  /** Whom a commit waits for, as the log says: nobody, a majority of the nodes, all of them. */
+  ackMode: AckMode
   tables: Record<string, TableStats>
   log: {
     segments: number

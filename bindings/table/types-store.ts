@@ -4,6 +4,7 @@
 
 import type { Digest, Epoch, Lsn } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
+import type { AckMode, AckModeOptions, AckWriteOptions } from './types-ack.ts'
 import type { BackupOptions, BackupReport } from './types-backup.ts'
 import type { Branching, ReadBranches } from './types-branches.ts'
 import type { Stats } from './types-stats.ts'
@@ -15,7 +16,7 @@ import type { AnyTable, KeyedTable, Predicate } from './types.ts'
 import type { OptimizeOptions, OptimizeReport } from './types-upkeep.ts'
 import type { At, Bulk, Chunk, KeyArg, Long, PinId, Reader, Rows, Snapshot, Stream, WriteId } from './types-read.ts'
 
-export interface WriteOptions extends Long {
+export interface WriteOptions extends Long, AckWriteOptions {
   /** Kept in the commit; with author at most 4 KiB. */
   message?: string
   author?: string
@@ -82,7 +83,7 @@ export interface Writer {
 }
 
 /** `onProgress` is told of each append, upsert and replace of the write, unless the call brings its own. */
-export interface StageOptions extends WriteOptions {
+export interface StageOptions extends Omit<WriteOptions, keyof AckWriteOptions> {
   /**
    * Sealed and not published by then, by the newest record or the clock of the machine that opens: the next read-write open rolls it back, reason "expired". No timer runs:
    * until that open it can still be published. Default: kept until someone decides.
@@ -212,8 +213,9 @@ export interface ReadStore extends Reader, ReadBranches, AsyncDisposable {
   readonly epoch: Epoch
   readonly readOnly: boolean
   readonly closed: boolean
+  /** `readUncommitted`: also what is durable here and waits for replicas; it may be gone when this store is not the primary any more. Without `at` only. */
   snapshot(at?: At, o?: { readUncommitted?: boolean }): Promise<Snapshot>
-  /** At once unless the store ships in mode quorum or all. */
+  /** Resolves when the commit at `lsn` counts: at once unless commits wait for replicas. @throws ClosedError; the signal's reason */
   waitCommitted(lsn: Lsn, o?: { signal?: AbortSignal }): Promise<void>
   changes<const T extends readonly AnyTable[] = []>(o?: ChangesOptions<T>): AsyncIterableIterator<Commit<T>>
   /**
@@ -326,6 +328,13 @@ export interface Store extends ReadStore, Writer, Branching, Disposable {
    * @cost reads and verifies everything the store has
    */
   repair(o?: { confirm?: boolean; dropAfter?: Lsn }): Promise<RepairReport>
+  /**
+   * Change whom commits wait for: a record of the log, committed by the mode before it; every later commit counts by the new one. The mode it has already: nothing is done.
+   *
+   * @throws QuorumTooSmallError, AckUnavailableError: nothing has changed; AckTimeoutError: it may yet change; InvalidConfigError: a shared log takes "async" only
+   * @example await store.setAckMode('quorum')
+   */
+  setAckMode(mode: AckMode, o?: AckModeOptions): Promise<void>
 }
 
 /** both: also the row before (one lookup a row in the older version); none: counts only. */

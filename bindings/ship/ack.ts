@@ -1,0 +1,169 @@
+// ship/ack.ts: who has what: the count behind C (shipping.md section 12). Pure: told of acknowledgements and states, asked what is committed.
+//
+// A node counts with what it has synced of the lineage of this epoch, said in its present session. Voters count while they are in sync or catching up; learners, voters
+// that are being rebuilt, halted or out of reach do not, and one that came back with less than it once confirmed (a lost disk) does not before it is in sync again. N
+// is the primary and its voters, present or not. A record of an older epoch is committed only together with one of this epoch: a majority may hold it and lose it to a
+// newer writer all the same.
+// Invariant: what was committed stays; no acknowledgement of another epoch or session changes anything.
+
+import { QuorumTooSmallError } from '../errors-ship.ts'
+import type { AckMode, ReplicaId, ReplicaState, SessionId } from './types.ts'
+
+/** Voters whose acknowledgements count. */
+const COUNTING: ReadonlySet<ReplicaState> = new Set<ReplicaState>(['in_sync', 'catching_up'])
+const QUORUM_NODES_MIN = 3
+
+interface Voter {
+  state: ReplicaState
+  /** Of the acknowledgements that are believed; undefined: of none. */
+  session: SessionId | undefined
+  /** Synced there, as the session says; on the lineage of this epoch. */
+  durable: number
+  /** The most that it ever confirmed to this writer. */
+  confirmed: number
+  isAmnesic: boolean
+}
+
+export interface AckTrackerOptions {
+  /** Of this writer. */
+  readonly epoch: number
+  /** LSN of its epoch record. */
+  readonly firstLsn: number
+  /** C when it began: its own RC. */
+  readonly committed: number
+}
+
+/** A voter that has less than it once confirmed. */
+export interface Amnesia {
+  readonly confirmed: number
+  readonly durable: number
+}
+
+export class AckTracker {
+  readonly epoch: number
+  readonly firstLsn: number
+  private readonly voters = new Map<ReplicaId, Voter>()
+  private localLsn = 0
+  private readonly best: Record<AckMode, number>
+
+  constructor({ epoch, firstLsn, committed }: AckTrackerOptions) {
+    this.epoch = epoch
+    this.firstLsn = firstLsn
+    this.best = { async: committed, quorum: committed, all: committed }
+  }
+
+  /** The voters from here on; those known before keep what they confirmed. */
+  assign(ids: Iterable<ReplicaId>): void {
+    const wanted = new Set(ids)
+    for (const id of this.voters.keys()) if (!wanted.has(id)) this.voters.delete(id)
+    for (const id of wanted)
+      if (!this.voters.has(id)) this.voters.set(id, { state: 'disconnected', session: undefined, durable: 0, confirmed: 0, isAmnesic: false })
+  }
+
+  /** N */
+  get nodes(): number {
+    return 1 + this.voters.size
+  }
+
+  /** The primary has synced up to here. */
+  local(lsn: number): void {
+    this.localLsn = Math.max(this.localLsn, lsn)
+  }
+
+  /**
+   * A session has begun: the replica has `durableLsn` of this lineage (R; the match point where a truncation is owed).
+   *
+   * @returns what it has forgotten, if it has; undefined: nothing, or it is no voter
+   */
+  follow(id: ReplicaId, session: SessionId, durableLsn: number): Amnesia | undefined {
+    const voter = this.voters.get(id)
+    if (voter === undefined || session.epoch !== this.epoch) return undefined
+    voter.session = session
+    voter.durable = durableLsn
+    if (durableLsn >= voter.confirmed) return undefined
+    const { confirmed } = voter
+    voter.isAmnesic = true
+    voter.confirmed = durableLsn
+    return { confirmed, durable: durableLsn }
+  }
+
+  /** No session: what the replica said last no longer counts. */
+  unfollow(id: ReplicaId): void {
+    const voter = this.voters.get(id)
+    if (voter !== undefined) voter.session = undefined
+  }
+
+  state(id: ReplicaId, state: ReplicaState): void {
+    const voter = this.voters.get(id)
+    if (voter === undefined) return
+    voter.state = state
+    if (state === 'in_sync') voter.isAmnesic = false
+  }
+
+  /** @returns whether it is of the session that is believed, and says something new */
+  ack(id: ReplicaId, session: SessionId, durableLsn: number): boolean {
+    const voter = this.voters.get(id)
+    if (voter?.session === undefined || session.epoch !== voter.session.epoch || session.seq !== voter.session.seq) return false
+    if (durableLsn <= voter.durable) return false
+    voter.durable = durableLsn
+    voter.confirmed = Math.max(voter.confirmed, durableLsn)
+    return true
+  }
+
+  isAmnesic(id: ReplicaId): boolean {
+    return this.voters.get(id)?.isAmnesic === true
+  }
+
+  /** C as the mode counts it; never down. */
+  committedIn(mode: AckMode): number {
+    const durable = this.count(mode)
+    // Of an older epoch nothing by itself.
+    if (durable >= this.firstLsn && durable > this.best[mode]) this.best[mode] = durable
+    return this.best[mode]
+  }
+
+  private count(mode: AckMode): number {
+    if (mode === 'async') return this.localLsn
+    const others = [...this.voters.values()].map((voter) => (counts(voter) ? Math.min(voter.durable, this.localLsn) : 0)).sort((a, b) => b - a)
+    const needed = this.others(mode)
+    return needed <= others.length ? others[needed - 1]! : 0
+  }
+
+  /** Nodes that have synced the record, the primary included. */
+  durableNodes(lsn: number): number {
+    let nodes = lsn <= this.localLsn ? 1 : 0
+    for (const voter of this.voters.values()) if (counts(voter) && voter.durable >= lsn) nodes++
+    return nodes
+  }
+
+  /** Nodes that can confirm a record now, the primary included. */
+  get reachable(): number {
+    let nodes = 1
+    for (const voter of this.voters.values()) if (counts(voter)) nodes++
+    return nodes
+  }
+
+  /** Nodes on which a record must be durable. @throws QuorumTooSmallError */
+  neededNodes(mode: AckMode): number {
+    this.check(mode)
+    return 1 + this.others(mode)
+  }
+
+  /** @throws QuorumTooSmallError: two nodes have no majority that outlives one of them */
+  check(mode: AckMode): void {
+    if (mode !== 'quorum' || this.nodes >= QUORUM_NODES_MIN) return
+    throw new QuorumTooSmallError(`a quorum needs ${QUORUM_NODES_MIN} nodes; with the voters assigned there are ${this.nodes}`, {
+      details: { nodes: this.nodes, neededNodes: QUORUM_NODES_MIN },
+    })
+  }
+
+  /** Replicas that must confirm. "all" of none is not everybody. */
+  private others(mode: AckMode): number {
+    if (mode === 'async') return 0
+    return mode === 'quorum' ? Math.max(1, Math.floor(this.nodes / 2)) : Math.max(1, this.nodes - 1)
+  }
+}
+
+function counts({ state, session, isAmnesic }: Voter): boolean {
+  return session !== undefined && !isAmnesic && COUNTING.has(state)
+}
