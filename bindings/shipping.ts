@@ -60,21 +60,27 @@ export {
   WrongSessionKindError,
 } from './errors-ship.ts'
 export type { ShipErrorCode } from './errors-ship.ts'
-export { classify, decideSource, isReplayable, RecoveryLog, Registry, replicaId, Sender, SessionSequence } from './ship/index.ts'
+export { candidates, classify, decideSource, forcePromotion, isReplayable, RecoveryLog, Registry, replicaId, Sender, SessionSequence } from './ship/index.ts'
 export type {
+  AckMode,
   Agreement,
   Assignment,
   AssignmentResult,
   BudgetVerdict,
+  Candidate,
   CatchUpBudget,
   ClassifyOptions,
   Endpoint,
   EpochMark,
   Fence,
+  ForcedPromotion,
   Handshake,
   Hello,
   LiveStream,
+  NodeRecord,
   Outcome,
+  Promotion,
+  PromotionContext,
   RebuildDecision,
   RecoverabilityProof,
   RecoveryEvent,

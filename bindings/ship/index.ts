@@ -21,6 +21,8 @@ export { MemoryNetwork } from './memory-network.ts'
 export type { MemoryNetworkOptions, MemoryTransportOptions } from './memory-network.ts'
 export { AckTracker } from './ack.ts'
 export type { AckTrackerOptions, Amnesia } from './ack.ts'
+export { candidates, forcePromotion } from './candidates.ts'
+export type { Candidate, ForcedPromotion, NodeRecord, Promotion, PromotionContext } from './candidates.ts'
 export type {
   AckMode,
   Agreement,

@@ -1,0 +1,133 @@
+// ship/candidates.ts: who may become the primary (shipping.md section 12, "Promotion"). Pure; varve elects nobody: the embedding service asks the nodes, and calls this.
+//
+// A record says what a node could read of its log now, after a restart, not what it advertised once. The longest log of the newest epoch wins, whatever its node's
+// state: it may hold committed writes that one in sync lacks. Enough records must be there for one of them to hold every committed write: each set of
+// N - floor(N/2) voters meets every set that can have confirmed one. Invariant: no answer is a guess: too few records, or a longer log on a node that may not win, is
+// no candidate.
+
+import { CommittedTruncationError } from '../errors-ship.ts'
+import type { AckMode, ReplicaId, ReplicaState } from './types.ts'
+
+/** What a node says of itself, asked now. The primary of before is one of them, when it can be asked. */
+export interface NodeRecord {
+  readonly id: ReplicaId
+  /** Lower-case hex. */
+  readonly storeId: string
+  readonly role: 'voter' | 'learner'
+  readonly state: ReplicaState
+  readonly isRunning: boolean
+  /** Highest epoch that it has seen. */
+  readonly epochSeen: number
+  /** Epoch of the last record of its log. */
+  readonly lastEpoch: number
+  /** The end of its log, as far as that can be read and verified. */
+  readonly readableLsn: number
+  /** Its log verifies from its base to `readableLsn`. */
+  readonly isIntact: boolean
+  /** It came back with less than it once confirmed, and has not been in sync since. */
+  readonly isAmnesic: boolean
+}
+
+export interface PromotionContext {
+  /** Lower-case hex. */
+  readonly storeId: string
+  /** Highest epoch that the caller knows of. */
+  readonly epoch: number
+}
+
+export interface Candidate {
+  readonly id: ReplicaId
+  readonly lastEpoch: number
+  readonly readableLsn: number
+  readonly state: ReplicaState
+}
+
+export interface Promotion {
+  /** Equals, the first one to be preferred; empty: nobody may win. */
+  readonly candidates: readonly Candidate[]
+  /** Writes that were acknowledged may be on none of the nodes asked: promote() needs `acceptLossAbove`. */
+  readonly mayLose: boolean
+  readonly reason: 'ok' | 'too_few_records' | 'no_intact_log' | 'longest_log_not_eligible'
+  /** Names the numbers that decided. */
+  readonly detail: string
+}
+
+const PREFERRED: readonly ReplicaState[] = ['in_sync', 'catching_up', 'degraded']
+
+/** @param nodes  N: the primary and its voters, present or not */
+export function candidates(records: readonly NodeRecord[], mode: AckMode, nodes: number, { storeId, epoch }: PromotionContext): Promotion {
+  const mayLose = mode === 'async'
+  const none = (reason: Promotion['reason'], detail: string): Promotion => ({ candidates: [], mayLose, reason, detail })
+  const ours = records.filter((record) => record.storeId === storeId)
+  const intact = ours.filter(({ isIntact }) => isIntact)
+  const helping = new Set(intact.filter(({ role, isAmnesic }) => role === 'voter' && !isAmnesic).map(({ id }) => id)).size
+  const needed = recordsNeeded(mode, nodes)
+  if (helping < needed) return none('too_few_records', `${helping} of ${needed} voters with an intact log, mode ${mode}, ${nodes} nodes`)
+  const [longest] = intact.toSorted(byLog)
+  if (longest === undefined) return none('no_intact_log', `${records.length} records`)
+  const where = `LSN ${longest.readableLsn} of epoch ${longest.lastEpoch}`
+  const eligible = intact.filter((record) => byLog(record, longest) === 0 && isEligible(record, epoch)).toSorted(byPreference)
+  if (eligible.length === 0) return none('longest_log_not_eligible', `the longest log is that of ${longest.id} (${longest.state}, ${longest.role}): ${where}`)
+  return {
+    candidates: eligible.map(({ id, lastEpoch, readableLsn, state }) => ({ id, lastEpoch, readableLsn, state })),
+    mayLose,
+    reason: 'ok',
+    detail: `${where}, ${helping} records`,
+  }
+}
+
+/** What a promotion against the rules of candidates() gives up. */
+export interface ForcedPromotion {
+  readonly id: ReplicaId
+  readonly lastEpoch: number
+  readonly readableLsn: number
+  /** The versions that are given up, as far as any record tells: above the first, up to the second. Equal: none that is known. */
+  readonly above: number
+  readonly upTo: number
+}
+
+/**
+ * Promote that node, whatever the others hold: everything above `acceptLossAbove` may be lost.
+ *
+ * @throws CommittedTruncationError: its log cannot be written on, or ends below `acceptLossAbove`, so that more would be lost than was accepted
+ */
+export function forcePromotion(
+  records: readonly NodeRecord[],
+  id: ReplicaId,
+  o: PromotionContext & { readonly acceptLossAbove: number | undefined },
+): ForcedPromotion {
+  const record = records.find((each) => each.id === id)
+  const refuse = (why: string): never => {
+    throw new CommittedTruncationError(`${id} is not promoted: ${why}`, {
+      details: { replicaId: id, ...(o.acceptLossAbove === undefined ? {} : { acceptLossAbove: o.acceptLossAbove }) },
+      hint: 'Pass acceptLossAbove: the LSN above which everything may be lost.',
+    })
+  }
+  if (record === undefined) return refuse('nothing is known of it')
+  if (record.storeId !== o.storeId) return refuse(`it is a replica of store ${record.storeId}`)
+  if (!record.isIntact || record.state === 'rebuilding') return refuse('its log is not whole')
+  if (!record.isRunning || record.state === 'stopped') return refuse('it does not run')
+  if (record.epochSeen > o.epoch) return refuse(`it has seen epoch ${record.epochSeen}, the caller ${o.epoch}`)
+  if (o.acceptLossAbove === undefined) return refuse('it may lack what was acknowledged, and no loss was accepted')
+  if (record.readableLsn < o.acceptLossAbove) return refuse(`its log ends at LSN ${record.readableLsn}`)
+  const upTo = records.reduce((last, each) => (each.storeId === o.storeId && each.isIntact ? Math.max(last, each.readableLsn) : last), record.readableLsn)
+  return { id, lastEpoch: record.lastEpoch, readableLsn: record.readableLsn, above: record.readableLsn, upTo }
+}
+
+/** So many voters hold every committed write between them. */
+function recordsNeeded(mode: AckMode, nodes: number): number {
+  return mode === 'quorum' ? nodes - Math.floor(nodes / 2) : 1
+}
+
+function isEligible({ role, isRunning, isAmnesic, epochSeen, state }: NodeRecord, epoch: number): boolean {
+  return role === 'voter' && isRunning && !isAmnesic && epochSeen <= epoch && PREFERRED.includes(state)
+}
+
+/** The longest first: by last epoch, then by length. */
+function byLog(a: NodeRecord, b: NodeRecord): number {
+  return b.lastEpoch - a.lastEpoch || b.readableLsn - a.readableLsn
+}
+
+function byPreference(a: NodeRecord, b: NodeRecord): number {
+  return PREFERRED.indexOf(a.state) - PREFERRED.indexOf(b.state) || (a.id < b.id ? -1 : 1)
+}
