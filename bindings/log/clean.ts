@@ -5,6 +5,7 @@ import { parseHex, toHex } from '../format/index.ts'
 import { CorruptionError, StoreTooNewError } from '../errors.ts'
 import { getIfThere, type Root } from '../root/index.ts'
 
+import { type Generation, logDir } from './bases.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
 export const CLEAN_NAME = 'CLEAN'
@@ -17,10 +18,12 @@ export interface CleanMark {
   readonly count: number
   /** digestAt(lsn). */
   readonly digest: Uint8Array
-  /** Name of the last segment. */
+  /** Name of the last segment; '' of a mark that a truncation put: it names no footer. */
   readonly segment: string
   /** Its length, footer included. */
   readonly bytes: number
+  /** Of the log it speaks of; absent: 0. */
+  readonly generation?: number
 }
 
 export function encodeClean(mark: CleanMark): Uint8Array<ArrayBuffer> {
@@ -32,6 +35,7 @@ export function encodeClean(mark: CleanMark): Uint8Array<ArrayBuffer> {
     digest: toHex(mark.digest),
     segment: mark.segment,
     bytes: mark.bytes,
+    ...(mark.generation === undefined || mark.generation === 0 ? {} : { generation: mark.generation }),
   })
 }
 
@@ -39,7 +43,7 @@ export function encodeClean(mark: CleanMark): Uint8Array<ArrayBuffer> {
 export function decodeClean(bytes: Uint8Array): CleanMark {
   const fields = decodeSealed(bytes)
   if (fields === undefined) throw garbage('its check does not match')
-  const { format, lsn, count, segment, bytes: length } = fields
+  const { format, lsn, count, segment, bytes: length, generation } = fields
   if (format !== FORMAT) {
     throw new StoreTooNewError(`CLEAN has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
   }
@@ -48,7 +52,16 @@ export function decodeClean(bytes: Uint8Array): CleanMark {
   if (storeId === undefined || digest === undefined || typeof segment !== 'string' || !isCount(lsn) || !isCount(count) || !isCount(length)) {
     throw garbage('a field is missing')
   }
-  return { storeId, lsn, count, digest, segment, bytes: length }
+  if (generation !== undefined && !isCount(generation)) throw garbage('a field is missing')
+  return { storeId, lsn, count, digest, segment, bytes: length, ...(generation === undefined ? {} : { generation }) }
+}
+
+/** The mark, if it speaks of this log: of an older one its base says more. @throws CorruptionError when the log that it speaks of is not there */
+export function cleanOf(generation: Generation, mark: CleanMark | undefined): CleanMark | undefined {
+  const its = mark?.generation ?? 0
+  if (its > generation.number)
+    throw new CorruptionError('log.corrupt', `CLEAN speaks of ${logDir(its)}, whose base is not there`, { details: { file: CLEAN_NAME, offset: 0 } })
+  return its < generation.number ? undefined : mark
 }
 
 /** The mark of the last clean close, if there was one. */

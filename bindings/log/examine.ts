@@ -6,13 +6,14 @@ import { CorruptionError } from '../errors.ts'
 import { FOOTER_BYTES, SEGMENT_HEADER_BYTES, toHex } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 
-import type { CleanMark } from './clean.ts'
+import { baseName, type Generation } from './bases.ts'
+import { cleanOf, type CleanMark } from './clean.ts'
 import type { Digest } from './commit-log.ts'
-import { sameBytes, zeroDigest } from './digest.ts'
+import { sameBytes } from './digest.ts'
 import { findFooter } from './footer.ts'
 import { findSyncedFrame } from './frame-cursor.ts'
 import { corrupt, digestInside, foldFrom, readHead, scanSegment, type SegmentHead, type SegmentScan } from './segment-reader.ts'
-import { type DigestPoint, firstLsnOf, LOG_PREFIX, pointBefore, type SegmentInfo, SegmentList } from './segment-list.ts'
+import { type DigestPoint, firstLsnOf, pointBefore, type SegmentInfo, SegmentList } from './segment-list.ts'
 import { decideTail, mayBeTorn } from './tail.ts'
 
 const HEADS_AT_ONCE = 16
@@ -41,6 +42,7 @@ export interface NewestSegment {
 }
 
 export interface ExamineOptions {
+  readonly generation: Generation
   readonly storeId: Uint8Array
   readonly clean: CleanMark | undefined
   readonly floors: readonly Floor[]
@@ -48,24 +50,28 @@ export interface ExamineOptions {
   readonly until?: number
 }
 
-export async function examine(root: Root, o: ExamineOptions): Promise<Examined> {
-  const floor = Math.max(0, ...o.floors.map(({ lsn }) => lsn))
-  const firsts = (await listSegments(root)).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
-  if (o.clean !== undefined && !sameBytes(o.clean.storeId, o.storeId)) {
-    throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${toHex(o.clean.storeId)}`, { details: { file: 'CLEAN', offset: 0 } })
+export async function examine(root: Root, given: ExamineOptions): Promise<Examined> {
+  const { generation } = given
+  if (given.clean !== undefined && !sameBytes(given.clean.storeId, given.storeId)) {
+    throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${toHex(given.clean.storeId)}`, { details: { file: 'CLEAN', offset: 0 } })
   }
+  const o = { ...given, clean: cleanOf(generation, given.clean) }
+  const floor = Math.max(0, ...o.floors.map(({ lsn }) => lsn))
+  const firsts = (await listSegments(root, generation.dir)).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
   if (firsts.length === 0) {
-    if (o.clean !== undefined || floor > 0) throw tooShort('log/', 0, Math.max(floor, o.clean?.lsn ?? 0), o.clean !== undefined)
-    return { segments: new SegmentList(), lastLsn: 0, digest: zeroDigest(), newest: undefined }
+    const examined = { segments: new SegmentList([], generation), lastLsn: generation.tailLsn, digest: generation.tailDigest, newest: undefined }
+    await holdAgainst(root, examined, o)
+    return examined
   }
   const heads = await readHeads(root, firsts, o.storeId)
   const tail = firsts[0]!.firstLsn - 1
-  if (tail > floor) {
+  if (tail > floor && tail > generation.tailLsn) {
     throw corrupt(firsts[0]!.name, `the log begins after LSN ${tail} and no valid checkpoint reaches that far (newest: ${floor})`, 0, tail)
   }
-  if (tail === 0 && !sameBytes(heads[0]!.digest, zeroDigest()))
-    throw corrupt(firsts[0]!.name, 'its first mark is not the digest of the empty log', SEGMENT_HEADER_BYTES, 1)
-  const segments = new SegmentList()
+  if (tail < generation.tailLsn) throw corrupt(firsts[0]!.name, `it begins before LSN ${generation.tailLsn}, where its generation does`, 0, tail + 1)
+  if (tail === generation.tailLsn && !sameBytes(heads[0]!.digest, generation.tailDigest))
+    throw corrupt(firsts[0]!.name, `its first mark is not the digest of ${tail === 0 ? 'the empty log' : 'its base'}`, SEGMENT_HEADER_BYTES, tail + 1)
+  const segments = new SegmentList([], generation)
   for (let i = 0; i + 1 < firsts.length; i++) segments.all.push(await examineOlder(root, firsts[i]!.name, heads[i]!, heads[i + 1]!, floor))
   const { newest, digest } = await examineNewest(root, firsts.at(-1)!.name, heads.at(-1)!, o.clean)
   segments.all.push(newest.info)
@@ -77,7 +83,7 @@ export async function examine(root: Root, o: ExamineOptions): Promise<Examined> 
 /** digestAt for tail .. last. `head` is known without reading. */
 export async function digestOf(root: Root, segments: SegmentList, lsn: number, head: { readonly lsn: number; readonly digest: Digest }): Promise<Digest> {
   if (lsn === head.lsn) return head.digest
-  if (lsn === segments.tail) return segments.all[0]?.points[0]!.digest ?? zeroDigest()
+  if (lsn === segments.tail) return segments.all[0]?.points[0]!.digest ?? segments.generation.tailDigest
   const info = segments.find(lsn)!
   const next = segments.all[segments.all.indexOf(info) + 1]
   if (next !== undefined && next.firstLsn === lsn + 1) return next.points[0]!.digest
@@ -89,9 +95,9 @@ export interface SegmentName {
   readonly firstLsn: number
 }
 
-export async function listSegments(root: Root): Promise<SegmentName[]> {
+export async function listSegments(root: Root, dir: string): Promise<SegmentName[]> {
   const found: SegmentName[] = []
-  for await (const { name } of root.list(LOG_PREFIX)) {
+  for await (const { name } of root.list(dir)) {
     const firstLsn = firstLsnOf(name)
     if (firstLsn !== undefined) found.push({ name, firstLsn })
   }
@@ -130,7 +136,7 @@ async function examineOlder(root: Root, name: string, head: SegmentHead, next: S
       const bytesUsed = await matchingFooter(file, head, next)
       if (bytesUsed !== undefined) return { ...info, used: bytesUsed, points: [start], allPoints: false }
     }
-    const scan = await scanSegment(file, head, { until: lastLsn })
+    const scan = await scanSegment(file, head, { until: lastLsn, closed: true })
     if (scan.wholeLsn < lastLsn)
       throw corrupt(name, `its records end at LSN ${scan.wholeLsn}, the next segment begins at ${next.firstLsn}`, scan.stopOffset, scan.nextLsn)
     const point = pointBefore(scan.points, lastLsn) ?? start
@@ -221,11 +227,13 @@ function checkFooter(name: string, head: SegmentHead, scan: SegmentScan, lastLsn
 
 /** The log must reach CLEAN and the newest checkpoint, with the digests they state. */
 async function holdAgainst(root: Root, { segments, lastLsn, digest }: Examined, o: ExamineOptions): Promise<void> {
-  const last = segments.newest!
+  const { base, dir } = segments.generation
+  const last = segments.newest ?? { name: dir, used: 0 }
   const claims: { lsn: number; digest: Uint8Array; who: string }[] = o.floors.map((floor) => ({ ...floor, who: 'a checkpoint' }))
   if (o.clean !== undefined) claims.push({ ...o.clean, who: 'CLEAN' })
+  if (base !== undefined && base.baseLsn <= (o.until ?? Infinity)) claims.push({ lsn: base.baseLsn, digest: base.digest, who: baseName(base.generation) })
   for (const claim of claims) {
-    if (lastLsn < claim.lsn) throw tooShort(last.name, lastLsn, claim.lsn, claim.who === 'CLEAN', last.used)
+    if (lastLsn < claim.lsn) throw tooShort(last.name, lastLsn, claim.lsn, claim.who, last.used)
     if (claim.lsn < segments.tail) continue
     const found = await digestOf(root, segments, claim.lsn, { lsn: lastLsn, digest })
     if (!sameBytes(found, claim.digest)) {
@@ -235,8 +243,8 @@ async function holdAgainst(root: Root, { segments, lastLsn, digest }: Examined, 
   }
 }
 
-function tooShort(file: string, lastLsn: number, wanted: number, byClean: boolean, offset: number = 0): CorruptionError {
-  return new CorruptionError('log.corrupt', `${file}: the log ends at LSN ${lastLsn}; ${byClean ? 'CLEAN' : 'a checkpoint'} says it reached ${wanted}`, {
+function tooShort(file: string, lastLsn: number, wanted: number, who: string, offset: number): CorruptionError {
+  return new CorruptionError('log.corrupt', `${file}: the log ends at LSN ${lastLsn}; ${who} says it reached ${wanted}`, {
     details: { file, offset, lsn: BigInt(lastLsn) },
   })
 }

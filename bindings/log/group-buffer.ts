@@ -1,6 +1,8 @@
 // log/group-buffer.ts: the records of one group as the bytes that will be written, in memory that never moves.
 //
-//   | 48 spare | segment header 64 | mark 80 | frame | frame | ...          one region of a fixed kernel instance
+//   | 48 spare | segment header 64 | mark 80 | frame | frame | ... | mark 80          one region of a fixed kernel instance
+//
+// The last mark is there only where a replica received the beginning of an append: it says that the records before it count although more were to follow.
 //
 // Records are framed where they lie, so a group is written without a copy: alone, behind a mark, or behind header and mark as the birth of a segment.
 // Invariant: after finish() no byte changes until reset(); the first frame is sealed last, for only then is it known whether all before it is synced.
@@ -50,14 +52,19 @@ export class GroupBuffer {
   readonly #seedAt: number
   readonly #stateAt: number
   #seed = -1n
-  #epoch = 0
   #finished = false
+  /** digestAt(last), where the caller knew it before the group was written. */
+  #chained: Uint8Array | undefined
+  /** Store id: a mark follows the frames, and `bytes` has it. */
+  #closedFor: Uint8Array | undefined
+  /** Of all records. */
+  epoch = 0
 
   constructor(kernel: KernelInstance, capacityBytes: number, capacityRecords: number) {
     this.#kernel = kernel
     this.capacityBytes = capacityBytes
     this.capacityRecords = capacityRecords
-    this.#frames = kernel.arena.reserve(FRONT_BYTES + capacityBytes) + FRONT_BYTES
+    this.#frames = kernel.arena.reserve(FRONT_BYTES + capacityBytes + MARK_BYTES) + FRONT_BYTES
     this.#offsets = kernel.arena.reserve(capacityRecords * 4)
     this.#hashes = kernel.arena.reserve(capacityRecords * 32)
     this.#seedAt = kernel.arena.reserve(8)
@@ -73,6 +80,11 @@ export class GroupBuffer {
 
   /** A buffer of the full bound. */
   static full(bytes: number = GROUP_BYTES_MAX, records: number = GROUP_RECORDS_MAX): GroupBuffer {
+    return sized(bytes, records)
+  }
+
+  /** A buffer of its own for frames of this many bytes. */
+  static of(bytes: number, records: number): GroupBuffer {
     return sized(bytes, records)
   }
 
@@ -92,7 +104,7 @@ export class GroupBuffer {
   begin(first: number, epoch: number, seed: bigint): void {
     assert(this.count === 0, 'a group begins empty', this.count)
     this.first = first
-    this.#epoch = epoch
+    this.epoch = epoch
     this.#finished = false
     this.#setSeed(seed)
   }
@@ -100,6 +112,8 @@ export class GroupBuffer {
   reset(): void {
     this.count = 0
     this.bytes = 0
+    this.#chained = undefined
+    this.#closedFor = undefined
   }
 
   /** Frames one append; the caller has asked `fits`. */
@@ -122,6 +136,46 @@ export class GroupBuffer {
     }
   }
 
+  /**
+   * Takes frames of another log, the next ones of this, as they are but for seed and `local` bits. They lie in the memory of `source` at `at`, divisible by 8, plus
+   * `offsets[from]` .. `offsets[to - 1]`; between two of them there may be marks. The caller has verified them and asked `fits`.
+   *
+   * @param digest digestAt of the last of them
+   */
+  addFrames(source: KernelInstance, at: number, offsets: Uint32Array, from: number, to: number, digest: Uint8Array): void {
+    const words = this.#u32
+    const theirs = source.u32
+    const list = this.#offsets >>> 2
+    for (let run = from; run < to;) {
+      const start = offsets[run]!
+      let end = start
+      let next = run
+      while (next < to && offsets[next] === end) {
+        end += frameBytes(theirs[((at + end) >>> 2) + 2]!)
+        next++
+      }
+      // One copy for what lies together.
+      this.#u8.set(source.u8.subarray(at + start, at + end), this.#frames + this.bytes)
+      for (; run < next; run++) {
+        const frame = this.#frames + this.bytes + offsets[run]! - start
+        words[list + this.count] = frame - this.#frames
+        words[(frame >>> 2) + 3]! &= 0xffff
+        if (this.count > 0) this.#seal(this.count, frame, 0)
+        this.count++
+      }
+      this.bytes += end - start
+    }
+    this.#chained = digest
+  }
+
+  /** No more records come although the last one says so: a mark behind it closes the append. The caller has asked `fits` for it. */
+  close(storeId: Uint8Array): void {
+    const last = this.#u32[(this.#offsets >>> 2) + this.count - 1]!
+    if ((this.#u8[this.#frames + last + 13]! & FLAG_MORE) === 0) return
+    this.#closedFor = storeId
+    this.bytes += MARK_BYTES
+  }
+
   /** Seals what is left to seal. `seed` is that of the segment the group goes to; `markDigest`: a mark opens the group and carries this digest. */
   finish(seed: bigint, syncedBefore: boolean, mark?: { readonly digest: Uint8Array; readonly storeId: Uint8Array }): void {
     assert(!this.#finished && this.count > 0, 'a group is finished once, with records')
@@ -134,12 +188,15 @@ export class GroupBuffer {
     }
     const local = syncedBefore ? LOCAL_SYNCED_BEFORE : 0
     this.#seal(0, this.#frames, mark === undefined ? local : 0)
-    if (mark === undefined) return
-    const at = this.#frames - MARK_BYTES
-    writeMarkPayload(this.#u8, at + 32, mark.digest, mark.storeId)
-    words[(at >>> 2) + 2] = MARK_PAYLOAD_BYTES
-    words[(at >>> 2) + 3] = KIND_MARK
-    this.#seal(0, at, local)
+    if (this.#closedFor !== undefined) this.#mark(this.#frames + this.bytes - MARK_BYTES, this.count, 0, this.#chained!, this.#closedFor)
+    if (mark !== undefined) this.#mark(this.#frames - MARK_BYTES, 0, local, mark.digest, mark.storeId)
+  }
+
+  #mark(at: number, index: number, local: number, digest: Uint8Array, storeId: Uint8Array): void {
+    writeMarkPayload(this.#u8, at + 32, digest, storeId)
+    this.#u32[(at >>> 2) + 2] = MARK_PAYLOAD_BYTES
+    this.#u32[(at >>> 2) + 3] = KIND_MARK
+    this.#seal(index, at, local)
   }
 
   /** Where a segment header of 64 bytes goes. */
@@ -155,6 +212,7 @@ export class GroupBuffer {
 
   /** Advances the chain digest (32 bytes, in place) over all records of the group. */
   advance(digest: Uint8Array): void {
+    if (this.#chained !== undefined) return digest.set(this.#chained)
     const exports = this.#kernel.exports
     const u8 = this.#u8
     exports.record_hashes(this.#frames, this.#offsets, this.count, this.#hashes)
@@ -181,8 +239,8 @@ export class GroupBuffer {
       local,
       lsn >>> 0,
       (lsn / TWO_32) >>> 0,
-      this.#epoch >>> 0,
-      (this.#epoch / TWO_32) >>> 0,
+      this.epoch >>> 0,
+      (this.epoch / TWO_32) >>> 0,
       this.#seedAt,
     )
   }
@@ -207,5 +265,5 @@ export function appendBytes(records: readonly LogRecord[]): number {
 
 /** Arena bytes of one buffer: its regions, each with padding and alignment. */
 function memoryFor(bytes: number, records: number): number {
-  return FRONT_BYTES + bytes + records * 36 + 5 * 128 + 40
+  return FRONT_BYTES + bytes + MARK_BYTES + records * 36 + 5 * 128 + 40
 }

@@ -2,30 +2,48 @@
 //
 // Two slots of 512 bytes, written alternately, each self-checking; the valid one with the higher seq counts:
 //   VARVENOD | u32 version | u32 role | u64 seq | store id 16 | replica id 16 (zero = none) | u64 epochSeen | u64 session | u64 committedLsn |
-//   u64 historyFloorLsn | zeros | u64 xxh3 of the first 504 bytes
+//   u64 historyFloorLsn | u64 tailEpoch | u64 lock | u64 ownFrom | u16 bytes of the replica id | replica id, ASCII | zeros | u64 xxh3 of the first 504 bytes
+// The 16 bytes are the first of the SHA-256 of the replica id. What is behind historyFloorLsn is zeros in files of older versions: not known.
 // Invariant: every read-write open puts it anew (another inode), so that late bytes of an earlier owner land nowhere.
+import { assert } from '../assert.ts'
 import { CorruptionError } from '../errors.ts'
 import { readU53, writeU53 } from '../format/index.ts'
+import { sha256 } from '../kernels/index.ts'
 import { getIfThere, type Root } from '../root/index.ts'
 
 import { hash64, sameBytes } from './digest.ts'
 
 export const NODE_NAME = 'NODE'
-const SLOT_BYTES = 512
+export const NODE_SLOT_BYTES = 512
+const SLOT_BYTES: number = NODE_SLOT_BYTES
 const HASHED_BYTES = 504
+const REPLICA_ID_BYTES_MAX = 128
 const VERSION = 1
 const MAGIC = new TextEncoder().encode('VARVENOD')
 const ROLES = ['primary', 'replica'] as const
 
-export interface NodeState {
+export interface NodeFacts {
+  /** Of a replica. */
+  readonly replicaId: string | undefined
+  readonly role: (typeof ROLES)[number]
+  /** The highest epoch met: what is older is refused. */
+  readonly epochSeen: number
+  /** The highest session met within that epoch. */
+  readonly session: number
+  /** C, or RC on a replica. */
+  readonly committedLsn: number
+  /** Versions below cannot be read here: files of theirs were never fetched. */
+  readonly historyFloorLsn: number
+  /** Epoch of the record at the tail of the log; 0 = not known. */
+  readonly tailEpoch: number
+  /** Of a replica, whose segments bear the epochs of others: number of the LOCK under which segments from `ownFrom` on were begun. */
+  readonly lock: number
+  readonly ownFrom: number
+}
+
+export interface NodeState extends NodeFacts {
   readonly seq: number
   readonly storeId: Uint8Array
-  readonly replicaId: Uint8Array | undefined
-  readonly role: (typeof ROLES)[number]
-  readonly epochSeen: number
-  readonly session: number
-  readonly committedLsn: number
-  readonly historyFloorLsn: number
 }
 
 /** Both slots; the second with the next seq, so that either alone is enough. */
@@ -59,11 +77,20 @@ function writeSlot(slot: Uint8Array, state: NodeState): void {
   view.setUint32(12, ROLES.indexOf(state.role), true)
   writeU53(view, 16, state.seq)
   slot.set(state.storeId, 24)
-  if (state.replicaId !== undefined) slot.set(state.replicaId, 40)
   writeU53(view, 56, state.epochSeen)
   writeU53(view, 64, state.session)
   writeU53(view, 72, state.committedLsn)
   writeU53(view, 80, state.historyFloorLsn)
+  writeU53(view, 88, state.tailEpoch)
+  writeU53(view, 96, state.lock)
+  writeU53(view, 104, state.ownFrom)
+  if (state.replicaId !== undefined) {
+    const id = new TextEncoder().encode(state.replicaId)
+    assert(id.length > 0 && id.length <= REPLICA_ID_BYTES_MAX, 'a replica id has 1 to 128 bytes', id.length)
+    slot.set(sha256(id).subarray(0, 16), 40)
+    view.setUint16(112, id.length, true)
+    slot.set(id, 114)
+  }
   view.setBigUint64(HASHED_BYTES, hash64(slot.subarray(0, HASHED_BYTES)), true)
 }
 
@@ -73,15 +100,18 @@ function readSlot(slot: Uint8Array): NodeState | undefined {
   if (view.getBigUint64(HASHED_BYTES, true) !== hash64(slot.subarray(0, HASHED_BYTES))) return undefined
   const role = ROLES[view.getUint32(12, true)]
   if (view.getUint32(8, true) !== VERSION || role === undefined) return undefined
-  const replicaId = slot.slice(40, 56)
+  const length = view.getUint16(112, true)
   return {
     seq: readU53(view, 16),
     storeId: slot.slice(24, 40),
-    replicaId: replicaId.some((byte) => byte !== 0) ? replicaId : undefined,
+    replicaId: length === 0 ? undefined : new TextDecoder().decode(slot.subarray(114, 114 + Math.min(length, REPLICA_ID_BYTES_MAX))),
     role,
     epochSeen: readU53(view, 56),
     session: readU53(view, 64),
     committedLsn: readU53(view, 72),
     historyFloorLsn: readU53(view, 80),
+    tailEpoch: readU53(view, 88),
+    lock: readU53(view, 96),
+    ownFrom: readU53(view, 104),
   }
 }

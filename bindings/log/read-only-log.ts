@@ -2,15 +2,18 @@
 //
 // No LOCK, no epoch, no writes. It believes the newest segment only up to the last whole append, and after a look at the LOCK: while a later owner may be at
 // work, only what the writer itself called synced. Invariant: the torn tail of a live writer is never damage, late bytes of a fenced one never are records.
-import { ClosedError, CorruptionError, ReadOnlyError } from '../errors.ts'
+import { ClosedError, CorruptionError, HistoryUnavailableError, ReadOnlyError } from '../errors.ts'
 import { SEGMENT_HEADER_BYTES } from '../format/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
+import { currentGeneration } from './bases.ts'
 import { readClean } from './clean.ts'
 import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
+import { sameBytes } from './digest.ts'
 import { digestOf, examine, type Examined, type Floor, headOf, listSegments } from './examine.ts'
 import { observeLock } from './lock.ts'
+import { readNode } from './node-state.ts'
 import { Reclaim } from './reclaim.ts'
 import { corrupt, readSegment, scanSegment, type SegmentScan, unavailable } from './segment-reader.ts'
 import { type DigestPoint, type SegmentInfo, SegmentList } from './segment-list.ts'
@@ -219,10 +222,15 @@ export class ReadOnlyLog implements CommitLog {
   /** Reads on where the last look stopped. @returns the head afterwards */
   async #look(): Promise<number> {
     for (;;) {
+      const generation = await currentGeneration(this.#root)
+      if (generation.number !== this.#segments.generation.number) await this.#enterGeneration()
       const newest = this.#segments.newest
-      const names = await listSegments(this.#root)
+      const names = await listSegments(this.#root, this.#dir)
       const oldest = names[0]?.firstLsn ?? 1
       if (newest !== undefined && oldest > this.#head + 1) throw unavailable(this.#head, oldest - 1, this.#head)
+      const last = names.at(-1)
+      if (newest !== undefined && (last === undefined || last.firstLsn < newest.firstLsn || (last.firstLsn > newest.firstLsn && last.firstLsn <= this.#head)))
+        throw this.#cutBack(Math.min(this.#head, (last?.firstLsn ?? 1) - 1))
       this.#forget(oldest)
       const successor = names.find(({ firstLsn }) => newest === undefined || firstLsn > newest.firstLsn)
       // Only when no later segment has a name is what lies behind our head in this one perhaps the log's.
@@ -234,6 +242,30 @@ export class ReadOnlyLog implements CommitLog {
     }
   }
 
+  get #dir(): string {
+    return this.#segments.generation.dir
+  }
+
+  /** A replica gave up records that were never promised to anybody, and this handle has shown them: it cannot take them back. */
+  #cutBack(lsn: number): HistoryUnavailableError {
+    return new HistoryUnavailableError(`the log was cut back to about LSN ${lsn}; open it again`, {
+      details: { asked: BigInt(this.#head), floor: BigInt(lsn) },
+    })
+  }
+
+  /** A replica began a new log: we go on in it if it holds what we have shown. */
+  async #enterGeneration(): Promise<void> {
+    const [before, head] = [this.#segments, this.#head]
+    const examined = await examineBeside(this.#root, { ...this.#o, floors: [] })
+    const { segments, lastLsn } = examined
+    if (head < segments.tail || head > lastLsn) throw unavailable(head, segments.tail, lastLsn)
+    const unknown = { lsn: -1, digest: new Uint8Array(32) as Digest }
+    const ours = await digestOf(this.#root, before, head, unknown).catch(() => undefined)
+    if (ours === undefined || !sameBytes(ours, await digestOf(this.#root, segments, head, unknown))) throw unavailable(head, segments.tail, lastLsn)
+    this.#segments = segments
+    this.#head = lastLsn
+  }
+
   /** Takes in what the newest segment holds by now; up to `nextFirst` - 1 if another follows it. @returns true when the names changed meanwhile */
   async #extend(info: SegmentInfo, nextFirst: number | undefined): Promise<boolean> {
     const scan = await this.#scan(info, nextFirst)
@@ -241,10 +273,11 @@ export class ReadOnlyLog implements CommitLog {
     if (nextFirst === undefined) {
       const lock = await observeLock(this.#root, this.#o.world)
       // A later owner may be at work: the last group may be the late bytes of one that was fenced. Before it wrote that one, all before was acknowledged.
-      if (lock.number > info.epoch && lock.live) [lsn, used] = [Math.min(lsn, scan.lastSyncedLsn - 1), scan.lastSynced]
+      if (lock.number > info.epoch && lock.live && !(await isOfReplica(this.#root, info, lock.number)))
+        [lsn, used] = [Math.min(lsn, scan.lastSyncedLsn - 1), scan.lastSynced]
       if (await this.#succeeded(info)) return true
     } else if (lsn < nextFirst - 1) {
-      const names = await listSegments(this.#root)
+      const names = await listSegments(this.#root, this.#dir)
       if (names.some(({ name }) => name === info.name)) {
         throw corrupt(info.name, `its records end at LSN ${lsn}, the next segment begins at ${nextFirst}`, scan.stopOffset, scan.nextLsn)
       }
@@ -263,7 +296,7 @@ export class ReadOnlyLog implements CommitLog {
   async #scan(info: SegmentInfo, nextFirst: number | undefined): Promise<SegmentScan> {
     const file = await this.#root.segment(info.name, { open: 'read' })
     try {
-      const until = nextFirst === undefined ? {} : { until: nextFirst - 1 }
+      const until = nextFirst === undefined ? {} : { until: nextFirst - 1, closed: true }
       return await scanSegment(file, info, { start: { offset: info.used, lsn: info.lastLsn + 1 }, ...until })
     } finally {
       await file.close()
@@ -272,7 +305,7 @@ export class ReadOnlyLog implements CommitLog {
 
   /** A name that came while we read: what we read behind it may not be the log's. */
   async #succeeded(info: SegmentInfo): Promise<boolean> {
-    const names = await listSegments(this.#root)
+    const names = await listSegments(this.#root, this.#dir)
     return (names.at(-1)?.firstLsn ?? info.firstLsn) > info.firstLsn
   }
 
@@ -325,7 +358,7 @@ export class ReadOnlyLog implements CommitLog {
     try {
       return await read()
     } catch (error) {
-      this.#forget((await listSegments(this.#root))[0]?.firstLsn ?? 1)
+      this.#forget((await listSegments(this.#root, this.#dir))[0]?.firstLsn ?? 1)
       if (at < this.#segments.tail) throw unavailable(at, this.#segments.tail, this.#head, error)
       throw error
     }
@@ -344,8 +377,9 @@ async function examineBeside(root: Root, o: ReadOnlyOptions): Promise<Examined> 
     try {
       const clean = await readClean(root)
       const { storeId, floors, until } = o
-      if (until !== undefined) return await examine(root, { storeId, clean, floors, until })
-      return await believed(root, o, await examine(root, { storeId, clean, floors }))
+      const generation = await currentGeneration(root)
+      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until })
+      return await believed(root, o, await examine(root, { generation, storeId, clean, floors }))
     } catch (error) {
       const again = error instanceof CorruptionError || isNotFound(error)
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined
@@ -362,14 +396,21 @@ async function believed(root: Root, o: ReadOnlyOptions, examined: Examined): Pro
   if (newest === undefined) return examined
   const lock = await observeLock(root, o.world)
   const { info, scan } = newest
-  const names = await listSegments(root)
+  const names = await listSegments(root, segments.generation.dir)
   if (names.at(-1)?.firstLsn !== info.firstLsn) throw corrupt(info.name, 'another segment followed while it was read', scan.stopOffset, scan.nextLsn)
   if (lock.number <= info.epoch || !lock.live || newest.sealed || scan.lastSyncedLsn > info.lastLsn) return examined
+  if (await isOfReplica(root, info, lock.number)) return examined
   const lastLsn = Math.max(scan.lastSyncedLsn - 1, info.firstLsn - 1)
   info.used = scan.lastSynced
   info.lastLsn = lastLsn
   info.points = info.points.filter((point) => point.lsn <= lastLsn)
   return { segments, lastLsn, digest: await digestOf(root, segments, lastLsn, { lsn: -1, digest: examined.digest }), newest }
+}
+
+/** Segments of a replica bear the epochs of others; NODE says which of them the owner of the LOCK began. */
+async function isOfReplica(root: Root, info: SegmentInfo, lock: number): Promise<boolean> {
+  const node = await readNode(root)
+  return node?.role === 'replica' && node.lock === lock && info.firstLsn >= node.ownFrom
 }
 
 function mergePoints(known: readonly DigestPoint[], found: readonly DigestPoint[], limit: number): DigestPoint[] {

@@ -1,10 +1,11 @@
 // log/segment-list.ts: what a handle knows of its segments: names, LSN ranges and the points from which a digest can be folded.
 //
 // Invariant: ascending by first LSN; each but the last ends where the next begins; `tail` is the first one's first LSN - 1.
+import { Generation, type LineageMark } from './bases.ts'
 import type { Digest } from './commit-log.ts'
 
 export const LOG_PREFIX = 'log/'
-const NAME = /^log\/(\d{20})\.wal$/
+const NAME = /^log(?:\.\d{10})?\/(\d{20})\.wal$/
 
 /** The chain digest at `lsn`, and where in the file the frame (or mark) after it begins. */
 export interface DigestPoint {
@@ -34,8 +35,8 @@ export interface SegmentInfo {
   allPoints: boolean
 }
 
-export function segmentName(firstLsn: number): string {
-  return `${LOG_PREFIX}${String(firstLsn).padStart(20, '0')}.wal`
+export function segmentName(firstLsn: number, dir: string = LOG_PREFIX): string {
+  return `${dir}${String(firstLsn).padStart(20, '0')}.wal`
 }
 
 /** @returns undefined for a name that is not a segment's */
@@ -46,8 +47,10 @@ export function firstLsnOf(name: string): number | undefined {
 
 export class SegmentList {
   readonly all: SegmentInfo[]
-  constructor(all: SegmentInfo[] = []) {
+  readonly generation: Generation
+  constructor(all: SegmentInfo[] = [], generation: Generation = new Generation()) {
     this.all = all
+    this.generation = generation
   }
 
   get newest(): SegmentInfo | undefined {
@@ -55,7 +58,7 @@ export class SegmentList {
   }
 
   get tail(): number {
-    return (this.all[0]?.firstLsn ?? 1) - 1
+    return this.all[0] === undefined ? this.generation.tailLsn : this.all[0].firstLsn - 1
   }
 
   /** The segment that holds `lsn`. */
@@ -79,9 +82,16 @@ export class SegmentList {
     return sum
   }
 
-  /** One mark per epoch that began a segment here, ascending. */
-  lineage(): { epoch: number; firstLsn: number }[] {
-    const marks: { epoch: number; firstLsn: number }[] = []
+  /**
+   * One mark per epoch that began a segment here, and one for the record at `tail` where that is of an older one: a log that ends exactly there is of this lineage.
+   *
+   * @param tailEpoch epoch of the record at `tail`, as far as known; 0 = not
+   */
+  lineage(tailEpoch: number = 0): LineageMark[] {
+    const { tail } = this
+    const marks: LineageMark[] = [...(this.generation.base?.lineage ?? [])].filter(({ firstLsn }) => firstLsn <= tail)
+    const begun = marks.at(-1)?.epoch ?? 0
+    if (tail > 0 && tailEpoch > begun && tailEpoch <= (this.all[0]?.epoch ?? tailEpoch)) marks.push({ epoch: tailEpoch, firstLsn: tail })
     for (const { epoch, firstLsn } of this.all) if (marks.at(-1)?.epoch !== epoch) marks.push({ epoch, firstLsn })
     return marks
   }

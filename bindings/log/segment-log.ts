@@ -3,25 +3,26 @@
 //   LOCK -> free files unlinked, directory synced -> CLEAN -> examine -> seal the newest segment -> epoch record in a new one -> ready
 //
 // Invariant: H is what this handle acknowledged; every name is given or taken away only after a look at the LOCK; after a fatal error nothing is acknowledged.
-import { ClosedError, VarveError } from '../errors.ts'
+import { ClosedError, ReadOnlyError, VarveError } from '../errors.ts'
 import { encodeEpochRecord, FOOTER_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
-import { digestOf, examine, headOf, listSegments } from './examine.ts'
+import { currentGeneration, type Generation } from './bases.ts'
+import { examine, type Examined, type Floor, headOf, listSegments } from './examine.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Lock, type OpenRetry, takeLock } from './lock.ts'
-import { encodeNode, NODE_NAME, type NodeState, readNode } from './node-state.ts'
+import { NodeFile } from './node-file.ts'
+import { type NodeFacts, readNode } from './node-state.ts'
 import { ReadOnlyLog } from './read-only-log.ts'
 import { RecentGroups } from './recent.ts'
 import { Reclaim } from './reclaim.ts'
 import { sealNewest } from './repair-tail.ts'
-import { readSegment, unavailable } from './segment-reader.ts'
-import { LOG_PREFIX, type SegmentList } from './segment-list.ts'
+import { SegmentHistory } from './segment-history.ts'
+import type { SegmentList } from './segment-list.ts'
 import { SegmentWriter } from './segment-writer.ts'
-import { Wakeups } from './wakeups.ts'
 
 export interface SegmentLogOptions {
   readonly world: World
@@ -44,10 +45,12 @@ export interface SegmentLogOptions {
   readonly signal?: AbortSignal
   /** Read-only: what lies above is not part of the log. */
   readonly until?: Lsn | undefined
+  /** Makes a primary of a replica: it writes under this epoch or a higher one. Without it, a replica's log is not opened for writing. */
+  readonly promote?: { readonly epoch: number }
 }
 
-const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
-const SEGMENT_BYTES = 16 * 1024 * 1024
+export const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
+export const SEGMENT_BYTES: number = 16 * 1024 * 1024
 
 /** A log of this root: the writing one, which takes the LOCK, or one that only reads. */
 export type SegmentLog = SegmentWriteLog | ReadOnlyLog
@@ -55,7 +58,7 @@ export type SegmentLog = SegmentWriteLog | ReadOnlyLog
 /**
  * Opens the log of a local or memory root.
  *
- * @throws LockHeldError, OpenLockTimeoutError, CorruptionError, StoreTooNewError, StorageError
+ * @throws LockHeldError, OpenLockTimeoutError, CorruptionError, StoreTooNewError, StorageError; ReadOnlyError for a replica's
  * @cost some five syncs and one segment of 256 KiB; reads what is above the newest floor
  */
 export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<SegmentLog> {
@@ -66,7 +69,7 @@ export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<
   }
   const lock = await takeLock(root, o.world, {
     retry: { ...DEFAULT_RETRY, ...o.openRetry },
-    epochFloor: () => epochFloor(root, o.storeId),
+    epochFloor: async () => Math.max(await epochFloor(root, o.storeId, o.promote === undefined), (o.promote?.epoch ?? 0) - 1),
     signal: o.signal,
   })
   try {
@@ -77,10 +80,22 @@ export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<
   }
 }
 
-/** The highest epoch that NODE or the newest segment states. Damage is met again, with its address, when the log is examined. */
-async function epochFloor(root: Root, storeId: Uint8Array): Promise<number> {
-  let floor = (await readNode(root))?.epochSeen ?? 0
-  const newest = (await listSegments(root)).at(-1)
+/**
+ * The highest epoch that NODE or the newest segment states. Damage is met again, with its address, when the log is examined.
+ *
+ * @param isPrimary what opens it is one
+ * @throws ReadOnlyError: the root is a replica's
+ */
+export async function epochFloor(root: Root, storeId: Uint8Array, isPrimary: boolean): Promise<number> {
+  const node = await readNode(root)
+  if (isPrimary && node?.role === 'replica') {
+    throw new ReadOnlyError(`${root.url} is a replica: its records are its primary's`, {
+      details: { url: root.url },
+      hint: 'Open it for reading only, follow it with Replica.open, or promote it.',
+    })
+  }
+  let floor = node?.epochSeen ?? 0
+  const newest = (await listSegments(root, (await currentGeneration(root)).dir)).at(-1)
   if (newest !== undefined) {
     try {
       floor = Math.max(floor, (await headOf(root, newest.name, newest.firstLsn, storeId)).epoch)
@@ -91,51 +106,51 @@ async function epochFloor(root: Root, storeId: Uint8Array): Promise<number> {
   return floor
 }
 
-async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly { lsn: number; digest: Uint8Array }[], lock: Lock): Promise<SegmentWriteLog> {
+async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Floor[], lock: Lock): Promise<SegmentWriteLog> {
   const { world, storeId } = o
-  const check = () => {
-    if (!lock.isCurrent()) throw lock.fencedError()
-  }
-  // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
-  if (await unlinkFree(root)) await root.syncDir(LOG_PREFIX.slice(0, -1))
-  const clean = await readClean(root)
-  const examined = await examine(root, { storeId, clean, floors })
-  check()
-  await putNode(root, world, storeId, lock.epoch)
-  if (examined.newest !== undefined) await sealNewest(root, examined.newest, { world, digest: examined.digest, check })
+  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts: () => ({ role: 'primary', epochSeen: lock.epoch }) })
   if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
-  const log = new SegmentWriteLog(root, o, lock, examined)
+  const log = new SegmentWriteLog(root, o, lock, node, examined)
   await log.begin()
   return log
 }
 
+export interface SettleOptions {
+  readonly world: World
+  readonly storeId: Uint8Array
+  readonly floors: readonly Floor[]
+  readonly lock: Lock
+  /** What NODE is to say from now on. */
+  readonly facts: (lastLsn: number) => Partial<NodeFacts>
+}
+
+/** Under the LOCK: the log of the newest generation, examined, and its newest segment sealed: the next record goes into a new one. */
+export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonly examined: Examined; readonly node: NodeFile }> {
+  const { world, storeId, floors, lock } = o
+  const check = () => {
+    if (!lock.isCurrent()) throw lock.fencedError()
+  }
+  const generation = await currentGeneration(root)
+  // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
+  if (await unlinkFree(root, generation)) await root.syncDir(generation.dir.slice(0, -1))
+  const clean = await readClean(root)
+  const examined = await examine(root, { generation, storeId, clean, floors })
+  check()
+  const node = await NodeFile.open(root, world, storeId, o.facts(examined.lastLsn))
+  if (examined.newest !== undefined) await sealNewest(root, examined.newest, { world, digest: examined.digest, check })
+  return { examined, node }
+}
+
 /** @returns whether there is a log at all */
-async function unlinkFree(root: Root): Promise<boolean> {
+async function unlinkFree(root: Root, { dir }: Generation): Promise<boolean> {
   const free: string[] = []
   let any = false
-  for await (const { name } of root.list(LOG_PREFIX)) {
+  for await (const { name } of root.list(dir)) {
     any = true
-    if (name.startsWith(`${LOG_PREFIX}free-`)) free.push(name)
+    if (name.startsWith(`${dir}free-`)) free.push(name)
   }
   if (free.length > 0) await root.delete(free)
   return any
-}
-
-async function putNode(root: Root, world: World, storeId: Uint8Array, epoch: number): Promise<void> {
-  if (world.failpoints.active) await world.failpoints.hit(FP.log.node)
-  const before = await readNode(root)
-  const state: NodeState = {
-    replicaId: undefined,
-    role: 'primary',
-    session: 0,
-    committedLsn: 0,
-    historyFloorLsn: 0,
-    ...before,
-    seq: (before?.seq ?? 0) + 1,
-    storeId,
-    epochSeen: epoch,
-  }
-  await root.put(NODE_NAME, encodeNode(state))
 }
 
 export class SegmentWriteLog implements CommitLog {
@@ -151,13 +166,16 @@ export class SegmentWriteLog implements CommitLog {
   readonly #commit: GroupCommit
   readonly reclaim: Reclaim = new Reclaim()
   readonly recent: RecentGroups = new RecentGroups()
-  readonly #wakeups = new Wakeups()
+  readonly #history: SegmentHistory
+  /** The facts of this node. */
+  readonly node: NodeFile
   #closing: Promise<void> | undefined
   #closed = false
 
   /** @internal use openSegmentLog */
-  constructor(root: Root, o: SegmentLogOptions, lock: Lock, at: { readonly segments: SegmentList; readonly lastLsn: number; readonly digest: Digest }) {
+  constructor(root: Root, o: SegmentLogOptions, lock: Lock, node: NodeFile, at: Examined) {
     this.#root = root
+    this.node = node
     this.#world = o.world
     this.#storeId = o.storeId
     this.#lock = lock
@@ -178,7 +196,19 @@ export class SegmentWriteLog implements CommitLog {
       onFatal: (error) => this.#commit.fail(error, true),
     })
     this.#commit = new GroupCommit(this.#writer, { head: at.lastLsn, groupCommitMs: o.groupCommitMs ?? 0, timers: o.world.timers })
-    this.#commit.listen({ durable: () => this.#wakeups.wake(), failed: () => this.#wakeups.wake(), rejected: () => {} })
+    this.#history = new SegmentHistory({
+      root,
+      world: o.world,
+      segments: () => this.#segments,
+      writer: () => this.#writer,
+      head: () => this.#commit.head,
+      digest: () => this.#writer.digest,
+      checkOpen: () => this.#checkOpen(),
+      ended: () => this.#commit.ended,
+      assertOwned: () => this.assertOwned(),
+      beforeTrim: (epoch) => this.node.recordTail(epoch),
+    })
+    this.#commit.listen({ durable: () => this.#history.wake(), failed: () => this.#history.wake(), rejected: () => {} })
   }
 
   /** The epoch record, as the birth of this handle's first segment. @internal */
@@ -209,7 +239,9 @@ export class SegmentWriteLog implements CommitLog {
   }
 
   get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#segments.lineage().map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+    return this.#segments
+      .lineage(this.node.facts.tailEpoch)
+      .map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
   }
 
   get bytes(): number {
@@ -232,53 +264,31 @@ export class SegmentWriteLog implements CommitLog {
     return this.#commit.append(records, o)
   }
 
-  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
-    const end = o.end === undefined ? this.#commit.head : Math.min(Number(o.end), this.#commit.head)
-    yield* this.#readFrom(Number(start), end, o.signal)
+  read(start: Lsn, o?: { end?: Lsn; signal?: AbortSignal }): AsyncGenerator<LogBatch> {
+    return this.#history.read(start, o)
   }
 
-  async *tailing(start: Lsn, o: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
-    let at = Number(start)
-    for (;;) {
-      o.signal.throwIfAborted()
-      this.#checkOpen()
-      if (this.#commit.ended !== undefined && at >= this.#commit.head) throw this.#commit.ended
-      for await (const batch of this.#readFrom(at, this.#commit.head, o.signal)) {
-        yield batch
-        at = Number(batch.last)
-      }
-      if (at >= this.#commit.head && this.#commit.ended === undefined) await this.#wakeups.wait(o.signal)
-    }
+  tailing(start: Lsn, o: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
+    return this.#history.tailing(start, o)
   }
 
-  async digestAt(lsn: Lsn): Promise<Digest> {
-    this.#checkOpen()
-    const at = Number(lsn)
-    const head = this.#commit.head
-    if (at < this.#segments.tail || at > head) throw unavailable(at, this.#segments.tail, head)
-    return this.#orTrimmed(at, () => digestOf(this.#root, this.#segments, at, { lsn: head, digest: this.#writer.digest }))
+  digestAt(lsn: Lsn): Promise<Digest> {
+    return this.#history.digestAt(lsn)
   }
 
   trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn> {
-    return this.reclaim.reclaim(Number(upTo), o?.dryRun === true, async (limit) => {
-      this.#checkOpen()
-      if (this.#commit.ended !== undefined) throw this.#commit.ended
-      // What goes may be needed until the log is synced through what replaces it.
-      const bound = Math.min(limit, this.#writer.synced)
-      const { all } = this.#segments
-      if (o?.dryRun === true) return BigInt(all.findLast(({ lastLsn }, i) => i < all.length - 1 && lastLsn <= bound)?.lastLsn ?? this.#segments.tail) as Lsn
-      while (all.length > 1 && all[0]!.lastLsn <= bound) await this.#dropOldest()
-      return this.tail
-    })
+    const dryRun = o?.dryRun === true
+    return this.reclaim.reclaim(Number(upTo), dryRun, (limit) => this.#history.trim(limit, dryRun))
   }
 
-  async #dropOldest(): Promise<void> {
-    const { failpoints } = this.#world
-    if (failpoints.active) await failpoints.hit(FP.log.trim, { tail: this.#segments.tail })
-    this.assertOwned()
-    // T moves first: from here on nobody starts to read what goes.
-    const oldest = this.#segments.all.shift()!
-    if (!oldest.own || !(await this.#writer.pool.recycle(oldest.name))) await this.#root.delete(oldest.name)
+  /** C: what this node was told last, or was told before it was opened. */
+  get committed(): number {
+    return this.node.committed
+  }
+
+  /** Never down; durable some 20 ms later, and at close. */
+  recordCommitted(lsn: number): void {
+    this.node.noteCommitted(lsn)
   }
 
   assertOwned(): void {
@@ -328,6 +338,7 @@ export class SegmentWriteLog implements CommitLog {
     this.#end()
     await this.#writer.abandon()
     try {
+      await this.node.close(() => this.#lock.isCurrent())
       if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.afterClean)
       await this.#lock.release()
     } catch (error) {
@@ -342,7 +353,15 @@ export class SegmentWriteLog implements CommitLog {
     if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.beforeClean)
     if (closed === undefined || !this.#lock.isCurrent()) throw this.#lock.fencedError()
     const { info, records } = closed
-    const mark = { storeId: this.#storeId, lsn: info.lastLsn, count: records, digest, segment: info.name, bytes: info.used + FOOTER_BYTES }
+    const mark = {
+      storeId: this.#storeId,
+      lsn: info.lastLsn,
+      count: records,
+      digest,
+      segment: info.name,
+      bytes: info.used + FOOTER_BYTES,
+      generation: this.#segments.generation.number,
+    }
     await this.#root.put(CLEAN_NAME, encodeClean(mark))
   }
 
@@ -358,6 +377,7 @@ export class SegmentWriteLog implements CommitLog {
       }
     }
     this.#end()
+    this.node.closeSync(() => this.#lock.isCurrent())
     this.#lock.releaseSync()
   }
 
@@ -368,33 +388,7 @@ export class SegmentWriteLog implements CommitLog {
   #end(): void {
     this.#closed = true
     this.#commit.fail(new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } }), false)
-    this.#wakeups.wake()
-  }
-
-  async *#readFrom(start: number, end: number, signal: AbortSignal | undefined): AsyncGenerator<LogBatch> {
-    for (let at = start; at < end;) {
-      this.#checkOpen()
-      if (at < this.#segments.tail) throw unavailable(at, this.#segments.tail, this.#commit.head)
-      const info = this.#segments.find(at + 1)!
-      const batches = readSegment(this.#root, info, at, Math.min(end, info.lastLsn), { digestAt: (lsn) => this.digestAt(lsn), signal })
-      for (;;) {
-        const position = at
-        const next = await this.#orTrimmed(position, () => batches.next())
-        if (next.done === true) break
-        yield next.value
-        at = Number(next.value.last)
-      }
-    }
-  }
-
-  /** A segment that was trimmed under a reader is gone, or full of other records: that is no damage. */
-  async #orTrimmed<T>(at: number, read: () => Promise<T>): Promise<T> {
-    try {
-      return await read()
-    } catch (error) {
-      if (at < this.#segments.tail) throw unavailable(at, this.#segments.tail, this.#commit.head, error)
-      throw error
-    }
+    this.#history.wake()
   }
 
   #checkOpen(): void {

@@ -1,6 +1,6 @@
 // log/segment-pool.ts: files that wait to become segments: prepared ahead with written zeros, or recycled from trimmed ones (log.md section 2).
 //
-// Names are log/free-<epoch><count>.wal: no other handle ever makes one of them, so nobody's late unlink takes ours away.
+// Names are free-<epoch><count>.wal in the folder of the log: no other handle ever makes one of them, so nobody's late unlink takes ours away.
 // Invariant: only files that this handle created are in the pool; a recycled one is renamed and the directory synced before it is used again.
 import { PoisonedError, StorageError } from '../errors.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
@@ -18,6 +18,7 @@ export interface FreeSegment {
 }
 
 export class SegmentPool {
+  readonly #dir: string
   readonly #root: Root
   readonly #world: World
   readonly #lock: Lock
@@ -28,7 +29,9 @@ export class SegmentPool {
   /** Set when there was no room for a segment; cleared when there is. */
   short: StorageError | undefined
 
-  constructor(root: Root, world: World, lock: Lock) {
+  /** `dir`: folder of the log. */
+  constructor(root: Root, world: World, lock: Lock, dir: string) {
+    this.#dir = dir
     this.#root = root
     this.#world = world
     this.#lock = lock
@@ -150,7 +153,7 @@ export class SegmentPool {
   }
 
   #nextName(): string {
-    return `log/free-${this.#lock.epoch}${String(++this.#count).padStart(COUNT_DIGITS, '0')}.wal`
+    return `${this.#dir}free-${this.#lock.epoch}${String(++this.#count).padStart(COUNT_DIGITS, '0')}.wal`
   }
 }
 

@@ -80,11 +80,16 @@ export interface ScanStart {
   readonly lsn: number
 }
 
-/** Walks a segment to where the scan stops. `limit`: file offset not to look beyond; `until`: LSN behind which records do not count. */
+/**
+ * Walks a segment to where the scan stops. `limit`: file offset not to look beyond; `until`: LSN behind which records do not count; `closed`: the log, or the
+ * segment, is known to end there, so the record there ends an append.
+ *
+ * An append ends with its last record; one that a replica got only the beginning of, or was cut back into, with the mark or footer behind it.
+ */
 export async function scanSegment(
   file: SegmentFile,
   head: { readonly epoch: number; readonly seed: bigint; readonly firstLsn: number },
-  o: { readonly start?: ScanStart; readonly limit?: number; readonly until?: number } = {},
+  o: { readonly start?: ScanStart; readonly limit?: number; readonly until?: number; readonly closed?: boolean } = {},
 ): Promise<SegmentScan> {
   const start = o.start ?? firstFrame(head)
   const until = o.until ?? Infinity
@@ -94,13 +99,16 @@ export async function scanSegment(
   let [wholeEnd, wholeLsn] = [start.offset, start.lsn - 1]
   let [lastSynced, lastSyncedLsn] = [start.offset, start.lsn]
   let lsn = start.lsn
+  /** More records of an append are to come. */
+  let isOpen = false
   let window: Window | undefined
   for (let next = await cursor.next(); next !== undefined; next = await cursor.next()) {
     window = next
     const { base, bytes } = next
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     forEachFrame(next, (at, kind, flags, local) => {
-      if (lsn > until && kind !== KIND_FOOTER) {
+      const closes = isOpen && lsn - 1 <= until && (kind === KIND_MARK || kind === KIND_FOOTER)
+      if (lsn > until && kind !== KIND_FOOTER && !closes) {
         if (kind !== KIND_MARK) lsn++
         return
       }
@@ -111,11 +119,14 @@ export async function scanSegment(
       if (kind === KIND_MARK) {
         const { digest } = readMarkPayload(bytes, at + FRAME_HEADER_BYTES)
         points.push({ lsn: lsn - 1, offset: base + at, digest: digest.slice() as Digest })
+        if (closes) [wholeEnd, wholeLsn, isOpen] = [base + at + MARK_BYTES, lsn - 1, false]
       } else if (kind === KIND_FOOTER) {
         footer = readFooterPayload(bytes, at + FRAME_HEADER_BYTES)
+        if (closes) [wholeEnd, wholeLsn, isOpen] = [base + at, lsn - 1, false]
       } else {
         lsn++
-        if ((flags & FLAG_MORE) === 0) {
+        isOpen = (flags & FLAG_MORE) !== 0
+        if (!isOpen || (o.closed === true && lsn - 1 === until)) {
           wholeEnd = base + at + frameBytes(view.getUint32(at + 8, true))
           wholeLsn = lsn - 1
         }

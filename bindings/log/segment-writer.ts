@@ -83,7 +83,7 @@ export class SegmentWriter implements GroupSink {
   constructor(o: WriterOptions) {
     this.#o = o
     this.epoch = o.lock.epoch
-    this.pool = new SegmentPool(o.root, o.world, o.lock)
+    this.pool = new SegmentPool(o.root, o.world, o.lock, o.segments.generation.dir)
     this.#digest = o.digest.slice() as Digest
     this.#acknowledged = o.digest.slice() as Digest
     this.#written = o.lastLsn
@@ -230,7 +230,8 @@ export class SegmentWriter implements GroupSink {
   }
 
   #fits(current: Current, group: GroupBuffer): boolean {
-    return current.info.used + MARK_BYTES + group.bytes + FOOTER_BYTES <= current.info.size
+    // A segment is of one epoch: what a replica receives changes it.
+    return current.info.epoch === group.epoch && current.info.used + MARK_BYTES + group.bytes + FOOTER_BYTES <= current.info.size
   }
 
   /** Seals the group for the present segment. */
@@ -348,15 +349,16 @@ export class SegmentWriter implements GroupSink {
     const seed = new DataView(world.random.bytes(8).slice().buffer).getBigUint64(0, true)
     const before = this.#digest.slice() as Digest
     group.finish(seed, true, { digest: before, storeId })
-    writeSegmentHeader(group.header(), { epoch: this.epoch, firstLsn: group.first, seed }, hash64)
+    writeSegmentHeader(group.header(), { epoch: group.epoch, firstLsn: group.first, seed }, hash64)
     await Promise.all([old === undefined ? undefined : this.#seal(old, FOOTER_ROLLED, before), this.#birth(free, group)])
     if (failpoints.active) await failpoints.hit(FP.log.beforeLockCheck)
-    await this.pool.giveName(free, segmentName(group.first))
+    const name = segmentName(group.first, segments.generation.dir)
+    await this.pool.giveName(free, name)
     const info: SegmentInfo = {
-      name: segmentName(group.first),
+      name,
       firstLsn: group.first,
       lastLsn: group.last,
-      epoch: this.epoch,
+      epoch: group.epoch,
       seed,
       used: FRONT_OF.header + group.bytes,
       size: free.size,

@@ -8,6 +8,7 @@ import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import type { CommitLog, Digest } from './commit-log.ts'
+import { currentGeneration, type Generation } from './bases.ts'
 import { sameBytes, zeroDigest } from './digest.ts'
 import { headOf, listSegments, type SegmentName } from './examine.ts'
 import { sealFooter } from './footer.ts'
@@ -44,10 +45,11 @@ export interface LogSurvey {
 
 /** Reads the whole log. @throws StorageError, StoreTooNewError; damage is an answer, not an error */
 export async function surveyLog(root: Root, storeId: Uint8Array): Promise<LogSurvey> {
-  const names = await listSegments(root)
-  const segments = new SegmentList()
-  const tail = (names[0]?.firstLsn ?? 1) - 1
-  let at: Reached = { lsn: tail, digest: tail === 0 ? zeroDigest() : undefined, epoch: 0, sealed: false }
+  const generation = await currentGeneration(root)
+  const names = await listSegments(root, generation.dir)
+  const segments = new SegmentList([], generation)
+  const tail = names[0] === undefined ? generation.tailLsn : names[0].firstLsn - 1
+  let at: Reached = { lsn: tail, digest: tail === generation.tailLsn ? generation.tailDigest : undefined, epoch: 0, sealed: false }
   for (let i = 0; i < names.length; i++) {
     const step = await surveySegment(root, names[i]!, names[i + 1]?.firstLsn, at, storeId)
     if (step.info !== undefined) segments.all.push(step.info)
@@ -94,7 +96,7 @@ async function surveySegment(root: Root, { name, firstLsn }: SegmentName, nextFi
     return bad('its first mark is not the digest of the records before it', SEGMENT_HEADER_BYTES, firstLsn)
   const file = await root.segment(name, { open: 'read' })
   try {
-    const scan = await scanSegment(file, head, nextFirst === undefined ? {} : { until: nextFirst - 1 })
+    const scan = await scanSegment(file, head, nextFirst === undefined ? {} : { until: nextFirst - 1, closed: true })
     if (scan.wholeLsn < firstLsn) return bad('its first group does not verify', scan.stopOffset, firstLsn)
     const start: DigestPoint = { lsn: firstLsn - 1, offset: SEGMENT_HEADER_BYTES, digest: head.digest }
     const marks = scan.points.filter((point) => point.lsn > start.lsn && point.lsn <= scan.wholeLsn && point.offset < scan.wholeEnd)
@@ -155,15 +157,24 @@ export interface CutPoint {
   readonly digest: Digest
 }
 
-/** Where the log ends if it is cut after `lsn`: at the end of the append that holds it or, inside one, of the append before. `lsn` lies in the whole part. */
-export async function cutPointAt(root: Root, survey: LogSurvey, lsn: number): Promise<CutPoint> {
+/**
+ * Where the log ends if it is cut after `lsn`: at the end of the append that holds it or, inside one, of the append before; with `exact` behind that very record.
+ * `lsn` lies in the whole part.
+ */
+export async function cutPointAt(
+  root: Root,
+  survey: Pick<LogSurvey, 'segments' | 'tail'>,
+  lsn: number,
+  o: { readonly exact?: boolean } = {},
+): Promise<CutPoint> {
   let upTo = lsn
   for (;;) {
     const info = survey.segments.find(upTo)
-    if (info === undefined) return { info, lsn: survey.tail, offset: 0, digest: survey.segments.all[0]?.points[0]?.digest ?? zeroDigest() }
+    if (info === undefined)
+      return { info, lsn: survey.tail, offset: 0, digest: survey.segments.all[0]?.points[0]?.digest ?? survey.segments.generation.tailDigest }
     const file = await root.segment(info.name, { open: 'read' })
     try {
-      const scan = await scanSegment(file, info, { until: upTo, limit: info.used })
+      const scan = await scanSegment(file, info, { until: upTo, limit: info.used, closed: o.exact === true })
       if (scan.wholeLsn >= info.firstLsn) {
         const point = info.points.findLast((each) => each.lsn <= scan.wholeLsn)!
         const digest = await foldFrom(file, info, point, scan.wholeLsn, scan.wholeEnd, info.name)
@@ -184,15 +195,15 @@ export function surveyAt(survey: LogSurvey, cut: CutPoint): LogSurvey {
     .map((info) =>
       info.firstLsn === cut.info?.firstLsn ? { ...info, lastLsn: cut.lsn, used: cut.offset, points: info.points.filter(({ lsn }) => lsn <= cut.lsn) } : info,
     )
-  return { names, tail, segments: new SegmentList(all), lastLsn: cut.lsn, digest: cut.digest, sealed: true, damage: undefined }
+  return { names, tail, segments: new SegmentList(all, survey.segments.generation), lastLsn: cut.lsn, digest: cut.digest, sealed: true, damage: undefined }
 }
 
 /**
  * Ends the log at `cut`: later segments go, newest first, so that no step leaves a gap; then the segment that holds it gets its footer there and is shortened.
  * What is taken away was copied by the caller. Each step may crash and be repeated.
  */
-export async function cutLog(root: Root, cut: CutPoint, check: () => void): Promise<void> {
-  for (const { name, firstLsn } of (await listSegments(root)).toReversed()) {
+export async function cutLog(root: Root, generation: Generation, cut: CutPoint, check: () => void): Promise<void> {
+  for (const { name, firstLsn } of (await listSegments(root, generation.dir)).toReversed()) {
     if (firstLsn <= cut.lsn) break
     check()
     await root.delete(name)

@@ -7,6 +7,7 @@ import { CorruptionError, NotAStoreError } from '../errors.ts'
 import { DecodeError, FOOTER_BYTES, toHex } from '../format/index.ts'
 import {
   CLEAN_NAME,
+  cleanOf,
   type CleanMark,
   decodeIdentity,
   digestOf,
@@ -123,7 +124,7 @@ export async function examineClaims(root: Root, storeId: Uint8Array, survey: Log
   let stated = 0
   let clean: CleanMark | undefined
   try {
-    clean = await readClean(root)
+    clean = cleanOf(survey.segments.generation, await readClean(root))
     if (clean !== undefined && toHex(clean.storeId) !== toHex(storeId))
       throw new CorruptionError('log.corrupt', `CLEAN belongs to store ${toHex(clean.storeId)}`, { details: { file: CLEAN_NAME } })
   } catch (error) {

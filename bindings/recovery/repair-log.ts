@@ -9,6 +9,7 @@ import { CorruptIntentError, CorruptionError, IntentVersionError, InvalidConfigE
 import { decodeIntent, FOOTER_BYTES, toHex, type Intent } from '../format/index.ts'
 import {
   CLEAN_NAME,
+  currentGeneration,
   type CommitLog,
   cutLog,
   type CutPoint,
@@ -122,7 +123,7 @@ async function asOpened(root: Root, storeId: Uint8Array): Promise<LogExtent | un
     throw error
   })
   try {
-    return await examine(root, { storeId, clean, floors })
+    return await examine(root, { generation: await currentGeneration(root), storeId, clean, floors })
   } catch (error) {
     if (error instanceof CorruptionError) return undefined
     throw error
@@ -244,7 +245,7 @@ export async function runLogAction(work: LogWork, action: LogAction): Promise<vo
       break
     case 'seal-log': {
       await quarantine.keep(await quarantine.note(note), { inPlace: [action.file] })
-      await cutLog(root, await cutPointAt(root, findings.survey, findings.survey.lastLsn), check)
+      await cutLog(root, findings.survey.segments.generation, await cutPointAt(root, findings.survey, findings.survey.lastLsn), check)
       break
     }
     case 'cut-log':
@@ -276,12 +277,20 @@ async function runCut({ parts: { root, world }, findings: { survey, storeId, cut
   if (at.info === undefined) await root.delete(CLEAN_NAME)
   else {
     const { name, firstLsn } = at.info
-    const mark = { storeId, lsn: at.lsn, count: at.lsn - firstLsn + 1, digest: at.digest, segment: name, bytes: at.offset + FOOTER_BYTES }
+    const mark = {
+      storeId,
+      lsn: at.lsn,
+      count: at.lsn - firstLsn + 1,
+      digest: at.digest,
+      segment: name,
+      bytes: at.offset + FOOTER_BYTES,
+      generation: survey.segments.generation.number,
+    }
     await root.put(CLEAN_NAME, encodeClean(mark))
   }
   check()
   if (above.length > 0) await root.delete(above)
-  await cutLog(root, at, check)
+  await cutLog(root, survey.segments.generation, at, check)
 }
 
 /** Files of unsealed writes that were prepared against what the cut takes away: no open could decide them. INTENT last. */

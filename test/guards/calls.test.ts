@@ -36,7 +36,8 @@ const REMOVALS: Reasons = {
   'bindings/log/leases.ts': 'own lease of a pin, and leases that ran out',
   'bindings/log/object-trim.ts': 'slots below the floor',
   'bindings/log/segment-pool.ts': 'free files that were never linked or are trimmed',
-  'bindings/log/segment-log.ts': 'free files at open, trimmed segments',
+  'bindings/log/segment-log.ts': 'free files at open',
+  'bindings/log/segment-history.ts': 'trimmed segments',
   'bindings/log/survey.ts': 'the cut of a damaged log, asked for and confirmed',
   'bindings/store/copy-target.ts': 'in the target of a backup or restore: files of the log and checkpoints behind what is whole, that nobody reads',
   'bindings/store/watched-root.ts': 'the calls of others, passed through',
@@ -154,7 +155,7 @@ describe('the sources', () => {
   })
 
   it('receive records of another store nowhere, as long as there is no ReplicaHost', () => {
-    expect(strays(program, 'CommitLog', ['receive'], {})).toEqual([])
+    expect(strays(program, 'ReplicaLog', ['receive'], {})).toEqual([])
   })
 
   it('remove or rename stored objects in the listed modules only', () => {

@@ -157,6 +157,9 @@ describe('NODE', () => {
     session: 1,
     committedLsn: 2,
     historyFloorLsn: 3,
+    tailEpoch: 4,
+    lock: 5,
+    ownFrom: PAST_32_BITS,
   }
 
   it('has two slots, either of which is enough', () => {
@@ -174,8 +177,16 @@ describe('NODE', () => {
   })
 
   it('knows a replica', () => {
-    const replica = { ...state, role: 'replica' as const, replicaId: new Uint8Array(16).fill(5) }
-    expect(decodeNode(encodeNode(replica))).toEqual({ ...replica, seq: 8 })
+    for (const replicaId of ['r', 'eu-west.2:b', 'x'.repeat(128)]) {
+      const replica = { ...state, role: 'replica' as const, replicaId }
+      expect(decodeNode(encodeNode(replica))).toEqual({ ...replica, seq: 8 })
+    }
+  })
+
+  it('reads what an older version wrote: what it did not know is not known', () => {
+    const older = encodeNode({ ...state, tailEpoch: 0, lock: 0, ownFrom: 0 })
+    expect(older.subarray(88, 504).every((byte) => byte === 0)).toBe(true)
+    expect(decodeNode(older)).toMatchObject({ replicaId: undefined, tailEpoch: 0, lock: 0, ownFrom: 0, historyFloorLsn: 3 })
   })
 })
 

@@ -1,0 +1,174 @@
+// log/bases.ts: generations of a log (docs/format.md "Bases"): where the log lives, and what it begins with.
+//
+//   bases/<g, 10 digits>   sealed JSON, put if absent: the switch from generation g - 1 to g        log/ = generation 0        log.<g>/ = generation g
+//
+// The highest base wins. Everything of its generation was durable before it was created, everything of an older one is garbage. Only replicas make one.
+import { CorruptionError, StoreTooNewError } from '../errors.ts'
+import { parseHex, toHex } from '../format/index.ts'
+import type { Root } from '../root/index.ts'
+
+import type { Digest } from './commit-log.ts'
+import { zeroDigest } from './digest.ts'
+import { decodeSealed, encodeSealed } from './sealed-json.ts'
+
+export const BASES_PREFIX = 'bases/'
+const FORMAT = 1
+const DIGITS = 10
+
+/** One per exclusive epoch that appended at least one record, ascending. */
+export interface LineageMark {
+  readonly epoch: number
+  readonly firstLsn: number
+}
+
+/** What a generation begins with. */
+export interface Base {
+  readonly generation: number
+  /** B: the log reaches at least this far. */
+  readonly baseLsn: number
+  /** digestAt(baseLsn). */
+  readonly digest: Digest
+  /** T of the generation when it began: records above it are in its log. <= baseLsn. */
+  readonly tailLsn: number
+  /** digestAt(tailLsn). */
+  readonly tailDigest: Digest
+  /** Epoch of record baseLsn; 0 = none. */
+  readonly epoch: number
+  /** Up to baseLsn. */
+  readonly lineage: readonly LineageMark[]
+  readonly manifestHash: Uint8Array
+  /** Name of the checkpoint at baseLsn. */
+  readonly checkpoint: string
+  /** Checkpoints of the generation before that are not of this history, until they are deleted: `<lsn>` and what their digest begins with. */
+  readonly stale: readonly StaleCheckpoint[]
+}
+
+export interface StaleCheckpoint {
+  readonly lsn: number
+  /** First 16 hex digits. */
+  readonly digest: string
+}
+
+/** One log of a root: its folder, and where it begins. */
+export class Generation {
+  readonly number: number
+  /** Undefined for generation 0. */
+  readonly base: Base | undefined
+
+  constructor(base?: Base) {
+    this.number = base?.generation ?? 0
+    this.base = base
+  }
+
+  /** Folder of its segments, with the slash. */
+  get dir(): string {
+    return logDir(this.number)
+  }
+
+  /** The log begins after this LSN, or later when it was trimmed. */
+  get tailLsn(): number {
+    return this.base?.tailLsn ?? 0
+  }
+
+  /** digestAt(tailLsn). */
+  get tailDigest(): Digest {
+    return this.base?.tailDigest ?? zeroDigest()
+  }
+
+  /** Whether a checkpoint is of a history that this generation replaced: an install that was cut off has not deleted it yet. */
+  isStale(lsn: number, digest: Uint8Array): boolean {
+    const begins = toHex(digest).slice(0, 16)
+    return this.base?.stale.some((stale) => stale.lsn === lsn && stale.digest === begins) ?? false
+  }
+}
+
+export function logDir(generation: number): string {
+  return generation === 0 ? 'log/' : `log.${digits(generation)}/`
+}
+
+export function baseName(generation: number): string {
+  return `${BASES_PREFIX}${digits(generation)}`
+}
+
+/** Numbers of the bases there are, ascending. */
+export async function listBases(root: Root): Promise<number[]> {
+  const found: number[] = []
+  for await (const { name } of root.list(BASES_PREFIX)) {
+    const match = /^bases\/(\d{10})$/.exec(name)
+    if (match !== null) found.push(Number(match[1]))
+  }
+  return found
+}
+
+/** The log that counts. @throws CorruptionError, StoreTooNewError, StorageError */
+export async function currentGeneration(root: Root): Promise<Generation> {
+  const newest = (await listBases(root)).at(-1)
+  return newest === undefined ? new Generation() : new Generation(await readBase(root, newest))
+}
+
+export function encodeBase(base: Base): Uint8Array<ArrayBuffer> {
+  return encodeSealed({
+    format: FORMAT,
+    generation: base.generation,
+    baseLsn: base.baseLsn,
+    digest: toHex(base.digest),
+    tailLsn: base.tailLsn,
+    tailDigest: toHex(base.tailDigest),
+    epoch: base.epoch,
+    lineage: base.lineage.map(({ epoch, firstLsn }) => `${epoch}:${firstLsn}`).join(' '),
+    manifestHash: toHex(base.manifestHash),
+    checkpoint: base.checkpoint,
+    stale: base.stale.map(({ lsn, digest }) => `${lsn}:${digest}`).join(' '),
+  })
+}
+
+/** @throws CorruptionError when the bytes are no base of that generation; StoreTooNewError for a newer format */
+export function decodeBase(bytes: Uint8Array, generation: number): Base {
+  const file = baseName(generation)
+  const bad = (why: string): CorruptionError => new CorruptionError('log.corrupt', `${file}: ${why}`, { details: { file, offset: 0 } })
+  const fields = decodeSealed(bytes)
+  if (fields === undefined) throw bad('its check does not match')
+  const { format, baseLsn, tailLsn, epoch, lineage, checkpoint, stale } = fields
+  if (format !== FORMAT)
+    throw new StoreTooNewError(`${file} has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
+  const [digest, tailDigest, manifestHash] = [fields['digest'], fields['tailDigest'], fields['manifestHash']].map((hex) => parseHex(hex, 32))
+  const whole =
+    fields['generation'] === generation &&
+    isCount(baseLsn) &&
+    isCount(tailLsn) &&
+    isCount(epoch) &&
+    tailLsn <= baseLsn &&
+    typeof lineage === 'string' &&
+    typeof checkpoint === 'string' &&
+    typeof stale === 'string'
+  if (!whole || digest === undefined || tailDigest === undefined || manifestHash === undefined) throw bad('a field is missing')
+  const pairs = (text: string): [string, string][] =>
+    text
+      .split(' ')
+      .filter(Boolean)
+      .map((pair) => pair.split(':') as [string, string])
+  return {
+    generation,
+    baseLsn,
+    digest: digest as Uint8Array as Digest,
+    tailLsn,
+    tailDigest: tailDigest as Uint8Array as Digest,
+    epoch,
+    lineage: pairs(lineage).map(([its, firstLsn]) => ({ epoch: Number(its), firstLsn: Number(firstLsn) })),
+    manifestHash,
+    checkpoint,
+    stale: pairs(stale).map(([lsn, begins]) => ({ lsn: Number(lsn), digest: begins })),
+  }
+}
+
+async function readBase(root: Root, generation: number): Promise<Base> {
+  return decodeBase((await root.get(baseName(generation))).bytes, generation)
+}
+
+function digits(generation: number): string {
+  return String(generation).padStart(DIGITS, '0')
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
