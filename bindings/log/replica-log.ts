@@ -16,6 +16,7 @@ import type { CommitLog, Digest, Lsn } from './commit-log.ts'
 import type { Examined } from './examine.ts'
 import { type Lock, type OpenRetry, takeLock } from './lock.ts'
 import type { NodeFile } from './node-file.ts'
+import { RecentGroups } from './recent.ts'
 import { ReceiveQueue } from './receive-queue.ts'
 import { type ReplicaLine, ReplicaReader } from './replica-reader.ts'
 import { DEFAULT_RETRY, epochFloor, SEGMENT_BYTES, settleLog } from './segment-log.ts'
@@ -226,6 +227,8 @@ export class ReplicaLog implements AsyncDisposable {
       segments,
       lastLsn,
       digest,
+      // Nobody follows a replica.
+      recent: new RecentGroups(),
       onFatal: onFailed,
     })
     const epoch = segments.newest?.epoch ?? segments.generation.base?.epoch ?? 0
