@@ -23,6 +23,7 @@ export { AckTracker } from './ack.ts'
 export type { AckTrackerOptions, Amnesia } from './ack.ts'
 export { candidates, forcePromotion } from './candidates.ts'
 export type { Candidate, ForcedPromotion, NodeRecord, Promotion, PromotionContext } from './candidates.ts'
+export type { MemoryNetworkOptions, MemoryTransportOptions, QueuedLane } from './memory-network.ts'
 export type {
   AckMode,
   Agreement,
