@@ -96,8 +96,6 @@ export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<Failp
   'ship.beforeSwitch',
   'ship.afterSwitch',
   'ship.beforeFragmentLink',
-  'ship.pin',
-  'ship.release',
   'ship.stepHook',
   'ship.promote',
 ])

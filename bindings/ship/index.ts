@@ -25,6 +25,14 @@ export type { AckTrackerOptions, Amnesia } from './ack.ts'
 export { candidates, forcePromotion } from './candidates.ts'
 export type { Candidate, ForcedPromotion, NodeRecord, Promotion, PromotionContext } from './candidates.ts'
 export type { MemoryNetworkOptions, MemoryTransportOptions, QueuedLane } from './memory-network.ts'
+export { CatchUpExecutor } from './catch-up-executor.ts'
+export type { CatchUpExecutorOptions } from './catch-up-executor.ts'
+export type { ExecutorOptions } from './executor.ts'
+export { manifestHash } from './manifest.ts'
+export { Planner } from './planner.ts'
+export type { PlannerParts, Questions } from './planner.ts'
+export { RebuildExecutor } from './rebuild-executor.ts'
+export type { RebuildExecutorOptions } from './rebuild-executor.ts'
 export type {
   AckMode,
   Agreement,
@@ -61,6 +69,7 @@ export type {
   Step,
   StepKind,
   StreamGrant,
+  StreamOptions,
   StreamSink,
   Transport,
   Want,
