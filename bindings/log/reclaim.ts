@@ -77,7 +77,16 @@ export class Reclaim {
       })
     }
     const { owner } = o
-    const entry: Entry = { id: `${owner}-${++this.#count}`, owner, lsn, branch: o.branch ?? 0, isPoint: o.isPoint ?? false, files: o.files, logLsn, sinceMs: o.sinceMs }
+    const entry: Entry = {
+      id: `${owner}-${++this.#count}`,
+      owner,
+      lsn,
+      branch: o.branch ?? 0,
+      isPoint: o.isPoint ?? false,
+      files: o.files,
+      logLsn,
+      sinceMs: o.sinceMs,
+    }
     this.#holds.set(entry.id, entry)
     const advance = (next: number): void => {
       entry.lsn = next

@@ -96,7 +96,6 @@ export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<Failp
   'ship.beforeSwitch',
   'ship.afterSwitch',
   'ship.beforeFragmentLink',
-  'ship.stepHook',
   'ship.promote',
 ])
 

@@ -90,13 +90,14 @@ export class Run implements PlanOwner {
       const grant = await this.#kind.work(this)
       this.#isComplete = true
       await this.#told('complete', this.counts.achieved, 0)
+      this.#checkGrant()
       this.#release('')
       await this.#told('release', this.counts.achieved, 0)
       this.log(this.#kind.completed, `at ${this.counts.achieved}`, this.counts)
       return { state: 'in_sync', ...this.counts, grant }
     } catch (error) {
       // What came first is why.
-      const { reason, error: cause } = this.#failure ?? this.#fail(this.#isComplete ? 'completion_rejected' : this.#kind.reasonOf(error), error)
+      const { reason, error: cause } = this.#failure ?? this.#fail(this.#reasonOf(error), error)
       this.#end(reason, cause)
       throw cause
     }
@@ -105,7 +106,10 @@ export class Run implements PlanOwner {
   /** Ends the session and whatever call is out. After the end nothing happens. */
   cancel(reason: string): void {
     if (this.#failure !== undefined || this.#isOver || this.#isComplete) return
-    this.#fail(reason, new CancelledError(`the run for replica ${this.plan.replicaId} was cancelled: ${reason}`, { details: { ...this.#details().details, reason } }))
+    this.#fail(
+      reason,
+      new CancelledError(`the run for replica ${this.plan.replicaId} was cancelled: ${reason}`, { details: { ...this.#details().details, reason } }),
+    )
     this.#planner.endSession(this.plan, reason)
     if (!this.#isRunning) this.#release(reason)
   }
@@ -140,7 +144,13 @@ export class Run implements PlanOwner {
   async stream(
     io: Pick<CatchUpIO, 'stream'>,
     kind: StepKind,
-    { start, end, entries, bytes: maxBytes, elideDead }: { readonly start: number; readonly end: number; readonly entries: number; readonly bytes: number; readonly elideDead: boolean },
+    {
+      start,
+      end,
+      entries,
+      bytes: maxBytes,
+      elideDead,
+    }: { readonly start: number; readonly end: number; readonly entries: number; readonly bytes: number; readonly elideDead: boolean },
     record: (lsn: number) => void,
   ): Promise<void> {
     const { sender, fence, counts } = this
@@ -186,6 +196,14 @@ export class Run implements PlanOwner {
   checkFence(): void {
     this.#check()
     this.sender.checkFence(this.fence)
+  }
+
+  /** Completed, and what was granted still holds. @throws SessionFencedError */
+  #checkGrant(): void {
+    const { sender, fence } = this
+    if (sender.state !== 'in_sync' || sender.epoch !== fence.epoch || sender.endpoint.version !== fence.endpointVersion) {
+      throw this.#fail(sender.status().reason, this.#fenced(sender.status().reason)).error
+    }
   }
 
   #check(): void {
@@ -264,16 +282,20 @@ export class Run implements PlanOwner {
     return this.#failure
   }
 
+  /** A newer primary that was met ends every session, this one too. */
+  #reasonOf(error: unknown): string {
+    const { registry } = this.#planner.parts
+    const { replicaId, fence } = this.plan
+    const isFenced = this.#quietly(() => noteFence(registry, replicaId, fence.epoch, error))
+    return isFenced ? 'fenced' : this.#kind.reasonOf(error)
+  }
+
   /** The session is over, then the pins go. */
   #end(reason: string, error: unknown): void {
     const { sender, fence, plan } = this
-    const { registry } = this.#planner.parts
     if (this.#isComplete) sender.markDegraded(reason, textOf(error))
-    else {
-      if (registry.has(plan.replicaId)) noteFence(registry, plan.replicaId, fence.epoch, error)
-      if (error instanceof CancelledError) this.#planner.endSession(plan, reason)
-      else sender.fail(fence.sessionId, reason as EndReason, textOf(error))
-    }
+    else if (error instanceof CancelledError) this.#planner.endSession(plan, reason)
+    else sender.fail(fence.sessionId, reason as EndReason, textOf(error))
     this.#release(reason)
   }
 

@@ -266,10 +266,12 @@ export class Planner {
   }
 }
 
-/** A newer primary was met: nothing is shipped below it any more, to anybody. */
-export function noteFence(registry: Registry, id: ReplicaId, epoch: number, error: unknown): void {
+/** When a newer primary was met, nothing is shipped below it any more, to anybody. @returns whether one was */
+export function noteFence(registry: Registry, id: ReplicaId, epoch: number, error: unknown): boolean {
   const seen = error instanceof StaleEpochError ? error.held : error instanceof FencedError ? Number(error.seen) : 0
-  if (seen > epoch) registry.fence(seen, id)
+  if (seen <= epoch) return false
+  registry.fence(seen, id)
+  return true
 }
 
 export function textOf(error: unknown): string {

@@ -55,9 +55,7 @@ export class StoreHistory implements HistorySource, Disposable {
       fragmentFloorLsn: Math.min(head, this.parts.fragmentFloor()),
       committedLsn: Math.min(head, this.parts.committed()),
       checkpoint:
-        newest === undefined
-          ? null
-          : { lsn: newest, trusted: manifest !== undefined, manifestHash: manifest === undefined ? NO_HASH : manifestHash(manifest) },
+        newest === undefined ? null : { lsn: newest, trusted: manifest !== undefined, manifestHash: manifest === undefined ? NO_HASH : manifestHash(manifest) },
       lineage: log.lineage
         .filter(({ firstLsn }) => firstLsn <= BigInt(head))
         .map(({ epoch, firstLsn }) => ({ epoch: Number(epoch), firstLsn: Number(firstLsn) })),

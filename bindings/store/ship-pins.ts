@@ -133,7 +133,7 @@ export class ShipPins implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const pin of [...this.held]) pin.release()
+    for (const pin of this.held) pin.release()
   }
 }
 

@@ -190,7 +190,6 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     isBackup,
     fragmentFloor,
     checkpointLsn,
-    checkpointLsn: checkpoint?.lsn ?? 0,
     damaged: new Set(),
     failure: undefined,
     catchUp: async () => undefined,

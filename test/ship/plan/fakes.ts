@@ -86,7 +86,7 @@ export class FakeHistory implements HistorySource {
   lineage: readonly { epoch: number; firstLsn: number }[] = [{ epoch: 1, firstLsn: 1 }]
   files = 3
   /** Kinds that are refused. */
-  readonly refuse = new Set<PinKind>()
+  readonly refuse: Set<PinKind> = new Set()
   readonly granted: FakePin[] = []
   readonly trace: string[] = []
   /** Called after each pin. */

@@ -281,7 +281,14 @@ describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
     await clock.advance(2000)
     expect(told).toEqual(['0 retention_exceeded true'])
     expect(pins.map(({ valid }) => valid)).toEqual([false, true])
-    for (let i = 0; i < 40; i++) await store.upsert(items, columns({ id: Int32Array.from({ length: 150 }, (_, at) => at * 7 + i), n: BigInt64Array.from({ length: 150 }, (_, at) => BigInt(at * i * 1_000_003)) }) as never)
+    for (let i = 0; i < 40; i++)
+      await store.upsert(
+        items,
+        columns({
+          id: Int32Array.from({ length: 150 }, (_, at) => at * 7 + i),
+          n: BigInt64Array.from({ length: 150 }, (_, at) => BigInt(at * i * 1_000_003)),
+        }) as never,
+      )
     await clock.advance(1000)
     expect(told).toEqual(['0 retention_exceeded true', '1 retention_exceeded true'])
     expect(await store.pins()).toEqual([])
