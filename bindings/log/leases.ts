@@ -61,8 +61,7 @@ export class Leases {
       pin.release()
       this.#drop(id)
     }
-    const isExpiring = (): boolean => this.#o.world.clock.monoMs() - held.renewedMs >= EXPIRE_MS - RENEW_MS
-    return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost, isExpiring }
+    return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost }
   }
 
   /** The lowest LSN that a live lease of another handle holds; Infinity without one. */

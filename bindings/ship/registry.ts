@@ -107,8 +107,7 @@ export class Registry {
     const wanted = this.#validated(assignment)
     const removed: ReplicaId[] = []
     for (const sender of this.all()) {
-      // A stopped sender refuses everything: one that is assigned again is a new one.
-      if (wanted.has(sender.id) && sender.state !== 'stopped') continue
+      if (wanted.has(sender.id)) continue
       removed.push(sender.id)
       this.#remove(sender)
     }

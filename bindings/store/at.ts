@@ -118,6 +118,11 @@ export class History {
     return loadPosition(this.source, position)
   }
 
+  /** Positions above are no longer what they were. */
+  forget(above: number): void {
+    for (const name of this.kept.keys()) if (Number(name.slice(name.indexOf(':') + 1)) > above) this.kept.delete(name)
+  }
+
   /** Positions below it cannot be read: files of theirs may be gone, or the log and the checkpoint that they are made of. */
   async floor(): Promise<number> {
     const fragments = this.source.fragmentFloor()

@@ -41,6 +41,7 @@ export interface Known {
 /**
  * Open with the id of the store that is there, or of a new one; a new one exists when it resolves.
  *
+ * @param storeId  of a new store; undefined: any
  * @param open  takes the LOCK; what it opened is closed again by `close` when another creator was first
  * @throws NotAStoreError, StoreExistsError, CorruptionError, StorageError and what `open` throws
  */
@@ -50,9 +51,10 @@ export async function found<T>(
   options: ResolvedOptions,
   open: (known: Known) => Promise<T>,
   close: (opened: T) => Promise<void>,
+  storeId?: Uint8Array,
 ): Promise<{ opened: T; storeId: Uint8Array }> {
   for (let round = 1; ; round++) {
-    const known = await identify(root, world, options)
+    const known = await identify(root, world, options, storeId)
     let opened: T | undefined
     try {
       // Slots carry no store id, and nobody holds a LOCK: whoever writes VARVE makes the store.
@@ -69,7 +71,7 @@ export async function found<T>(
   }
 }
 
-async function identify(root: Root, world: World, options: ResolvedOptions): Promise<Known> {
+async function identify(root: Root, world: World, options: ResolvedOptions, wanted: Uint8Array | undefined): Promise<Known> {
   const attempt = world.random.bytes(16)
   const made = async (identity: Identity): Promise<Known> => {
     if (options.create === 'must' && !options.readOnly) throw storeExists(root, identity)
@@ -102,7 +104,7 @@ async function identify(root: Root, world: World, options: ResolvedOptions): Pro
     })
   }
   const layout = logId === undefined && (options.writers === 'shared' || !root.caps.segments) ? 'slots' : 'segments'
-  return { storeId: logId ?? world.random.bytes(16), isNew: true, attempt, layout, historyFloor: 0 }
+  return { storeId: logId ?? wanted ?? world.random.bytes(16), isNew: true, attempt, layout, historyFloor: 0 }
 }
 
 /** The commit point. A lost answer is told by reading the name: our attempt, or our store id from a creator that died, is ours. */

@@ -6,14 +6,15 @@ import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
-import { ReadOnlyHandle } from './read-only-store.ts'
-import { wire } from './wiring.ts'
-import { WriteHandle } from './write-store.ts'
+import { openHandle } from './opening.ts'
+import type { Replica as ReplicaType, ReplicaOptions } from './replica.ts'
 
 export type ReadStore = ReadStoreType
 export type Store = StoreType
 
 export type { DoctorOptions, RepairStoreOptions } from './repair-door.ts'
+
+export type { PromoteOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './replica.ts'
 
 export interface StoreOpener {
   /** Open for reading beside a writer of any process: no lock, no writes. */
@@ -63,21 +64,6 @@ function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
     : openHandle(root, o)
 }
 
-async function openHandle(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
-  const opened = await wire(root, o)
-  if (opened.options.readOnly) return new ReadOnlyHandle(opened) as unknown as Store
-  const handle = new WriteHandle(opened)
-  if (isTraced('recover')) {
-    await traced(
-      'recover',
-      { storeId: handle.id },
-      () => handle.recover(),
-      () => ({ lsn: handle.lsn }),
-    )
-  } else await handle.recover()
-  return handle as unknown as Store
-}
-
 /** A new name for one write, to ask outcome() about later. */
 export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
@@ -88,4 +74,22 @@ export const Store: StoreOpener = {
   restore: async (from, to, o) => await (await import('./backup.ts')).restoreStore(from, to, o),
   repair: repairStore,
   doctor: doctorStore,
+}
+
+export type Replica = ReplicaType
+
+export interface ReplicaOpener {
+  /**
+   * Hold a copy of a primary's store at `root`, and keep up with it. An empty root becomes a replica of whichever primary reaches it first; the root of a former
+   * primary comes back as a replica of the present one.
+   *
+   * @throws LockHeldError, OpenLockTimeoutError, StoreMismatchError, InvalidReplicaIdError, InvalidEndpointError, InvalidConfigError, CorruptionError, StorageError
+   * @cost some five syncs; reads the log since the newest checkpoint
+   * @example await using replica = await Replica.open('./copy', { replicaId: 'r1', listen: '127.0.0.1:7401' })
+   */
+  open(root: string | URL | Root, o: ReplicaOptions): Promise<Replica>
+}
+
+export const Replica: ReplicaOpener = {
+  open: async (root, o) => await (await import('./replica.ts')).openReplica(root, o),
 }

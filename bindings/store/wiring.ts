@@ -48,8 +48,6 @@ export interface Opened {
   readonly fragmentFloor: () => number
   /** LSN of the checkpoint that the open started from; 0 = none. */
   readonly checkpointLsn: number
-  /** Files that the last verify() found wrong. */
-  readonly damaged: Set<string>
   /** A follower that met damage: no further read. */
   failure: Error | undefined
   /** Read-only: apply what the writer has added. */
@@ -67,7 +65,13 @@ function namesOf(state: StoreState | Promise<StoreState>): Branches | Promise<Br
 const THREADS_MAX = 4
 const SLOT_GROUP_MS_MAX = 5
 
-export async function wire(place: string | URL | Root, given: object | undefined): Promise<Opened> {
+/** The root of a replica becomes the primary's. */
+export interface Promotion {
+  /** To claim, at least. */
+  readonly epoch: number
+}
+
+export async function wire(place: string | URL | Root, given: object | undefined, promotion?: Promotion): Promise<Opened> {
   const options = resolveOptions(given)
   options.signal?.throwIfAborted()
   const base = fillWorld(options.world)
@@ -86,7 +90,7 @@ export async function wire(place: string | URL | Root, given: object | undefined
     }
   }
   try {
-    const opened = await assemble(root, world, options, release)
+    const opened = await assemble(root, world, options, release, promotion)
     reporter.tell({ phase: 'open', done: opened.state.applied, total: opened.state.applied, unit: 'commits' })
     return opened
   } catch (error) {
@@ -95,7 +99,13 @@ export async function wire(place: string | URL | Root, given: object | undefined
   }
 }
 
-async function assemble(plainRoot: Root, world: World, options: ResolvedOptions, release: (log: CommitLog | undefined) => Promise<void>): Promise<Opened> {
+async function assemble(
+  plainRoot: Root,
+  world: World,
+  options: ResolvedOptions,
+  release: (log: CommitLog | undefined) => Promise<void>,
+  promotion: Promotion | undefined,
+): Promise<Opened> {
   const metering = new Metering(options.meter, world, plainRoot.url)
   const written = new WrittenBytes()
   const root = options.readOnly && !metering.isOn ? plainRoot : new WatchedRoot(plainRoot, written, metering, world)
@@ -108,7 +118,11 @@ async function assemble(plainRoot: Root, world: World, options: ResolvedOptions,
     root,
     world,
     options,
-    async (known) => ({ ...(await openLog(root, world, options, events, known)), isBackup: known.mark !== undefined, historyFloor: known.historyFloor }),
+    async (known) => ({
+      ...(await openLog(root, world, options, events, known, promotion)),
+      isBackup: known.mark !== undefined,
+      historyFloor: known.historyFloor,
+    }),
     ({ log: other }) => other.close(),
   )
   try {
@@ -190,7 +204,6 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     isBackup,
     fragmentFloor,
     checkpointLsn,
-    damaged: new Set(),
     failure: undefined,
     catchUp: async () => undefined,
     isPending: () => false,
@@ -208,6 +221,7 @@ async function openLog(
   options: ResolvedOptions,
   events: Events,
   { storeId, layout, mark }: Known,
+  promotion: Promotion | undefined,
 ): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined }> {
   const { failpoints } = world
   if (!options.readOnly) {
@@ -238,6 +252,7 @@ async function openLog(
     bufferedSyncMs: options.bufferedSyncMs,
     segmentBytes: options.segmentBytes,
     openRetry: options.openRetry,
+    ...(promotion === undefined ? {} : { promote: promotion }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })
   return { log, checkpoint }

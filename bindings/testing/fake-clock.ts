@@ -15,7 +15,6 @@ import {
 } from '../runtime/index.ts'
 
 import { FakeFiles } from './fake-files.ts'
-import { FakeNetwork } from './fake-network.ts'
 import { stoppable } from './stoppable-world.ts'
 
 /** I/O that answers on a later turn, with what follows from it. */
@@ -101,7 +100,6 @@ export interface FakeWorldOptions {
   readonly seed?: number
   readonly clock?: FakeClock
   readonly files?: World['files']
-  readonly network?: World['network']
   readonly failpoints?: World['failpoints']
   readonly host?: Partial<Host>
 }
@@ -124,7 +122,6 @@ export function fakeWorld(o: FakeWorldOptions = {}): World {
     logger: silentLogger,
     failpoints: o.failpoints ?? new FailpointRegistry(time.timers, { seed: o.seed ?? 1 }),
     workers: INLINE_ONLY,
-    network: o.network ?? new FakeNetwork(),
     files: o.files ?? new FakeFiles(),
     host,
     env: {},

@@ -4,7 +4,7 @@
 // until every write that was armed before it is sealed or decided. Both by the times that the storage tells.
 // Invariant: names are listed before INTENTs (recovery.md section 10): a write that is armed later finds the names that were listed taken.
 
-import { isNotFound } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { Engine } from '../engine/index.ts'
 import { StorageError, VarveError } from '../errors.ts'
 import { decodeIntent, type Intent, INTENT_NAME, isContentName, STAGING_PREFIX, toHex } from '../format/index.ts'
@@ -20,7 +20,7 @@ export interface FoundFile {
 }
 
 /** Every content-addressed file but those in `kept`. What else lies there nobody can have named: it stays. */
-export async function listUnkept({ parts: { root } }: Engine, kept: ReadonlySet<string>, signal: AbortSignal | undefined): Promise<FoundFile[]> {
+export async function listUnkept(root: Root, kept: ReadonlySet<string>, signal: AbortSignal | undefined): Promise<FoundFile[]> {
   const found: FoundFile[] = []
   for (const folder of FOLDERS) {
     for await (const { name, size, timeMs } of root.list(folder, signal === undefined ? {} : { signal })) {

@@ -5,11 +5,22 @@
 // Invariant: a file is deleted only behind a record that names it, and only while the log says that it is dead for a good while yet; the record names nothing that
 // the log, its queue or a pending write names. A crash anywhere leaves files too many, never one too few: the next run goes on.
 
-import { MAIN, TERM_MS, TERM_RECORDS } from '../catalog/index.ts'
-import { type Engine, type Holder, inTurn, KIND_BRANCH, KIND_VACUUM, markNames, namesOf, type StateContext, type StateRecord } from '../engine/index.ts'
+import { type Branches, MAIN, TERM_MS, TERM_RECORDS } from '../catalog/index.ts'
+import {
+  type Engine,
+  type EngineParts,
+  type Holder,
+  inTurn,
+  KIND_BRANCH,
+  KIND_VACUUM,
+  markNames,
+  namesOf,
+  type StateContext,
+  type StateRecord,
+} from '../engine/index.ts'
 import { ContentionError, StorageError, VacuumError } from '../errors.ts'
 import { type Intent, MAIN_BRANCH_ID, type Participant, toHex } from '../format/index.ts'
-import type { Hold, Lsn, Reclaim } from '../log/index.ts'
+import type { Hold, Lsn } from '../log/index.ts'
 import { FP, newUlidBytes } from '../runtime/index.ts'
 import type { VacuumKeep, VacuumReport } from '../table/index.ts'
 import { oldestKept, planTrim, type RetentionSource, type TrimPlan } from './retention.ts'
@@ -140,17 +151,16 @@ class Vacuum {
     const elsewhere = (await log.heldElsewhere?.()) ?? []
     const open = log.shared ? await openIntents(engine) : []
     // From here to `planned` is one step: a hold that is granted later is at or above the floor, and needs nothing that goes.
-    const holders = [...holdersOf(engine, elsewhere), ...heldByWrites(engine, open)].filter(({ lsn }) => lsn < wanted)
+    const holders = [...holdersOf(engine.parts, elsewhere), ...heldByWrites(engine, open)].filter(({ lsn }) => lsn < wanted)
     const floor = Math.max(state.catalog.fragmentFloor, Math.min(wanted, ...holders.filter(({ isPoint }) => !isPoint).map(({ lsn }) => lsn)))
     log.reclaim.planned = floor
     const marked = await markNames({ root, log, storeId, context, branches }, wanted, head, holders)
     run_.signal?.throwIfAborted()
-    const found = await listUnkept(engine, marked.kept, run_.signal)
+    const found = await listUnkept(root, marked.kept, run_.signal)
     const age = await ageNeeded(engine)
     if (world.failpoints.active) await world.failpoints.hit(FP.vacuum.afterMark, {})
     const { doomed, heldBack } = sorted(found, withReads(marked.held, log.reclaim.list()), age)
-    const planned = await planTrim(source, [floor, ...holders.map(({ lsn }) => lsn), ...forksOnMain(engine)])
-    const trim = { upTo: planned.upTo, drop: unheld(planned.drop, log.reclaim) }
+    const trim = await planTrim(source, [floor, ...holders.map(({ lsn }) => lsn), ...forksOnMain(state.catalog.branches)])
     const moves = trim.drop.length > 0 || (await log.trim(BigInt(trim.upTo) as Lsn, { dryRun: true })) > log.tail
     const isNeeded = doomed.length > 0 || moves
     if (run_.dryRun || !isNeeded) return { files: doomed, floor: isNeeded ? floor : 0, heldBack, trim, madeMs }
@@ -274,16 +284,14 @@ class Vacuum {
     if (world.failpoints.active) await world.failpoints.hit(FP.checkpoint.beforeTrim, { upTo })
     log.assertOwned?.()
     // Before the log below them: one that is left has its records.
-    // One that was pinned since the plan was made stays.
-    if (drop.length > 0) await log.reclaim.exclusively(() => root.delete(unheld(drop, log.reclaim)))
+    if (drop.length > 0) await root.delete(drop)
     const tail = upTo > Number(log.tail) ? await log.trim(BigInt(upTo) as Lsn) : log.tail
     return tail
   }
 }
 
 /** Everything that holds a version: tags, readers, feeds, backups and log pins of this process, and pins of others by their leases. Branches are held in any case. */
-function holdersOf(engine: Engine, elsewhere: readonly { readonly owner: string; readonly lsn: number }[]): Holder[] {
-  const { log, state } = engine.parts
+function holdersOf({ log, state }: Pick<EngineParts, 'log' | 'state'>, elsewhere: readonly { readonly owner: string; readonly lsn: number }[]): Holder[] {
   const { branches, merges } = state.catalog
   const bases = merges.bases((branch) => branches.isLive(branch))
   return [
@@ -291,7 +299,7 @@ function holdersOf(engine: Engine, elsewhere: readonly { readonly owner: string;
     ...branches.tags().map(({ name, branch, lsn }) => ({ by: `tag ${name}`, branch: branches.ownerAt(branch, lsn), lsn, isPoint: true })),
     ...log.reclaim
       .list()
-      .filter(({ files, isPoint }) => files === undefined || !isPoint)
+      .filter(({ files }) => files === undefined)
       .map(({ owner, branch, lsn, isPoint }) => ({ by: owner, branch: branches.ownerAt(branch, lsn), lsn, isPoint })),
     ...elsewhere.map(({ owner, lsn }) => ({ by: owner, branch: MAIN, lsn, isPoint: false })),
   ]
@@ -309,18 +317,16 @@ function withReads(held: ReadonlyMap<string, ReadonlySet<string>>, holds: readon
   return all
 }
 
-/** Without what a hold names. */
-function unheld(names: readonly string[], reclaim: Reclaim): readonly string[] {
-  if (names.length === 0) return names
-  const held = new Set(reclaim.list().flatMap(({ files }) => [...(files?.() ?? [])]))
-  return names.filter((name) => !held.has(name))
-}
-
 /** The version of main that each branch and tag is made of. */
-function forksOnMain({ parts: { state } }: Engine): number[] {
-  const { branches } = state.catalog
+function forksOnMain(branches: Branches): number[] {
   const ids = [...branches.live().map(({ id }) => id), ...branches.tags().map(({ branch }) => branch)]
   return ids.map((id) => branches.path(id)[0]!.upto).filter(Number.isFinite)
+}
+
+/** How far a log can be cut that follows another one: as far as its vacuums have let go of, and nobody here reads. */
+export function planFollowedTrim(source: RetentionSource, { log, state }: Pick<EngineParts, 'log' | 'state'>): Promise<TrimPlan> {
+  const { branches, fragmentFloor } = state.catalog
+  return planTrim(source, [fragmentFloor, ...holdersOf({ log, state }, []).map(({ lsn }) => lsn), ...forksOnMain(branches)])
 }
 
 /** What undecided writes are compared with when they are published: of tables that changed since, everything from then on. */

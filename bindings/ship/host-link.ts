@@ -1,0 +1,346 @@
+// ship/host-link.ts: one link as a replica serves it: what comes is checked against the fence, then handed to the gate that it is for (docs/shipping.md "Replica").
+//
+// Invariant: nothing changes here by the word of a link that is not the host's current one; an error is told to the other side and ends the link.
+
+import {
+  NoSessionError,
+  ProtocolVersionError,
+  ReplicaMismatchError,
+  SessionFencedError,
+  StoreMismatchError,
+  TransportError,
+  UnknownFrameError,
+} from '../errors-ship.ts'
+import { type Message, toHex } from '../format/index.ts'
+import { FP, type TimerHandle } from '../runtime/index.ts'
+import { BaseTransfer } from './host-base.ts'
+import { EntryGate, gap } from './host-entries.ts'
+import { FileGate } from './host-files.ts'
+import type { ReplicaParts } from './host-parts.ts'
+import { PROTOCOL } from './peer.ts'
+import type { FileRef, Link, WireFrame } from './types.ts'
+
+const HEARTBEAT_MS = 1000
+const SILENCE_MS = 3000
+const ACK_MS = 20
+const ACK_ENTRIES = 256
+/** Files of one `want`. */
+const WANT_FILES_MAX = 1000
+
+type Of<T extends Message['type']> = Extract<Message, { readonly type: T }>
+export type LinkMode = 'observe' | 'handshake' | Of<'grant'>['mode'] | 'base'
+
+/** What a link asks of its host. */
+export interface LinkOwner {
+  readonly parts: ReplicaParts
+  /** Makes the link the one that may change things. Resolves once its fence is durable and nothing of the one before is on its way. @returns false: a newer one was seen */
+  take(link: HostLink, epoch: number, session: number, storeId: Uint8Array): Promise<boolean>
+  /** @throws StaleEpochError, SessionFencedError */
+  check(link: HostLink, epoch: number, session: number): void
+  /** Told when what status() says has changed. */
+  changed(): void
+}
+
+export class HostLink {
+  readonly peer: string
+  epoch = 0
+  session = 0
+  mode: LinkMode = 'handshake'
+  private readonly owner: LinkOwner
+  private readonly parts: ReplicaParts
+  private readonly link: Link
+  private entries: EntryGate | undefined
+  private files: FileGate
+  private base: BaseTransfer | undefined
+  private greeted = false
+  private granted: Of<'grant'> | undefined
+  private ended: Promise<void> | undefined
+  private sending: Promise<void> | undefined
+  private timer: TimerHandle | undefined
+  private readonly openedMs: number
+  private heardMs: number
+  private sentMs: number
+  private handling = false
+  private ackOwed = false
+  private acked = { lsn: -1, applied: -1, atMs: 0 }
+
+  constructor(owner: LinkOwner, link: Link) {
+    this.owner = owner
+    this.parts = owner.parts
+    this.link = link
+    this.peer = link.peer
+    this.files = this.newFiles()
+    this.openedMs = this.heardMs = this.sentMs = this.now()
+  }
+
+  get receivedLsn(): number {
+    return this.entries?.received ?? this.parts.durableLsn
+  }
+
+  /** Resolves when the link is over and nothing of it is on its way. */
+  async serve(): Promise<void> {
+    this.tick()
+    try {
+      for await (const frame of this.link.frames) {
+        if (this.ended !== undefined) break
+        this.heardMs = this.now()
+        this.handling = true
+        await this.handle(frame)
+        this.handling = false
+        // While it was handled nothing was listened to.
+        this.heardMs = this.now()
+      }
+      await this.end(undefined)
+    } catch (error) {
+      await this.end(error)
+    }
+  }
+
+  /** @param error  undefined: the other side has closed */
+  end(error: unknown): Promise<void> {
+    this.ended ??= this.finish(error)
+    return this.ended
+  }
+
+  private async finish(error: unknown): Promise<void> {
+    const { world } = this.parts
+    if (this.timer !== undefined) world.timers.clear(this.timer)
+    const reason = error ?? new TransportError(`${this.peer} has closed`, { details: { peer: this.peer } })
+    this.files.end(reason)
+    if (error !== undefined && !(error instanceof TransportError)) {
+      world.logger.log({ level: 'warn', code: 'ship.linkRefused', peer: this.peer, cause: error })
+    }
+    const closing = this.link.close(error instanceof Error ? error : undefined).catch(() => undefined)
+    // What is on its way to the log gets there or not, but not after this.
+    await this.entries?.end()
+    await this.base?.abandon().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'ship.baseNotAbandoned', cause }))
+    await closing
+    this.owner.changed()
+  }
+
+  private async handle({ epoch, session, message }: WireFrame): Promise<void> {
+    if (message.type === 'hello') return this.hello(epoch, session, message)
+    if (!this.greeted) throw new NoSessionError(`${message.type} before hello`, { details: { replicaId: this.parts.replicaId } })
+    switch (message.type) {
+      case 'digestReq':
+        return this.send({ type: 'digestReply', lsn: message.lsn, digest: await this.parts.digestAt(message.lsn) })
+      case 'heartbeat':
+        if (this.mode !== 'observe' && epoch === this.epoch && session === this.session) this.committed(message.committedLsn)
+        return
+      case 'verifySelf':
+        return this.send({ type: 'verified', ...(await this.parts.verifySelf(message.upTo)) })
+    }
+    if (this.mode === 'observe') throw new SessionFencedError(`${message.type} over a link that observes`, { details: { replicaId: this.parts.replicaId } })
+    this.owner.check(this, epoch, session)
+    switch (message.type) {
+      case 'grant':
+        return this.grant(message)
+      case 'entries':
+        return this.take(message)
+      case 'fragment':
+        return this.files.piece(message)
+      case 'truncate':
+        return this.truncate(message)
+      case 'manifest':
+        return this.manifest(message)
+      case 'install':
+        return this.install(message)
+      default:
+        throw new UnknownFrameError(`${message.type} is nothing that a replica answers`, { details: { type: message.type } })
+    }
+  }
+
+  private async hello(epoch: number, session: number, { protocol, replicaId, storeId, kind }: Of<'hello'>): Promise<void> {
+    const { parts } = this
+    if (protocol !== PROTOCOL)
+      throw new ProtocolVersionError(`protocol ${protocol}; this replica speaks ${PROTOCOL}`, { details: { found: protocol, supported: [PROTOCOL] } })
+    if (kind !== 'observe' && replicaId !== parts.replicaId)
+      throw new ReplicaMismatchError(`${replicaId} was asked for, this is ${parts.replicaId}`, { details: { replicaId, found: parts.replicaId } })
+    const own = parts.storeId
+    if (kind !== 'observe' && own !== undefined && toHex(own) !== toHex(storeId)) {
+      throw new StoreMismatchError(`this replica holds store ${toHex(own)}`, { details: { storeId: toHex(own), asked: toHex(storeId) } })
+    }
+    if (kind === 'observe') this.mode = 'observe'
+    else {
+      this.epoch = epoch
+      this.session = session
+      // A primary that was fenced hears it from `epochSeen`.
+      if (await this.owner.take(this, epoch, session, storeId)) this.entries = await this.newEntries()
+    }
+    this.greeted = true
+    this.send({
+      type: 'helloReply',
+      protocol: PROTOCOL,
+      replicaId: parts.replicaId,
+      storeId: parts.storeId,
+      epochSeen: parts.epochSeen,
+      durableLsn: parts.durableLsn,
+      committedLsn: parts.committedLsn,
+      lineage: parts.lineage,
+      digest: (await parts.digestAt(parts.durableLsn)) ?? new Uint8Array(32),
+      checkpoints: await parts.checkpoints(),
+      rebuildInProgress: parts.rebuildInProgress,
+    })
+    this.owner.changed()
+  }
+
+  // records
+
+  private async grant(grant: Of<'grant'>): Promise<void> {
+    const { parts } = this
+    await this.entries!.drained()
+    if (this.ended !== undefined) return
+    if (grant.start > parts.durableLsn) throw gap(parts.durableLsn + 1, grant.start + 1)
+    this.granted = grant
+    this.mode = grant.mode
+    this.send({ type: 'grantAck', durableLsn: parts.durableLsn })
+    this.committed(grant.committedLsn)
+    this.owner.changed()
+  }
+
+  private take(message: Of<'entries'>): Promise<void> | undefined {
+    if (message.base) {
+      if (this.base === undefined) throw new NoSessionError('records of a base without its manifest', { details: { replicaId: this.parts.replicaId } })
+      return this.base.take(message)
+    }
+    if (this.granted === undefined) throw new NoSessionError('records without a grant', { details: { replicaId: this.parts.replicaId } })
+    const waiting = this.entries!.take(message)
+    this.committed(message.committedLsn)
+    return waiting
+  }
+
+  private committed(lsn: number): void {
+    this.parts.commit(lsn)
+  }
+
+  private async truncate({ lsn }: Of<'truncate'>): Promise<void> {
+    await this.entries!.drained()
+    if (this.ended !== undefined) return
+    const digest = await this.parts.truncate(lsn)
+    this.entries = await this.newEntries()
+    this.send({ type: 'truncated', lsn, digest })
+  }
+
+  private newEntries(): Promise<EntryGate> {
+    return EntryGate.open(this.parts, {
+      durable: () => this.ackOr(),
+      failed: (error) => void this.end(error),
+      files: (lsn, files) => this.files.ensure(lsn, files),
+    })
+  }
+
+  // acknowledgements: at most one per ACK_MS or ACK_ENTRIES, and always when idle
+
+  private ackOr(): void {
+    const { entries } = this
+    if (entries === undefined || this.ended !== undefined) return
+    const isDue = entries.isIdle || entries.durable - this.acked.lsn >= ACK_ENTRIES || this.now() - this.acked.atMs >= ACK_MS
+    if (!isDue) return
+    if (this.sending !== undefined) {
+      this.ackOwed = true
+      return
+    }
+    if (this.parts.world.failpoints.active) {
+      void this.parts.world.failpoints.hit(FP.ship.beforeAck, { lsn: entries.durable }).then(
+        () => this.ack(entries),
+        (error: unknown) => this.end(error),
+      )
+    } else this.ack(entries)
+  }
+
+  private ack({ received, durable }: EntryGate): void {
+    if (this.ended !== undefined) return
+    const { appliedLsn } = this.parts
+    this.acked = { lsn: durable, applied: appliedLsn, atMs: this.now() }
+    this.ackOwed = false
+    this.sending = this.link.send(this.framed({ type: 'ack', receivedLsn: received, durableLsn: durable, appliedLsn })).then(
+      () => {
+        this.sending = undefined
+        if (this.ackOwed) this.ackOr()
+      },
+      (error: unknown) => void this.end(error),
+    )
+    this.sentMs = this.acked.atMs
+  }
+
+  // base
+
+  private async manifest(message: Of<'manifest'>): Promise<void> {
+    await this.entries!.drained()
+    await this.base?.abandon()
+    this.base = undefined
+    if (this.ended !== undefined) return
+    this.mode = 'base'
+    this.granted = undefined
+    this.base = await BaseTransfer.begin(
+      this.parts,
+      message,
+      this.files,
+      (files) => this.want(0, files),
+      (error) => void this.end(error),
+    )
+    this.owner.changed()
+  }
+
+  private async install({ manifestHash }: Of<'install'>): Promise<void> {
+    if (this.base === undefined) throw new NoSessionError('install without a manifest', { details: { replicaId: this.parts.replicaId } })
+    const baseLsn = await this.base.install(manifestHash)
+    this.base = undefined
+    this.files = this.newFiles()
+    this.entries = await this.newEntries()
+    this.send({ type: 'installed', baseLsn })
+    this.owner.changed()
+  }
+
+  // files
+
+  private newFiles(): FileGate {
+    return new FileGate({
+      root: this.parts.root,
+      world: this.parts.world,
+      ask: (lsn, files) => this.want(lsn, files),
+      found: (name) => this.parts.fileFound(name),
+      dead: () => this.elided(),
+    })
+  }
+
+  private want(lsn: number, files: readonly FileRef[]): void {
+    for (let at = 0; at === 0 || at < files.length; at += WANT_FILES_MAX) this.send({ type: 'want', lsn, files: files.slice(at, at + WANT_FILES_MAX) })
+  }
+
+  private elided(): void {
+    if (this.granted?.elideDead !== true) throw new TransportError('a file was called dead that is needed', { details: { peer: this.peer } })
+    this.parts.raiseFloor(this.granted.target).catch((error: unknown) => this.end(error))
+  }
+
+  // the link
+
+  private send(message: Message): void {
+    if (this.ended !== undefined) return
+    this.sentMs = this.now()
+    this.link.send(this.framed(message)).catch((error: unknown) => this.end(error))
+  }
+
+  private framed(message: Message): WireFrame {
+    return { epoch: this.epoch, session: this.session, message }
+  }
+
+  private tick(): void {
+    this.timer = this.parts.world.timers.set(HEARTBEAT_MS, () => {
+      if (this.ended !== undefined) return
+      const now = this.now()
+      const silentMs = now - (this.greeted ? this.heardMs : this.openedMs)
+      if (silentMs >= SILENCE_MS && !this.handling) {
+        void this.end(new TransportError(`nothing from ${this.peer} for ${SILENCE_MS} ms`, { details: { peer: this.peer } }))
+        return
+      }
+      if (this.greeted && now - this.sentMs >= HEARTBEAT_MS)
+        this.send({ type: 'heartbeat', committedLsn: this.parts.committedLsn, durableLsn: this.parts.durableLsn })
+      this.tick()
+    })
+  }
+
+  private now(): number {
+    return this.parts.world.clock.monoMs()
+  }
+}

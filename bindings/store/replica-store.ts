@@ -1,0 +1,81 @@
+// store/replica-store.ts: what readers of a replica hold: a handle per generation of its log, and one facade in front of whichever is the present one.
+//
+// Invariant: a snapshot that was taken before a new base was installed shows what it showed until it is released.
+
+import { HistoryUnavailableError, NotAStoreError } from '../errors.ts'
+import type { AckMode } from '../format/index.ts'
+import type { Lsn } from '../log/index.ts'
+import type { ReadStore } from '../table/index.ts'
+import type { Events } from './events.ts'
+import { ReadOnlyHandle } from './read-only-store.ts'
+
+/** Between two looks whether the readers of a replaced state are done. */
+const DRAIN_MS = 50
+
+export class ReplicaHandle extends ReadOnlyHandle {
+  get ackMode(): AckMode {
+    return this.o.acknowledgement.mode
+  }
+
+  /** Feeds end; resolves when nobody reads it any more and it is closed. */
+  async retire(signal: AbortSignal): Promise<void> {
+    this.closing.abort(
+      new HistoryUnavailableError('the replica was rebuilt: what it holds begins anew', {
+        details: { asked: this.lsn, floor: this.lsn },
+        hint: 'Begin again at a version that it holds.',
+      }),
+    )
+    while (this.o.log.reclaim.list().length > 0 && !signal.aborted) await this.o.world.timers.sleep(DRAIN_MS, signal).catch(() => undefined)
+    await this.close()
+  }
+
+  /** Readers that were let above `lsn`. */
+  readersAbove(lsn: number): number {
+    return this.o.log.reclaim.list().filter((hold) => hold.lsn > lsn).length
+  }
+}
+
+export interface FacadeParts {
+  /** undefined: nothing can be read yet. */
+  readonly current: () => ReplicaHandle | undefined
+  readonly events: Events
+  readonly url: string
+}
+
+/** Stable: each call goes to the present handle. It is closed by closing the replica. */
+export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
+  const absent = (): NotAStoreError =>
+    new NotAStoreError(`${url}: the replica holds nothing that can be read yet`, {
+      details: { url },
+      hint: 'Wait until its primary has reached it: replica.status().lsn, or replica.ready().',
+    })
+  const before: Readonly<Record<string, unknown>> = {
+    id: '',
+    lsn: 0n as Lsn,
+    epoch: 0n,
+    readOnly: true,
+    closed: false,
+    on: events.on.bind(events),
+    toJSON: () => ({ readOnly: true }),
+  }
+  const shut = async (): Promise<void> => undefined
+  return new Proxy(
+    {},
+    {
+      get(_, key) {
+        if (key === 'close' || key === Symbol.asyncDispose) return shut
+        if (key === 'then') return undefined
+        const handle = current()
+        if (handle === undefined) {
+          if (typeof key === 'string' && key in before) return before[key]
+          return () => {
+            throw absent()
+          }
+        }
+        const value: unknown = Reflect.get(handle, key, handle)
+        return typeof value === 'function' ? (value.bind(handle) as unknown) : value
+      },
+      has: (_, key) => key in (current() ?? before),
+    },
+  ) as ReadStore
+}

@@ -1,0 +1,166 @@
+// store/replica-upkeep.ts: what a replica does by itself: checkpoints by the bytes it has folded, the log cut as far as the vacuums it has read of allow, files deleted
+// that those have doomed (docs/shipping.md "Replica"). Rows are moved, and files named, by the primary's records alone.
+//
+// Invariant: one job at a time, none while the log is cut back or replaced; a file goes only behind a vacuum record that is committed, and only when no reader here
+// shows a version below that record's floor; nothing runs after stop().
+
+import { markNames, writeCheckpoint } from '../engine/index.ts'
+import { ClosedError, VarveError } from '../errors.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
+import { DEFAULTS } from '../options.ts'
+import { Mutex } from '../runtime/index.ts'
+import { listUnkept, planFollowedTrim } from '../upkeep/index.ts'
+import type { Opened } from './wiring.ts'
+
+/** Folded bytes between two looks. */
+const LOOK_BYTES = 512 * 1024
+/** Names of one delete. */
+const BATCH_NAMES = 1000
+
+export interface ReplicaUpkeepParts {
+  readonly opened: Opened
+  /** All that is durable here. */
+  readonly log: CommitLog
+  /** Between two checkpoints. */
+  readonly checkpointBytes?: number
+}
+
+export class ReplicaUpkeep {
+  private readonly opened: Opened
+  private readonly log: CommitLog
+  private readonly checkpointBytes: number
+  private readonly turns = new Mutex()
+  private readonly stopper = new AbortController()
+  private running: Promise<void> | undefined
+  private sinceLook = 0
+  private sinceCheckpoint: number
+  private checkpointLsn: number
+  /** Dead files of records up to here are deleted. */
+  private deletedUpTo = 0
+
+  constructor({ opened, log, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
+    this.opened = opened
+    this.log = log
+    this.checkpointBytes = checkpointBytes
+    this.checkpointLsn = opened.checkpointLsn
+    this.sinceCheckpoint = opened.state.replayedBytes
+  }
+
+  /** The state has gone on. */
+  folded(bytes: number): void {
+    this.sinceCheckpoint += bytes
+    this.sinceLook += bytes
+    if (this.sinceLook >= Math.min(LOOK_BYTES, this.checkpointBytes) || this.hasDead) this.look()
+  }
+
+  /** Starts what is due. */
+  look(): void {
+    this.sinceLook = 0
+    if (this.running !== undefined || this.stopper.signal.aborted) return
+    const isDue = this.sinceCheckpoint >= this.checkpointBytes
+    if (!isDue && !this.hasDead) return
+    this.running = this.turns
+      .run(() => this.work(isDue))
+      .catch((cause: unknown) => {
+        if (this.stopper.signal.aborted || (cause instanceof VarveError && cause.kind === 'closed')) return
+        this.opened.world.logger.log({ level: 'warn', code: 'upkeep.failed', cause })
+      })
+      .finally(() => {
+        this.running = undefined
+      })
+  }
+
+  /** A checkpoint now, and what follows it. */
+  checkpointNow(): Promise<void> {
+    return this.turns.run(() => this.work(this.opened.state.applied > this.checkpointLsn))
+  }
+
+  /** While the log is cut back or replaced. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.turns.run(work)
+  }
+
+  async stop(): Promise<void> {
+    this.stopper.abort(new ClosedError('store.closed', 'the replica is closing', { details: { what: 'store' } }))
+    await this.running
+    await this.turns.run(() => undefined)
+  }
+
+  /** Versions above are gone. */
+  cut(lsn: number): void {
+    this.checkpointLsn = Math.min(this.checkpointLsn, lsn)
+  }
+
+  /**
+   * Deletes those of `names` that nothing needs: what lay there before the base that this state was made of.
+   *
+   * @param claimed  names that a record on its way may name
+   */
+  async clean(names: ReadonlySet<string>, claimed: ReadonlySet<string>): Promise<number> {
+    return await this.turns.run(async () => {
+      const { root, storeId, context, state, fragmentFloor } = this.opened
+      const { log } = this
+      const source = { root, log, storeId, context, branches: state.catalog.branches }
+      const { kept } = await markNames(source, Math.max(fragmentFloor(), this.opened.checkpointLsn), Number(log.head), [])
+      const unkept = await listUnkept(root, kept, this.stopper.signal)
+      const gone = unkept.map(({ name }) => name).filter((name) => names.has(name) && !claimed.has(name))
+      await this.deleteNames(gone)
+      return gone.length
+    })
+  }
+
+  /** Files to delete. A reader of an older version may show them; whoever comes later is refused below the floor. */
+  private get hasDead(): boolean {
+    const { dead, fragmentFloor } = this.opened.state.catalog
+    return dead.batches.length > 0 && dead.batches.at(-1)!.lsn > this.deletedUpTo && this.log.reclaim.floor >= fragmentFloor
+  }
+
+  private async work(isDue: boolean): Promise<void> {
+    if (isDue) {
+      await this.checkpoint()
+      await this.trim()
+    }
+    await this.deleteDead()
+  }
+
+  private async checkpoint(): Promise<void> {
+    const { root, storeId, log, state, world, events } = this.opened
+    const startedMs = world.clock.monoMs()
+    this.sinceCheckpoint = 0
+    try {
+      this.checkpointLsn = await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
+      events.emit('upkeep', { job: 'checkpoint', durationMs: world.clock.monoMs() - startedMs })
+    } catch (cause) {
+      events.emit('checkpointFailed', { lsn: BigInt(state.applied) as Lsn, cause })
+      throw cause
+    }
+  }
+
+  private async trim(): Promise<void> {
+    const { root, storeId, state, history } = this.opened
+    // Without a vacuum the primary keeps all of its history, and so does a replica.
+    if (state.catalog.fragmentFloor === 0) return
+    const { log } = this
+    const plan = await planFollowedTrim({ root, log, storeId, lsnAt: (timeMs, head) => history.lsnAt(timeMs, head) }, { log, state })
+    if (plan.drop.length > 0) {
+      log.assertOwned?.()
+      await root.delete(plan.drop)
+    }
+    if (plan.upTo > Number(log.tail)) await log.trim(BigInt(plan.upTo) as Lsn)
+  }
+
+  private async deleteDead(): Promise<void> {
+    if (!this.hasDead) return
+    const batches = this.opened.state.catalog.dead.batches.filter(({ lsn }) => lsn > this.deletedUpTo)
+    await this.deleteNames([...new Set(batches.flatMap(({ names }) => [...names]))])
+    this.deletedUpTo = batches.at(-1)!.lsn
+  }
+
+  private async deleteNames(names: readonly string[]): Promise<void> {
+    for (let at = 0; at < names.length; at += BATCH_NAMES) {
+      this.stopper.signal.throwIfAborted()
+      this.log.assertOwned?.()
+      await this.opened.root.delete(names.slice(at, at + BATCH_NAMES))
+    }
+  }
+}

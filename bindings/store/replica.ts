@@ -1,0 +1,316 @@
+// store/replica.ts: a replica, as a service opens it: it listens for its primary, holds what that sends, and lets itself be read (docs/shipping.md "Replica").
+//
+// Invariant: it writes nothing that its primary has not sent, but its own caches; after close() or promote() nothing of it is at work.
+
+import { ClosedError, InvalidConfigError } from '../errors.ts'
+import { CommittedTruncationError, StaleEpochError } from '../errors-ship.ts'
+import { fromHex, toHex } from '../format/index.ts'
+import type { Lsn } from '../log/index.ts'
+import { resolveOptions } from '../options.ts'
+import { openRoot, probeRoot, type Root } from '../root/index.ts'
+import { fillWorld, FP, showAs, type World } from '../runtime/index.ts'
+import { type Endpoint, type LinkMode, ReplicaHost, type ReplicaId, replicaId, type Transport } from '../ship/index.ts'
+import type { OpenOptions, ReadStore, Store } from '../table/index.ts'
+import { Events } from './events.ts'
+import { checkKnown } from './known-options.ts'
+import { ReplicaNode } from './replica-node.ts'
+import { replicaStore } from './replica-store.ts'
+import { openHandle } from './opening.ts'
+
+export interface ReplicaOptions extends Pick<OpenOptions, 'world' | 'memory' | 'segmentBytes' | 'openRetry' | 'signal'> {
+  /** Stable name of this replica: 1 to 128 bytes of `[A-Za-z0-9._:-]`. */
+  readonly replicaId: string
+  /** `host:port` to listen on, TCP; port 0: any. */
+  readonly listen?: string
+  /** Instead of `listen`: an address as `transport` has them. */
+  readonly endpoint?: Endpoint
+  readonly transport?: Transport
+  /** 32 bytes that both sides know. */
+  readonly key?: Uint8Array | string
+  readonly tls?: object
+  /** Of the store that it shall hold, lower-case hex; default: of whichever primary comes first. */
+  readonly storeId?: string
+  /** Log bytes between two checkpoints. */
+  readonly checkpointBytes?: number
+}
+
+export interface ReplicaStatus {
+  readonly replicaId: string
+  /** Lower-case hex; '' before the first contact. */
+  readonly storeId: string
+  readonly role: 'replica'
+  /** What readers see. */
+  readonly lsn: Lsn
+  /** R: synced here. */
+  readonly durable: Lsn
+  readonly received: Lsn
+  /** RC: the highest boundary that the primary has called committed. */
+  readonly committed: Lsn
+  /** The newest epoch that was accepted. */
+  readonly epoch: number
+  readonly session: number
+  readonly generation: number
+  readonly connected: boolean
+  readonly peer: string | undefined
+  readonly mode: LinkMode | undefined
+  /** Committed records that readers do not see yet. */
+  readonly lag: number
+  /** Why it has stopped. */
+  readonly failure: Error | undefined
+}
+
+export interface ReplicaEvents {
+  /** A link came, went, or does something else. */
+  state: ReplicaStatus
+  /** A new base took the place of what was here. */
+  installed: ReplicaStatus
+  /** Records that the primary does not have were cut off. */
+  truncated: ReplicaStatus
+  /** There is something to read. */
+  ready: ReplicaStatus
+  /** It can fold no more. */
+  failed: ReplicaStatus
+  closed: ReplicaStatus
+}
+
+export interface PromoteOptions {
+  /** The epoch to claim, at least; default: the next one. */
+  readonly epoch?: number
+  /** In mode async what the primary had and this replica lacks is lost: say up to where it is known to be whole. */
+  readonly acceptLossAbove?: Lsn | number
+}
+
+const KNOWN: readonly string[] = [
+  'replicaId',
+  'listen',
+  'endpoint',
+  'transport',
+  'key',
+  'tls',
+  'storeId',
+  'checkpointBytes',
+  'world',
+  'memory',
+  'segmentBytes',
+  'openRetry',
+  'signal',
+] satisfies (keyof ReplicaOptions)[]
+
+type Listener = (status: ReplicaStatus) => void
+
+const READY_MS = 5
+
+/** @internal what `Replica.open` of varve/ship does */
+export async function openReplica(place: string | URL | Root, given: ReplicaOptions): Promise<Replica> {
+  const { listen, endpoint: asked, transport, key, tls, storeId, checkpointBytes, replicaId: id, ...rest } = checkKnown('Replica.open', given, KNOWN)
+  const name = replicaId(id)
+  const options = resolveOptions({ ...rest, readOnly: true })
+  options.signal?.throwIfAborted()
+  if (storeId !== undefined && !/^[0-9a-f]{32}$/.test(storeId))
+    throw new InvalidConfigError('storeId is 32 lower-case hex digits', { details: { key: 'storeId', value: storeId } })
+  if ((listen === undefined) === (asked === undefined))
+    throw new InvalidConfigError('say where to listen: `listen` or `endpoint`', { details: { key: 'listen', value: listen } })
+  const world = fillWorld(options.world)
+  const root = openRoot(place, world)
+  const ownsRoot = (root as unknown) !== place
+  try {
+    await probeRoot(root)
+    const events = new Events((event) => world.logger.log(event))
+    const heard: { replica: Replica | undefined } = { replica: undefined }
+    const node = await ReplicaNode.open({
+      root,
+      world,
+      options,
+      replicaId: name,
+      events,
+      storeId: storeId === undefined ? undefined : fromHex(storeId),
+      changed: (what) => heard.replica?.tell(what),
+      ...(checkpointBytes === undefined ? {} : { checkpointBytes }),
+    })
+    const replica = new Replica({ node, events, root, place, given: rest, releaseRoot: async () => (ownsRoot ? root[Symbol.asyncDispose]() : undefined) })
+    heard.replica = replica
+    try {
+      await replica.listen(transport ?? tcp(world, key, tls), asked ?? { data: listen!, version: 1 })
+    } catch (error) {
+      await node.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
+      throw error
+    }
+    return replica
+  } catch (error) {
+    if (ownsRoot) await root[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+interface ReplicaPlace {
+  readonly node: ReplicaNode
+  readonly events: Events
+  readonly root: Root
+  readonly place: string | URL | Root
+  readonly given: OpenOptions
+  readonly releaseRoot: () => Promise<void>
+}
+
+export class Replica implements AsyncDisposable {
+  /** For reading, at what the primary has called committed; the same object whatever is installed. It is closed by closing the replica. */
+  readonly store: ReadStore
+  readonly replicaId: ReplicaId
+  private readonly o: ReplicaPlace
+  private readonly node: ReplicaNode
+  private readonly host: ReplicaHost
+  private readonly listeners = new Map<keyof ReplicaEvents, Set<{ readonly hear: Listener }>>()
+  private listening: (AsyncDisposable & { readonly endpoint: Endpoint }) | undefined
+  private closing: Promise<void> | undefined
+
+  /** @internal use Replica.open of varve/ship */
+  constructor(o: ReplicaPlace) {
+    this.o = o
+    this.node = o.node
+    this.replicaId = o.node.replicaId
+    this.host = new ReplicaHost(o.node, () => this.tell('state'))
+    this.store = replicaStore({ current: () => this.node.handle, events: o.events, url: o.root.url })
+  }
+
+  /** @internal */
+  async listen(transport: Transport, endpoint: Endpoint): Promise<void> {
+    this.listening = await transport.listen(this.host, endpoint)
+  }
+
+  /** Where it listens; a port of 0 is settled. */
+  get endpoint(): Endpoint {
+    return this.listening!.endpoint
+  }
+
+  status(): ReplicaStatus {
+    const { node } = this
+    const { connected, peer, mode, epoch, session, receivedLsn } = this.host.status()
+    return Object.freeze({
+      replicaId: node.replicaId,
+      storeId: node.storeId === undefined ? '' : toHex(node.storeId),
+      role: 'replica' as const,
+      lsn: BigInt(node.appliedLsn) as Lsn,
+      durable: BigInt(node.durableLsn) as Lsn,
+      received: BigInt(receivedLsn) as Lsn,
+      committed: BigInt(node.committedLsn) as Lsn,
+      epoch,
+      session,
+      generation: node.generation,
+      connected,
+      peer,
+      mode,
+      lag: Math.max(0, node.committedLsn - node.appliedLsn),
+      failure: node.failure,
+    })
+  }
+
+  /** A throwing listener is logged. */
+  on<E extends keyof ReplicaEvents>(event: E, listener: (status: ReplicaEvents[E]) => void): Disposable {
+    const entry = { hear: listener as Listener }
+    let set = this.listeners.get(event)
+    if (set === undefined) this.listeners.set(event, (set = new Set()))
+    set.add(entry)
+    return { [Symbol.dispose]: () => void set.delete(entry) }
+  }
+
+  /** @internal */
+  tell(event: keyof ReplicaEvents): void {
+    const set = this.listeners.get(event)
+    if (set === undefined || set.size === 0) return
+    const status = this.status()
+    for (const { hear } of set) {
+      try {
+        hear(status)
+      } catch (cause) {
+        this.node.world.logger.log({ level: 'error', code: 'event.listenerFailed', event, cause })
+      }
+    }
+  }
+
+  /** Resolves when there is something to read. @throws the signal's reason, ClosedError */
+  async ready(o: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    while (this.node.handle === undefined) {
+      o.signal?.throwIfAborted()
+      if (this.closing !== undefined) throw closedError()
+      await this.node.world.timers.sleep(READY_MS, o.signal, true)
+    }
+  }
+
+  /**
+   * Makes this replica the primary: it stops to listen, claims an epoch above every one it has seen, and writes the record of it. Whoever was primary before is
+   * fenced by its first refused message. The replica is closed; what is returned is the store, open for writing.
+   *
+   * Whether it is the right one to promote is the caller's to know: see candidates().
+   *
+   * @throws StaleEpochError for an epoch that is not above all that were seen; InvalidConfigError in mode async without `acceptLossAbove`;
+   * CommittedTruncationError when this replica lacks records below `acceptLossAbove`, or that were called committed
+   */
+  async promote(o: PromoteOptions = {}): Promise<Store> {
+    const { epoch, acceptLossAbove } = checkKnown('promote', o, ['epoch', 'acceptLossAbove'])
+    if (this.closing !== undefined) throw closedError()
+    const { node } = this
+    const { world } = node
+    this.checkPromotion(epoch, acceptLossAbove)
+    const { durableLsn, committedLsn, epochSeen } = node
+    if (world.failpoints.active) await world.failpoints.hit(FP.ship.promote, { durable: durableLsn })
+    await this.shut(false)
+    world.logger.log({
+      level: 'info',
+      code: 'ship.promoted',
+      replicaId: this.replicaId,
+      durable: durableLsn,
+      committed: committedLsn,
+      epochSeen,
+      acceptLossAbove,
+    })
+    return await openHandle(this.o.place, this.o.given, { epoch: epoch ?? epochSeen + 1 })
+  }
+
+  private checkPromotion(epoch: number | undefined, accept: Lsn | number | undefined): void {
+    const { durableLsn, committedLsn, epochSeen, handle } = this.node
+    if (epoch !== undefined && epoch <= epochSeen) {
+      throw new StaleEpochError(`epoch ${epoch}; ${epochSeen} was seen`, { details: { held: epochSeen, seen: epoch } })
+    }
+    if (handle === undefined)
+      throw new InvalidConfigError('promote: this replica holds nothing that could be written to', { details: { key: 'replica', value: '' } })
+    const whole = Math.max(accept === undefined ? 0 : Number(accept), accept === undefined ? committedLsn : 0)
+    if (durableLsn < whole) {
+      throw new CommittedTruncationError(`promote: this replica ends at ${durableLsn}, records up to ${whole} would be lost`, {
+        details: { durable: BigInt(durableLsn), committed: BigInt(committedLsn) },
+      })
+    }
+    if (accept === undefined && handle.ackMode === 'async') {
+      throw new InvalidConfigError('promote: in mode async the primary may have acknowledged what no replica has', {
+        details: { key: 'acceptLossAbove', value: undefined },
+        hint: `Say which LSN is known to be whole: promote({ acceptLossAbove: ${durableLsn} }) gives up everything above ${durableLsn}.`,
+      })
+    }
+  }
+
+  /** Idempotent. */
+  close(): Promise<void> {
+    this.closing ??= this.shut(true).finally(() => this.tell('closed'))
+    return this.closing
+  }
+
+  private async shut(releasesRoot: boolean): Promise<void> {
+    this.closing ??= Promise.resolve()
+    await this.listening?.[Symbol.asyncDispose]()
+    await this.host.close(closedError())
+    await this.node.close()
+    if (releasesRoot) await this.o.releaseRoot()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}
+
+function closedError(): ClosedError {
+  return new ClosedError('store.closed', 'the replica is closed', { details: { what: 'store' } })
+}
+
+function tcp(_world: World, _key: Uint8Array | string | undefined, _tls: object | undefined): Transport {
+  throw new InvalidConfigError('say over what: `transport`', { details: { key: 'transport', value: undefined } })
+}
+
+showAs(Replica, (replica) => ({ ...replica.status() }))
