@@ -45,6 +45,15 @@ export async function newestCheckpoint(
 
 /** @throws CorruptionError checkpoint.corrupt; StorageError */
 export async function readCheckpoint(root: Root, storeId: Uint8Array, lsn: number): Promise<Checkpoint> {
+  return (await readCheckpointFile(root, storeId, lsn)).checkpoint
+}
+
+/** As readCheckpoint, with the bytes of the file. */
+export async function readCheckpointFile(
+  root: Root,
+  storeId: Uint8Array,
+  lsn: number,
+): Promise<{ readonly checkpoint: Checkpoint; readonly bytes: Uint8Array }> {
   const file = checkpointName(lsn)
   const { bytes } = await root.get(file)
   let checkpoint: Checkpoint
@@ -56,7 +65,7 @@ export async function readCheckpoint(root: Root, storeId: Uint8Array, lsn: numbe
   if (checkpoint.lsn !== lsn || toHex(checkpoint.storeId) !== toHex(storeId)) {
     throw new CorruptionError('checkpoint.corrupt', `${file}: made for LSN ${checkpoint.lsn} of store ${toHex(checkpoint.storeId)}`, { details: { file } })
   }
-  return checkpoint
+  return { checkpoint, bytes }
 }
 
 /** Write the catalog as it is now; the log is synced through its LSN first, so that no checkpoint is ahead of its log. Returns its LSN. */

@@ -1,7 +1,7 @@
 export { HideSet, NOW, placesOf, READ_ROUNDS } from './admission.ts'
 export { bindTo, tableNotFound } from './bound.ts'
 export type { Bound } from './bound.ts'
-export { listCheckpoints, newestCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoints.ts'
+export { listCheckpoints, newestCheckpoint, readCheckpoint, readCheckpointFile, writeCheckpoint } from './checkpoints.ts'
 export type { AdmitOptions, AdmittedChange, ArmedWrite } from './admitted.ts'
 export { isIndeterminate } from './commit-gate.ts'
 export type { Acker, AckOptions, Attached, CommitGate } from './commit-gate.ts'

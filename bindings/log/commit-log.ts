@@ -81,6 +81,8 @@ export interface Pin {
   release(): void
   /** Shared logs: why it can no longer be relied on (this process stood still for so long that others had to take it for gone). */
   lost?(): Error | undefined
+  /** Shared logs: its next renewal may come too late. */
+  isExpiring?(): boolean
 }
 
 export interface CommitLog extends AsyncDisposable {
@@ -100,6 +102,8 @@ export interface CommitLog extends AsyncDisposable {
   readonly highestEpoch?: number
   /** Bytes of retained log, preallocation not counted. */
   readonly bytes: number
+  /** Bytes of log that stay when everything at or below `lsn` is trimmed; logs that cannot tell have none. */
+  bytesAbove?(lsn: number): number
   readonly segments: number
   /** What holds history back in this process. */
   readonly reclaim: Reclaim

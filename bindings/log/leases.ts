@@ -61,7 +61,8 @@ export class Leases {
       pin.release()
       this.#drop(id)
     }
-    return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost }
+    const isExpiring = (): boolean => this.#o.world.clock.monoMs() - held.renewedMs >= EXPIRE_MS - RENEW_MS
+    return { id: `${owner}-${id}`, lsn: pin.lsn, release, lost: () => held.lost, isExpiring }
   }
 
   /** The lowest LSN that a live lease of another handle holds; Infinity without one. */

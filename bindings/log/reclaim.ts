@@ -15,8 +15,12 @@ export interface Hold {
   readonly branch: number
   /** One state; else everything from there on. */
   readonly isPoint: boolean
-  /** The files of that state, where they are at hand: its branch may be deleted meanwhile. */
+  /** Of a point: the files of that state, where they are at hand: its branch may be deleted meanwhile. Else files that it needs besides. */
   readonly files: (() => Iterable<string>) | undefined
+  /** Records above it are kept; at or below `lsn`. */
+  readonly logLsn: number
+  /** On the monotonic clock; undefined: its owner keeps the time. */
+  readonly sinceMs: number | undefined
 }
 
 export interface HoldHandle {
@@ -32,6 +36,9 @@ export interface HoldOptions {
   readonly branch?: number
   readonly isPoint?: boolean
   readonly files?: () => Iterable<string>
+  /** Default `lsn`. Given: the log behind it must be there, of a point too. */
+  readonly logLsn?: number
+  readonly sinceMs?: number
   /** What a tag or a branch holds anyway, below the floor too. */
   readonly isKept?: boolean
 }
@@ -50,7 +57,7 @@ export class Reclaim {
   /** The lowest LSN held; Infinity without holds. */
   get floor(): number {
     let floor = Infinity
-    for (const { lsn } of this.#holds.values()) floor = Math.min(floor, lsn)
+    for (const { logLsn } of this.#holds.values()) floor = Math.min(floor, logLsn)
     return floor
   }
 
@@ -61,16 +68,31 @@ export class Reclaim {
   /** At once. @throws PinRefusedError below what may be gone */
   hold(lsn: number, tail: number, o: HoldOptions): HoldHandle {
     const floor = Math.max(this.planned, this.fragmentFloor())
-    if (o.isKept !== true && (lsn < floor || (o.isPoint !== true && lsn < tail))) {
-      const why = lsn < tail ? `the log begins after ${tail}` : `files of versions below ${floor} may be gone`
+    const logLsn = o.logLsn ?? lsn
+    const isBehind = logLsn < tail && (o.logLsn !== undefined || o.isPoint !== true)
+    if (o.isKept !== true && (lsn < floor || isBehind)) {
+      const why = isBehind || lsn < tail ? `the log begins after ${tail}` : `files of versions below ${floor} may be gone`
       throw new PinRefusedError(`LSN ${lsn} cannot be held: ${why}`, {
         details: { asked: BigInt(lsn), tail: BigInt(tail), floor: BigInt(Math.max(tail, floor)) },
       })
     }
     const { owner } = o
-    const entry: Entry = { id: `${owner}-${++this.#count}`, owner, lsn, branch: o.branch ?? 0, isPoint: o.isPoint ?? false, files: o.files }
+    const entry: Entry = {
+      id: `${owner}-${++this.#count}`,
+      owner,
+      lsn,
+      branch: o.branch ?? 0,
+      isPoint: o.isPoint ?? false,
+      files: o.files,
+      logLsn,
+      sinceMs: o.sinceMs,
+    }
     this.#holds.set(entry.id, entry)
-    return { id: entry.id, advance: (next) => void (entry.lsn = next), release: () => void this.#holds.delete(entry.id) }
+    const advance = (next: number): void => {
+      entry.lsn = next
+      entry.logLsn = next
+    }
+    return { id: entry.id, advance, release: () => void this.#holds.delete(entry.id) }
   }
 
   /** Holds records above `start`, behind whatever is being taken away. @throws PinRefusedError */

@@ -82,6 +82,13 @@ export class SegmentList {
     return sum
   }
 
+  /** Bytes in use of the segments that hold records above `lsn`: what stays when everything at or below it is trimmed. */
+  bytesAbove(lsn: number): number {
+    let sum = 0
+    for (let i = this.all.length - 1; i >= 0 && this.all[i]!.lastLsn > lsn; i--) sum += this.all[i]!.used
+    return sum
+  }
+
   /**
    * One mark per epoch that began a segment here, and one for the record at `tail` where that is of an older one: a log that ends exactly there is of this lineage.
    *

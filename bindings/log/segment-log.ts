@@ -248,6 +248,10 @@ export class SegmentWriteLog implements CommitLog {
     return this.#segments.bytes
   }
 
+  bytesAbove(lsn: number): number {
+    return this.#segments.bytesAbove(lsn)
+  }
+
   get segments(): number {
     return this.#segments.all.length
   }

@@ -89,9 +89,6 @@ export const PLANNED: ReadonlySet<FailpointName> = /* #__PURE__ */ new Set<Failp
   'ship.afterManifest',
   'ship.beforeSwitch',
   'ship.afterSwitch',
-  'ship.pin',
-  'ship.release',
-  'ship.stepHook',
 ])
 
 function catalogue(): FailpointCatalogue {

@@ -18,4 +18,22 @@ export type { TraceMessage, TraceName } from './tracing.ts'
 export { Turns } from './turns.ts'
 export { createWorkers, INLINE_ONLY, serveTasks, transferring, WorkerCrashedError, workerEntry } from './workers.ts'
 export type { CreateWorkersOptions, WorkerTasks } from './workers.ts'
-export type { Failpoints, FileHandle, FileStat, FileSystem, Host, LogEvent, MonoMs, TimerHandle, UnixMs, Workers, WorkerTask, World } from './world.ts'
+export type {
+  ByteStream,
+  Failpoints,
+  FileHandle,
+  FileStat,
+  FileSystem,
+  Host,
+  Listener,
+  LogEvent,
+  MonoMs,
+  Network,
+  NetworkAddress,
+  TimerHandle,
+  TlsOptions,
+  UnixMs,
+  Workers,
+  WorkerTask,
+  World,
+} from './world.ts'

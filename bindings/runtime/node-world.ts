@@ -6,7 +6,7 @@ import { nodeHost } from './node-host.ts'
 import { systemClock, systemTimers } from './clock.ts'
 import { systemRandom } from './random.ts'
 import { INLINE_ONLY } from './workers.ts'
-import type { World } from './world.ts'
+import type { Network, World } from './world.ts'
 
 let shared: World | undefined
 
@@ -34,6 +34,7 @@ export function nodeWorld(): World {
     logger: silentLogger,
     failpoints: NO_FAILPOINTS,
     workers: INLINE_ONLY,
+    network: lazyNetwork,
     files: nodeFiles,
     host: nodeHost(),
     env: readEnv(),
@@ -47,6 +48,12 @@ export function denoWorld(): World {
 
 export function bunWorld(): World {
   return nodeWorld()
+}
+
+/** Sockets are loaded by the first who wants one. */
+const lazyNetwork: Network = {
+  connect: async (address, o) => (await import('./node-network.ts')).nodeNetwork.connect(address, o),
+  listen: async (address, o) => (await import('./node-network.ts')).nodeNetwork.listen(address, o),
 }
 
 function readEnv(): Readonly<Record<string, string | undefined>> {

@@ -108,6 +108,55 @@ export interface Workers {
   close(): Promise<void>
 }
 
+export interface NetworkAddress {
+  /** A name, or an address without brackets. */
+  readonly host: string
+  /** 0, to listen: one that is free. */
+  readonly port: number
+}
+
+/** PEM. A listener needs `cert` and `key`; `ca`: what the other side's certificate is checked against, and then both sides must show one. */
+export interface TlsOptions {
+  readonly cert?: string | Uint8Array
+  readonly key?: string | Uint8Array
+  readonly ca?: string | Uint8Array
+  /** Name that the listener's certificate must be for; default: the host that is connected to. */
+  readonly servername?: string
+}
+
+/** One connection. An open one keeps the process alive. */
+export interface ByteStream {
+  /** Address of the other side, for messages. */
+  readonly peer: string
+  /** What arrives, iterated once; pulling it is what lets more arrive. Ends when the other side has ended, throws what broke the connection. */
+  readonly chunks: AsyncIterable<Uint8Array>
+  /** Writes the parts one after the other; `done` once the system has taken them, with an error when it never will. They must not change before. */
+  write(parts: readonly Uint8Array[], done: (error: Error | null) => void): void
+  /** Nothing more is written; what was is sent. */
+  end(): void
+  /** At once, whatever is on its way. */
+  destroy(): void
+  /** Resolves when nothing of it is open any more; never rejects. */
+  readonly closed: Promise<void>
+}
+
+export interface Listener {
+  /** With the port that was settled. */
+  readonly address: NetworkAddress
+  /** Takes no more connections; those there are stay. */
+  close(): Promise<void>
+}
+
+/** Connections of bytes between processes. Errors are those of the system, with its `code`. */
+export interface Network {
+  /** Rejects with the signal's reason when aborted. */
+  connect(address: NetworkAddress, o: { readonly signal: AbortSignal; readonly tls?: TlsOptions }): Promise<ByteStream>
+  listen(
+    address: NetworkAddress,
+    o: { readonly accept: (stream: ByteStream) => void; readonly tls?: TlsOptions; readonly handshakeMs?: number },
+  ): Promise<Listener>
+}
+
 export interface World {
   readonly clock: { nowMs(): UnixMs; monoMs(): MonoMs }
   /** Timers never keep a process alive. */
@@ -121,6 +170,7 @@ export interface World {
   readonly logger: { log(event: LogEvent): void }
   readonly failpoints: Failpoints
   readonly workers: Workers
+  readonly network: Network
   readonly files: FileSystem
   readonly host: Host
   readonly env: Readonly<Record<string, string | undefined>>

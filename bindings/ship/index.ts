@@ -14,15 +14,25 @@ export { replicaId } from './replica-id.ts'
 export { SessionSequence } from './sender-nouns.ts'
 export type { LiveStream, SenderChange, SenderStatus, ShipContext } from './sender-nouns.ts'
 export { Sender } from './sender.ts'
+export { TcpTransport } from './tcp-transport.ts'
+export type { TcpTransportOptions } from './tcp-transport.ts'
 export { sessionText } from './session-phase.ts'
 export type { EndReason } from './session-phase.ts'
 export type { SessionOptions, SessionStatus } from './session.ts'
 export { MemoryNetwork } from './memory-network.ts'
-export type { MemoryNetworkOptions, MemoryTransportOptions } from './memory-network.ts'
 export { AckTracker } from './ack.ts'
 export type { AckTrackerOptions, Amnesia } from './ack.ts'
 export { candidates, forcePromotion } from './candidates.ts'
 export type { Candidate, ForcedPromotion, NodeRecord, Promotion, PromotionContext } from './candidates.ts'
+export type { MemoryNetworkOptions, MemoryTransportOptions, QueuedLane } from './memory-network.ts'
+export { CatchUpExecutor } from './catch-up-executor.ts'
+export type { CatchUpExecutorOptions } from './catch-up-executor.ts'
+export type { ExecutorOptions } from './executor.ts'
+export { manifestHash } from './manifest.ts'
+export { Planner } from './planner.ts'
+export type { PlannerParts, Questions } from './planner.ts'
+export { RebuildExecutor } from './rebuild-executor.ts'
+export type { RebuildExecutorOptions } from './rebuild-executor.ts'
 export type {
   AckMode,
   Agreement,
@@ -59,6 +69,7 @@ export type {
   Step,
   StepKind,
   StreamGrant,
+  StreamOptions,
   StreamSink,
   Transport,
   Want,

@@ -13,9 +13,12 @@ import type { Link, WireFrame } from './types.ts'
 export interface MemoryLinkSettings extends Pick<World, 'timers' | 'clock' | 'random'> {
   readonly options: { readonly bufferBytes: number; readonly stallMs: number }
   readonly isEncoding: boolean
+  readonly isManual: boolean
   isCut(from: string, to: string): boolean
   drawDelayMs(): number
   drawFault(): 'corrupt' | 'break' | undefined
+  /** Before the other side receives it. */
+  delivering(from: string, to: string, frame: WireFrame): void
   sent(link: MemoryLink, from: string, to: string, frame: WireFrame): void
   closed(link: MemoryLink): void
 }
@@ -46,6 +49,10 @@ export class MemoryLink {
     const back = new Lane(network, this, to, from)
     this.client = new MemoryEnd(network, this, there, back, address)
     this.server = new MemoryEnd(network, this, back, there, from)
+  }
+
+  get lanes(): readonly Lane[] {
+    return [this.client.out, this.server.out]
   }
 
   /** What waited for a partition goes on. */
@@ -140,7 +147,7 @@ class MemoryEnd implements Link {
 }
 
 /** One direction. */
-class Lane {
+export class Lane {
   readonly from: string
   readonly to: string
   readonly inbox: Inbox<WireFrame>
@@ -168,6 +175,17 @@ class Lane {
     this.from = from
     this.to = to
     this.inbox = new Inbox((frame) => this.#release(messageBytes(frame.message)))
+  }
+
+  /** How much waits to be delivered: frames, and the end of the connection. */
+  get queued(): number {
+    return this.#queue.length
+  }
+
+  /** The first that waits, now. */
+  step(o: { readonly damage?: boolean }): void {
+    const head = this.#queue.shift()
+    if (head !== undefined) this.#deliver(o.damage === true ? { ...head, damaged: true } : head)
   }
 
   offer(frame: WireFrame): Promise<void> {
@@ -224,6 +242,7 @@ class Lane {
 
   pump(): void {
     this.#timer = this.#cleared(this.#timer)
+    if (this.#network.isManual) return
     for (let head = this.#queue[0]; head !== undefined; head = this.#queue[0]) {
       if (this.#network.isCut(this.from, this.to)) return
       const leftMs = head.dueMs - this.#network.clock.monoMs()
@@ -238,7 +257,8 @@ class Lane {
 
   #carry(parcel: Omit<Parcel, 'dueMs'>): void {
     const delayMs = this.#network.drawDelayMs()
-    if (delayMs === 0 && this.#queue.length === 0 && !this.#network.isCut(this.from, this.to)) return this.#deliver({ dueMs: 0, ...parcel })
+    if (delayMs === 0 && this.#queue.length === 0 && !this.#network.isManual && !this.#network.isCut(this.from, this.to))
+      return this.#deliver({ dueMs: 0, ...parcel })
     this.#lastDueMs = Math.max(this.#lastDueMs, this.#network.clock.monoMs() + delayMs)
     this.#queue.push({ dueMs: this.#lastDueMs, ...parcel })
     if (this.#timer === undefined) this.pump()
@@ -247,7 +267,7 @@ class Lane {
   #deliver({ frame, damaged, failure }: Parcel): void {
     if (this.#isEnded) return
     if (frame === undefined) return this.#finish(failure)
-    if (this.#decoder === undefined && !this.#network.isEncoding) return this.#receive(frame)
+    if (this.#decoder === undefined && !this.#network.isEncoding && damaged !== true) return this.#receive(frame)
     const { type, head, tail } = encodeMessage(frame.message)
     const parts = encodeShipFrame({ type, epoch: frame.epoch, session: frame.session }, head, tail)
     if (damaged === true) damage(parts, this.#network.random)
@@ -280,6 +300,7 @@ class Lane {
 
   #receive(frame: WireFrame): void {
     if (this.#isLeft) return this.#release(messageBytes(frame.message))
+    this.#network.delivering(this.from, this.to, frame)
     if (frame.message.type === 'error') return this.#finish({ reason: errorOf(frame.message) })
     this.inbox.put(frame)
   }

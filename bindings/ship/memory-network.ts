@@ -6,7 +6,7 @@
 import { AuthError, InvalidEndpointError, TransportError } from '../errors-ship.ts'
 import type { World } from '../runtime/index.ts'
 import { isWildcard } from './address.ts'
-import { MemoryLink, type MemoryLinkSettings } from './memory-link.ts'
+import { type Lane, MemoryLink, type MemoryLinkSettings } from './memory-link.ts'
 import type { Endpoint, Link, LinkHost, Transport, WireFrame } from './types.ts'
 
 export interface MemoryNetworkOptions {
@@ -17,6 +17,20 @@ export interface MemoryNetworkOptions {
   readonly stallMs?: number
   /** Every frame as its real bytes, decoded on the other side. */
   readonly asBytes?: boolean
+  /** Nothing arrives by itself: queued() and deliver() say what and when. */
+  readonly manual?: boolean
+  /** Told of every frame before its receiver. */
+  readonly onDeliver?: (from: string, to: string, frame: WireFrame) => void
+}
+
+/** One direction of a connection on which something waits. */
+export interface QueuedLane {
+  /** Of the connection: grows with every new one. */
+  readonly link: number
+  readonly from: string
+  readonly to: string
+  /** Frames and the end of the connection, as many deliveries. */
+  readonly count: number
 }
 
 export interface MemoryTransportOptions {
@@ -32,7 +46,7 @@ interface Listening {
 
 /** How long a duplicated frame may be on its way. */
 const STRAY_MS_MAX = 2000
-const DEFAULTS = { bufferBytes: 16 * 1024 * 1024, connectTimeoutMs: 3000, stallMs: 3000, asBytes: false }
+const DEFAULTS = { bufferBytes: 16 * 1024 * 1024, connectTimeoutMs: 3000, stallMs: 3000, asBytes: false, manual: false, onDeliver: () => undefined }
 
 /** What runs between named nodes of one process, and the faults of it. */
 export class MemoryNetwork implements MemoryLinkSettings {
@@ -116,6 +130,16 @@ export class MemoryNetwork implements MemoryLinkSettings {
     this.#breakRate = rate
   }
 
+  /** What waits and could be delivered now, oldest connection first. */
+  queued(): readonly QueuedLane[] {
+    return [...this.#deliverable()].map(({ link, lane }) => ({ link: link.id, from: lane.from, to: lane.to, count: lane.queued }))
+  }
+
+  /** Delivers the first of what waits on that lane of queued(); `damage`: with one byte changed. */
+  deliver(lane: number, o: { readonly damage?: boolean } = {}): void {
+    ;[...this.#deliverable()][lane]?.lane.step(o)
+  }
+
   /** Bytes as they are, to the listener's side of the newest connection from `from`: what a damaged or foreign sender sends. */
   inject(from: string, bytes: Uint8Array): void {
     const link = [...this.#links].findLast((each) => each.from === from)
@@ -146,6 +170,14 @@ export class MemoryNetwork implements MemoryLinkSettings {
     return this.options.asBytes || this.#corruptRate > 0
   }
 
+  get isManual(): boolean {
+    return this.options.manual
+  }
+
+  delivering(from: string, to: string, frame: WireFrame): void {
+    this.options.onDeliver(from, to, frame)
+  }
+
   sent(link: MemoryLink, from: string, to: string, frame: WireFrame): void {
     if (!this.#isDrawn(this.#duplicateRate)) return
     this.timers.set(this.random.u32() % STRAY_MS_MAX, () => {
@@ -155,6 +187,10 @@ export class MemoryNetwork implements MemoryLinkSettings {
 
   closed(link: MemoryLink): void {
     this.#links.delete(link)
+  }
+
+  *#deliverable(): Generator<{ readonly link: MemoryLink; readonly lane: Lane }> {
+    for (const link of this.#links) for (const lane of link.lanes) if (lane.queued > 0 && !this.isCut(lane.from, lane.to)) yield { link, lane }
   }
 
   #isDrawn(rate: number): boolean {

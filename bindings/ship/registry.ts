@@ -107,7 +107,8 @@ export class Registry {
     const wanted = this.#validated(assignment)
     const removed: ReplicaId[] = []
     for (const sender of this.all()) {
-      if (wanted.has(sender.id)) continue
+      // A stopped sender refuses everything: one that is assigned again is a new one.
+      if (wanted.has(sender.id) && sender.state !== 'stopped') continue
       removed.push(sender.id)
       this.#remove(sender)
     }

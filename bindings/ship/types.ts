@@ -204,13 +204,21 @@ export interface RecoveryPlan {
   readonly grant: StreamGrant | null
 }
 
-/** Told as bytes and records go out and come to rest: `durableLsn` is what the replica has synced. */
+/** Told as bytes and records go out and come to rest: `durableLsn` is what the replica has synced, `bytes` what was sent since the call began. */
 export type StreamSink = (progress: { readonly durableLsn: number; readonly bytes: number }) => void
+
+export interface StreamOptions {
+  readonly elideDead?: boolean
+  /** What follows `end` is asked for next, up to here: it may be on its way already. */
+  readonly ahead?: number
+  /** After so many bytes it may return early, with what is durable by then. */
+  readonly maxBytes?: number
+}
 
 /** How a catch-up moves bytes. Each call is one round on the link of the session. */
 export interface CatchUpIO {
-  /** Sends (start, end]. @returns the LSN durable on the replica: `end` */
-  stream(fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, o?: { readonly elideDead?: boolean }): Promise<number>
+  /** Sends (start, end]. @returns the LSN durable on the replica: `end`, or less where `maxBytes` were reached, but above `start` */
+  stream(fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, o?: StreamOptions): Promise<number>
   /** @returns the replica's durable LSN afterwards */
   truncate(fence: Fence, lsn: number, signal: AbortSignal): Promise<number>
 }

@@ -72,7 +72,7 @@ export class Pins {
   }
 
   /** Pins that others took of the log of this handle. */
-  others(): { readonly id: string; readonly owner: string; readonly lsn: number }[] {
+  others(): { readonly id: string; readonly owner: string; readonly lsn: number; readonly sinceMs: number | undefined }[] {
     const own = new Set([...this.entries.values()].map(({ hold }) => hold.id))
     // A lease is the other half of a pin that is listed.
     return this.o.reclaim.list().filter(({ id, owner }) => owner !== BRIEF && owner !== LEASED && !own.has(id))
@@ -168,7 +168,7 @@ export function pinsOf(pins: Pins, branches: Branches, { clock }: Pick<World, 'c
   const now = clock.nowMs()
   return [
     ...pins.list().map(({ id, owner, lsn, sinceMs }) => info(id, owner, lsn, clock.monoMs() - sinceMs)),
-    ...pins.others().map(({ id, owner, lsn }) => info(id, owner, lsn, 0)),
+    ...pins.others().map(({ id, owner, lsn, sinceMs }) => info(id, owner, lsn, sinceMs === undefined ? 0 : clock.monoMs() - sinceMs)),
     ...branches.live().map(({ name, fromLsn, branchId }) => info(`branch ${name}`, `branch ${name}`, fromLsn, now - ulidMs(branchId))),
     ...branches.tags().map(({ name, lsn, timeMs }) => info(`tag ${name}`, `tag ${name}`, lsn, now - timeMs)),
   ]

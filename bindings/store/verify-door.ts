@@ -33,6 +33,10 @@ export async function verifyOpened(opened: Opened, o: VerifyOptions): Promise<Ve
     isBackup: opened.isBackup,
     catalog: { branches: opened.state.catalog.branches, fragmentFloor: opened.fragmentFloor() },
   })
+  if (level !== 'log') {
+    opened.damaged.clear()
+    for (const { file } of outcome.problems) opened.damaged.add(file)
+  }
   const compared = against === undefined ? undefined : await compareStores(opened, against, level, signal)
   const problems = [...outcome.problems, ...(compared?.problems ?? [])]
   reporter.tell(last)

@@ -48,6 +48,8 @@ export interface Opened {
   readonly fragmentFloor: () => number
   /** LSN of the checkpoint that the open started from; 0 = none. */
   readonly checkpointLsn: number
+  /** Files that the last verify() found wrong. */
+  readonly damaged: Set<string>
   /** A follower that met damage: no further read. */
   failure: Error | undefined
   /** Read-only: apply what the writer has added. */
@@ -204,6 +206,7 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     isBackup,
     fragmentFloor,
     checkpointLsn,
+    damaged: new Set(),
     failure: undefined,
     catchUp: async () => undefined,
     isPending: () => false,

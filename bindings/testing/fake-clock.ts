@@ -15,6 +15,7 @@ import {
 } from '../runtime/index.ts'
 
 import { FakeFiles } from './fake-files.ts'
+import { FakeNetwork } from './fake-network.ts'
 import { stoppable } from './stoppable-world.ts'
 
 /** I/O that answers on a later turn, with what follows from it. */
@@ -100,6 +101,7 @@ export interface FakeWorldOptions {
   readonly seed?: number
   readonly clock?: FakeClock
   readonly files?: World['files']
+  readonly network?: World['network']
   readonly failpoints?: World['failpoints']
   readonly host?: Partial<Host>
 }
@@ -122,6 +124,7 @@ export function fakeWorld(o: FakeWorldOptions = {}): World {
     logger: silentLogger,
     failpoints: o.failpoints ?? new FailpointRegistry(time.timers, { seed: o.seed ?? 1 }),
     workers: INLINE_ONLY,
+    network: o.network ?? new FakeNetwork(),
     files: o.files ?? new FakeFiles(),
     host,
     env: {},

@@ -7,7 +7,7 @@ import { FailpointError, type Failpoints, type FileHandle, type FileStat, type F
 
 /** The same world, dead once its failpoints say `stopped`. */
 export function stoppable(world: World): World {
-  const { failpoints, timers, workers } = world
+  const { failpoints, network, timers, workers } = world
   return {
     ...world,
     files: new StoppableFiles(world.files, failpoints),
@@ -20,6 +20,10 @@ export function stoppable(world: World): World {
       threads: workers.threads,
       run: (task, o) => alive(failpoints, () => workers.run(task, o)),
       close: () => workers.close(),
+    },
+    network: {
+      connect: (address, o) => alive(failpoints, () => network.connect(address, o)),
+      listen: (address, o) => alive(failpoints, () => network.listen(address, o)),
     },
   }
 }

@@ -20,7 +20,7 @@ import {
 } from '../engine/index.ts'
 import { ContentionError, StorageError, VacuumError } from '../errors.ts'
 import { type Intent, MAIN_BRANCH_ID, type Participant, toHex } from '../format/index.ts'
-import type { Hold, Lsn } from '../log/index.ts'
+import type { Hold, Lsn, Reclaim } from '../log/index.ts'
 import { FP, newUlidBytes } from '../runtime/index.ts'
 import type { VacuumKeep, VacuumReport } from '../table/index.ts'
 import { oldestKept, planTrim, type RetentionSource, type TrimPlan } from './retention.ts'
@@ -160,7 +160,8 @@ class Vacuum {
     const age = await ageNeeded(engine)
     if (world.failpoints.active) await world.failpoints.hit(FP.vacuum.afterMark, {})
     const { doomed, heldBack } = sorted(found, withReads(marked.held, log.reclaim.list()), age)
-    const trim = await planTrim(source, [floor, ...holders.map(({ lsn }) => lsn), ...forksOnMain(state.catalog.branches)])
+    const planned = await planTrim(source, [floor, ...holders.map(({ lsn }) => lsn), ...forksOnMain(state.catalog.branches)])
+    const trim = { upTo: planned.upTo, drop: unheld(planned.drop, log.reclaim) }
     const moves = trim.drop.length > 0 || (await log.trim(BigInt(trim.upTo) as Lsn, { dryRun: true })) > log.tail
     const isNeeded = doomed.length > 0 || moves
     if (run_.dryRun || !isNeeded) return { files: doomed, floor: isNeeded ? floor : 0, heldBack, trim, madeMs }
@@ -284,7 +285,8 @@ class Vacuum {
     if (world.failpoints.active) await world.failpoints.hit(FP.checkpoint.beforeTrim, { upTo })
     log.assertOwned?.()
     // Before the log below them: one that is left has its records.
-    if (drop.length > 0) await root.delete(drop)
+    // One that was pinned since the plan was made stays.
+    if (drop.length > 0) await log.reclaim.exclusively(() => root.delete(unheld(drop, log.reclaim)))
     const tail = upTo > Number(log.tail) ? await log.trim(BigInt(upTo) as Lsn) : log.tail
     return tail
   }
@@ -299,7 +301,7 @@ function holdersOf({ log, state }: Pick<EngineParts, 'log' | 'state'>, elsewhere
     ...branches.tags().map(({ name, branch, lsn }) => ({ by: `tag ${name}`, branch: branches.ownerAt(branch, lsn), lsn, isPoint: true })),
     ...log.reclaim
       .list()
-      .filter(({ files }) => files === undefined)
+      .filter(({ files, isPoint }) => files === undefined || !isPoint)
       .map(({ owner, branch, lsn, isPoint }) => ({ by: owner, branch: branches.ownerAt(branch, lsn), lsn, isPoint })),
     ...elsewhere.map(({ owner, lsn }) => ({ by: owner, branch: MAIN, lsn, isPoint: false })),
   ]
@@ -317,6 +319,13 @@ function withReads(held: ReadonlyMap<string, ReadonlySet<string>>, holds: readon
   return all
 }
 
+/** Without what a hold names. */
+function unheld(names: readonly string[], reclaim: Reclaim): readonly string[] {
+  if (names.length === 0) return names
+  const held = new Set(reclaim.list().flatMap(({ files }) => [...(files?.() ?? [])]))
+  return names.filter((name) => !held.has(name))
+}
+
 /** The version of main that each branch and tag is made of. */
 function forksOnMain(branches: Branches): number[] {
   const ids = [...branches.live().map(({ id }) => id), ...branches.tags().map(({ branch }) => branch)]
@@ -324,9 +333,10 @@ function forksOnMain(branches: Branches): number[] {
 }
 
 /** How far a log can be cut that follows another one: as far as its vacuums have let go of, and nobody here reads. */
-export function planFollowedTrim(source: RetentionSource, { log, state }: Pick<EngineParts, 'log' | 'state'>): Promise<TrimPlan> {
+export async function planFollowedTrim(source: RetentionSource, { log, state }: Pick<EngineParts, 'log' | 'state'>): Promise<TrimPlan> {
   const { branches, fragmentFloor } = state.catalog
-  return planTrim(source, [fragmentFloor, ...holdersOf({ log, state }, []).map(({ lsn }) => lsn), ...forksOnMain(branches)])
+  const { upTo, drop } = await planTrim(source, [fragmentFloor, ...holdersOf({ log, state }, []).map(({ lsn }) => lsn), ...forksOnMain(branches)])
+  return { upTo, drop: unheld(drop, log.reclaim) }
 }
 
 /** What undecided writes are compared with when they are published: of tables that changed since, everything from then on. */

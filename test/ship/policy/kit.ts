@@ -1,7 +1,17 @@
 // What the tests of the policy share: a clock that they move, facts with the numbers of shipping.md section 16, and ways into each phase of a session.
-import { type Agreement, digestQuestion, matchPoint, RecoveryLog, Registry, replicaId, Sender, SessionSequence } from '../../../bindings/ship/index.ts'
+import {
+  type Agreement,
+  classify,
+  digestQuestion,
+  matchPoint,
+  RecoveryLog,
+  Registry,
+  replicaId,
+  Sender,
+  SessionSequence,
+} from '../../../bindings/ship/index.ts'
 import type { EpochMark, Handshake, Hello, ReplicaAssignment, ReplicaId, RetainedHistory, SessionId, ShipContext } from '../../../bindings/ship/index.ts'
-import type { SessionOptions } from '../../../bindings/ship/index.ts'
+import type { ClassifyOptions, SessionOptions } from '../../../bindings/ship/index.ts'
 
 export const STORE: string = 'ab'.repeat(16)
 export const R1: ReplicaId = replicaId('r1')
@@ -77,6 +87,15 @@ export function agreement(of: Hello, at: RetainedHistory, conflict?: { readonly 
   return conflict === undefined ? { matchLsn, agrees: true } : { matchLsn, agrees: false, ...conflict }
 }
 
+export function decide(of: Hello, at: RetainedHistory, o: ClassifyOptions = {}, conflict?: { readonly replicaSound?: boolean }): Handshake {
+  return classify(of, at, agreement(of, at, conflict), o)
+}
+
+/** A hello of a replica that sends no lineage. */
+export function bare(of: Partial<Hello> = {}): Hello {
+  return hello({ ...of, lineage: null })
+}
+
 export function shake(sender: Sender, id: SessionId, of: Hello, at: RetainedHistory, conflict?: { readonly replicaSound?: boolean }): Handshake {
   return sender.recordHandshake(id, of, at, agreement(of, at, conflict))
 }
@@ -101,3 +120,6 @@ export function rebuilding(sender: Sender, o: SessionOptions = {}, at: RetainedH
 export function marks(...of: readonly (readonly [epoch: number, firstLsn: number])[]): EpochMark[] {
   return of.map(([epoch, firstLsn]) => ({ epoch, firstLsn }))
 }
+
+/** Two logs that part at 50: 51.. is of epoch 3 here and of epoch 2 there. */
+export const PARTED: { readonly here: EpochMark[]; readonly there: EpochMark[] } = { here: marks([1, 1], [3, 51]), there: marks([1, 1], [2, 51]) }

@@ -1,0 +1,335 @@
+// What shipping sees of a store: positions, trust in the newest checkpoint, pins that vacuum and trim honour, bases that hold all that a store there needs.
+import { describe, expect, it, onTestFinished } from 'vitest'
+
+import { columns, lsn, type OpenOptions, PinRefusedError, type Root, Store, t, table } from '../../../bindings/index.ts'
+import { openRoot } from '../../../bindings/root/index.ts'
+import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
+import type { FullBasePin, Manifest, SessionId } from '../../../bindings/ship/index.ts'
+import { manifestHash } from '../../../bindings/ship/index.ts'
+import { StoreHistory, type ShipHistoryParts } from '../../../bindings/store/ship-history.ts'
+import { FakeClock, fakeWorld } from '../../../bindings/testing/fake-clock.ts'
+import { failure, opened, PLACES, tempDirectory } from '../../unit/store/places.ts'
+
+const items = table('items', { id: t.int32(), n: t.int64() }, { key: ['id'] })
+const OPTIONS: OpenOptions = { inlineLimitBytes: 4096, segmentBytes: 64 * 1024 }
+const session: SessionId = { epoch: 3, seq: 7 }
+
+const rows = (from: number, count: number, n: number): never =>
+  columns({ id: Int32Array.from({ length: count }, (_, i) => from + i), n: BigInt64Array.from({ length: count }, () => BigInt(n)) }) as never
+
+async function work(store: Store, rounds: number, from = 0): Promise<void> {
+  for (let n = from; n < from + rounds; n++) {
+    await store.upsert(items, rows(0, 800, n))
+    for (let i = 0; i < 40; i++) await store.upsert(items, rows((i * 97) % 800, 60, n * 1000 + i))
+    await store.flush()
+    await store.optimize()
+  }
+}
+
+function historyOf(store: Store, o: Partial<ShipHistoryParts> = {}): StoreHistory {
+  const { o: parts } = store as unknown as { o: ShipHistoryParts }
+  const history = new StoreHistory({ ...parts, committed: () => Infinity, ...o })
+  onTestFinished(() => history[Symbol.dispose]())
+  return history
+}
+
+async function worked(place: string | Root, rounds = 3, o: OpenOptions = {}): Promise<Store> {
+  const store = await opened(place, { ...OPTIONS, ...o })
+  await store.create(items)
+  await work(store, rounds)
+  return store
+}
+
+const namesOf = ({ checkpoint, files }: Manifest): string[] => [checkpoint, ...files].map(({ name }) => name)
+
+async function contents(store: Pick<Store, 'scan'>, at?: string | bigint): Promise<string> {
+  const where = at === undefined ? {} : { at: typeof at === 'string' ? at : lsn(at) }
+  return (await store.scan(items, { orderBy: 'id', ...where }).toArray()).map(({ id, n }) => `${id}:${n}`).join(' ')
+}
+
+/** The log of a closed store and nothing of its other files but those of a base. */
+async function onlyBase(from: string | Root, manifest: Manifest): Promise<string> {
+  const source = openRoot(from, defaultWorld())
+  const place = tempDirectory()
+  const target = openRoot(place, defaultWorld())
+  for await (const { name } of source.list('')) {
+    if (/^(fragments|indexes|checkpoints|leases)\//.test(name) || name.startsWith('LOCK.')) continue
+    await target.put(name, (await source.get(name)).bytes)
+  }
+  for (const name of namesOf(manifest)) await target.put(name, (await source.get(name)).bytes)
+  await target[Symbol.asyncDispose]()
+  return place
+}
+
+describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
+  it('H, T, G, C, the newest checkpoint and the lineage are those of the log', async () => {
+    const store = await worked(place())
+    const history = historyOf(store)
+    const read = await history.read()
+    expect(read).toMatchObject({ headLsn: Number(store.lsn), tailLsn: 0, fragmentFloorLsn: 0, committedLsn: Number(store.lsn) })
+    expect(read.lineage).toEqual([{ epoch: 1, firstLsn: 1 }])
+    expect(read.checkpoint).toMatchObject({ lsn: expect.any(Number), trusted: true })
+    const pin = await history.pinSnapshot(read.checkpoint!.lsn, session)
+    expect(manifestHash(pin.manifest)).toEqual(read.checkpoint!.manifestHash)
+    expect(pin.manifest.digest).toEqual(await history.digestAt(pin.lsn))
+    await store.vacuum({ keep: { versions: 1 } })
+    const behind = await historyOf(store, { committed: () => 5 }).read()
+    expect(behind.tailLsn).toBeLessThanOrEqual(pin.manifest.logFrom)
+    expect(behind.fragmentFloorLsn).toBeGreaterThan(0)
+    expect(behind.committedLsn).toBe(5)
+  })
+
+  it('a store without a checkpoint has none, and its first base is the version asked for', async () => {
+    const store = await opened(place(), OPTIONS)
+    await store.create(items)
+    await store.upsert(items, rows(0, 3, 1))
+    const history = historyOf(store)
+    expect((await history.read()).checkpoint).toBeNull()
+    const pin = await history.pinFullBase(Number(store.lsn), session)
+    expect(pin.lsn).toBe(Number(store.lsn))
+    expect(pin.manifest).toMatchObject({ baseLsn: pin.lsn, logFrom: pin.lsn - 1, files: [] })
+  })
+
+  it('P5 a log is pinned from T on and not below; a snapshot where a trusted checkpoint is and nowhere else', async () => {
+    const store = await worked(place())
+    await store.vacuum({ keep: { versions: 1 } })
+    await store.flush()
+    const history = historyOf(store)
+    const { tailLsn, fragmentFloorLsn, checkpoint } = await history.read()
+    expect(tailLsn).toBeGreaterThan(0)
+    const start = Math.max(tailLsn, fragmentFloorLsn)
+    expect((await history.pinLog(start, session)).lsn).toBe(start)
+    expect(await failure(() => history.pinLog(tailLsn - 1, session))).toMatchObject({ name: 'PinRefusedError', asked: BigInt(tailLsn - 1) })
+    expect(await failure(() => history.pinSnapshot(checkpoint!.lsn - 1, session))).toBeInstanceOf(PinRefusedError)
+    expect((await history.pinSnapshot(checkpoint!.lsn, session)).kind).toBe('snapshot')
+  })
+
+  it('P6 T stays at the lowest of two overlapping pins, then at the other, then goes on', async () => {
+    const store = await worked(place(), 1)
+    const history = historyOf(store)
+    const at: number[] = []
+    const pins = []
+    for (let i = 0; i < 2; i++) {
+      at.push(Number(store.lsn))
+      pins.push(await history.pinLog(at[i]!, i === 0 ? session : 'stream'))
+      await work(store, 3, 10 * (i + 1))
+    }
+    expect((await store.pins()).map(({ owner, lsn: pinned }) => [owner, Number(pinned)])).toEqual([
+      ['session 3.7', at[0]],
+      ['stream', at[1]],
+    ])
+    const tailAfter = async (): Promise<number> => Number((await store.vacuum({ keep: { versions: 1 } })).tail)
+    const first = await tailAfter()
+    expect(first).toBeLessThanOrEqual(at[0]!)
+    pins[0]!.release()
+    const second = await tailAfter()
+    expect(second).toBeGreaterThan(first)
+    expect(second).toBeLessThanOrEqual(at[1]!)
+    // The stream has gone on: its pin too.
+    pins[1]!.advance(Number(store.lsn))
+    expect(await tailAfter()).toBeGreaterThan(second)
+    pins[1]!.release()
+    pins[1]!.release()
+    expect(await store.pins()).toEqual([])
+    expect(pins.map(({ valid }) => valid)).toEqual([false, false])
+  })
+
+  it('B16 B17 what a base is made of survives optimize and vacuum while it is pinned, and is reclaimed right after', async () => {
+    const store = await worked(place())
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    const { checkpoint } = await history.read()
+    for (const kind of ['snapshot', 'full_base']) {
+      const base = await (kind === 'snapshot' ? history.pinSnapshot(checkpoint!.lsn, session) : history.pinFullBase(Number(store.lsn), session))
+      expect(base.kind).toBe(kind)
+      const log = kind === 'snapshot' ? await history.pinLog(base.lsn, session, { isRebuild: true }) : undefined
+      for (let round = 0; round < 2; round++) {
+        await work(store, 1, 100 + 10 * round + base.lsn)
+        await store.vacuum({ keep: { versions: 1 } })
+      }
+      for (const { name, bytes } of [base.manifest.checkpoint, ...base.manifest.files]) expect((await root.head(name))?.size, name).toBe(bytes)
+      expect((await history.read()).tailLsn).toBeLessThanOrEqual(base.manifest.logFrom)
+      expect((await history.digestAt(base.manifest.logFrom)).length).toBe(32)
+      const files = base.manifest.files.map(({ name }) => name)
+      base.release()
+      log?.release()
+      await store.vacuum({ keep: { versions: 1 } })
+      // What the newest version has too stays.
+      using now = await history.pinFullBase(Number(store.lsn), session)
+      const used = new Set(namesOf(now.manifest))
+      expect(files.filter((name) => !used.has(name)).length).toBeGreaterThan(0)
+      for (const name of files) expect(await root.exists(name), name).toBe(used.has(name))
+    }
+    expect(await store.pins()).toEqual([])
+  })
+
+  it('a snapshot holds its files and its log without a pin of the log', async () => {
+    const store = await worked(place())
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    using base = await history.pinSnapshot((await history.read()).checkpoint!.lsn, session)
+    await work(store, 4, 50)
+    const report = await store.vacuum({ keep: { versions: 1 } })
+    expect(report.deleted).toBeGreaterThan(0)
+    for (const name of namesOf(base.manifest)) expect(await root.exists(name), name).toBe(true)
+    expect((await history.read()).tailLsn).toBeLessThanOrEqual(base.manifest.logFrom)
+  })
+
+  it('a base has every file that a store there opens with, branches and tags too', async () => {
+    const where = place()
+    const store = await worked(where)
+    await store.tag('then')
+    const side = await store.branch('side')
+    await work(store, 2, 20)
+    await side.upsert(items, rows(0, 50, 77))
+    await store.tag('on-side', { at: 'side' })
+    const gone = await store.branch('gone')
+    await gone.upsert(items, rows(0, 2000, 5))
+    await store.deleteBranch('gone')
+    await work(store, 2, 30)
+    await store.merge('side', { onConflict: 'theirs' })
+    await work(store, 1, 40)
+    const history = historyOf(store)
+    const pin = await history.pinFullBase(Number(store.lsn), session)
+    const expected = await contents(store)
+    const [then, onSide] = [await contents(store, 'then'), await contents(store, 'side')]
+    expect(pin.manifest.files.some(({ name }) => name.startsWith('checkpoints/'))).toBe(true)
+    expect(pin.manifest.logFrom).toBeLessThan(Number((await store.tags()).find(({ name }) => name === 'then')!.lsn))
+    await store.close()
+    const copy = await Store.open(await onlyBase(where, pin.manifest), { readOnly: true })
+    onTestFinished(() => copy.close())
+    expect(await contents(copy)).toBe(expected)
+    expect(await contents(copy, 'then')).toBe(then)
+    expect(await contents(copy, 'side')).toBe(onSide)
+  })
+
+  it('a full base is at the LSN asked for when that version can be made, and the same bytes as a checkpoint written then', async () => {
+    const store = await worked(place(), 2)
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    await store.upsert(items, rows(0, 10, 999))
+    const at = Number(store.lsn)
+    const live = await history.pinFullBase(at, session)
+    const first = (await root.get(live.manifest.checkpoint.name)).bytes
+    live.release()
+    await root.delete([live.manifest.checkpoint.name])
+    await store.upsert(items, rows(5, 10, 1000))
+    await work(store, 1, 40)
+    const folded = await history.pinFullBase(at, session)
+    expect(folded.lsn).toBe(at)
+    expect((await root.get(folded.manifest.checkpoint.name)).bytes).toEqual(first)
+    expect(manifestHash(folded.manifest)).toEqual(manifestHash(live.manifest))
+  })
+
+  it('a full base is at the lowest version above that can be made, at most the head', async () => {
+    const store = await worked(place())
+    await store.vacuum({ keep: { versions: 1 } })
+    const history = historyOf(store)
+    const pin = await history.pinFullBase(2, session)
+    expect(pin.lsn).toBeGreaterThan(2)
+    expect(pin.lsn).toBe(Number((await store.stats()).log.floor))
+    expect(await failure(() => history.pinFullBase(Number(store.lsn) + 1, session))).toBeInstanceOf(PinRefusedError)
+  })
+
+  it('a checkpoint is not trusted when it is damaged, of another history, misses a file, or failed the last verify', async () => {
+    const store = await worked(place())
+    const { root, damaged } = (store as unknown as { o: ShipHistoryParts }).o
+    const first = (await historyOf(store).read()).checkpoint!
+    const names = await (async (): Promise<string[]> => {
+      using pin = await historyOf(store).pinSnapshot(first.lsn, session)
+      return namesOf(pin.manifest)
+    })()
+    expect(first.trusted).toBe(true)
+    const changed = async (name: string, change: (bytes: Uint8Array) => Uint8Array | undefined, then?: () => Promise<unknown>): Promise<void> => {
+      const { bytes } = await root.get(name)
+      await root.delete([name])
+      const next = change(bytes.slice())
+      if (next !== undefined) await root.put(name, next)
+      await then?.()
+      const history = historyOf(store)
+      const { checkpoint } = await history.read()
+      expect(checkpoint).toMatchObject({ lsn: first.lsn, trusted: false })
+      expect(await failure(() => history.pinSnapshot(first.lsn, session))).toBeInstanceOf(PinRefusedError)
+      if (next !== undefined) await root.delete([name])
+      await root.put(name, bytes)
+      damaged.clear()
+      expect((await historyOf(store).read()).checkpoint).toMatchObject({ trusted: true })
+    }
+    const flipped = (bytes: Uint8Array): Uint8Array => {
+      bytes[200]! ^= 1
+      return bytes
+    }
+    await changed(names[0]!, flipped)
+    await changed(names.at(-1)!, () => undefined)
+    await changed(names.at(-1)!, (bytes) => bytes.subarray(1))
+    const fragment = names.find((name) => name.endsWith('.arrow'))!
+    await changed(fragment, flipped, () => store.verify())
+    expect(await store.pins()).toEqual([])
+  })
+
+  it('P8 a pin held too long, or that keeps too much log, is told to its owner before it goes', async () => {
+    const clock = new FakeClock(1_700_000_000_000, { turns: 1 })
+    const store = await worked(place(), 1, { world: { clock: clock.clock, timers: clock.timers } })
+    const history = historyOf(store, { limits: { maxPinAgeMs: 5000, maxPinnedBytes: 80 * 1024 } })
+    const told: string[] = []
+    const pins = [await history.pinLog(Number(store.lsn), session), await history.pinLog(Number(store.lsn), session, { isRebuild: true })]
+    pins.forEach((pin, i) => (pin.onLimit = (limit) => void told.push(`${i} ${limit} ${pin.valid}`)))
+    await clock.advance(4000)
+    pins[0]!.advance(pins[0]!.lsn + 1)
+    await clock.advance(4000)
+    expect(told).toEqual([])
+    await clock.advance(2000)
+    expect(told).toEqual(['0 retention_exceeded true'])
+    expect(pins.map(({ valid }) => valid)).toEqual([false, true])
+    for (let i = 0; i < 40; i++)
+      await store.upsert(
+        items,
+        columns({
+          id: Int32Array.from({ length: 150 }, (_, at) => at * 7 + i),
+          n: BigInt64Array.from({ length: 150 }, (_, at) => BigInt(at * i * 1_000_003)),
+        }) as never,
+      )
+    await clock.advance(1000)
+    expect(told).toEqual(['0 retention_exceeded true', '1 retention_exceeded true'])
+    expect(await store.pins()).toEqual([])
+    expect(history.checkLimits()).toEqual([])
+  })
+
+  it('P6 a pin raced against vacuum is granted and honoured, or refused', async () => {
+    const store = await worked(place(), 2)
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    for (let round = 0; round < 6; round++) {
+      await work(store, 1, 200 + round)
+      const { checkpoint, tailLsn } = await history.read()
+      const asked = [history.pinSnapshot(checkpoint!.lsn, session), history.pinLog(tailLsn, session), history.pinFullBase(1, session)]
+      const [vacuumed, ...granted] = await Promise.allSettled([store.vacuum({ keep: { versions: 1 } }), ...asked])
+      expect(vacuumed.status).toBe('fulfilled')
+      for (const each of granted) {
+        if (each.status === 'rejected') {
+          expect(each.reason).toBeInstanceOf(PinRefusedError)
+          continue
+        }
+        const { tailLsn: now } = await history.read()
+        const pin = each.value as FullBasePin
+        expect(now).toBeLessThanOrEqual(pin.kind === 'log' ? pin.lsn : pin.manifest.logFrom)
+        if (pin.kind !== 'log') for (const name of namesOf(pin.manifest)) expect(await root.exists(name), name).toBe(true)
+        pin.release()
+      }
+    }
+    expect(await store.pins()).toEqual([])
+  })
+
+  it.each([FP.ship.pin, FP.ship.release])('%s', async (name) => {
+    const world = fakeWorld({ seed: 1 })
+    const points = new FailpointRegistry(world.timers)
+    const store = await worked(place(), 1, { world: { failpoints: points } })
+    const history = historyOf(store)
+    using armed = points.arm(name, { error: 'io', times: 1 })
+    const pin = history.pinLog(Number(store.lsn), session)
+    if (name === FP.ship.pin) expect(await failure(() => pin)).toMatchObject({ name: 'StorageError' })
+    else (await pin).release()
+    expect(armed.fired).toBe(1)
+    expect(await store.pins()).toEqual([])
+  })
+})
