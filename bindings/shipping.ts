@@ -102,6 +102,7 @@ export type {
   Outcome,
   PinKind,
   PinLimit,
+  PinLogOptions,
   PlannerParts,
   Promotion,
   PromotionContext,

@@ -54,6 +54,7 @@ export type {
   Outcome,
   PinKind,
   PinLimit,
+  PinLogOptions,
   RebuildIO,
   RecoverabilityProof,
   RecoveryPlan,

@@ -85,12 +85,12 @@ export class Planner {
     const { session, handshake } = met
     if (handshake.outcome === 'zero_gap') return this.#zeroGap(met)
     if (handshake.outcome !== 'catch_up') return this.#plan(met, [], null)
-    const { start, target, truncateTo, proof } = handshake
+    const { start, target, truncateTo, elideDead, proof } = handshake
     if (isTruncationOnly(handshake)) {
       this.#log('plan_truncate_only', met, `truncate to ${truncateTo}`, { truncateTo })
       return this.#plan(met, [], null)
     }
-    const pins = await this.#pinned(met, [['log_pin_failed', () => this.#parts.history.pinLog(start, session.id)]])
+    const pins = await this.#pinned(met, [['log_pin_failed', () => this.#parts.history.pinLog(start, session.id, { elided: elideDead })]])
     await this.#confirmed(met, pins, start)
     const cut = truncateTo === null ? '' : `, after a truncation to ${truncateTo}`
     this.#log('plan_catchup', met, `(${start}, ${target}]: ${proof.reason}${cut}`, { start, target, truncateTo, reason: proof.reason })
@@ -166,7 +166,8 @@ export class Planner {
     }
     sender.checkHello(session.id, hello)
     try {
-      const history = await source.read()
+      // Only a rebuild begins with a checkpoint.
+      const history = await source.read({ positions: !isRebuild })
       const agreement = await this.#agreement(hello, history, ask)
       const handshake = sender.recordHandshake(session.id, hello, history, agreement, { elision })
       return { sender, session, history, handshake }
@@ -214,7 +215,7 @@ export class Planner {
   async #confirmed({ sender, session }: Met, pins: readonly ShipPin[], from: number): Promise<void> {
     try {
       sender.checkFence(session.fence)
-      const { tailLsn } = await this.#parts.history.read()
+      const { tailLsn } = await this.#parts.history.read({ positions: true })
       sender.checkFence(session.fence)
       if (tailLsn <= from) return
       throw new HistoryMovedError(`the log begins after ${tailLsn}, the plan for replica ${session.fence.replicaId} reads from ${from} on`, {

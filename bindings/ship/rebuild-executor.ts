@@ -84,7 +84,7 @@ const REBUILD: Omit<RunKind, 'work'> = {
 }
 
 async function committedNow({ parts }: Planner): Promise<number> {
-  return (await parts.history.read()).committedLsn
+  return (await parts.history.read({ positions: true })).committedLsn
 }
 
 async function rebuilt(

@@ -169,13 +169,19 @@ export interface FullBasePin extends ShipPin {
   readonly manifest: Manifest
 }
 
+export interface PinLogOptions {
+  /** It may take as long as it takes. */
+  readonly isRebuild?: boolean
+  readonly elided?: boolean
+}
+
 /** What shipping sees of a primary's log, checkpoints and files. Everything about the store that policy needs comes through here. */
 export interface HistorySource {
-  /** Under the append lock. */
-  read(): Promise<RetainedHistory>
+  /** One consistent view. `positions`: LSNs and lineage alone, which costs no look at files; `checkpoint` is null then. */
+  read(o?: { readonly positions?: boolean }): Promise<RetainedHistory>
   digestAt(lsn: number): Promise<Uint8Array>
-  /** Holds records above `start` and every file they name. @throws PinRefusedError */
-  pinLog(start: number, owner: ShipPin['owner'], o?: { readonly isRebuild?: boolean }): Promise<ShipPin>
+  /** Holds records above `start` and every file they name; `elided`: of those below G only the records. @throws PinRefusedError */
+  pinLog(start: number, owner: ShipPin['owner'], o?: PinLogOptions): Promise<ShipPin>
   /** @throws PinRefusedError unless a trusted checkpoint is at exactly that LSN */
   pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin>
   /** A base at the lowest LSN >= minLsn that can be made. @throws PinRefusedError */

@@ -9,7 +9,16 @@ import { listCheckpoints, writeCheckpoint } from '../engine/index.ts'
 import { CorruptionError, HistoryUnavailableError, PinRefusedError, VarveError } from '../errors.ts'
 import type { HoldOptions, Lsn } from '../log/index.ts'
 import { isNotFound } from '../root/index.ts'
-import { type FullBasePin, type HistorySource, type Manifest, manifestHash, type PinLimit, type RetainedHistory, type ShipPin } from '../ship/index.ts'
+import {
+  type FullBasePin,
+  type HistorySource,
+  type Manifest,
+  manifestHash,
+  type PinLimit,
+  type PinLogOptions,
+  type RetainedHistory,
+  type ShipPin,
+} from '../ship/index.ts'
 import { absentFile, type BaseSource, catalogAt, filesOfBase, manifestAt } from './ship-base.ts'
 import { ShipPins, type ShipPinLimits } from './ship-pins.ts'
 import type { Opened } from './wiring.ts'
@@ -43,9 +52,9 @@ export class StoreHistory implements HistorySource, Disposable {
     this.pins = new ShipPins(parts, parts.limits ?? {})
   }
 
-  async read(): Promise<RetainedHistory> {
+  async read({ positions = false }: { readonly positions?: boolean } = {}): Promise<RetainedHistory> {
     const { log, root } = this.parts
-    const newest = (await listCheckpoints(root))[0]
+    const newest = positions ? undefined : (await listCheckpoints(root))[0]
     const manifest = newest === undefined ? undefined : await this.trusted(newest)
     // From here on one step.
     const head = this.head()
@@ -66,8 +75,10 @@ export class StoreHistory implements HistorySource, Disposable {
     return this.parts.log.digestAt(BigInt(lsn) as Lsn)
   }
 
-  pinLog(start: number, owner: ShipPin['owner'], o: { readonly isRebuild?: boolean } = {}): Promise<ShipPin> {
-    return this.pins.grant({ kind: 'log', lsn: start, owner, isAgeless: o.isRebuild === true }, async () => ({}))
+  pinLog(start: number, owner: ShipPin['owner'], { isRebuild = false, elided = false }: PinLogOptions = {}): Promise<ShipPin> {
+    return this.pins.grant({ kind: 'log', lsn: start, owner, isAgeless: isRebuild }, async () =>
+      elided ? { lsn: Math.max(start, this.parts.fragmentFloor()), logLsn: start } : {},
+    )
   }
 
   async pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin> {

@@ -43,14 +43,14 @@ export class ShipPins implements Disposable {
    * @param under  asked under the reclaim lock: what is held besides the log above `lsn`, or a refusal
    * @throws PinRefusedError, StorageError (the lease of a shared log)
    */
-  async grant(request: PinRequest, under: () => Promise<Partial<HoldOptions>>): Promise<HeldShipPin> {
+  async grant(request: PinRequest, under: () => Promise<Partial<HoldOptions> & { readonly lsn?: number }>): Promise<HeldShipPin> {
     const { log, world } = this.o
     const { kind, lsn, owner } = request
     if (world.failpoints.active) await world.failpoints.hit(FP.ship.pin, { kind, lsn })
     const id = newUlid(world)
     const hold = await log.reclaim.exclusively(async () => {
-      const more = await under()
-      return log.reclaim.hold(lsn, Number(log.tail), { owner: ownerText(owner), sinceMs: world.clock.monoMs(), ...more })
+      const { lsn: from = lsn, ...more } = await under()
+      return log.reclaim.hold(from, Number(log.tail), { owner: ownerText(owner), sinceMs: world.clock.monoMs(), ...more })
     })
     let lease: Pin | undefined
     if (log.shared) {

@@ -11,6 +11,7 @@ import {
   type HistorySource,
   type Manifest,
   type PinKind,
+  type PinLogOptions,
   Planner,
   PROTOCOL_VERSION,
   type Questions,
@@ -110,7 +111,7 @@ export class FakeHistory implements HistorySource {
   digestAt(lsn: number): Promise<Uint8Array> {
     return Promise.resolve(digestOf(lsn))
   }
-  pinLog(start: number, owner: ShipPin['owner'], o: { readonly isRebuild?: boolean } = {}): Promise<ShipPin> {
+  pinLog(start: number, owner: ShipPin['owner'], o: PinLogOptions = {}): Promise<ShipPin> {
     return this.pin('log', start, owner, o.isRebuild === true)
   }
   pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin> {
