@@ -124,7 +124,8 @@ class MemoryEnd implements Link {
     this.#closed = { reason: reason ?? new TransportError(`the connection to ${this.peer} is closed`, { details: { peer: this.peer } }) }
     this.#in.leave(reason === undefined ? undefined : { reason })
     // An abort is nobody else's concern: the connection just ends.
-    this.out.end(this.#closed.reason, reason instanceof VarveError ? { epoch: 0, session: 0, message: errorMessage(reason) } : undefined)
+    if (reason instanceof VarveError) this.out.end(reason, { epoch: 0, session: 0, message: errorMessage(reason) })
+    else this.out.end(this.#closed.reason)
     this.#link.ended()
     return DONE
   }
@@ -141,7 +142,8 @@ class MemoryEnd implements Link {
   #lost(failure: { readonly reason: unknown } | undefined): void {
     if (this.#closed !== undefined) return
     this.#closed = failure ?? { reason: new TransportError(`${this.peer} closed the connection`, { details: { peer: this.peer } }) }
-    this.out.drop(this.#closed.reason)
+    // The other side may not know yet: what is damaged is found here.
+    this.out.end(this.#closed.reason)
     this.#link.ended()
   }
 }
@@ -210,7 +212,7 @@ export class Lane {
   }
 
   /** Nothing is sent any more; `last` and the end follow what is on its way. */
-  end(reason: unknown, last: WireFrame | undefined): void {
+  end(reason: unknown, last?: WireFrame): void {
     this.#refuse(reason)
     if (this.#isDropped) return
     if (last !== undefined) this.#carry({ frame: last })
@@ -224,14 +226,6 @@ export class Lane {
     if (this.#network.random.u32() % 2 === 0) this.#queue = []
     this.#carry({ failure: { reason } })
     this.#isDropped = true
-  }
-
-  /** The receiving side is gone. */
-  drop(reason: unknown): void {
-    this.#refuse(reason)
-    this.#isDropped = true
-    this.#queue = []
-    this.#clear()
   }
 
   /** This side's reader stops; 'never': it is dead and must not be told. */
@@ -293,7 +287,6 @@ export class Lane {
       }
     } catch (error) {
       this.#finish({ reason: frameFault(error) })
-      this.#link.break()
     }
     return frames > 0
   }

@@ -17,7 +17,8 @@ const memory =
       endpoint: () => ({ data: 'replica:0', version: 1 }),
       raw: async (endpoint) => {
         const link = await client.connect(endpoint, new AbortController().signal)
-        return { write: (bytes) => network.inject('primary', bytes), end: () => link.close() }
+        // A connection that is over takes no more bytes.
+        return { write: (bytes) => (network.open.length === 0 ? undefined : network.inject('primary', bytes)), end: () => link.close() }
       },
       silent: async () => {
         const silent = await network.transport('nobody').listen({ accept: () => undefined }, { data: 'nobody', version: 1 })
