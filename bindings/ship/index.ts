@@ -15,7 +15,7 @@ export { SessionSequence } from './sender-nouns.ts'
 export type { LiveStream, SenderChange, SenderStatus, ShipContext } from './sender-nouns.ts'
 export { Sender } from './sender.ts'
 export { TcpTransport } from './tcp-transport.ts'
-export type { TcpTransportOptions } from './tcp-transport.ts'
+export type { TcpTransportOptions, TlsOptions } from './tcp-transport.ts'
 export { sessionText } from './session-phase.ts'
 export type { EndReason } from './session-phase.ts'
 export type { SessionOptions, SessionStatus } from './session.ts'
@@ -51,6 +51,7 @@ export type {
   Link,
   LinkHost,
   Manifest,
+  Message,
   Outcome,
   PinKind,
   PinLimit,

@@ -11,6 +11,8 @@ import { authenticate, keyBytes } from './tcp-auth.ts'
 import { TcpLink } from './tcp-link.ts'
 import type { Endpoint, Link, LinkHost, Transport } from './types.ts'
 
+export type { TlsOptions } from '../runtime/index.ts'
+
 export interface TcpTransportOptions {
   /** 32 bytes that both sides know, or 64 hex digits. Without one only loopback addresses are used. */
   readonly key?: Uint8Array | string

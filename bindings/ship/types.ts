@@ -4,6 +4,8 @@
 
 import type { Message } from '../format/index.ts'
 
+export type { Message } from '../format/index.ts'
+
 export type { AckMode } from '../format/index.ts'
 
 /** 1 to 128 bytes of `[A-Za-z0-9._:-]`; never derived from an address. Made by replicaId() only. */
@@ -261,10 +263,11 @@ export interface RunResult {
 
 /** One connection, frames in order. Made by a Transport; either side may send. */
 export interface Link {
-  /** Resolves when the frame is in the transport's buffer and that is below its bound. @throws TransportError */
+  /** Resolves when the frame is in the transport's buffer and that is below its bound. Bytes in it must not change afterwards. @throws TransportError */
   send(frame: WireFrame): Promise<void>
-  /** Frames as they arrive; ends when the other side closed, throws what broke the connection. Iterated once. */
+  /** Frames as they arrive; ends when the other side closed, throws what broke the connection or the error that it closed with. Iterated once. */
   readonly frames: AsyncIterable<WireFrame>
+  /** After what was sent. A reason that is a VarveError is told to the other side, where it comes out of `frames`; here sending and reading fail with it. */
   close(reason?: Error): Promise<void>
   readonly bufferedBytes: number
   /** For messages: the address of the other side. */
