@@ -68,6 +68,7 @@ export {
   forcePromotion,
   isReplayable,
   MemoryNetwork,
+  observeReplica,
   Planner,
   RebuildExecutor,
   RecoveryLog,
@@ -143,9 +144,12 @@ export type {
   StreamGrant,
   StreamOptions,
   StreamSink,
+  ObserveOptions,
   Want,
   TcpTransportOptions,
   TlsOptions,
   Transport,
   WireFrame,
 } from './ship/index.ts'
+export { ship } from './store/index.ts'
+export type { ReplicaGiven, ReplicaProgress, ReplicaTarget, Shipping, ShippingEvents, ShippingStatus, ShipOptions, ShipRetention } from './store/index.ts'

@@ -17,7 +17,7 @@ import { BaseTransfer } from './host-base.ts'
 import { EntryGate, gap } from './host-entries.ts'
 import { FileGate } from './host-files.ts'
 import type { ReplicaParts } from './host-parts.ts'
-import { PROTOCOL } from './peer.ts'
+import { PROTOCOL_VERSION } from './classify.ts'
 import type { FileRef, Link, WireFrame } from './types.ts'
 
 const HEARTBEAT_MS = 1000
@@ -152,8 +152,10 @@ export class HostLink {
 
   private async hello(epoch: number, session: number, { protocol, replicaId, storeId, kind }: Of<'hello'>): Promise<void> {
     const { parts } = this
-    if (protocol !== PROTOCOL)
-      throw new ProtocolVersionError(`protocol ${protocol}; this replica speaks ${PROTOCOL}`, { details: { found: protocol, supported: [PROTOCOL] } })
+    if (protocol !== PROTOCOL_VERSION)
+      throw new ProtocolVersionError(`protocol ${protocol}; this replica speaks ${PROTOCOL_VERSION}`, {
+        details: { found: protocol, supported: [PROTOCOL_VERSION] },
+      })
     if (kind !== 'observe' && replicaId !== parts.replicaId)
       throw new ReplicaMismatchError(`${replicaId} was asked for, this is ${parts.replicaId}`, { details: { replicaId, found: parts.replicaId } })
     const own = parts.storeId
@@ -170,7 +172,7 @@ export class HostLink {
     this.greeted = true
     this.send({
       type: 'helloReply',
-      protocol: PROTOCOL,
+      protocol: PROTOCOL_VERSION,
       replicaId: parts.replicaId,
       storeId: parts.storeId,
       epochSeen: parts.epochSeen,

@@ -5,17 +5,15 @@
 // A link serves one session: every frame carries its fence, and what comes back under another one is not heard. Invariant: the first failure ends the link,
 // and everything that waits on it is told that failure; nothing here decides what a failure means.
 import { FragmentHashError, FragmentMissingError, TransportError } from '../errors-ship.ts'
-import { isContentName, type Message, toHex } from '../format/index.ts'
+import { FILE_PIECE_BYTES_MAX, isContentName, type Message, toHex } from '../format/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
-import { errorOf } from './error-frame.ts'
+import { PROTOCOL_VERSION } from './classify.ts'
 import type { FileRef, Hello, Link, Manifest, ReplicaId, SessionKind, Want, WireFrame } from './types.ts'
 
-export const PROTOCOL = 1
-
 /** Of one `fragment` message. */
-const CHUNK_BYTES = 256 * 1024
+const CHUNK_BYTES = FILE_PIECE_BYTES_MAX
 /** Read from the root at once. */
 const READ_BYTES = 4 * 1024 * 1024
 const CHECKPOINT_NAME = /^checkpoints\/\d{20}\.ckpt$/
@@ -36,8 +34,8 @@ export interface PeerOptions {
   /** Epoch and session of the header of every frame. */
   readonly epoch: number
   readonly session: number
-  /** Where the files are. */
-  readonly root: Root
+  /** Where the files are; undefined: none is sent. */
+  readonly root: Root | undefined
   /** What heartbeats tell. */
   readonly committed: () => number
   readonly head: () => number
@@ -63,6 +61,8 @@ export class Peer {
   readonly #timeouts: PeerTimeouts
   readonly #waiting: Waiting[] = []
   readonly #wanted: Of<'want'>[] = []
+  /** Files of a base that are asked for again while others are still being sent. */
+  readonly #again: Of<'want'>[] = []
   #serving: Promise<void> | undefined
   #timer: TimerHandle | undefined
   #isGreeted = false
@@ -111,7 +111,7 @@ export class Peer {
     about: { readonly replicaId: string; readonly storeId: Uint8Array; readonly endpointVersion: number; readonly kind: SessionKind | 'observe' },
     signal: AbortSignal,
   ): Promise<Hello> {
-    const reply = await this.#ask({ type: 'hello', protocol: PROTOCOL, ...about }, 'helloReply', signal, { limitMs: this.#timeouts.helloMs })
+    const reply = await this.#ask({ type: 'hello', protocol: PROTOCOL_VERSION, ...about }, 'helloReply', signal, { limitMs: this.#timeouts.helloMs })
     this.#isGreeted = true
     this.durableLsn = reply.durableLsn
     this.receivedLsn = reply.durableLsn
@@ -160,6 +160,7 @@ export class Peer {
     const allowed = new Map([...manifest.files, manifest.checkpoint].map((file) => [file.name, file]))
     const attempts = new Map<string, number>()
     const hasRecords = manifest.logFrom < manifest.baseLsn
+    const sent = { files: 0, bytes: 0 }
     let asked = want
     if (asked.length === 0 && !hasRecords) return
     for (let round = 0; ; round++) {
@@ -173,11 +174,15 @@ export class Peer {
             details: { file: name, attempts: o.attemptsMax },
           })
         }
-        await this.#sendFile(file, o.signal, (bytes) => o.sink({ files: 0, bytes }))
-        o.sink({ files: 1, bytes: 0 })
+        await this.#sendFile(file, o.signal, (bytes) => {
+          sent.bytes += bytes
+          o.sink(sent)
+        })
+        sent.files++
+        o.sink(sent)
       }
       if (round === 0 && hasRecords) await o.records()
-      asked = (await this.#await('want', o.signal, { isWork: true })).files
+      asked = (this.#again.shift() ?? (await this.#await('want', o.signal, { isWork: true }))).files
       if (asked.length === 0) return
     }
   }
@@ -206,7 +211,7 @@ export class Peer {
 
   /** Idempotent. */
   async close(reason?: Error): Promise<void> {
-    this.#end(reason ?? new TransportError('the link was closed here', { details: { peer: this.#link.peer } }))
+    this.#end(reason ?? new TransportError('the link was closed here', { details: { peer: this.#link.peer } }), reason !== undefined)
     await this.#serving
   }
 
@@ -217,7 +222,6 @@ export class Peer {
       for await (const frame of this.#link.frames) {
         if (this.#ended !== undefined) return
         this.#heardMs = this.#o.world.clock.monoMs()
-        if (frame.message.type === 'error') throw errorOf(frame.message)
         if (frame.epoch === this.#o.epoch && frame.session === this.#o.session) this.#hear(frame.message)
       }
       throw new TransportError(`${this.#link.peer} closed the link`, { details: { peer: this.#link.peer } })
@@ -243,6 +247,7 @@ export class Peer {
     } else {
       const at = this.#waiting.findIndex(({ type }) => type === message.type)
       if (at >= 0) this.#waiting.splice(at, 1)[0]!.resolve(message)
+      else if (message.type === 'want') this.#again.push(message)
     }
   }
 
@@ -283,7 +288,7 @@ export class Peer {
   /** undefined: it is gone, and the grant says that nothing needs it. @throws FragmentMissingError, StorageError */
   async #readFile(name: string, start: number, end: number): Promise<Uint8Array | undefined> {
     try {
-      return (await this.#o.root.get(name, { range: { start, end }, immutable: true })).bytes
+      return (await this.#o.root!.get(name, { range: { start, end }, immutable: true })).bytes
     } catch (cause) {
       if (isNotFound(cause)) {
         if (this.elideDead) return undefined
@@ -348,13 +353,13 @@ export class Peer {
     })
   }
 
-  #end(error: Error): void {
+  #end(error: Error, isTold = true): void {
     if (this.#ended !== undefined) return
     this.#ended = error
     if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer)
     for (const { reject } of this.#waiting.splice(0)) reject(error)
     this.#wanted.length = 0
-    void this.#link.close(error).catch(() => undefined)
+    void this.#link.close(isTold ? error : undefined).catch(() => undefined)
     this.onChange()
   }
 }

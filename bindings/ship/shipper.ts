@@ -9,7 +9,7 @@ import type { World } from '../runtime/index.ts'
 
 import type { Peer } from './peer.ts'
 import type { Tape, TapeReader } from './tape.ts'
-import type { Fence, ShipPin, StreamSink } from './types.ts'
+import type { Fence, ShipPin, StreamOptions, StreamSink } from './types.ts'
 
 export interface StreamLimits {
   readonly windowEntries: number
@@ -63,8 +63,8 @@ export class Shipper {
   /** Bytes of records sent. */
   bytes = 0
   entries = 0
-  /** Target and kind of the bounded runs to come; without it each run is its own target. */
-  plan: Grant | undefined
+  /** Of the bounded runs to come: of a catch-up, or of the tail behind a base. */
+  mode: 'catchup' | 'tail' = 'catchup'
 
   constructor(o: ShipperOptions) {
     this.#o = o
@@ -75,25 +75,25 @@ export class Shipper {
     return this.#reader?.at ?? 0
   }
 
-  /** Sends (start, end]. @returns `end`, once it is durable there. @throws TransportError, GapError, what the replica refuses with, the signal's reason */
-  async stream(fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, o: { readonly elideDead?: boolean } = {}): Promise<number> {
+  /** Sends (start, end]. @returns `end`, or less where `maxBytes` were sent. @throws TransportError, GapError, what the replica refuses with, the signal's reason */
+  async stream(fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, o: StreamOptions = {}): Promise<number> {
     this.checkFence(fence)
     const { peer } = this.#o
-    const plan = this.plan !== undefined && this.plan.target >= end ? this.plan : { mode: this.plan?.mode ?? ('catchup' as const), target: end }
-    if (this.#granted?.mode !== plan.mode || this.#granted.target < end || this.#reader?.at !== start)
-      await this.#grant(start, plan, o.elideDead ?? false, signal)
+    const { ahead = end, maxBytes = Infinity, elideDead = false } = o
+    const target = Math.max(end, ahead)
+    const isGranted = this.#granted?.mode === this.mode && this.#granted.target >= end && this.#reader!.at >= start && peer.durableLsn >= start
+    if (!isGranted) await this.#grant(start, { mode: this.mode, target }, elideDead, signal)
     const from = this.bytes
     let told = start
     await this.#run({
-      end: () => end,
-      isDone: () => peer.durableLsn >= end,
+      end: () => target,
+      isDone: () => peer.durableLsn >= end || (peer.durableLsn > start && this.bytes - from >= maxBytes),
       look: () => {
         if (peer.durableLsn > told) sink({ durableLsn: Math.min(end, (told = peer.durableLsn)), bytes: this.bytes - from })
       },
       signal,
     })
-    if (told < end) sink({ durableLsn: end, bytes: this.bytes - from })
-    return end
+    return Math.min(end, peer.durableLsn)
   }
 
   /** Records of a base that is being sent; they are not acknowledged one by one. */

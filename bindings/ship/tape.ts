@@ -37,9 +37,7 @@ export class Tape {
   constructor(log: CommitLog) {
     this.log = log
     this.#following = log.recent?.follow()
-    const wake = (): void => {
-      if (!this.#isOver) for (const listener of this.#listeners) listener()
-    }
+    const wake = (): void => this.wake()
     log.listen({ durable: wake, failed: wake, rejected: () => {}, foreign: wake })
   }
 
@@ -49,10 +47,15 @@ export class Tape {
     return Number(head < durableHead ? head : durableHead)
   }
 
-  /** Told at each append that is durable. */
+  /** Told at each append that is durable, and by wake(). */
   onAppend(listener: () => void): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
+  }
+
+  /** There is something to be told: C has moved. */
+  wake(): void {
+    if (!this.#isOver) for (const listener of this.#listeners) listener()
   }
 
   /** From the record after `lsn` on. */

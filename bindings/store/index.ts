@@ -2,17 +2,22 @@
 
 import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
-import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, Store as StoreType, WriteId } from '../table/index.ts'
+import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { openHandle } from './opening.ts'
 import type { Replica as ReplicaType, ReplicaOptions } from './replica.ts'
+import type { ShipOptions } from './ship-options.ts'
+import type { Shipping } from './shipping.ts'
+import type { Store as StoreType } from './store.ts'
 
 export type ReadStore = ReadStoreType
 export type Store = StoreType
 
 export type { DoctorOptions, RepairStoreOptions } from './repair-door.ts'
+export type { ReplicaGiven, ReplicaTarget, ShipOptions, ShipRetention } from './ship-options.ts'
+export type { ReplicaProgress, Shipping, ShippingEvents, ShippingStatus } from './shipping.ts'
 
 export type { PromoteOptions, ReplicaEvents, ReplicaOptions, ReplicaStatus } from './replica.ts'
 
@@ -67,6 +72,15 @@ function open(root: string | URL | Root, o?: OpenOptions): Promise<Store> {
 /** A new name for one write, to ask outcome() about later. */
 export function newWriteId(): WriteId {
   return newUlid(defaultWorld()) as WriteId
+}
+
+/**
+ * Keep replicas equal to `store`: the same as `store.ship(o)`.
+ *
+ * @example await using shipping = await ship(store, { replicas: [{ id: 'r1', endpoint: '10.0.0.2:7000' }], ack: 'async', key })
+ */
+export function ship(store: Store, o: ShipOptions): Promise<Shipping> {
+  return store.ship(o)
 }
 
 export const Store: StoreOpener = {

@@ -2,7 +2,7 @@
 
 import type { Root } from '../root/index.ts'
 import { isTraced, traced } from '../runtime/index.ts'
-import type { Store } from '../table/index.ts'
+import type { Store } from './store.ts'
 import { ReadOnlyHandle } from './read-only-store.ts'
 import { type Promotion, wire } from './wiring.ts'
 import { WriteHandle } from './write-store.ts'

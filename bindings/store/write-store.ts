@@ -46,6 +46,9 @@ import type { Merges, MergesHost } from './merges.ts'
 import { Transactions } from './transactions.ts'
 import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
+import type { ShipOptions } from './ship-options.ts'
+import { Shipped } from './shipped.ts'
+import type { Shipping } from './shipping.ts'
 import { checkNotes } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
 import type { Opened } from './wiring.ts'
@@ -71,6 +74,7 @@ export class WriteHandle extends ReadHandle {
   private readonly running = new Set<AbortController>()
   private readonly watch: CommitWatch
   private readonly mergesHost: MergesHost
+  private readonly shipped: Shipped
   private merging: Merges | undefined
 
   constructor(o: Opened) {
@@ -176,6 +180,7 @@ export class WriteHandle extends ReadHandle {
       pointAt: (at) => this.reads.pointAt(at),
       use: (branch, run) => this.writers.use(branch, ({ writes }) => run(writes)),
     }
+    this.shipped = new Shipped(o, this.committer)
     o.isPending = (id) => this.committer.isPending(id)
     if (options.upkeep === 'auto') void this.sweepTemporary()
     if (log.shared) {
@@ -257,7 +262,8 @@ export class WriteHandle extends ReadHandle {
       (o?.ack === undefined ? undefined : this.o.acknowledgement.ready()) ??
       this.recovering.heal() ??
       (key === undefined ? undefined : this.writes.keyFree(key, o?.signal, () => this.recovering.heal())) ??
-      this.upkeep.room(o?.signal)
+      this.upkeep.room(o?.signal) ??
+      this.shipped.throttle.room()
     )
   }
 
@@ -484,6 +490,11 @@ export class WriteHandle extends ReadHandle {
     await this.o.acknowledgement.setMode(mode, checkKnown('setAckMode', o, ['force']))
   }
 
+  ship(o: ShipOptions): Promise<Shipping> {
+    this.writable()
+    return this.shipped.ship(o)
+  }
+
   async repair(o: { confirm?: boolean; dropAfter?: Lsn } = {}): Promise<RepairReport> {
     checkDoorOptions('repair', o, ['confirm', 'dropAfter'])
     this.writable()
@@ -508,6 +519,8 @@ export class WriteHandle extends ReadHandle {
       await this.upkeep.stop()
       await this.committer.drained().catch(() => undefined)
     } finally {
+      // Not before: what was written last may wait for replicas.
+      await this.shipped.close()
       this.committer.fail(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
       await super.shut()
     }

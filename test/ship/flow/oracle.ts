@@ -9,6 +9,8 @@ export interface OracleChain {
   digest(): Uint8Array
   /** The record bytes of each LSN, from 1. */
   readonly records: Uint8Array[]
+  /** What follows is forgotten. */
+  cut(lsn: number): void
   /** @throws GapError, ChainDigestError */
   add(entries: { readonly first: number; readonly count: number; readonly digest: Uint8Array; readonly bytes: Uint8Array }): number
 }
@@ -21,13 +23,17 @@ const sha = (...parts: Uint8Array[]): Uint8Array => {
 
 export function oracleChain(): OracleChain {
   const records: Uint8Array[] = []
-  let digest: Uint8Array = new Uint8Array(32)
+  const digests: Uint8Array[] = [new Uint8Array(32)]
   return {
     records,
     get last() {
       return records.length
     },
-    digest: () => digest,
+    digest: () => digests.at(-1)!,
+    cut(lsn) {
+      records.length = lsn
+      digests.length = lsn + 1
+    },
     add({ first, count, digest: stated, bytes }) {
       if (first !== records.length + 1) throw new GapError('gap', { details: { expected: BigInt(records.length + 1), got: BigInt(first) } })
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -41,11 +47,11 @@ export function oracleChain(): OracleChain {
         if (Number(new DataView(record.buffer).getBigUint64(8, true)) !== first + i)
           throw new GapError('lsn', { details: { expected: BigInt(first + i), got: 0n } })
         records.push(record)
-        digest = sha(digest, sha(record))
+        digests.push(sha(digests.at(-1)!, sha(record)))
         at += (32 + length + 7) & ~7
       }
       if (at !== bytes.length) throw new ChainDigestError(`${bytes.length - at} bytes too many`)
-      if (Buffer.compare(digest, stated) !== 0) throw new ChainDigestError(`digest of LSN ${records.length} is another one`)
+      if (Buffer.compare(digests.at(-1)!, stated) !== 0) throw new ChainDigestError(`digest of LSN ${records.length} is another one`)
       return records.length
     },
   }

@@ -2,6 +2,8 @@
 import { expect, it, onTestFinished } from 'vitest'
 
 import { type Store, t, table } from '../../../bindings/index.ts'
+import { CommittedTruncationError } from '../../../bindings/errors-ship.ts'
+import type { Message } from '../../../bindings/format/index.ts'
 import type { CommitLog, Lsn } from '../../../bindings/log/index.ts'
 import type { Root } from '../../../bindings/root/index.ts'
 import { fillWorld, type World } from '../../../bindings/runtime/index.ts'
@@ -11,7 +13,8 @@ import { Shipper, STREAM_LIMITS, type StreamLimits } from '../../../bindings/shi
 import { Tape } from '../../../bindings/ship/tape.ts'
 import { FakeClock } from '../../../bindings/testing/index.ts'
 import { opened, PLACES, tempDirectory } from '../../unit/store/places.ts'
-import { FakeReplica, linkPair } from './fake-replica.ts'
+import { FakeReplica } from './fake-replica.ts'
+import { linkPair } from './link-pair.ts'
 
 const people = table('people', { id: t.int64(), name: t.utf8() }, { key: ['id'] })
 const FENCE: Fence = { replicaId: 'r1' as ReplicaId, epoch: 1, sessionId: { epoch: 1, seq: 1 }, endpointVersion: 1 }
@@ -166,7 +169,7 @@ it('a replica that says nothing for three heartbeats is a failed transport', asy
   const clock = new FakeClock()
   const store = await opened('memory:')
   await store.create(people)
-  const replica = new FakeReplica()
+  const replica = new FakeReplica({ isSilent: true })
   const { peer, shipper } = rig(store, replica, { world: { ...fillWorld(undefined), clock: clock.clock, timers: clock.timers } })
   await peer.hello({ replicaId: 'r1', storeId: new Uint8Array(16), endpointVersion: 1, kind: 'catchup' }, never)
   const ended = shipper.follow(0, noPin(0), never)
@@ -188,10 +191,10 @@ it('an answer that does not come in time ends the link; a refusal arrives as its
   const digest = peer.digestAt(1, never).catch((error: unknown) => error)
   await clock.advance(5300)
   expect(await digest).toMatchObject({ code: 'ship.transport', details: { awaited: 'digestReply' } })
-  const { peer: other } = rig(
-    store,
-    new FakeReplica({ answer: (m) => (m.type === 'truncate' ? { type: 'error', code: 'ship.committed-truncation', message: 'no', details: {} } : undefined) }),
-  )
+  const answer = (m: Message): undefined => {
+    if (m.type === 'truncate') throw new CommittedTruncationError('no')
+  }
+  const { peer: other } = rig(store, new FakeReplica({ answer }))
   await expect(other.truncate(1, never)).rejects.toMatchObject({ name: 'CommittedTruncationError' })
 })
 

@@ -1,0 +1,28 @@
+// ship/observe.ts: a look at what answers at an address, beside whoever ships to it: who it is and how far it got. Fences nobody and changes nothing.
+import type { World } from '../runtime/index.ts'
+
+import { Peer } from './peer.ts'
+import type { Endpoint, Hello, Transport } from './types.ts'
+
+export interface ObserveOptions {
+  readonly transport: Transport
+  readonly endpoint: Endpoint
+  readonly world: World
+  /** Refused by a replica of another id; default: whoever answers. */
+  readonly replicaId?: string
+  /** Of the store that is expected there. 16 bytes; zeros: any. */
+  readonly storeId: Uint8Array
+  readonly signal?: AbortSignal
+}
+
+/** @throws TransportError, AuthError, StoreMismatchError, ReplicaMismatchError, ProtocolVersionError */
+export async function observeReplica(o: ObserveOptions): Promise<Hello> {
+  const signal = o.signal ?? new AbortController().signal
+  const link = await o.transport.connect(o.endpoint, signal)
+  const peer = new Peer(link, { world: o.world, epoch: 0, session: 0, root: undefined, committed: () => 0, head: () => 0 })
+  try {
+    return await peer.hello({ replicaId: o.replicaId ?? '', storeId: o.storeId, endpointVersion: o.endpoint.version, kind: 'observe' }, signal)
+  } finally {
+    await peer.close()
+  }
+}
