@@ -22,7 +22,6 @@ import type {
   Handshake,
   Hello,
   HistorySource,
-  PinLimit,
   RecoveryPlan,
   ReplicaId,
   RetainedHistory,
@@ -200,7 +199,8 @@ export class Planner {
     for (const [reason, take] of wanted) {
       try {
         const pin = await take()
-        pin.onLimit = (limit) => limited(sender, session.id, limit)
+        // Before the pin goes.
+        pin.onLimit = (limit) => void sender.fail(session.id, limit)
         pins.push(pin)
       } catch (error) {
         sender.fail(session.id, reason, textOf(error))
@@ -281,12 +281,6 @@ export function textOf(error: unknown): string {
 
 function isEnded(sender: Sender, id: SessionId): boolean {
   return sender.session()?.id !== id
-}
-
-/** Before the pin goes. */
-function limited(sender: Sender, id: SessionId, limit: PinLimit): void {
-  if (limit === 'retention_exceeded') sender.fail(id, 'retention_exceeded')
-  else sender.fail(id, 'log_pin_failed', 'the lease of the pin could not be renewed')
 }
 
 function refusedAgain(cause: PinRefusedError): PinRefusedError {
