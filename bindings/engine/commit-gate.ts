@@ -27,8 +27,6 @@ export interface CommitGate {
   takeBack(first: number): void
   /** Resolves when everything that an open found in the log is committed; undefined: it is. @throws AckTimeoutError */
   settled(): Promise<void> | undefined
-  /** What the caller of a write that asked for more waits for, once it is committed. */
-  stronger<T>(lsn: number, committed: Promise<T>, ack: AckMode): Promise<T>
 }
 
 /** Counts who has what; handed in by shipping. */

@@ -272,7 +272,7 @@ export class Committer {
     const result = this.wait<CommitResult>(lsn, record, commitResult(lsn, writeId, timeMs, rows, false))
     if (armed === undefined && o?.writeId !== undefined) result.then(() => this.decisions.remember(toHex(writeId))).catch(() => undefined)
     if (commit.idempotency !== undefined) this.keys.queue(commit.idempotency.key, commit.idempotency.request, lsn, result)
-    return o?.ack === undefined || this.gate === undefined ? result : this.gate.stronger(lsn, result, o.ack)
+    return result
   }
 
   /** @throws StaleBranchError, TableNotFoundError: records may not follow on it any more */

@@ -13,6 +13,7 @@ import { newUlid, ulidBytes } from '../runtime/index.ts'
 import { type StagedFile, StagingArea } from '../staging/index.ts'
 import type { TableState, WriteOptions } from '../table/index.ts'
 import type { ArmedWrite } from './admitted.ts'
+import { isIndeterminate } from './commit-gate.ts'
 import type { Engine } from './engine.ts'
 
 const NO_GENERATIONS: ReadonlyMap<string, number> = new Map()
@@ -100,7 +101,7 @@ export class FusedWrite {
   async giveUp(error: unknown): Promise<void> {
     // Fenced as a write: its outcome is recorded, by somebody else.
     const isFenced = error instanceof FencedError && error.scope !== 'write'
-    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced
+    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced || isIndeterminate(error)
     if (!isOver) return this.retire()
     await this.settle()
   }

@@ -10,6 +10,7 @@ import { ACK_MODES, type AckMode } from '../format/index.ts'
 import { type CommitLog, type LogBatch, type Lsn, readNode } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
+import type { AckWriteOptions, CommitResult } from '../table/index.ts'
 import type { History } from './at.ts'
 import type { CommittedStore, GateStart, QuorumGate } from './quorum-gate.ts'
 
@@ -59,6 +60,19 @@ export class Acknowledging {
   /** The gate is in place when it resolves; undefined: it is. */
   ready(): Promise<void> | undefined {
     return this.gate === undefined ? this.load(undefined).then(() => undefined) : undefined
+  }
+
+  /** Before anything of a write is prepared. @throws AckUnavailableError, AckModeWeakenedError */
+  admit(o: AckWriteOptions | undefined): void {
+    this.gate?.admit(o)
+  }
+
+  /** A write that asked for more than its mode has that, too, when it resolves. @throws (the promise) AckTimeoutError */
+  async confirmed(o: AckWriteOptions, written: Promise<CommitResult>): Promise<CommitResult> {
+    const startedMs = this.parts.world.clock.monoMs()
+    const result = await written
+    if (o.ack !== undefined) await this.gate!.confirmed(Number(result.lsn), o.ack, startedMs)
+    return result
   }
 
   /** The mode of the log. */

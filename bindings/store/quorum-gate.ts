@@ -179,14 +179,12 @@ export class QuorumGate implements CommitGate {
     return this.isOpening || !this.isFrozen ? undefined : this.asked(this.openHead, undefined)
   }
 
-  async stronger<T>(lsn: number, committed: Promise<T>, ack: AckMode): Promise<T> {
-    const startedMs = this.world.clock.monoMs()
-    const result = await committed
-    await this.asked(lsn, ack, startedMs)
-    return result
-  }
-
   // of the store
+
+  /** A committed write that asked for more than C needs: resolves when it has that. @throws AckTimeoutError */
+  confirmed(lsn: number, ack: AckMode, startedMs: number): Promise<void> {
+    return this.asked(lsn, ack, startedMs)
+  }
 
   /** Resolves when no change of the mode is under way. @throws AckTimeoutError */
   async steady(): Promise<void> {

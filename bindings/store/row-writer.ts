@@ -34,6 +34,8 @@ export interface RowWriterParts {
   /** What comes before a write: healing, and room for rows in memory. undefined: nothing to wait for. */
   readonly ready: (o: WriteOptions | undefined) => Promise<void> | undefined
   readonly heal: () => Promise<void> | undefined
+  /** What a write that asks for more replicas than the mode waits for, once it is committed. */
+  readonly confirmed: (o: WriteOptions, written: Promise<CommitResult>) => Promise<CommitResult>
   /** What tracing channels are told. */
   readonly facts: (table: AnyTable | undefined) => { storeId: string; table?: string }
 }
@@ -58,8 +60,12 @@ export class RowWriter {
   }
 
   private write(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
-    if (!isTraced('commit')) return this.writeNow(table, op, data, o)
-    return traced('commit', this.parts.facts(table), () => this.writeNow(table, op, data, o), factsOf)
+    if (!isTraced('commit')) return this.confirmed(o, this.writeNow(table, op, data, o))
+    return traced('commit', this.parts.facts(table), () => this.confirmed(o, this.writeNow(table, op, data, o)), factsOf)
+  }
+
+  private confirmed(o: WriteOptions | undefined, written: Promise<CommitResult>): Promise<CommitResult> {
+    return o?.ack === undefined ? written : this.parts.confirmed(o, written)
   }
 
   private writeNow(table: AnyTable, op: LoadOp, data: unknown, o: WriteOptions | undefined): Promise<CommitResult> {
@@ -148,7 +154,8 @@ export class RowWriter {
 
   private attempt(phase: string, table: AnyTable, o: WriteOptions | undefined, write: () => Promise<CommitResult>): Promise<CommitResult> {
     const fn = o?.onProgress === undefined ? write : () => this.reported(phase, table.name, o, write)
-    return isTraced('commit') ? traced('commit', this.parts.facts(table), () => this.attemptNow(o, fn), factsOf) : this.attemptNow(o, fn)
+    const written = (): Promise<CommitResult> => this.confirmed(o, this.attemptNow(o, fn))
+    return isTraced('commit') ? traced('commit', this.parts.facts(table), written, factsOf) : written()
   }
 
   private attemptNow(o: WriteOptions | undefined, fn: () => Promise<CommitResult>): Promise<CommitResult> {

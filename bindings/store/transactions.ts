@@ -16,7 +16,9 @@ export interface TransactionsOptions {
   /** Throws when the handle takes no writes, or not with these options. */
   writable(o?: WriteOptions): void
   /** The healing to wait for, if any. */
-  heal(): Promise<void> | undefined
+  heal(o?: WriteOptions): Promise<void> | undefined
+  /** What a transaction that asks for more replicas than the mode waits for, once it is committed. */
+  confirmed(o: WriteOptions, written: Promise<CommitResult>): Promise<CommitResult>
   /** Settles when no sealed write under that idempotency key is undecided. */
   keyFree(key: string, signal: AbortSignal | undefined): Promise<void> | undefined
   /** Settles when memory takes more rows. */
@@ -40,7 +42,7 @@ export class Transactions {
     const reporter = new Reporter(world, o.onProgress)
     reporter.tell({ phase: 'transact', done: 0, unit: 'rows' })
     for (let attempt = 0; ; attempt++) {
-      for (let healing = this.#o.heal(); healing !== undefined; healing = this.#o.heal()) await healing
+      for (let healing = this.#o.heal(o); healing !== undefined; healing = this.#o.heal(o)) await healing
       tracker.begin()
       let release: (() => void) | undefined
       try {
@@ -60,6 +62,7 @@ export class Transactions {
         })
         if (!(committed instanceof ConflictError)) {
           if (committed !== undefined) {
+            if (o.ack !== undefined) await this.#o.confirmed(o, Promise.resolve(committed))
             reporter.tell({ phase: 'transact', done: committed.rows, unit: 'rows' })
             this.#tell(o.onCommitted, committed)
           }

@@ -193,21 +193,23 @@ export class WriteHandle extends ReadHandle {
   }
 
   private writerOf(engine: Engine, writes: Writes): BranchWriter {
-    const heal = (): Promise<void> | undefined => this.recovering.heal()
-    const writable = (given?: WriteOptions): void => this.writable(given)
+    const heal = (given?: WriteOptions): Promise<void> | undefined => this.gated(given) ?? this.recovering.heal()
+    const confirmed = (given: WriteOptions, written: Promise<CommitResult>): Promise<CommitResult> => this.o.acknowledgement.confirmed(given, written)
+    const writable = (given?: WriteOptions): void => this.admitted(given)
     const facts = (table: AnyTable | undefined): { storeId: string; table?: string } => this.facts(table)
     const transactions = new Transactions({
       engine,
       context: this.context,
       writable,
       heal,
+      confirmed,
       keyFree: (key, signal) => this.writes.keyFree(key, signal, heal),
       room: (signal) => this.upkeep.room(signal),
       conflicted: () => this.o.metering.add('varve.conflicts', 1),
       running: this.running,
     })
     engine.sealer = { always: this.o.options.sealMode === 'separate', publish: (large) => sealLoad(writes, large) }
-    return { engine, writes, rows: new RowWriter({ engine, writes, transactions, writable, ready: (given) => this.ready(given), heal, facts }) }
+    return { engine, writes, rows: new RowWriter({ engine, writes, transactions, writable, ready: (given) => this.ready(given), heal, confirmed, facts }) }
   }
 
   /** Temporary files of processes that were killed: not before this handle has been open for a while, since it walks the whole root. */
@@ -259,12 +261,17 @@ export class WriteHandle extends ReadHandle {
   private ready(o: WriteOptions | undefined): Promise<void> | undefined {
     const key = o?.idempotencyKey
     return (
-      (o?.ack === undefined ? undefined : this.o.acknowledgement.ready()) ??
+      this.gated(o) ??
       this.recovering.heal() ??
       (key === undefined ? undefined : this.writes.keyFree(key, o?.signal, () => this.recovering.heal())) ??
       this.upkeep.room(o?.signal) ??
       this.shipped.throttle.room()
     )
+  }
+
+  /** What counts replicas is loaded by the first write that asks for them. */
+  private gated(o: WriteOptions | undefined): Promise<void> | undefined {
+    return o?.ack === undefined ? undefined : this.o.acknowledgement.ready()
   }
 
   protected override watched(): Promise<Watched> {
@@ -295,7 +302,12 @@ export class WriteHandle extends ReadHandle {
         else if (!sameDefinition(table, schemaFromDefinition(twin, 1))) throw tableExists(table.name)
       } else if (!sameDefinition(table, there.schema)) throw tableExists(table.name)
     }
-    if (fresh.length === 0) return this.committer.drained()
+    if (fresh.length === 0) {
+      // What is committed needs no replica to be there: a program that opens, creates, and then ships.
+      const { catalog } = state
+      if (this.committer.inFlight === 0 && tables.every(({ name }) => (catalog.byName(name)?.createdLsn ?? Number.POSITIVE_INFINITY) <= this.head)) return
+      return this.committer.drained()
+    }
     const schemas = fresh.map((table, i) => schemaFromDefinition(table, nextTableId(state) + i))
     await this.committer.schema({ create: schemas })
   }
@@ -345,6 +357,12 @@ export class WriteHandle extends ReadHandle {
 
   stage(given?: string | StageOptions): Promise<StagedWriteHandle> {
     return this.rows.stage(given)
+  }
+
+  /** As writable(); nothing is prepared that replicas could not confirm. @throws AckUnavailableError, AckModeWeakenedError */
+  private admitted(o?: WriteOptions): void {
+    this.writable(o)
+    this.o.acknowledgement.admit(o)
   }
 
   private writable(o?: WriteOptions): void {
@@ -428,7 +446,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   private async readied(o: WriteOptions): Promise<void> {
-    this.writable(o)
+    this.admitted(o)
     for (let room = this.ready(o); room !== undefined; room = this.ready(o)) await room
     this.writable(o)
   }
@@ -442,7 +460,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   async flush(o: Long = {}): Promise<void> {
-    this.writable(o)
+    this.admitted(o)
     await this.recovering.heal()
     await this.committer.drained()
     await this.upkeep.flushAll(new Reporter(this.o.world, o.onProgress), o.signal)
@@ -463,7 +481,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   private async optimizeNow(place: Pick<BranchWriter, 'engine' | 'writes'>, o: OptimizeOptions): Promise<OptimizeReport> {
-    this.writable(o)
+    this.admitted(o)
     await this.recovering.heal()
     await this.committer.drained()
     return this.optimizing.optimize(place, o, await this.recovering.pending())
@@ -480,7 +498,7 @@ export class WriteHandle extends ReadHandle {
   }
 
   private async vacuumNow(o: VacuumOptions): Promise<VacuumReport> {
-    this.writable()
+    this.admitted()
     return (await import('./vacuuming.ts')).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 

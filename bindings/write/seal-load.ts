@@ -3,7 +3,7 @@
 //
 // Invariant: from the seal on a failure that is no definite conflict leaves the write to recovery and says so; a conflict is recorded before it is told.
 
-import { type FinishedTable, inTurn, type LargeLoad } from '../engine/index.ts'
+import { type FinishedTable, inTurn, isIndeterminate, type LargeLoad } from '../engine/index.ts'
 import { ClosedError, CommitOutcomeUnknownError, ConflictError, FencedError, PoisonedError, StorageError } from '../errors.ts'
 import type { Intent } from '../format/index.ts'
 import type { StagingArea } from '../staging/index.ts'
@@ -48,6 +48,7 @@ export async function sealAndPublish(parts: WriteParts, work: SealedWork): Promi
     const sealed = await sealWrite(parts, area, intent, finished, { request, signal })
     if (typeof sealed !== 'number') return sealed
   } catch (error) {
+    if (isIndeterminate(error)) throw unknownOutcome(intent.writeId, error)
     // The answer was lost, the seal was not: it stands in the log.
     if (isOver(error) || !parts.engine.parts.state.catalog.outcomes.pending.has(idHex(intent.writeId))) throw error
   }

@@ -5,7 +5,7 @@
 // Invariant: a handle remembers outcomes, the log decides them; files are removed only behind the record that decides.
 
 import { AlreadyPublishedError, FencedError, PendingIntentError, ResourceLimitError, VarveError } from '../errors.ts'
-import { armArea, DataDigest, type FinishedTable, inTurn, PARTICIPANTS_MAX, redefined, requestDigest, TableStage } from '../engine/index.ts'
+import { armArea, DataDigest, type FinishedTable, inTurn, isIndeterminate, PARTICIPANTS_MAX, redefined, requestDigest, TableStage } from '../engine/index.ts'
 import { toHex, type Intent } from '../format/index.ts'
 import type { HoldHandle, Lsn } from '../log/index.ts'
 import { showAs } from '../runtime/index.ts'
@@ -221,7 +221,7 @@ export class StagedWriteHandle {
       if (
         signal?.aborted !== true ||
         isDecided(this.known) ||
-        (error instanceof VarveError && (error.kind === 'closed' || error.code === 'write.outcome-unknown'))
+        (error instanceof VarveError && (error.kind === 'closed' || error.code === 'write.outcome-unknown' || isIndeterminate(error)))
       )
         throw error
       await this.undo('aborted')
@@ -250,7 +250,8 @@ export class StagedWriteHandle {
       this.stages.clear()
     } catch (error) {
       // Certainly not in the log: nobody will ever publish it.
-      if (error instanceof VarveError && !(error instanceof PendingIntentError) && error.code !== 'write.outcome-unknown' && error.kind !== 'closed')
+      const isOpen = error instanceof PendingIntentError || isIndeterminate(error)
+      if (error instanceof VarveError && !isOpen && error.code !== 'write.outcome-unknown' && error.kind !== 'closed')
         await this.undo('seal failed').catch(() => undefined)
       throw error
     }
