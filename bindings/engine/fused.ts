@@ -101,7 +101,8 @@ export class FusedWrite {
   async giveUp(error: unknown): Promise<void> {
     // Fenced as a write: its outcome is recorded, by somebody else.
     const isFenced = error instanceof FencedError && error.scope !== 'write'
-    const isOver = error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced || isIndeterminate(error)
+    const isOver =
+      error instanceof PoisonedError || error instanceof CommitOutcomeUnknownError || error instanceof ClosedError || isFenced || isIndeterminate(error)
     if (!isOver) return this.retire()
     await this.settle()
   }

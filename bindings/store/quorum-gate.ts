@@ -295,19 +295,20 @@ export class QuorumGate implements CommitGate {
   // time
 
   private get timeoutMs(): number {
-    return this.isOver ? 0 : (this.acker?.ackTimeoutMs ?? TIMEOUT_MS)
+    return this.acker?.ackTimeoutMs ?? TIMEOUT_MS
   }
 
   /** Ends with the first who waits; one that is set stays. */
   private arm(ms: number): void {
-    if (this.timer !== undefined && !this.isOver) return
-    if (this.timer !== undefined) this.world.timers.clear(this.timer)
-    this.timer = this.world.timers.set(Math.max(1, ms), () => {
+    if (this.isOver) return queueMicrotask(() => this.expire(Number.POSITIVE_INFINITY))
+    if (this.timer !== undefined) return
+    // Longer than the bound, not as long.
+    this.timer = this.world.timers.set(Math.max(0, ms) + 1, () => {
       // An acknowledgement of the same tick wins.
       queueMicrotask(() => {
         this.timer = undefined
         this.changed()
-        this.expire(this.world.clock.monoMs() - this.timeoutMs)
+        this.expire(this.world.clock.monoMs() - this.timeoutMs - 1)
       })
     })
   }

@@ -2,6 +2,7 @@
 
 import type { Lsn } from '../log/index.ts'
 import type { AnyTable } from './types.ts'
+import type { AckWriteOptions } from './types-ack.ts'
 import type { WriteOptions } from './types-store.ts'
 
 /** A row that both sides made something else of. A side is absent where it has no row; of a table without a key there is only `kind`, once. */
@@ -16,7 +17,7 @@ export interface MergeConflict {
   theirs?: object
 }
 
-export interface MergeOptions extends WriteOptions {
+export interface MergeOptions extends Omit<WriteOptions, keyof AckWriteOptions> {
   /** The branch that the source is merged into. Default "main". */
   into?: string
   /** "column" (default): a row changed on both sides is a conflict where one column was, to two values; "row": wherever both changed it. */
@@ -40,7 +41,7 @@ export interface MergeResult {
   conflicts: MergeConflict[]
 }
 
-export interface RevertOptions extends WriteOptions {
+export interface RevertOptions extends Omit<WriteOptions, keyof AckWriteOptions> {
   /** Default: all. */
   tables?: readonly AnyTable[]
 }

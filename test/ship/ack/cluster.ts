@@ -4,7 +4,9 @@ import { onTestFinished } from 'vitest'
 import type { Acker, Attached } from '../../../bindings/engine/index.ts'
 import { type Column, type OpenOptions, type Root, Store, t, type Table, table } from '../../../bindings/index.ts'
 import { AckTracker, type ReplicaId, type ReplicaState, type SessionId } from '../../../bindings/ship/index.ts'
+import type { World } from '../../../bindings/runtime/index.ts'
 import type { Acknowledging } from '../../../bindings/store/acknowledging.ts'
+import { FakeClock, fakeWorld } from '../../../bindings/testing/index.ts'
 import type { Opened } from '../../../bindings/store/wiring.ts'
 
 export const notes: Table<'notes', { id: Column<number, number, 'number'>; text: Column<string, string, 'order'> }, ['id']> = table(
@@ -112,4 +114,16 @@ export async function cluster(
   await store.setAckMode(mode)
   if ((await store.tables()).length === 0) await store.create(notes)
   return made
+}
+
+/** As cluster(), in time that stands still. */
+export async function timed(
+  place: string,
+  mode: 'async' | 'quorum' | 'all',
+  o: { readonly voters?: readonly string[] } = {},
+): Promise<{ readonly one: Cluster; readonly clock: FakeClock; readonly world: World }> {
+  const clock = new FakeClock()
+  const world = fakeWorld({ clock })
+  const one = await cluster(place, mode, { open: { world }, ...(o.voters === undefined ? {} : { voters: o.voters }) })
+  return { one, clock, world }
 }
