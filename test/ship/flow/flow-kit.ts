@@ -10,7 +10,7 @@ import { opened, tempDirectory } from '../../unit/store/places.ts'
 
 export const people: Table<
   'people',
-  { id: Column<bigint, bigint, 'bigint'>; name: Column<string, string, 'order'>; group: Column<number, number, 'number'> },
+  { id: Column<bigint, bigint, 'number'>; name: Column<string, string, 'order'>; group: Column<number, number, 'number'> },
   ['id']
 > = table('people', { id: t.int64(), name: t.utf8(), group: t.int32() }, { key: ['id'] })
 
