@@ -126,6 +126,8 @@ export interface Intent {
   readonly registrations: readonly TableSchema[]
   /** Tables it drops. */
   readonly tombstones: readonly number[]
+  /** truncate, install: the generation of the log that is cut, or that begins; `baseLsn` is where it ends, or its base. */
+  readonly generation?: number
   /** Random, 32 hex digits: whose INTENT stands under the name. */
   readonly nonce: string
 }
@@ -195,6 +197,8 @@ function shapeProblem(intent: Record<string, unknown>): string | undefined {
   if (!Array.isArray(intent['registrations']) || !Array.isArray(intent['tombstones'])) return 'no registrations or tombstones'
   const merge = intent['merge'] as Partial<IntentMerge> | undefined
   if (merge !== undefined && !isMerge(merge)) return 'a merge without positions'
+  const isOfLog = intent['kind'] === 'truncate' || intent['kind'] === 'install'
+  if (isOfLog !== Number.isSafeInteger(intent['generation'])) return 'a generation where none belongs, or none'
   if (!Array.isArray(intent['participants'])) return 'no participants'
   return (intent['participants'] as Partial<Participant>[]).map(participantProblem).find((problem) => problem !== undefined)
 }

@@ -4,7 +4,7 @@
 //
 // The highest base wins. Everything of its generation was durable before it was created, everything of an older one is garbage. Only replicas make one.
 import { CorruptionError, StoreTooNewError } from '../errors.ts'
-import { parseHex, toHex } from '../format/index.ts'
+import { INTENT_NAME, parseHex, stagedName, toHex } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 
 import type { Digest } from './commit-log.ts'
@@ -32,21 +32,15 @@ export interface Base {
   readonly tailLsn: number
   /** digestAt(tailLsn). */
   readonly tailDigest: Digest
-  /** Epoch of record baseLsn; 0 = none. */
+  /** Epoch of record tailLsn; 0 = none. */
   readonly epoch: number
   /** Up to baseLsn. */
   readonly lineage: readonly LineageMark[]
   readonly manifestHash: Uint8Array
-  /** Name of the checkpoint at baseLsn. */
-  readonly checkpoint: string
-  /** Checkpoints of the generation before that are not of this history, until they are deleted: `<lsn>` and what their digest begins with. */
-  readonly stale: readonly StaleCheckpoint[]
-}
-
-export interface StaleCheckpoint {
-  readonly lsn: number
-  /** First 16 hex digits. */
-  readonly digest: string
+  /** LSNs of its checkpoints, ascending; the last is that at baseLsn. */
+  readonly checkpoints: readonly number[]
+  /** Write id of the intent under which it was made: while that is there, `checkpoints/` may still be that of the generation before. */
+  readonly install: string
 }
 
 /** One log of a root: its folder, and where it begins. */
@@ -54,10 +48,13 @@ export class Generation {
   readonly number: number
   /** Undefined for generation 0. */
   readonly base: Base | undefined
+  /** Its checkpoints are not all in their place yet: the replica's next open sees to that. */
+  readonly isInstalling: boolean
 
-  constructor(base?: Base) {
+  constructor(base?: Base, isInstalling = false) {
     this.number = base?.generation ?? 0
     this.base = base
+    this.isInstalling = isInstalling
   }
 
   /** Folder of its segments, with the slash. */
@@ -73,12 +70,6 @@ export class Generation {
   /** digestAt(tailLsn). */
   get tailDigest(): Digest {
     return this.base?.tailDigest ?? zeroDigest()
-  }
-
-  /** Whether a checkpoint is of a history that this generation replaced: an install that was cut off has not deleted it yet. */
-  isStale(lsn: number, digest: Uint8Array): boolean {
-    const begins = toHex(digest).slice(0, 16)
-    return this.base?.stale.some((stale) => stale.lsn === lsn && stale.digest === begins) ?? false
   }
 }
 
@@ -103,7 +94,9 @@ export async function listBases(root: Root): Promise<number[]> {
 /** The log that counts. @throws CorruptionError, StoreTooNewError, StorageError */
 export async function currentGeneration(root: Root): Promise<Generation> {
   const newest = (await listBases(root)).at(-1)
-  return newest === undefined ? new Generation() : new Generation(await readBase(root, newest))
+  if (newest === undefined) return new Generation()
+  const base = decodeBase((await root.get(baseName(newest))).bytes, newest)
+  return new Generation(base, await root.exists(stagedName(base.install, INTENT_NAME)))
 }
 
 export function encodeBase(base: Base): Uint8Array<ArrayBuffer> {
@@ -117,8 +110,8 @@ export function encodeBase(base: Base): Uint8Array<ArrayBuffer> {
     epoch: base.epoch,
     lineage: base.lineage.map(({ epoch, firstLsn }) => `${epoch}:${firstLsn}`).join(' '),
     manifestHash: toHex(base.manifestHash),
-    checkpoint: base.checkpoint,
-    stale: base.stale.map(({ lsn, digest }) => `${lsn}:${digest}`).join(' '),
+    checkpoints: base.checkpoints.join(' '),
+    install: base.install,
   })
 }
 
@@ -128,7 +121,7 @@ export function decodeBase(bytes: Uint8Array, generation: number): Base {
   const bad = (why: string): CorruptionError => new CorruptionError('log.corrupt', `${file}: ${why}`, { details: { file, offset: 0 } })
   const fields = decodeSealed(bytes)
   if (fields === undefined) throw bad('its check does not match')
-  const { format, baseLsn, tailLsn, epoch, lineage, checkpoint, stale } = fields
+  const { format, baseLsn, tailLsn, epoch, lineage, checkpoints, install } = fields
   if (format !== FORMAT)
     throw new StoreTooNewError(`${file} has format ${format}; this varve reads ${FORMAT}`, { details: { found: format, supported: FORMAT } })
   const [digest, tailDigest, manifestHash] = [fields['digest'], fields['tailDigest'], fields['manifestHash']].map((hex) => parseHex(hex, 32))
@@ -139,14 +132,9 @@ export function decodeBase(bytes: Uint8Array, generation: number): Base {
     isCount(epoch) &&
     tailLsn <= baseLsn &&
     typeof lineage === 'string' &&
-    typeof checkpoint === 'string' &&
-    typeof stale === 'string'
+    typeof checkpoints === 'string' &&
+    typeof install === 'string'
   if (!whole || digest === undefined || tailDigest === undefined || manifestHash === undefined) throw bad('a field is missing')
-  const pairs = (text: string): [string, string][] =>
-    text
-      .split(' ')
-      .filter(Boolean)
-      .map((pair) => pair.split(':') as [string, string])
   return {
     generation,
     baseLsn,
@@ -154,15 +142,18 @@ export function decodeBase(bytes: Uint8Array, generation: number): Base {
     tailLsn,
     tailDigest: tailDigest as Uint8Array as Digest,
     epoch,
-    lineage: pairs(lineage).map(([its, firstLsn]) => ({ epoch: Number(its), firstLsn: Number(firstLsn) })),
+    lineage: words(lineage).map((pair) => {
+      const [its, firstLsn] = pair.split(':').map(Number)
+      return { epoch: its ?? 0, firstLsn: firstLsn ?? 0 }
+    }),
     manifestHash,
-    checkpoint,
-    stale: pairs(stale).map(([lsn, begins]) => ({ lsn: Number(lsn), digest: begins })),
+    checkpoints: words(checkpoints).map(Number),
+    install,
   }
 }
 
-async function readBase(root: Root, generation: number): Promise<Base> {
-  return decodeBase((await root.get(baseName(generation))).bytes, generation)
+function words(text: string): string[] {
+  return text.split(' ').filter((word) => word !== '')
 }
 
 function digits(generation: number): string {

@@ -91,6 +91,11 @@ export class Lock {
     return !this.#released && this.#held.isCurrent()
   }
 
+  /** @throws FencedError */
+  assertCurrent(): void {
+    if (!this.isCurrent()) throw this.fencedError()
+  }
+
   fencedError(): FencedError {
     return new FencedError(`another writer took the LOCK after our ${PREFIX}${this.epoch}`, {
       details: { scope: 'writer', held: BigInt(this.epoch), seen: BigInt(this.epoch + 1) },

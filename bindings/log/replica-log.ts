@@ -5,12 +5,13 @@
 // Frames are sealed anew under our own seeds; record bytes, and so every digest, are the primary's. A segment holds records of one epoch.
 // Invariant: durableLsn is what survives a kill and a power cut now; nothing is written that the chain digest of the primary does not vouch for; a truncation or an
 // install that was begun is finished, by this handle or by the next open, before anything else looks at the log.
-import { ClosedError } from '../errors.ts'
-import { FOOTER_BYTES } from '../format/index.ts'
+import { ClosedError, StorageError, VarveError } from '../errors.ts'
+import { FOOTER_BYTES, INTENT_NAME, stagedName } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
-import type { Generation, LineageMark } from './bases.ts'
+import { BaseWriter } from './base-writer.ts'
+import { type Base, baseName, encodeBase, Generation, type LineageMark } from './bases.ts'
 import { CLEAN_NAME, encodeClean } from './clean.ts'
 import type { CommitLog, Digest, Lsn } from './commit-log.ts'
 import type { Examined } from './examine.ts'
@@ -19,9 +20,12 @@ import type { NodeFile } from './node-file.ts'
 import { RecentGroups } from './recent.ts'
 import { ReceiveQueue } from './receive-queue.ts'
 import { type ReplicaLine, ReplicaReader } from './replica-reader.ts'
+import { dropLog, dropOlder, settleInstall, type StepParts, sweepLogIntents, truncateSteps, writeLogIntent } from './replica-steps.ts'
+import { poison } from './segment-io.ts'
 import { DEFAULT_RETRY, epochFloor, SEGMENT_BYTES, settleLog } from './segment-log.ts'
-import type { SegmentList } from './segment-list.ts'
+import { SegmentList } from './segment-list.ts'
 import { SegmentWriter } from './segment-writer.ts'
+import { belowCommitted, checkTruncation, type TruncateOptions } from './truncation.ts'
 
 export interface ReplicaLogOptions {
   readonly world: World
@@ -49,6 +53,7 @@ export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<
     signal: o.signal,
   })
   try {
+    await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
     const facts = (lastLsn: number) => ({ role: 'replica' as const, replicaId, lock: lock.epoch, ownFrom: lastLsn + 1 })
     const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts })
     return new ReplicaLog(root, o, lock, node, examined)
@@ -56,6 +61,19 @@ export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<
     await lock.release().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'log.releaseFailed', error: cause }))
     throw error
   }
+}
+
+export interface BaseOptions {
+  /** B */
+  readonly baseLsn: number
+  /** digestAt(baseLsn). */
+  readonly digest: Uint8Array
+  /** Records above it belong to the base. */
+  readonly logFrom: number
+  /** digestAt(logFrom). */
+  readonly logDigest: Uint8Array
+  /** Up to baseLsn. */
+  readonly lineage: readonly LineageMark[]
 }
 
 export class ReplicaLog implements AsyncDisposable {
@@ -66,6 +84,12 @@ export class ReplicaLog implements AsyncDisposable {
   readonly #lock: Lock
   #line: ReplicaLine
   #reader: ReplicaReader
+  /** The base being transferred. */
+  #base: { readonly writer: BaseWriter; readonly line: ReplicaLine } | undefined
+  /** Views of older generations, whose files are still there. */
+  #older: ReplicaReader[] = []
+  /** A truncation or an install under way. */
+  #change: Promise<void> | undefined
   #end: Error | undefined
   #closing: Promise<void> | undefined
 
@@ -126,7 +150,34 @@ export class ReplicaLog implements AsyncDisposable {
    * @throws GapError, EntryChecksumError, ChainDigestError (nothing was written); StorageError space (nothing was written); PoisonedError, FencedError
    */
   receive(first: number, bytes: Uint8Array, offsets: Uint32Array, digest: Uint8Array): Promise<number> {
+    if (this.#change !== undefined) return this.#settled().then(() => this.#line.queue.receive(first, bytes, offsets, digest))
     return this.#line.queue.receive(first, bytes, offsets, digest)
+  }
+
+  /**
+   * Gives up every record above `last`; afterwards the next one is last + 1. At the very head: nothing to do.
+   *
+   * @throws CommittedTruncationError, TruncationUnsafeError, SnapshotAboveTruncationError: nothing was changed; PoisonedError, FencedError: the next open finishes it
+   */
+  truncate(last: number, o: TruncateOptions): Promise<void> {
+    return this.#changing(() => this.#truncate(last, o))
+  }
+
+  /**
+   * Begins the log of the next generation beside this one. What an earlier base left is dropped.
+   *
+   * @throws CommittedTruncationError: the base is below what this replica was promised
+   */
+  beginBase(o: BaseOptions): Promise<BaseWriter> {
+    return this.#changing(() => this.#beginBase(o))
+  }
+
+  /** Removes the logs of older generations: their readers are closed. */
+  async dropOld(): Promise<void> {
+    this.#checkOpen()
+    for (const reader of this.#older) await reader.close()
+    this.#older = []
+    await dropOlder(this.#root, this.generation.number, () => this.#assertOwned())
   }
 
   /** What is older is refused from now on, after a restart too: durable when it resolves. */
@@ -144,6 +195,126 @@ export class ReplicaLog implements AsyncDisposable {
   async recordHistoryFloor(lsn: number): Promise<void> {
     this.#checkOpen()
     if (lsn > this.node.facts.historyFloorLsn) await this.node.update({ historyFloorLsn: lsn })
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#change !== undefined) await this.#change
+  }
+
+  async #changing<T>(change: () => Promise<T>): Promise<T> {
+    await this.#settled()
+    this.#checkOpen()
+    const running = change()
+    this.#change = running
+      .then(() => {})
+      .catch(() => {})
+      .finally(() => (this.#change = undefined))
+    return running
+  }
+
+  async #truncate(last: number, o: TruncateOptions): Promise<void> {
+    const { failpoints } = this.#o.world
+    const { queue, writer, segments } = this.#line
+    await queue.drain()
+    this.#checkOpen()
+    if (last === queue.durable) return
+    checkTruncation(last, { ...o, head: queue.durable, committed: this.committed, segments, holds: this.#reader.reclaim.list() })
+    const parts = this.#stepParts()
+    if (failpoints.active) await failpoints.hit(FP.ship.truncateIntent, { lsn: last })
+    await this.#decided(async () => {
+      const writeId = await writeLogIntent(parts, 'truncate', last, this.generation.number)
+      if (failpoints.active) await failpoints.hit(FP.ship.afterTruncateIntent, { lsn: last })
+      await writer.abandon()
+      const cut = await truncateSteps(parts, this.generation, last)
+      if (this.node.facts.ownFrom > last + 1) await this.node.update({ ownFrom: last + 1 })
+      await this.#root.delete(stagedName(writeId, INTENT_NAME))
+      const kept = segments.all.filter(({ firstLsn }) => firstLsn <= last)
+      if (cut.info !== undefined) kept.splice(-1, 1, { ...cut.info, own: kept.at(-1)!.own })
+      this.#line = this.#lineAt({ segments: new SegmentList(kept, segments.generation), lastLsn: last, digest: cut.digest })
+      this.#reader.replace(this.#line)
+    })
+  }
+
+  async #beginBase(o: BaseOptions): Promise<BaseWriter> {
+    if (o.baseLsn < this.committed) throw belowCommitted(`a base at ${o.baseLsn}`, o.baseLsn, this.committed)
+    await this.#dropBase()
+    const generation = this.generation.number + 1
+    await dropLog(this.#root, generation, () => this.#assertOwned())
+    const base: Base = {
+      generation,
+      baseLsn: o.baseLsn,
+      digest: o.digest as Digest,
+      tailLsn: o.logFrom,
+      tailDigest: o.logDigest as Digest,
+      epoch: o.lineage.findLast(({ firstLsn }) => firstLsn <= o.logFrom)?.epoch ?? 0,
+      lineage: o.lineage,
+      manifestHash: new Uint8Array(32),
+      checkpoints: [],
+      install: '',
+    }
+    const line = this.#lineAt({ segments: new SegmentList([], new Generation(base)), lastLsn: o.logFrom, digest: o.logDigest as Digest })
+    const writer = new BaseWriter(
+      base,
+      line,
+      (its, whole, filled) => this.#changing(() => this.#install(its, whole, filled)),
+      async (its) => {
+        if (this.#base?.writer === its) await this.#changing(() => this.#dropBase())
+      },
+    )
+    this.#base = { writer, line }
+    return writer
+  }
+
+  async #dropBase(): Promise<void> {
+    const base = this.#base
+    if (base === undefined) return
+    this.#base = undefined
+    base.line.queue.fail(closed())
+    await base.line.writer.abandon()
+    await dropLog(this.#root, base.line.segments.generation.number, () => this.#assertOwned())
+  }
+
+  async #install(writer: BaseWriter, given: Base, line: ReplicaLine): Promise<void> {
+    if (this.#base?.writer !== writer) throw closed()
+    await this.#line.queue.drain()
+    if (given.baseLsn < this.committed) throw belowCommitted(`a base at ${given.baseLsn}`, given.baseLsn, this.committed)
+    const { failpoints } = this.#o.world
+    const parts = this.#stepParts()
+    if (failpoints.active) await failpoints.hit(FP.ship.installIntent, { lsn: given.baseLsn })
+    await this.#decided(async () => {
+      const install = await writeLogIntent(parts, 'install', given.baseLsn, given.generation)
+      const base: Base = { ...given, install }
+      if (failpoints.active) await failpoints.hit(FP.ship.beforeSwitch, { lsn: base.baseLsn })
+      this.#assertOwned()
+      await this.#root.putIfAbsent(baseName(base.generation), encodeBase(base))
+      if (failpoints.active) await failpoints.hit(FP.ship.afterSwitch, { lsn: base.baseLsn })
+      await this.node.update({ historyFloorLsn: Math.max(this.node.facts.historyFloorLsn, base.baseLsn), tailEpoch: 0, ownFrom: 0 })
+      await settleInstall(parts, base)
+      await this.#root.delete(stagedName(install, INTENT_NAME))
+      const before = this.#line
+      this.#base = undefined
+      this.#line = line
+      this.#older.push(this.#reader)
+      this.#reader.supersede()
+      this.#reader = this.#readerOf(line)
+      before.queue.fail(closed())
+      await before.writer.abandon()
+    })
+  }
+
+  /** From here on the outcome is on the disk: a failure is the end of this handle, and the next open goes on from there. */
+  async #decided(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      const failed = error instanceof VarveError && !(error instanceof StorageError) ? error : poison('a change of the log did not come to its end', error)
+      this.#fail(failed)
+      throw failed
+    }
+  }
+
+  #stepParts(): StepParts {
+    return { root: this.#root, world: this.#o.world, storeId: this.#o.storeId, lock: this.#lock.epoch, check: () => this.#assertOwned() }
   }
 
   /** Flushes, seals, writes CLEAN, releases the LOCK. */
@@ -175,6 +346,8 @@ export class ReplicaLog implements AsyncDisposable {
 
   async #close(): Promise<void> {
     let failed: unknown
+    await this.#settled()
+    if (this.#end === undefined) await this.#dropBase().catch((error: unknown) => this.#o.world.logger.log({ level: 'warn', code: 'log.closeFailed', error }))
     const { queue, writer } = this.#line
     try {
       await queue.drain()
@@ -186,7 +359,7 @@ export class ReplicaLog implements AsyncDisposable {
       failed = error
     }
     this.#stop(closed())
-    await this.#reader.close()
+    for (const reader of [...this.#older, this.#reader]) await reader.close()
     await writer.abandon()
     try {
       await this.node.close(() => this.#lock.isCurrent())
@@ -232,7 +405,10 @@ export class ReplicaLog implements AsyncDisposable {
       onFatal: onFailed,
     })
     const epoch = segments.newest?.epoch ?? segments.generation.base?.epoch ?? 0
-    const onDurable = (last: number): void => this.#reader.tell(last)
+    const onDurable = (last: number): void => {
+      // Of a base under way nobody reads.
+      if (this.#line.segments === segments) this.#reader.tell(last)
+    }
     return { segments, writer, queue: new ReceiveQueue({ writer, storeId, head: lastLsn, digest, epoch, onDurable, onFailed }) }
   }
 
@@ -261,6 +437,7 @@ export class ReplicaLog implements AsyncDisposable {
   #stop(error: Error): void {
     this.#end ??= error
     this.#line.queue.fail(error)
+    this.#base?.line.queue.fail(error)
   }
 }
 

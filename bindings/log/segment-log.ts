@@ -108,6 +108,10 @@ export async function epochFloor(root: Root, storeId: Uint8Array, isPrimary: boo
 
 async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Floor[], lock: Lock): Promise<SegmentWriteLog> {
   const { world, storeId } = o
+  if (o.promote !== undefined) {
+    const { sweepLogIntents } = await import('./replica-steps.ts')
+    await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
+  }
   const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts: () => ({ role: 'primary', epochSeen: lock.epoch }) })
   if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
   const log = new SegmentWriteLog(root, o, lock, node, examined)
@@ -127,9 +131,7 @@ export interface SettleOptions {
 /** Under the LOCK: the log of the newest generation, examined, and its newest segment sealed: the next record goes into a new one. */
 export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonly examined: Examined; readonly node: NodeFile }> {
   const { world, storeId, floors, lock } = o
-  const check = () => {
-    if (!lock.isCurrent()) throw lock.fencedError()
-  }
+  const check = (): void => lock.assertCurrent()
   const generation = await currentGeneration(root)
   // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
   if (await unlinkFree(root, generation)) await root.syncDir(generation.dir.slice(0, -1))

@@ -3,7 +3,7 @@
 // Where examine.ts throws at the first fault, this looks on and reports; every frame is verified and the whole chain is folded, marks included.
 // Invariant: nothing is written; what is called whole here would pass examine.ts if the log ended there.
 import { CorruptionError } from '../errors.ts'
-import { FOOTER_BYTES, FOOTER_RECOVERED, FRAME_HEADER_BYTES, KIND_FOOTER, KIND_MARK, SEGMENT_HEADER_BYTES } from '../format/index.ts'
+import { FOOTER_RECOVERED, FRAME_HEADER_BYTES, KIND_FOOTER, KIND_MARK, SEGMENT_HEADER_BYTES } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
@@ -219,9 +219,10 @@ export async function cutLog(root: Root, generation: Generation, cut: CutPoint, 
   const file = await root.segment(info.name, { open: 'write' })
   try {
     check()
-    await writeTo(file, cut.offset, footer)
+    // First what is cut off, for good: a footer that is torn over it would look like damage in the midst of the log.
+    await file.truncate(cut.offset)
     await syncOf(file)
-    await file.truncate(cut.offset + FOOTER_BYTES)
+    await writeTo(file, cut.offset, footer)
     await syncOf(file)
   } finally {
     await file.close()

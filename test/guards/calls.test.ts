@@ -38,7 +38,9 @@ const REMOVALS: Reasons = {
   'bindings/log/segment-pool.ts': 'free files that were never linked or are trimmed',
   'bindings/log/segment-log.ts': 'free files at open',
   'bindings/log/segment-history.ts': 'trimmed segments',
-  'bindings/log/survey.ts': 'the cut of a damaged log, asked for and confirmed',
+  'bindings/log/survey.ts': 'the cut of a log: of a damaged one, asked for and confirmed, or of a replica under its intent',
+  'bindings/log/replica-log.ts': 'intents that are carried out',
+  'bindings/log/replica-steps.ts': 'checkpoints and logs that a truncation or an install gave up, under its intent',
   'bindings/store/copy-target.ts': 'in the target of a backup or restore: files of the log and checkpoints behind what is whole, that nobody reads',
   'bindings/store/replica-upkeep.ts':
     'on a replica: checkpoints that nothing needs, files behind the record that names them, and those that a new base does not have',

@@ -10,7 +10,7 @@ import {
   type SegmentLogOptions,
 } from '../../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
-import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
+import { defaultWorld, type FailpointName, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
 import { readAll, record } from '../../../bindings/testing/contracts/log-records.ts'
 
 export const STORE_ID: Uint8Array = new Uint8Array(16).fill(8)
@@ -45,6 +45,26 @@ export async function follow(primary: CommitLog, replica: ReplicaLog, o: { reado
     for (const part of partsOf(batch, o.most ?? 300)) sent.push(replica.receive(part.first, part.bytes, part.offsets, await primary.digestAt(lsn(part.last))))
   }
   await Promise.all(sent)
+}
+
+/** Stops the first arrival at a point for ever: the process is as good as dead there. @returns when it is reached */
+export function parkAt(world: World, point: FailpointName): Promise<void> {
+  return new Promise((reached) => {
+    ;(world.failpoints as FailpointRegistry).arm(point, {
+      times: 1,
+      run: () => {
+        reached()
+        return new Promise(() => {})
+      },
+    })
+  })
+}
+
+/** What lies at the place of a checkpoint: to the log it is a name. */
+export async function putCheckpoint(root: Root, at: number, text = `checkpoint ${at}`): Promise<string> {
+  const name = `checkpoints/${String(at).padStart(20, '0')}.ckpt`
+  await root.put(name, new TextEncoder().encode(text))
+  return name
 }
 
 export interface Part {
