@@ -284,8 +284,10 @@ export class ReplicaLog implements AsyncDisposable {
     await this.#decided(async () => {
       const install = await writeLogIntent(parts, 'install', given.baseLsn, given.generation)
       const base: Base = { ...given, install }
-      if (failpoints.active) await failpoints.hit(FP.ship.beforeSwitch, { lsn: base.baseLsn })
+      // What the manifest names is durable, the intent is: one name is missing.
+      if (failpoints.active) await failpoints.hit(FP.ship.afterManifest, { lsn: base.baseLsn })
       this.#assertOwned()
+      if (failpoints.active) await failpoints.hit(FP.ship.beforeSwitch, { lsn: base.baseLsn })
       await this.#root.putIfAbsent(baseName(base.generation), encodeBase(base))
       if (failpoints.active) await failpoints.hit(FP.ship.afterSwitch, { lsn: base.baseLsn })
       await this.node.update({ historyFloorLsn: Math.max(this.node.facts.historyFloorLsn, base.baseLsn), tailEpoch: 0, ownFrom: 0 })
