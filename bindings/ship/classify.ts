@@ -144,7 +144,7 @@ function replay(
   at: { T: number; H: number; G: number; exactDetail?: string | undefined },
   o: ClassifyOptions,
 ): Ruling {
-  const elideDead = start < at.G && start < target
+  const elideDead = start < at.G
   if (elideDead && o.elision !== true) return stopped('needs_rebuild', 'fragments_reclaimed', `need files of ${start + 1}..${target}, floor=${at.G}`, start)
   const detail = at.exactDetail ?? needed(start, target, at.T, at.H)
   return { outcome: start === target ? 'zero_gap' : 'catch_up', reason, detail, start, target, truncateTo: null, elideDead }

@@ -1,7 +1,8 @@
 // The log of recoveries: its ring, and what the policy writes into it (lines L of shipping.md section 16; the whole flow with executors is test/ship/flow).
 import { describe, expect, it } from 'vitest'
 
-import { type RecoveryEvent, RecoveryLog, replicaId } from '../../../bindings/ship/index.ts'
+import { CatchUpExecutor, RebuildExecutor, type RecoveryEvent, RecoveryLog, replicaId } from '../../../bindings/ship/index.ts'
+import { bench, FakeIO, planned } from '../plan/fakes.ts'
 import { catchingUp, FakeClock, hello, history, makeRegistry, makeSender, policy, R1, replica, shake } from './kit.ts'
 
 function filled(count: number, capacity = 4): RecoveryLog {
@@ -31,6 +32,54 @@ describe('L: the recovery log', () => {
       detail: 'catch_up: gap_within_retention (need 71..100, tail=0 head=100)',
       fields: { outcome: 'catch_up', reason: 'gap_within_retention', replicaDurableLsn: 70, committedLsn: 100, matchLsn: 70 },
     })
+  })
+
+  it('L1 a happy catch-up through planner and executor logs each of its stations, in order', async () => {
+    const b = bench()
+    const plan = await planned(b)
+    await new CatchUpExecutor(b.planner, plan, { io: new FakeIO() }).run()
+    const stations = ['sender_added', 'session_created', 'connected', 'handshake', 'plan_catchup', 'exec_catchup_started', 'exec_completed']
+    const events = b.log.eventsFor(R1).map((entry) => entry.event)
+    expect(events.filter((event) => stations.includes(event))).toEqual(stations)
+    expect(events.filter((event) => event.startsWith('session_'))).toEqual(['session_created'])
+    expect(b.log.eventsFor(R1).at(-1)?.sessionId).toEqual(plan.fence.sessionId)
+  })
+
+  it('L1 each session that ends without completing has one terminal event', async () => {
+    const b = bench()
+    const sender = b.registry.sender(R1)
+    const fail = new FakeIO()
+    fail.before = () => {
+      throw new Error('the link broke')
+    }
+    await expect(new CatchUpExecutor(b.planner, await planned(b), { io: fail }).run()).rejects.toThrow('the link broke')
+    await expect(new RebuildExecutor(b.planner, await planned(b, 'rebuild'), { io: fail }).run()).rejects.toThrow('the link broke')
+    b.history.refuse.add('full_base').add('snapshot')
+    await expect(planned(b, 'rebuild')).rejects.toThrow(/pin/)
+    sender.supersede('rebuild', 'assignment')
+    sender.supersede('rebuild', 'assignment')
+    b.registry.raiseEpoch(2)
+    const raised = sender.attach(2, 'rebuild')
+    sender.updateEndpoint({ data: 'two:1', version: 2 })
+    sender.attach(2, 'rebuild')
+    sender.stop()
+    const terminal = ['session_superseded', 'session_invalidated', 'session_failed']
+    const perSession = new Map<unknown, string[]>()
+    for (const { event, sessionId } of b.log.eventsFor(R1)) {
+      if (event === 'session_created') perSession.set(sessionId, [])
+      if (terminal.includes(event)) perSession.get(sessionId)?.push(event)
+    }
+    expect(perSession.size).toBe(7)
+    expect(perSession.get(raised)).toEqual(['session_invalidated'])
+    expect([...perSession.values()].map((events) => events.join())).toEqual([
+      'session_failed',
+      'session_failed',
+      'session_failed',
+      'session_superseded',
+      'session_invalidated',
+      'session_invalidated',
+      'session_invalidated',
+    ])
   })
 
   it('L2 an escalation names its cause: the LSNs of a gap, the limit of a budget', () => {
