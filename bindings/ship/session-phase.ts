@@ -101,7 +101,8 @@ export const ENDINGS: Readonly<Record<EndReason, Ending>> = {
   store_mismatch: { catchup: 'halted', rebuild: 'halted', event: 'handshake_failed' },
   transport_failed: { catchup: 'degraded', rebuild: 'needs_rebuild' },
   transfer_failed: { catchup: 'degraded', rebuild: 'needs_rebuild' },
-  hash_mismatch: { catchup: 'needs_rebuild', rebuild: 'needs_rebuild' },
+  // Of a catch-up: bytes that were wrong on the way, or in the primary's file. What the replica holds is as good as before.
+  hash_mismatch: { catchup: 'degraded', rebuild: 'needs_rebuild' },
   log_pin_failed: { catchup: 'disconnected', rebuild: 'needs_rebuild', event: 'log_pin_failed' },
   log_pin_failed_during_rebuild: { catchup: 'disconnected', rebuild: 'needs_rebuild', event: 'log_pin_failed' },
   snapshot_pin_failed: { catchup: 'needs_rebuild', rebuild: 'needs_rebuild', event: 'snapshot_pin_failed' },

@@ -276,7 +276,7 @@ describe('what the I/O says decides where the replica goes', () => {
   it.each([
     ['catchup', new CommittedTruncationError('x'), 'halted', 'committed_truncation'],
     ['catchup', new TruncationUnsafeError('x'), 'needs_rebuild', 'truncation_unsafe'],
-    ['catchup', new FragmentHashError('x'), 'needs_rebuild', 'hash_mismatch'],
+    ['catchup', new FragmentHashError('x'), 'degraded', 'hash_mismatch'],
     ['catchup', new HistoryUnavailableError('x', { details: { asked: 1n, floor: 2n } }), 'degraded', 'transport_failed'],
     ['catchup', new StaleEpochError('x', { details: { held: 5, seen: 1 } }), 'disconnected', 'fenced'],
     ['rebuild', new CommittedTruncationError('x'), 'halted', 'committed_truncation'],

@@ -14,7 +14,7 @@ import {
   WrongSessionKindError,
 } from '../../../bindings/errors-ship.ts'
 import type { RebuildDecision, Sender, SessionId, SessionPhase } from '../../../bindings/ship/index.ts'
-import { type Move, MOVES, phaseAfter } from '../../../bindings/ship/session-phase.ts'
+import { type EndReason, ENDINGS, type Move, MOVES, phaseAfter } from '../../../bindings/ship/session-phase.ts'
 import { Session } from '../../../bindings/ship/session.ts'
 import { catchingUp, hello, history, makeSender, marks, policy, R1, rebuilding, shake } from './kit.ts'
 
@@ -367,5 +367,56 @@ describe('B: rebuild sessions', () => {
     sender.recordTransfer(id, 131)
     expect(sender.checkBudget(id)).toBe('entries_exceeded')
     expect(sender.status()).toMatchObject({ state: 'needs_rebuild', reason: 'budget_entries_exceeded' })
+  })
+})
+
+/** The table of states of section 3, written a second time: reason, state after a catch-up, state after a rebuild, event beside the end of the session. */
+const ENDS: readonly (readonly [EndReason, string, string, string])[] = [
+  ['connect_failed', 'disconnected', 'disconnected', 'connect_failed'],
+  ['protocol_version', 'disconnected', 'disconnected', 'handshake_failed'],
+  ['replica_mismatch', 'disconnected', 'disconnected', 'handshake_failed'],
+  ['store_mismatch', 'halted', 'halted', 'handshake_failed'],
+  ['transport_failed', 'degraded', 'needs_rebuild', ''],
+  ['transfer_failed', 'degraded', 'needs_rebuild', ''],
+  ['hash_mismatch', 'degraded', 'needs_rebuild', ''],
+  ['log_pin_failed', 'disconnected', 'needs_rebuild', 'log_pin_failed'],
+  ['log_pin_failed_during_rebuild', 'disconnected', 'needs_rebuild', 'log_pin_failed'],
+  ['snapshot_pin_failed', 'needs_rebuild', 'needs_rebuild', 'snapshot_pin_failed'],
+  ['full_base_pin_failed', 'needs_rebuild', 'needs_rebuild', 'full_base_pin_failed'],
+  ['history_moved', 'disconnected', 'needs_rebuild', ''],
+  ['completion_rejected', 'degraded', 'needs_rebuild', 'completion_rejected'],
+  ['not_converging', 'degraded', 'needs_rebuild', ''],
+  ['truncation_unsafe', 'needs_rebuild', 'needs_rebuild', 'truncation_escalated'],
+  ['committed_truncation', 'halted', 'halted', 'halted'],
+  ['budget_duration_exceeded', 'needs_rebuild', 'needs_rebuild', 'budget_escalated'],
+  ['budget_entries_exceeded', 'needs_rebuild', 'needs_rebuild', 'budget_escalated'],
+  ['budget_bytes_exceeded', 'needs_rebuild', 'needs_rebuild', 'budget_escalated'],
+  ['budget_progress_stalled', 'needs_rebuild', 'needs_rebuild', 'budget_escalated'],
+  ['retention_exceeded', 'needs_rebuild', 'needs_rebuild', 'retention_exceeded'],
+  ['lease_lost', 'disconnected', 'needs_rebuild', ''],
+]
+
+describe('where a session that ends leaves its replica', () => {
+  it('has a line for each reason', () => expect(ENDS.map(([reason]) => reason).sort()).toEqual(Object.keys(ENDINGS).sort()))
+
+  it.each(ENDS)('%s: %s of a catch-up, %s of a rebuild', (reason, catchup, rebuild, event) => {
+    for (const [kind, state] of [
+      ['catchup', catchup],
+      ['rebuild', rebuild],
+    ] as const) {
+      const context = policy()
+      const sender = makeSender(context)
+      const id = kind === 'catchup' ? catchingUp(sender) : rebuilding(sender)
+      expect(sender.fail(id, reason, 'as it came')).toBe(true)
+      expect(sender.status()).toMatchObject({ state, session: null, streaming: false })
+      const events = context.log.events().filter((entry) => entry.event !== 'handshake')
+      if (event !== '') expect(events.map((entry) => entry.event)).toContain(event)
+      const ends = events.filter((entry) => ['session_invalidated', 'session_failed'].includes(entry.event))
+      expect(ends).toMatchObject([{ sessionId: id, detail: `${reason}: as it came` }])
+      expect(ends[0]!.event).toBe(['retention_exceeded', 'lease_lost'].includes(reason) ? 'session_invalidated' : 'session_failed')
+      // A catch-up attaches unless a rebuild is owed or a person must look.
+      if (state === 'disconnected' || state === 'degraded') sender.attach(1, 'catchup')
+      else expect(() => sender.attach(1, 'catchup')).toThrow()
+    }
   })
 })
