@@ -151,5 +151,6 @@ export type {
   Transport,
   WireFrame,
 } from './ship/index.ts'
-export { ship } from './store/index.ts'
+export { Replica, ship } from './store/index.ts'
 export type { ReplicaGiven, ReplicaProgress, ReplicaTarget, Shipping, ShippingEvents, ShippingStatus, ShipOptions, ShipRetention } from './store/index.ts'
+export type { PromoteOptions, ReplicaEvents, ReplicaOpener, ReplicaOptions, ReplicaStatus } from './store/index.ts'

@@ -7,9 +7,8 @@
 import { checkpointName, type PendingSeal } from '../catalog/index.ts'
 import { decodeRecord, listCheckpoints, NamedFiles, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
 import { ClosedError, CorruptionError, UnsupportedRootError } from '../errors.ts'
-import { SnapshotAboveTruncationError, StoreMismatchError } from '../errors-ship.ts'
+import { StoreMismatchError } from '../errors-ship.ts'
 import { fromHex, isContentName, toHex } from '../format/index.ts'
-import { sha256 } from '../kernels/index.ts'
 import { type CommitLog, type Lsn, openReplicaLog, type ReplicaLog } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { isNotFound, type Root } from '../root/index.ts'
@@ -54,8 +53,9 @@ interface CutAndReplaced {
   truncate(last: number, o: { readonly checkpoints: readonly { readonly lsn: number; readonly replayFrom: number }[] }): Promise<void>
   dropOld(): Promise<void>
   beginBase(base: Pick<Manifest, 'baseLsn' | 'digest' | 'logFrom' | 'logDigest' | 'lineage'>): Promise<{
-    add(first: number, bytes: Uint8Array, offsets: Uint32Array, digest: Uint8Array): Promise<unknown>
-    install(o: { readonly manifestHash: Uint8Array; readonly checkpoint: string; readonly checkpointDigest: Uint8Array }): Promise<void>
+    placeOf(name: string): string
+    receive(first: number, bytes: Uint8Array, offsets: Uint32Array, digest: Uint8Array): Promise<unknown>
+    install(o: { readonly manifestHash: Uint8Array; readonly checkpoints: readonly string[] }): Promise<void>
     abort(): Promise<void>
   }>
 }
@@ -168,7 +168,6 @@ export class ReplicaNode implements ReplicaParts {
     this.log_ = opened
     this.storeId = storeId
     this.rebuildInProgress = (await baseUnderWay(root, world)) ?? null
-    await this.dropStrange()
     await this.begin()
   }
 
@@ -186,21 +185,6 @@ export class ReplicaNode implements ReplicaParts {
       openRetry: o.options.openRetry,
       ...(o.options.signal === undefined ? {} : { signal: o.options.signal }),
     })
-  }
-
-  /** Checkpoints of a base that was never switched to: they are not of this log. */
-  private async dropStrange(): Promise<void> {
-    const log = this.log_!
-    const own = new Set((await this.trusted(log.durableLsn)).map(({ lsn }) => lsn))
-    for (const lsn of await listCheckpoints(this.root)) {
-      if (own.has(lsn)) continue
-      const checkpoint = await readCheckpoint(this.root, this.storeId!, lsn).catch((error: unknown) => {
-        // Damage is left for whoever repairs.
-        if (error instanceof CorruptionError || isNotFound(error)) return undefined
-        throw error
-      })
-      if (checkpoint !== undefined) await this.root.delete(checkpointName(lsn))
-    }
   }
 
   // the view of readers
@@ -336,8 +320,6 @@ export class ReplicaNode implements ReplicaParts {
     await this.beginning
     await this.fold?.settled()
     const cut = async (): Promise<void> => {
-      const readers = this.view?.handle.readersAbove(lsn) ?? 0
-      if (readers > 0) throw new SnapshotAboveTruncationError(`${readers} readers hold a version above ${lsn}`, { details: { lsn: BigInt(lsn), readers } })
       await this.cuts.truncate(lsn, { checkpoints: await this.trusted(lsn) })
       this.fold?.cut(lsn)
       this.view?.opened.history.forget(lsn)
@@ -371,18 +353,19 @@ export class ReplicaNode implements ReplicaParts {
 
   async beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget> {
     const { baseLsn, digest, logFrom, logDigest, lineage } = manifest
-    const writer = await this.cuts.beginBase({ baseLsn, digest, logFrom, logDigest, lineage })
+    const base = await this.cuts.beginBase({ baseLsn, digest, logFrom, logDigest, lineage })
     this.rebuildInProgress = manifestHash
     return {
-      receive: async ({ first, bytes, offsets, digest: stated }) => void (await writer.add(first, bytes, offsets, stated)),
-      abandon: () => writer.abort(),
+      receive: async ({ first, bytes, offsets, digest: stated }) => void (await base.receive(first, bytes, offsets, stated)),
+      abandon: () => base.abort(),
       install: async (checkpoints) => {
         await this.beginning
-        const name = checkpointName(baseLsn)
         const install = async (): Promise<void> => {
           const there = await this.contentNames()
-          for (const [each, bytes] of checkpoints) await this.root.put(each, bytes)
-          await writer.install({ manifestHash, checkpoint: name, checkpointDigest: sha256(checkpoints.get(name)!) })
+          for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes)
+          const { failpoints } = this.world
+          if (failpoints.active) await failpoints.hit(FP.ship.afterManifest, { baseLsn })
+          await base.install({ manifestHash, checkpoints: [...checkpoints.keys()] })
           this.claimed = new Set()
           this.strays = there
         }

@@ -28,11 +28,6 @@ export class ReplicaHandle extends ReadOnlyHandle {
     while (this.o.log.reclaim.list().length > 0 && !signal.aborted) await this.o.world.timers.sleep(DRAIN_MS, signal).catch(() => undefined)
     await this.close()
   }
-
-  /** Readers that were let above `lsn`. */
-  readersAbove(lsn: number): number {
-    return this.o.log.reclaim.list().filter((hold) => hold.lsn > lsn).length
-  }
 }
 
 export interface FacadeParts {

@@ -8,8 +8,8 @@ import { fromHex, toHex } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
-import { fillWorld, FP, showAs, type World } from '../runtime/index.ts'
-import { type Endpoint, type LinkMode, ReplicaHost, type ReplicaId, replicaId, type Transport } from '../ship/index.ts'
+import { fillWorld, FP, showAs } from '../runtime/index.ts'
+import { type Endpoint, type LinkMode, ReplicaHost, type ReplicaId, replicaId, TcpTransport, type TcpTransportOptions, type Transport } from '../ship/index.ts'
 import type { OpenOptions, ReadStore } from '../table/index.ts'
 import { Events } from './events.ts'
 import { checkKnown } from './known-options.ts'
@@ -26,9 +26,9 @@ export interface ReplicaOptions extends Pick<OpenOptions, 'world' | 'memory' | '
   /** Instead of `listen`: an address as `transport` has them. */
   readonly endpoint?: Endpoint
   readonly transport?: Transport
-  /** 32 bytes that both sides know. */
-  readonly key?: Uint8Array | string
-  readonly tls?: object
+  /** 32 bytes that both sides know, or 64 hex digits; without one only loopback addresses are listened on. */
+  readonly key?: TcpTransportOptions['key']
+  readonly tls?: TcpTransportOptions['tls']
   /** Of the store that it shall hold, lower-case hex; default: of whichever primary comes first. */
   readonly storeId?: string
   /** Log bytes between two checkpoints. */
@@ -131,7 +131,10 @@ export async function openReplica(place: string | URL | Root, given: ReplicaOpti
     const replica = new Replica({ node, events, root, place, given: rest, releaseRoot: async () => (ownsRoot ? root[Symbol.asyncDispose]() : undefined) })
     heard.replica = replica
     try {
-      await replica.listen(transport ?? tcp(world, key, tls), asked ?? { data: listen!, version: 1 })
+      await replica.listen(
+        transport ?? new TcpTransport({ world, ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }) }),
+        asked ?? { data: listen!, version: 1 },
+      )
     } catch (error) {
       await node.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
       throw error
@@ -308,10 +311,6 @@ export class Replica implements AsyncDisposable {
 
 function closedError(): ClosedError {
   return new ClosedError('store.closed', 'the replica is closed', { details: { what: 'store' } })
-}
-
-function tcp(_world: World, _key: Uint8Array | string | undefined, _tls: object | undefined): Transport {
-  throw new InvalidConfigError('say over what: `transport`', { details: { key: 'transport', value: undefined } })
 }
 
 showAs(Replica, (replica) => ({ ...replica.status() }))

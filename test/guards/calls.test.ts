@@ -44,7 +44,6 @@ const REMOVALS: Reasons = {
   'bindings/store/copy-target.ts': 'in the target of a backup or restore: files of the log and checkpoints behind what is whole, that nobody reads',
   'bindings/store/replica-upkeep.ts':
     'on a replica: checkpoints that nothing needs, files behind the record that names them, and those that a new base does not have',
-  'bindings/store/replica-node.ts': 'checkpoints of a base that was never installed',
   'bindings/ship/host-base.ts': 'the manifest of a base that is installed, or too old',
   'bindings/store/watched-root.ts': 'the calls of others, passed through',
   'bindings/staging/staging-area.ts': 'the files of its own write',

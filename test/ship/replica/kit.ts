@@ -47,6 +47,13 @@ export async function rowsOf(store: ReadStore): Promise<{ id: number; name: stri
   return (await store.scan(items).toArray()).toSorted((x, y) => x.id - y.id)
 }
 
+const dead = new WeakSet<Replica>()
+
+/** Its process was killed: nothing of it answers any more. */
+export function abandon(replica: Replica): void {
+  dead.add(replica)
+}
+
 /** A replica that is closed when the test ends. */
 export async function replicaOn(network: MemoryNetwork, root: string | Root = new MemoryRoot({}), o: Partial<ReplicaOptions> = {}): Promise<Replica> {
   const replica = await Replica.open(root, {
@@ -57,7 +64,7 @@ export async function replicaOn(network: MemoryNetwork, root: string | Root = ne
     openRetry: { delaysMs: [0, 0] },
     ...o,
   })
-  onTestFinished(() => replica.close().catch(() => undefined))
+  onTestFinished(() => (dead.has(replica) ? undefined : replica.close().catch(() => undefined)))
   return replica
 }
 
