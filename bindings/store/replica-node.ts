@@ -9,7 +9,7 @@ import { decodeRecord, listCheckpoints, NamedFiles, newestCheckpoint, readCheckp
 import { ClosedError, CorruptionError, UnsupportedRootError } from '../errors.ts'
 import { StoreMismatchError } from '../errors-ship.ts'
 import { fromHex, isContentName, toHex } from '../format/index.ts'
-import { type CommitLog, type Lsn, openReplicaLog, type ReplicaLog } from '../log/index.ts'
+import { chainOver, type CommitLog, type Lsn, openReplicaLog, type ReplicaLog } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -45,19 +45,6 @@ interface View {
   readonly handle: ReplicaHandle
   readonly upkeep: ReplicaUpkeep
   readonly fold: ReplicaFold
-}
-
-/** What the log of a replica does besides. */
-interface CutAndReplaced {
-  verify(upTo: number, signal?: AbortSignal): Promise<{ readonly ok: boolean; readonly firstBad?: number }>
-  truncate(last: number, o: { readonly checkpoints: readonly { readonly lsn: number; readonly replayFrom: number }[] }): Promise<void>
-  dropOld(): Promise<void>
-  beginBase(base: Pick<Manifest, 'baseLsn' | 'digest' | 'logFrom' | 'logDigest' | 'lineage'>): Promise<{
-    placeOf(name: string): string
-    receive(first: number, bytes: Uint8Array, offsets: Uint32Array, digest: Uint8Array): Promise<unknown>
-    install(o: { readonly manifestHash: Uint8Array; readonly checkpoints: readonly string[] }): Promise<void>
-    abort(): Promise<void>
-  }>
 }
 
 const NO_DIGEST = new Uint8Array(32)
@@ -98,10 +85,6 @@ export class ReplicaNode implements ReplicaParts {
     if (identity !== undefined && storeId !== undefined && identity.storeId !== toHex(storeId)) throw storeMismatch(identity.storeId, storeId)
     if (storeId !== undefined) await node.found(storeId)
     return node
-  }
-
-  private get cuts(): CutAndReplaced {
-    return this.log_ as ReplicaLog & CutAndReplaced
   }
 
   // facts
@@ -307,8 +290,22 @@ export class ReplicaNode implements ReplicaParts {
   }
 
   async verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
-    const { ok, firstBad } = await this.cuts.verify(upTo, this.closing.signal)
-    return { ok, firstBad: firstBad ?? 0 }
+    const log = this.log_!
+    const end = Math.min(upTo, log.durableLsn)
+    const [newest] = await this.trusted(end)
+    let at = Math.max(newest?.lsn ?? 0, log.tailLsn)
+    try {
+      let digest = await log.digestAt(at)
+      for await (const batch of log.current.read(BigInt(at) as Lsn, { end: BigInt(end) as Lsn, signal: this.closing.signal })) {
+        digest = chainOver(digest, batch.bytes, batch.offsets)
+        at = Number(batch.last)
+      }
+      const ok = toHex(digest) === toHex(await log.digestAt(end))
+      return { ok, firstBad: ok ? 0 : end }
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      return { ok: false, firstBad: at + 1 }
+    }
   }
 
   // cutting back
@@ -320,7 +317,7 @@ export class ReplicaNode implements ReplicaParts {
     await this.beginning
     await this.fold?.settled()
     const cut = async (): Promise<void> => {
-      await this.cuts.truncate(lsn, { checkpoints: await this.trusted(lsn) })
+      await log.truncate(lsn, { checkpoints: await this.trusted(lsn) })
       this.fold?.cut(lsn)
       this.view?.opened.history.forget(lsn)
       this.view?.upkeep.cut(lsn)
@@ -353,7 +350,7 @@ export class ReplicaNode implements ReplicaParts {
 
   async beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget> {
     const { baseLsn, digest, logFrom, logDigest, lineage } = manifest
-    const base = await this.cuts.beginBase({ baseLsn, digest, logFrom, logDigest, lineage })
+    const base = await this.log_!.beginBase({ baseLsn, digest, logFrom, logDigest, lineage })
     this.rebuildInProgress = manifestHash
     return {
       receive: async ({ first, bytes, offsets, digest: stated }) => void (await base.receive(first, bytes, offsets, stated)),
@@ -363,8 +360,6 @@ export class ReplicaNode implements ReplicaParts {
         const install = async (): Promise<void> => {
           const there = await this.contentNames()
           for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes)
-          const { failpoints } = this.world
-          if (failpoints.active) await failpoints.hit(FP.ship.afterManifest, { baseLsn })
           await base.install({ manifestHash, checkpoints: [...checkpoints.keys()] })
           this.claimed = new Set()
           this.strays = there
@@ -402,7 +397,7 @@ export class ReplicaNode implements ReplicaParts {
   /** The log of the generation before, and the files that nothing of this one names. */
   private async cleanUp(): Promise<void> {
     if (this.closing.signal.aborted || this.view === undefined) return
-    await this.cuts.dropOld()
+    await this.log_!.dropOld()
     const { strays, claimed } = this
     if (strays === undefined || claimed === undefined) return
     await this.view.upkeep.clean(strays, claimed)
