@@ -30,12 +30,12 @@ const MINIFY = { compress: { keepNames: { function: true, class: true } }, mangl
 /**
  * Chunks of what several entries share; what only one of them or an import() needs, rolldown puts there or makes a chunk of. `varve/kernels` loads the first of
  * these (with the helpers that `using` is compiled to), a worker thread the first two, a store all three. None takes in what only one entry offers, nor `store`
- * what is only loaded when it is asked for.
+ * what `import "varve"` does not need at once: what other entries share beyond it (shipping) has chunks of its own.
  */
-const GROUPS = [
+const groupsOf = (ofStore) => [
   { name: 'kernels', test: /bindings\/(?:kernels\/|errors\.|error-codes\.|assert\.)|@oxc-project/, minShareCount: 2, priority: 3 },
   { name: 'tasks', test: /bindings\/(?:table\/worker-tasks|runtime\/workers)\./, priority: 2 },
-  { name: 'store', test: /bindings\/(?!cli\/|testing\/)/, tags: ['$initial'], minShareCount: 2, priority: 1 },
+  { name: 'store', test: (id) => ofStore.has(id), minShareCount: 2, priority: 1 },
 ]
 
 /** Stands for the URL of a module until it is known which chunk the module went to. */
@@ -55,9 +55,40 @@ const moduleUrls = {
 }
 
 export async function bundle(folder) {
-  const build = await rolldown({
+  const alone = await open(['index'])
+  const { output: chunks } = await alone.generate({ format: 'esm' })
+  await alone.close()
+  const ofStore = new Set()
+  const walk = (name) => {
+    const { moduleIds, imports } = chunks.find(({ fileName }) => fileName === name)
+    for (const id of moduleIds) ofStore.add(id)
+    for (const next of imports) if (chunks.some(({ fileName }) => fileName === next)) walk(next)
+  }
+  walk('index.js')
+
+  const build = await open(ENTRIES.map(({ path }) => path))
+  const { output } = await build.write({
+    dir: folder,
+    cleanDir: true,
+    format: 'esm',
+    minify: MINIFY,
+    comments: false,
+    entryFileNames: '[name].js',
+    chunkFileNames: 'chunks/[name].js',
+    codeSplitting: { groups: groupsOf(ofStore) },
+  })
+  await build.close()
+  for (const { fileName, code, moduleIds } of output) {
+    const stranger = moduleIds.find((id) => !id.startsWith(sources) && !id.startsWith('\0'))
+    if (stranger !== undefined) throw new Error(`${stranger} is no source of ours and came into ${fileName}`)
+    if (code.includes('module-url:')) throw new Error(`a module's URL was not put in ${fileName}`)
+  }
+}
+
+function open(paths) {
+  return rolldown({
     cwd: repository,
-    input: Object.fromEntries(ENTRIES.map(({ path }) => [path, `bindings/${path}.ts`])),
+    input: Object.fromEntries(paths.map((path) => [path, `bindings/${path}.ts`])),
     platform: 'node',
     external: [/^node:/, ...Object.keys(dependencies)],
     tsconfig: false,
@@ -67,22 +98,6 @@ export async function bundle(folder) {
       if (level === 'warn') throw new Error(log.message)
     },
   })
-  const { output } = await build.write({
-    dir: folder,
-    cleanDir: true,
-    format: 'esm',
-    minify: MINIFY,
-    comments: false,
-    entryFileNames: '[name].js',
-    chunkFileNames: 'chunks/[name].js',
-    codeSplitting: { groups: GROUPS },
-  })
-  await build.close()
-  for (const { fileName, code, moduleIds } of output) {
-    const stranger = moduleIds.find((id) => !id.startsWith(sources) && !id.startsWith('\0'))
-    if (stranger !== undefined) throw new Error(`${stranger} is no source of ours and came into ${fileName}`)
-    if (code.includes('module-url:')) throw new Error(`a module's URL was not put in ${fileName}`)
-  }
 }
 
 /** What importing a built file loads at once, by its static imports and theirs: files of ours, itself first, and builtins or packages. import() loads later. */

@@ -22,7 +22,7 @@ const REPLICA_ID = /^[A-Za-z0-9._:-]{1,128}$/
 const CHECKPOINT_NAME = /^checkpoints\/\d{20}\.ckpt$/
 const ERROR_CODE = /^[a-z0-9.-]{1,128}$/
 const ERROR_TEXT_BYTES_MAX: number = 64 * 1024
-const KINDS = ['bootstrap', 'catchup', 'reassign', 'rebuild', 'observe'] as const
+const KINDS = ['bootstrap', 'catchup', 'reassign', 'rebuild', 'observe', 'fence'] as const
 const MODES = ['catchup', 'tail', 'stream'] as const
 /** As the types of frames are numbered, from 1. */
 const TYPES = [
@@ -231,8 +231,8 @@ function readHello(r: ByteReader): MessageOf<'hello'> {
   const storeId = r.raw(STORE_ID_BYTES).slice()
   const endpointVersion = r.u53()
   const kind = oneOf(r, KINDS)
-  // Who only looks need not know whom it looks at.
-  if (!REPLICA_ID.test(replicaId) && !(kind === 'observe' && replicaId === '')) throw new DecodeError('no replica id', r.at)
+  // Who only looks, or only fences, need not know whom it looks at.
+  if (!REPLICA_ID.test(replicaId) && !((kind === 'observe' || kind === 'fence') && replicaId === '')) throw new DecodeError('no replica id', r.at)
   return { type: 'hello', protocol, replicaId, storeId, endpointVersion, kind }
 }
 

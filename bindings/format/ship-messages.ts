@@ -12,7 +12,7 @@ export type Message =
       readonly replicaId: string
       readonly storeId: Uint8Array
       readonly endpointVersion: number
-      readonly kind: 'bootstrap' | 'catchup' | 'reassign' | 'rebuild' | 'observe'
+      readonly kind: 'bootstrap' | 'catchup' | 'reassign' | 'rebuild' | 'observe' | 'fence'
     }
   | {
       readonly type: 'helloReply'

@@ -106,7 +106,7 @@ export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
     replicaId,
     storeId,
     endpointVersion: lsn,
-    kind: fc.constantFrom('bootstrap' as const, 'catchup' as const, 'reassign' as const, 'rebuild' as const, 'observe' as const),
+    kind: fc.constantFrom('bootstrap' as const, 'catchup' as const, 'reassign' as const, 'rebuild' as const, 'observe' as const, 'fence' as const),
   }),
   fc.record({
     type: fc.constant('helloReply' as const),
