@@ -101,6 +101,7 @@ async function ready({ session, hello, set }: Kind): Promise<{ readonly b: Bench
 
 /** What every failing run leaves: no session, no pin, one release with a reason. */
 function expectClean(b: Bench, plan: RecoveryPlan, reason: string | RegExp): void {
+  b.inOrder()
   expect(b.history.open).toEqual([])
   expect(b.history.granted.map(({ releases }) => releases)).toEqual(plan.pins.map(() => 1))
   expect(b.registry.sender(R1).session()).toBeNull()

@@ -70,6 +70,7 @@ export class FakePin implements FullBasePin {
   release(): void {
     this.releases++
     if (this.valid) this.o.trace.push(`release ${this.kind} ${this.lsn}`)
+    if (this.valid) this.o.order.push('release')
     this.valid = false
   }
   [Symbol.dispose](): void {
@@ -89,7 +90,10 @@ export class FakeHistory implements HistorySource {
   /** Kinds that are refused. */
   readonly refuse: Set<PinKind> = new Set()
   readonly granted: FakePin[] = []
+  /** Pins taken and given back. */
   readonly trace: string[] = []
+  /** Ends of sessions and releases, as they came. */
+  readonly order: string[] = []
   /** Called after each pin. */
   pinned: () => void = () => undefined
 
@@ -151,8 +155,10 @@ export interface Bench {
   readonly log: RecoveryLog
   readonly planner: Planner
   readonly failpoints: FailpointRegistry
-  /** Events of r1 since the last call, in order, sessions left out. */
+  /** Events of r1 since the last call. */
   events(): string[]
+  /** Fails unless every pin that was given back went behind the end of its session. */
+  inOrder(): void
 }
 
 export function bench(o: { readonly elision?: boolean } = {}): Bench {
@@ -163,6 +169,13 @@ export function bench(o: { readonly elision?: boolean } = {}): Bench {
   const history = new FakeHistory()
   const planner = new Planner({ registry, history, log, world: { clock: clock.clock, timers: clock.timers, failpoints }, ...o })
   registry.apply({ epoch: 1, replicas: [{ id: R1, endpoint: { data: 'one:1', version: 1 }, role: 'voter' }] })
+  const ends = new Set(['session_invalidated', 'session_failed', 'session_superseded'])
+  log.subscribe(({ event }) => void (ends.has(event) && history.order.push('end')))
+  registry.subscribe(({ to }) => void (to === 'in_sync' && history.order.push('end')))
+  const inOrder = (): void => {
+    const first = history.order.indexOf('release')
+    if (first >= 0 && !history.order.slice(0, first).includes('end')) throw new Error(`pins went before the session: ${history.order.join(', ')}`)
+  }
   let seen = 0
   const events = (): string[] => {
     const fresh = log.since(seen)
@@ -170,7 +183,7 @@ export function bench(o: { readonly elision?: boolean } = {}): Bench {
     return fresh.map(({ event }) => event)
   }
   events()
-  return { clock, history, registry, log, planner, failpoints, events }
+  return { clock, history, registry, log, planner, failpoints, events, inOrder }
 }
 
 /** What r1 says of itself: R = 70, and nothing it was promised, on the primary's line. */

@@ -108,6 +108,7 @@ describe('pins that are refused', () => {
     expect(error).toBeInstanceOf(PinRefusedError)
     expect(error.cause).toBeInstanceOf(PinRefusedError)
     expect(other.history.trace).toEqual(['pin snapshot 50', 'pin log 50', 'release snapshot 50'])
+    other.inOrder()
     expect(other.registry.sender(R1).session()).toBeNull()
     expect(stateOf(other)).toBe('needs_rebuild')
     expect(other.log.eventsFor(R1).filter(({ event }) => event === 'log_pin_failed')).toHaveLength(1)
@@ -167,6 +168,7 @@ describe('pins that are refused', () => {
     b.history.pinned = () => void b.registry.raiseEpoch(2)
     expect(await failure(() => planned(b))).toBeInstanceOf(SessionFencedError)
     expect(b.history.trace).toEqual(['pin log 70', 'release log 70'])
+    b.inOrder()
     expect(stateOf(b)).toBe('disconnected')
   })
 })
@@ -240,6 +242,7 @@ describe('P7 cancelPlan', () => {
     // The session first, then the pins, the last one first.
     expect(b.events()).toEqual(['session_invalidated', 'plan_cancelled'])
     expect(b.history.trace).toEqual(kind === 'catchup' ? ['release log 70'] : ['release log 50', 'release snapshot 50'])
+    b.inOrder()
     expect(b.log.events().at(-1)).toMatchObject({ event: 'plan_cancelled', detail: 'address_change' })
     expect(b.registry.sender(R1).status()).toMatchObject({ state, reason: 'address_change', session: null })
   })
@@ -331,6 +334,7 @@ it('P11 random plans, each with a random failure on the way, leave no pin', asyn
           () => true,
           () => false,
         )
+        b.inOrder()
         expect(b.history.open).toEqual([])
         expect(b.history.granted.every(({ releases }) => releases === 1)).toBe(true)
         expect(b.registry.sender(R1).session()).toBeNull()
