@@ -181,6 +181,74 @@ describe.each(KINDS)('$name', (kind) => {
     expect(b.registry.sender(R1).state).toBe('disconnected')
   })
 
+  it('X3 the fence is looked at behind each call and each hook, also where nobody tells that the session is over', async () => {
+    for (const [place, at] of [
+      ['io', 0],
+      ['hook', 0],
+      ['hook', 1],
+    ] as const) {
+      const { b, plan } = await ready(kind)
+      const sender = b.registry.sender(R1)
+      sender.subscribe = () => () => undefined
+      const io = new FakeIO()
+      io.before = (_call, n) => void (place === 'io' && n === at && b.registry.raiseEpoch(2))
+      const { steps, onStep } = stepper()
+      const hook = (step: Step): void => {
+        onStep(step)
+        if (place === 'hook' && step.index === at) b.registry.raiseEpoch(2)
+      }
+      expect(await failure(() => executorOf(b, plan, { io, onStep: hook, stepEntries: 10 }).run())).toBeInstanceOf(SessionFencedError)
+      expect([io.calls.length, steps.length]).toEqual(place === 'io' ? [1, 1] : [at, at + 1])
+      expectClean(b, plan, /./)
+    }
+  })
+
+  it('what was granted must hold until the pins are given back', async () => {
+    const { b, plan } = await ready(kind)
+    const onStep = (step: Step): void => {
+      if (step.kind === 'complete') b.registry.raiseEpoch(2)
+    }
+    expect(await failure(() => executorOf(b, plan, { io: new FakeIO(), onStep }).run())).toBeInstanceOf(SessionFencedError)
+    expectClean(b, plan, 'epoch_advanced:1->2')
+    expect(b.registry.sender(R1).state).toBe('disconnected')
+  })
+
+  it('a plan whose session is over before it has an executor is given back, cancelled or run', async () => {
+    for (const how of ['cancel', 'run'] as const) {
+      const { b, plan } = await ready(kind)
+      b.registry.raiseEpoch(2)
+      const io = new FakeIO()
+      const executor = executorOf(b, plan, { io })
+      if (how === 'cancel') executor.cancel('superseded')
+      else expect(await failure(() => executor.run())).toBeInstanceOf(SessionFencedError)
+      expectClean(b, plan, how === 'cancel' ? 'superseded' : /./)
+      expect(io.calls).toEqual([])
+    }
+  })
+
+  it('listens to its sender for as long as it runs', async () => {
+    for (const fails of [false, true]) {
+      const { b, plan } = await ready(kind)
+      const sender = b.registry.sender(R1)
+      const subscribe = sender.subscribe.bind(sender)
+      let listeners = 0
+      sender.subscribe = (fn) => {
+        const end = subscribe(fn)
+        listeners++
+        return () => {
+          listeners--
+          end()
+        }
+      }
+      const io = new FakeIO()
+      if (fails) io.before = () => Promise.reject(new TransportError('cut'))
+      const executor = executorOf(b, plan, { io })
+      expect(listeners).toBe(1)
+      await executor.run().catch(() => undefined)
+      expect(listeners).toBe(0)
+    }
+  })
+
   it('X5 cancelled before the run, during I/O, by a signal, or when it is over', async () => {
     const state = kind.session === 'rebuild' ? 'needs_rebuild' : 'disconnected'
     const before = await ready(kind)
@@ -314,6 +382,21 @@ describe('what the I/O says decides where the replica goes', () => {
     }
   })
 
+  it('what is durable beyond a step, because the link sends ahead, is recorded with its own step', async () => {
+    const { b, plan } = await ready(KINDS[0]!)
+    const io = new FakeIO()
+    const aheads: unknown[] = []
+    io.stream = (_fence, _start, end, sink, _signal, o) => {
+      aheads.push(o?.ahead)
+      sink({ durableLsn: 100, bytes: 10 })
+      return Promise.resolve(end)
+    }
+    const { steps, onStep } = stepper()
+    expect(await executorOf(b, plan, { io, onStep, stepEntries: 10 }).run()).toMatchObject({ entries: 30, bytes: 30 })
+    expect(steps.filter(({ kind }) => kind === 'progress').map(({ lsn }) => lsn)).toEqual([80, 90, 100])
+    expect(aheads).toEqual([100, 100, 100])
+  })
+
   it('C2 T1 a truncation at another LSN than the owed one is refused', async () => {
     const { b, plan } = await ready(KINDS[1]!)
     const io = new FakeIO()
@@ -384,6 +467,15 @@ describe('budget', () => {
     expectClean(b, plan, 'budget_progress_stalled')
     expect(b.registry.sender(R1).state).toBe('needs_rebuild')
     expect(b.events()).toContain('budget_escalated')
+  })
+
+  it('bytes that went out count', async () => {
+    const b = bench()
+    const plan = await planned(b, 'catchup', helloOf(), { budget: { maxBytes: 199 } })
+    const io = new FakeIO()
+    expect(await failure(() => new CatchUpExecutor(b.planner, plan, { io, stepEntries: 10 }).run())).toMatchObject({ verdict: 'bytes_exceeded' })
+    expect(io.calls).toEqual(['stream (70, 80]', 'stream (80, 90]'])
+    expectClean(b, plan, 'budget_bytes_exceeded')
   })
 
   it('C8 behind a budget that was passed a catch-up is refused; a rebuild works and ends in sync', async () => {

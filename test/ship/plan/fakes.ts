@@ -28,6 +28,8 @@ import {
   SessionSequence,
   type ShipPin,
   type Step,
+  type StreamOptions,
+  type StreamSink,
   type Want,
 } from '../../../bindings/ship/index.ts'
 import { FakeClock } from '../../../bindings/testing/fake-clock.ts'
@@ -101,7 +103,12 @@ export class FakeHistory implements HistorySource {
     return this.granted.filter(({ valid }) => valid)
   }
 
+  /** Called at each look, with how many there were. */
+  looked: (n: number) => void = () => undefined
+  private looks = 0
+
   read(): Promise<RetainedHistory> {
+    this.looked(this.looks++)
     const { head, tail, floor, committed, checkpoint, lineage } = this
     return Promise.resolve({
       headLsn: head,
@@ -233,7 +240,7 @@ export class FakeIO implements CatchUpIO, RebuildIO {
   reaches: (end: number) => number = (end) => end
   signals: AbortSignal[] = []
 
-  async stream(_fence: Fence, start: number, end: number, sink: (p: { durableLsn: number; bytes: number }) => void, signal: AbortSignal): Promise<number> {
+  async stream(_fence: Fence, start: number, end: number, sink: StreamSink, signal: AbortSignal, _o?: StreamOptions): Promise<number> {
     await this.called('stream', `(${start}, ${end}]`, signal)
     const middle = Math.floor((start + end) / 2)
     sink({ durableLsn: middle, bytes: (middle - start) * 10 })

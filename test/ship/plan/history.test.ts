@@ -200,6 +200,8 @@ describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
       for (const { name, bytes } of [base.manifest.checkpoint, ...base.manifest.files]) expect((await root.head(name))?.size, name).toBe(bytes)
       expect((await history.read()).tailLsn).toBeLessThanOrEqual(base.manifest.logFrom)
       expect((await history.digestAt(base.manifest.logFrom)).length).toBe(32)
+      // Everything behind it too.
+      expect((await history.read()).fragmentFloorLsn).toBeLessThanOrEqual(base.lsn)
       const files = base.manifest.files.map(({ name }) => name)
       base.release()
       log?.release()
@@ -217,12 +219,67 @@ describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
     const store = await worked(place())
     const { root } = (store as unknown as { o: ShipHistoryParts }).o
     const history = historyOf(store)
-    using base = await history.pinSnapshot((await history.read()).checkpoint!.lsn, session)
+    // Rows that its checkpoint leaves in the log.
+    for (let i = 0; i < 60; i++) await store.upsert(items, rows(i * 3, 40, i))
+    const { lsn: at } = await (async () => {
+      using full = await history.pinFullBase(Number(store.lsn), session)
+      return { lsn: full.lsn }
+    })()
+    using base = await history.pinSnapshot(at, session)
+    expect(base.manifest.logFrom).toBeLessThan(at - 50)
     await work(store, 4, 50)
     const report = await store.vacuum({ keep: { versions: 1 } })
     expect(report.deleted).toBeGreaterThan(0)
     for (const name of namesOf(base.manifest)) expect(await root.exists(name), name).toBe(true)
     expect((await history.read()).tailLsn).toBeLessThanOrEqual(base.manifest.logFrom)
+    base.release()
+    expect(Number((await store.vacuum({ keep: { versions: 1 } })).tail)).toBeGreaterThan(base.manifest.logFrom)
+  })
+
+  it('names that are gone by now are no part of an older base: what they alone needed may be gone too', async () => {
+    const store = await worked(place(), 1)
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    await store.tag('old')
+    const side = await store.branch('side')
+    await side.upsert(items, rows(0, 800, 5))
+    await work(store, 2, 10)
+    await store.flush()
+    const { checkpoint } = await history.read()
+    const before = await history.pinSnapshot(checkpoint!.lsn, session)
+    const alone = namesOf(before.manifest)
+    before.release()
+    await store.deleteTag('old')
+    await store.deleteBranch('side')
+    const versions = Number(store.lsn) - checkpoint!.lsn + 20
+    expect((await store.vacuum({ keep: { versions } })).deleted).toBeGreaterThan(0)
+    using now = await history.pinSnapshot(checkpoint!.lsn, session)
+    const needed = new Set(namesOf(now.manifest))
+    expect(alone.filter((name) => !needed.has(name)).length).toBeGreaterThan(0)
+    for (const name of needed) expect(await root.exists(name), name).toBe(true)
+  })
+
+  it('a checkpoint that is pinned between the plan of a vacuum and its deletes stays', async () => {
+    const points = new FailpointRegistry()
+    const store = await worked(place(), 1, { world: { failpoints: points } })
+    const { root } = (store as unknown as { o: ShipHistoryParts }).o
+    const history = historyOf(store)
+    const at: number[] = []
+    for (let round = 0; round < 4; round++) {
+      await work(store, 1, 10 * round)
+      await store.flush()
+      at.push((await history.read()).checkpoint!.lsn)
+    }
+    using parked = points.arm(FP.vacuum.beforeDelete, { park: true, times: 1 })
+    const vacuum = store.vacuum({ keep: { versions: Number(store.lsn) - at[0]! - 10 } })
+    await parked.reached()
+    using base = await history.pinSnapshot(at[1]!, session)
+    parked.release()
+    await vacuum
+    expect(await root.exists(base.manifest.checkpoint.name)).toBe(true)
+    base.release()
+    await store.vacuum({ keep: { versions: 1 } })
+    expect(await root.exists(base.manifest.checkpoint.name)).toBe(false)
   })
 
   it('a base has every file that a store there opens with, branches and tags too', async () => {

@@ -163,6 +163,14 @@ describe('pins that are refused', () => {
     expect(stateOf(b)).toBe('needs_rebuild')
   })
 
+  it('a session that ends while history is read again leaves none', async () => {
+    const b = bench()
+    b.history.looked = (n) => n === 1 && b.registry.raiseEpoch(2)
+    expect(await failure(() => planned(b))).toBeInstanceOf(SessionFencedError)
+    expect(b.history.trace).toEqual(['pin log 70', 'release log 70'])
+    b.inOrder()
+  })
+
   it('a session that ends while a pin is taken leaves none', async () => {
     const b = bench()
     b.history.pinned = () => void b.registry.raiseEpoch(2)
