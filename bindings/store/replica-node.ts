@@ -45,6 +45,8 @@ interface View {
   readonly handle: ReplicaHandle
   readonly upkeep: ReplicaUpkeep
   readonly fold: ReplicaFold
+  /** Of a generation that is replaced: where its history begins. */
+  readonly frozen: { floor: number | undefined }
 }
 
 const NO_DIGEST = new Uint8Array(32)
@@ -182,6 +184,7 @@ export class ReplicaNode implements ReplicaParts {
     const inner = log.current
     const visible = new VisibleLog(inner)
     visible.show(upto)
+    const frozen: View['frozen'] = { floor: undefined }
     const opened = await wireState({
       root: this.root,
       world: this.world,
@@ -191,7 +194,7 @@ export class ReplicaNode implements ReplicaParts {
       checkpoint,
       end: upto,
       isBackup: false,
-      historyFloor: () => Math.max(log.node.facts.historyFloorLsn, log.generation.base?.baseLsn ?? 0),
+      historyFloor: () => frozen.floor ?? log.node.facts.historyFloorLsn,
       events: this.o.events,
       metering: this.metering,
       written: new WrittenBytes(),
@@ -215,11 +218,11 @@ export class ReplicaNode implements ReplicaParts {
         this.o.changed('failed')
       },
     })
-    opened.catchUp = () => fold.settled()
+    opened.catchUp = () => this.settled()
     const { outdated } = this
     this.outdated = undefined
     this.fold = fold
-    this.view = { log: inner, visible, opened, handle: new ReplicaHandle(opened), upkeep, fold }
+    this.view = { log: inner, visible, opened, handle: new ReplicaHandle(opened), upkeep, fold, frozen }
     fold.commit(log.committed)
     upkeep.look()
     if (outdated !== undefined) this.retire(outdated)
@@ -236,7 +239,8 @@ export class ReplicaNode implements ReplicaParts {
     const log = this.log_
     if (log === undefined) return []
     const named = new NamedFiles()
-    const catalog = this.view?.opened.state.catalog ?? (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog
+    const own = this.view?.log === log.current ? this.view.opened.state.catalog : undefined
+    const catalog = own ?? (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog
     const lsns = new Map<string, number>()
     const from = catalog?.lsn ?? log.tailLsn
     for (const seal of catalog?.outcomes.pending.values() ?? []) {
@@ -357,14 +361,21 @@ export class ReplicaNode implements ReplicaParts {
       abandon: () => base.abort(),
       install: async (checkpoints) => {
         await this.beginning
+        const before = this.view
         const install = async (): Promise<void> => {
           const there = await this.contentNames()
+          if (before !== undefined) before.frozen.floor = this.log_!.node.facts.historyFloorLsn
           for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes)
           await base.install({ manifestHash, checkpoints: [...checkpoints.keys()] })
           this.claimed = new Set()
           this.strays = there
         }
-        await (this.view === undefined ? install() : this.view.upkeep.exclusively(install))
+        try {
+          await (before === undefined ? install() : before.upkeep.exclusively(install))
+        } catch (error) {
+          if (before !== undefined) before.frozen.floor = undefined
+          throw error
+        }
         await this.replaced()
       },
     }

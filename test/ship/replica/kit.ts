@@ -2,12 +2,13 @@
 import { onTestFinished } from 'vitest'
 
 import { type Column, type ReadStore, type Store, t, type Table, table } from '../../../bindings/index.ts'
-import { fromHex, type Message } from '../../../bindings/format/index.ts'
+import { encodeManifest, fromHex, type Message } from '../../../bindings/format/index.ts'
 import { type CommitLog, lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
-import { type Link, MemoryNetwork, type WireFrame } from '../../../bindings/ship/index.ts'
+import { type Link, type Manifest, manifestHash, MemoryNetwork, type WireFrame } from '../../../bindings/ship/index.ts'
 import { Replica, type ReplicaOptions } from '../../../bindings/store/index.ts'
+import { type ShipHistoryParts, StoreHistory } from '../../../bindings/store/ship-history.ts'
 import { opened, PLACES, QUIET, tempDirectory } from '../../unit/store/places.ts'
 
 export { MemoryRoot, PLACES, QUIET, tempDirectory }
@@ -45,6 +46,14 @@ export async function fill(store: Store, from: number, to: number): Promise<void
 
 export async function rowsOf(store: ReadStore): Promise<{ id: number; name: string }[]> {
   return (await store.scan(items).toArray()).toSorted((x, y) => x.id - y.id)
+}
+
+/** A base at the lowest version from `minLsn` on that can be made, held until the test ends. */
+export async function baseOf({ store }: Primary, minLsn: number = Number(store.lsn)): Promise<Manifest> {
+  const { o } = store as unknown as { o: ShipHistoryParts }
+  const history = new StoreHistory({ ...o, committed: () => Infinity })
+  onTestFinished(() => history[Symbol.dispose]())
+  return (await history.pinFullBase(minLsn, 'hold')).manifest
 }
 
 const dead = new WeakSet<Replica>()
@@ -181,6 +190,25 @@ export class RawSender {
     }
     if (o.committed === undefined) await replica.store.refresh()
     return head
+  }
+
+  async manifest(manifest: Manifest, o: Partial<Of<'manifest'>> = {}): Promise<void> {
+    await this.send({ type: 'manifest', hash: manifestHash(manifest), bytes: encodeManifest(manifest), ...o })
+  }
+
+  /** Everything of a base, up to the install. @returns names of the files that were asked for first */
+  async transfer(manifest: Manifest): Promise<string[]> {
+    const { baseLsn, logFrom } = manifest
+    await this.manifest(manifest)
+    const isFirst = await this.next('want', ({ lsn: of }) => of === 0)
+    await this.entries(logFrom, baseLsn, { base: true })
+    if (isFirst.files.length > 0 || logFrom < baseLsn) await this.next('want', ({ lsn: of, files }) => of === 0 && files.length === 0)
+    return isFirst.files.map(({ name }) => name)
+  }
+
+  async install(manifest: Manifest): Promise<number> {
+    await this.send({ type: 'install', manifestHash: manifestHash(manifest) })
+    return (await this.next('installed')).baseLsn
   }
 
   private async listen(): Promise<void> {
