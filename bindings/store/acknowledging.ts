@@ -29,6 +29,7 @@ export class Acknowledging {
   private readonly parts: AcknowledgingParts
   private gate: QuorumGate | undefined
   private committer: Committer | undefined
+  private readonly behind = new WeakMap<StateView, StateView>()
 
   constructor(parts: AcknowledgingParts) {
     this.parts = parts
@@ -41,9 +42,9 @@ export class Acknowledging {
     if (lsn === 0) return
     const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, checkpointLsn, floor))
     if (mode === 'async' && lsn <= committed) return
-    const { modeChanges } = await import('./quorum-gate.ts')
-    const changes = lsn <= committed ? [] : await modeChanges(log, committed)
-    await this.load({ mode: changes[0]?.before ?? mode, committed, head: state.applied, changes, isOpening: true })
+    const { recordsAbove } = await import('./quorum-gate.ts')
+    const above = await recordsAbove(log, committed)
+    await this.load({ mode: above.changes[0]?.before ?? mode, committed, head: state.applied, isOpening: true, ...above })
   }
 
   /** From here on records are queued. */
@@ -93,13 +94,27 @@ export class Acknowledging {
   /** A branch as readers see it. @throws (the promise) StaleBranchError */
   view(branch: number): StateView | Promise<StateView> {
     const { branches, history } = this.parts
-    return this.isFrozen ? history.state({ branch, lsn: this.committed }) : branches.view(branch)
+    if (!this.isFrozen) return branches.view(branch)
+    if (!this.gate!.isPlain) return history.state({ branch, lsn: this.committed })
+    const view = branches.view(branch)
+    return view instanceof Promise ? view.then((made) => this.atC(made)) : this.atC(view)
   }
 
   /** As view(), of main and with everything that the fold knows. */
   state(): StoreState | Promise<StoreState> {
     const { history, state } = this.parts
-    return this.isFrozen ? history.state({ branch: state.branch, lsn: this.committed }) : state
+    if (!this.isFrozen) return state
+    return this.gate!.isPlain ? this.atC(state) : history.state({ branch: state.branch, lsn: this.committed })
+  }
+
+  /** A live view that is ahead by records which change nothing: the same, at C. */
+  private atC<T extends StateView>(view: T): T {
+    let at = this.behind.get(view) as T | undefined
+    if (at?.applied !== this.committed) {
+      at = Object.create(view, { applied: { value: this.committed } }) as T
+      this.behind.set(view, at)
+    }
+    return at
   }
 
   /** The newest version that is durable here, committed or not. */
@@ -195,7 +210,7 @@ export class Acknowledging {
     const { QuorumGate: Gate } = await import('./quorum-gate.ts')
     if (this.gate !== undefined) return this.gate
     const { state, world } = this.parts
-    const now: GateStart = start ?? { mode: 'async', committed: state.applied, head: state.applied, changes: [], isOpening: false }
+    const now: GateStart = start ?? { mode: 'async', committed: state.applied, head: state.applied, changes: [], isOpening: false, isPlain: true }
     const bound = (): Committer => {
       assert(this.committer !== undefined, 'a store that takes acknowledgements writes')
       return this.committer

@@ -6,7 +6,17 @@
 // Invariant: the committer is never told more than C, except while the open is under way; nothing is rejected that an acknowledgement of the same tick commits.
 
 import { assert } from '../assert.ts'
-import { type Acker, type AckOptions, type Attached, type CommitGate, type Committer, decodeRecord, KIND_MODE } from '../engine/index.ts'
+import {
+  type Acker,
+  type AckOptions,
+  type Attached,
+  type CommitGate,
+  type Committer,
+  decodeRecord,
+  KIND_AUDIT,
+  KIND_EPOCH,
+  KIND_MODE,
+} from '../engine/index.ts'
 import { AckModeWeakenedError, AckTimeoutError, AckUnavailableError } from '../errors-ship.ts'
 import { PoisonedError } from '../errors.ts'
 import { ACK_MODES, type AckMode, type ModeRecord } from '../format/index.ts'
@@ -39,6 +49,8 @@ export interface GateStart {
   readonly changes: readonly Change[]
   /** Until opened() is called records are folded as they become durable. */
   readonly isOpening: boolean
+  /** No record above C changes what readers see. */
+  readonly isPlain: boolean
 }
 
 interface Asker {
@@ -62,6 +74,7 @@ export class QuorumGate implements CommitGate {
   private local: number
   private openHead: number
   private isOpening: boolean
+  private plain: boolean
   private isClosing = false
   /** Nobody will confirm any more. */
   private isOver = false
@@ -80,6 +93,7 @@ export class QuorumGate implements CommitGate {
     this.local = start.head
     this.openHead = start.head
     this.isOpening = start.isOpening
+    this.plain = start.isPlain
   }
 
   /** C */
@@ -87,9 +101,14 @@ export class QuorumGate implements CommitGate {
     return this.c
   }
 
-  /** What new records are committed by. */
+  /** What C is counted by; a change counts once it is committed. */
   get mode(): AckMode {
-    return this.changes.at(-1)?.mode ?? this.counted
+    return this.counted
+  }
+
+  /** What a record that is queued now waits for: the mode, and changes of it that come before the record. */
+  private get wanted(): AckMode {
+    return this.changes.reduce((most, { mode }) => (rank(mode) > rank(most) ? mode : most), this.counted)
   }
 
   /** H: the newest record that a power cut here leaves. */
@@ -100,6 +119,11 @@ export class QuorumGate implements CommitGate {
   /** Records are folded that are not committed: readers see the state at C, which is another one. */
   get isFrozen(): boolean {
     return this.c < this.openHead
+  }
+
+  /** What is hidden changes nothing that readers see. */
+  get isPlain(): boolean {
+    return this.plain
   }
 
   /** The open is over: from here on nothing above C is folded. */
@@ -132,6 +156,7 @@ export class QuorumGate implements CommitGate {
     this.local = last
     if (this.isOpening) {
       this.openHead = last
+      this.plain = false
       this.committer().durable(last)
       return
     }
@@ -141,7 +166,7 @@ export class QuorumGate implements CommitGate {
 
   admit(o: AckOptions | undefined): void {
     if (this.isOpening) return
-    const { mode, acker } = this
+    const { acker, wanted: mode } = this
     const asked = o?.ack ?? mode
     if (rank(asked) < rank(mode)) {
       throw new AckModeWeakenedError(`a write that asks for ${JSON.stringify(asked)} in a store of mode ${JSON.stringify(mode)}`, {
@@ -345,16 +370,21 @@ function rank(mode: AckMode): number {
   return ACK_MODES.indexOf(mode)
 }
 
-/** Changes of the mode above `from`. */
-export async function modeChanges(log: CommitLog, from: number): Promise<Change[]> {
+/** Records that change nothing that readers see. */
+const PLAIN: ReadonlySet<number> = new Set([KIND_EPOCH, KIND_MODE, KIND_AUDIT])
+
+/** What the records above `from` are. */
+export async function recordsAbove(log: CommitLog, from: number): Promise<Pick<GateStart, 'changes' | 'isPlain'>> {
   const changes: Change[] = []
+  let isPlain = true
   for await (const batch of log.read(BigInt(from) as Lsn)) {
     let lsn = Number(batch.first)
     for (const offset of batch.offsets) {
       const record = decodeRecord(batch.bytes, offset, lsn)
       if (record.kind === KIND_MODE) changes.push({ lsn, ...record.mode })
+      if (!PLAIN.has(record.kind)) isPlain = false
       lsn++
     }
   }
-  return changes
+  return { changes, isPlain }
 }

@@ -32,6 +32,8 @@ export class Cluster {
   local = 0
   /** Replicas that confirm at once. */
   readonly prompt: Set<ReplicaId> = new Set()
+  /** Its process is gone: nobody closes it. */
+  isKilled = false
   private seq = 0
   private attached: Attached | undefined
 
@@ -65,6 +67,12 @@ export class Cluster {
     }
     this.attached = await this.acknowledgement.attach(acker)
     return this
+  }
+
+  /** Everything queued is durable here. */
+  async synced(): Promise<void> {
+    await settles()
+    while (this.local < Number(partsOf(this.store).log.submitted)) await settles(1)
   }
 
   detach(): void {
@@ -103,9 +111,9 @@ export async function cluster(
   o: { readonly voters?: readonly string[]; readonly open?: OpenOptions; readonly ackTimeoutMs?: number; readonly silent?: readonly string[] } = {},
 ): Promise<Cluster> {
   const store = await Store.open(place, { ...QUIET, ...o.open })
-  onTestFinished(() => store.close().catch(() => undefined))
   const voters = o.voters ?? ['r1', 'r2']
   const made = await new Cluster(store, voters, o.ackTimeoutMs === undefined ? {} : { ackTimeoutMs: o.ackTimeoutMs }).attach()
+  onTestFinished(() => (made.isKilled ? undefined : store.close().catch(() => undefined)))
   for (const id of voters) {
     if (o.silent?.includes(id) === true) continue
     made.follow(id)
@@ -126,4 +134,9 @@ export async function timed(
   const world = fakeWorld({ clock })
   const one = await cluster(place, mode, { open: { world }, ...(o.voters === undefined ? {} : { voters: o.voters }) })
   return { one, clock, world }
+}
+
+/** Lets what is ready run: turns of the event loop. */
+export async function settles(turns: number = 16): Promise<void> {
+  for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => setImmediate(resolve))
 }
