@@ -61,12 +61,13 @@ export interface KernelRecord extends Omit<KeptRecord, 'results'> {
 }
 
 /** Figures by name. */
-export type UpkeepRecord = Omit<KeptRecord, 'results' | 'contenders'>
+export type FiguresRecord = Omit<KeptRecord, 'results' | 'contenders'>
 
 interface Records {
   readonly engine: KeptRecord
   readonly kernels: KernelRecord
-  readonly upkeep: UpkeepRecord
+  readonly upkeep: FiguresRecord
+  readonly ship: FiguresRecord
 }
 
 export type SuiteName = keyof Records

@@ -3,6 +3,7 @@
 //   npm run bench -- engine [--against sqlite,lmdb,duckdb,lancedb | all] [--only commits,reads] [--quick] [--json] [--keep]
 //   npm run bench -- kernels [--only bloom,lz4] [--quick] [--json] [--keep]
 //   npm run bench -- upkeep [--only trickle,compacting] [--quick] [--json] [--keep]
+//   npm run bench -- ship [--only stream,joining,outage] [--quick] [--json] [--keep]
 //
 // --json prints { machine, versions, results } (kernels: { results }) on standard output and everything else on standard error; --keep writes
 // bench/results/<date>-<suite>.json and the tables of docs/benchmarks.md.
@@ -12,15 +13,18 @@ import { parseArgs } from 'node:util'
 
 import { CACHE } from './data.ts'
 import { quoteEngine } from './docs.ts'
+import { type FigureParts, runFigures } from './figures.ts'
 import { PARTS as ENGINE } from './engine.bench.ts'
 import { PARTS as KERNELS, runKernels } from './kernels.bench.ts'
 import { commit, machine, packageVersion, removeFolders } from './machine.ts'
 import { field, PEER_NAMES } from './peers.ts'
 import { type Figures, keep, type Outcome, type Report, showOutcome, showTable } from './report.ts'
+import { PARTS as SHIP } from './ship.bench.ts'
 import { FULL, QUICK, type Suite } from './suite.ts'
-import { runUpkeep, PARTS as UPKEEP } from './upkeep.bench.ts'
+import { PARTS as UPKEEP } from './upkeep.bench.ts'
 
-const SUITES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { engine: ENGINE, kernels: KERNELS, upkeep: UPKEEP }
+const FIGURES: Readonly<Record<'upkeep' | 'ship', FigureParts>> = { upkeep: UPKEEP, ship: SHIP }
+const SUITES: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { engine: ENGINE, kernels: KERNELS, ...FIGURES }
 /** Kernels run for some ms: on a busy machine a compiler that works in the background would leave one contender or the other unoptimized. */
 const COMPILE_IN_LINE = ['--no-concurrent-recompilation', '--no-concurrent-osr', '--wasm-sync-tier-up']
 const USAGE = `npm run bench -- ${Object.keys(SUITES).join('|')} [--against ${PEER_NAMES.join(',')}|all] [--only part,part] [--quick] [--json] [--keep]`
@@ -46,8 +50,8 @@ if (parts === undefined || positionals.length > 1 || unknown.length > 0) {
   process.exitCode = spawnSync(process.execPath, [...COMPILE_IN_LINE, file!, ...rest], { stdio: 'inherit' }).status ?? 1
 } else if (name === 'kernels') {
   await runKernels({ only, quick: values.quick === true, json: values.json === true, keep: values.keep === true })
-} else if (name === 'upkeep') {
-  await runUpkeep({ only, quick: values.quick === true, json: values.json === true, keep: values.keep === true })
+} else if (name === 'upkeep' || name === 'ship') {
+  await runFigures(name, FIGURES[name], { only, quick: values.quick === true, json: values.json === true, keep: values.keep === true })
 } else await runEngine()
 
 async function runEngine(): Promise<void> {

@@ -6,13 +6,13 @@ import { Store } from '../../bindings/index.ts'
 import { flights3m } from '../data.ts'
 import { freshFolder, loopDelay, settleDisk } from '../machine.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 import { flights, openManual, piece } from './flights.ts'
 
 const PIECES = 30
 const LANES = 4
 
-export async function backup(suite: UpkeepSuite): Promise<void> {
+export async function backup(suite: FigureSuite): Promise<void> {
   const data = await flights3m()
   const rows = suite.quick ? 600_000 : data.rows
   const source = freshFolder()

@@ -2,7 +2,7 @@
 import { Store, t, table } from '../../bindings/index.ts'
 import { freshFolder, settleDisk } from '../machine.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 
 const BRANCHES = 10_000
 /** Rows of main, so that an open has something else to do too. */
@@ -11,7 +11,7 @@ const AT_ONCE = 256
 
 const events = table('events', { id: t.int32(), text: t.utf8() }, { key: ['id'] })
 
-export async function branches(suite: UpkeepSuite): Promise<void> {
+export async function branches(suite: FigureSuite): Promise<void> {
   const one = await filled(1)
   const many = await filled(BRANCHES)
   await opens(suite, one, many)
@@ -36,7 +36,7 @@ async function filled(count: number): Promise<string> {
 }
 
 /** Open and close in turns, the first of a round changing. */
-async function opens(suite: UpkeepSuite, one: string, many: string): Promise<void> {
+async function opens(suite: FigureSuite, one: string, many: string): Promise<void> {
   const times: Record<string, number[]> = { one: [], many: [] }
   const ratios: number[] = []
   const opened = async (name: string, folder: string): Promise<number> => {
@@ -63,7 +63,7 @@ async function opens(suite: UpkeepSuite, one: string, many: string): Promise<voi
 }
 
 /** One after the other, each beside a commit of one row. */
-async function making(suite: UpkeepSuite, folder: string): Promise<void> {
+async function making(suite: FigureSuite, folder: string): Promise<void> {
   const store = await Store.open(folder)
   const beyond: number[] = []
   const commits: number[] = []

@@ -2,7 +2,7 @@
 import { type Flights, flights3m } from '../data.ts'
 import { freshFolder, loopDelay, settleDisk } from '../machine.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 import { flights, openManual, piece, unkeyed } from './flights.ts'
 
 const PIECES = 30
@@ -13,7 +13,7 @@ const SHAPES = {
   unkeyed: { table: unkeyed, part: (data: Flights, i: number, rows: number) => piece(data, (i * rows) / PIECES, ((i + 1) * rows) / PIECES) },
 } as const
 
-export async function compacting(suite: UpkeepSuite): Promise<void> {
+export async function compacting(suite: FigureSuite): Promise<void> {
   const data = await flights3m()
   const rows = suite.quick ? 600_000 : data.rows
   const rates: Record<string, number[]> = {}

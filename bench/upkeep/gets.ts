@@ -8,7 +8,7 @@ import { randomOf } from '../data.ts'
 import { countFileReads } from '../file-reads.ts'
 import { freshFolder, settleDisk } from '../machine.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 
 const ROWS = 10_000_000
 const QUICK_ROWS = 1_000_000
@@ -36,14 +36,14 @@ const KINDS: Readonly<Record<string, Kind>> = {
   utf8: { table: texts, key: (place) => `user-${String(place).padStart(9, '0')}` },
 }
 
-export async function gets(suite: UpkeepSuite): Promise<void> {
+export async function gets(suite: FigureSuite): Promise<void> {
   const rows = suite.quick ? QUICK_ROWS : ROWS
   for (const [name, kind] of Object.entries(KINDS)) {
     for (const order of ['sorted', 'random'] as const) await measure(suite, `${name}-${order}`, kind, rows, order === 'sorted')
   }
 }
 
-async function measure(suite: UpkeepSuite, name: string, { table: of, key }: Kind, rows: number, sorted: boolean): Promise<void> {
+async function measure(suite: FigureSuite, name: string, { table: of, key }: Kind, rows: number, sorted: boolean): Promise<void> {
   const folder = freshFolder()
   const loading = await Store.open(folder, { upkeep: 'manual' })
   await loading.create(of)

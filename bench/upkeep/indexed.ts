@@ -7,7 +7,7 @@ import { type Flights, flights3m, sample } from '../data.ts'
 import { freshFolder, settleDisk } from '../machine.ts'
 import { contenderOf, isInstalled, loadPackage } from '../peers.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 
 const definition = { id: t.int64(), date: t.timestamp('ms'), delay: t.int16(), distance: t.int16(), origin: t.utf8(), destination: t.utf8() }
 const indexed = table('flights', definition, { key: ['id'], index: ['origin', ['origin', 'date'], 'delay'] })
@@ -36,7 +36,7 @@ interface Engine {
   close(): Promise<void>
 }
 
-export async function indexes(suite: UpkeepSuite): Promise<void> {
+export async function indexes(suite: FigureSuite): Promise<void> {
   const data = suite.quick ? await sample(QUICK_ROWS) : await flights3m()
   const queries = queriesOf(data)
   const folder = freshFolder()
@@ -77,7 +77,7 @@ function queriesOf({ rows, origin, date, delay }: Flights): Query[] {
   ]
 }
 
-async function varve(suite: UpkeepSuite, folder: string, data: Flights): Promise<Engine[]> {
+async function varve(suite: FigureSuite, folder: string, data: Flights): Promise<Engine[]> {
   const store = await Store.open(folder, { upkeep: 'manual' })
   await store.create(indexed)
   await store.create(plain)
@@ -115,7 +115,7 @@ async function varve(suite: UpkeepSuite, folder: string, data: Flights): Promise
 }
 
 /** The first answer of a store that was just opened: directory, blocks and pages come from files, through the page cache. */
-async function first(suite: UpkeepSuite, folder: string, query: Query): Promise<void> {
+async function first(suite: FigureSuite, folder: string, query: Query): Promise<void> {
   const times: Record<string, number[]> = { varve: [], scan: [] }
   for (let round = 0; round < suite.rounds; round++) {
     for (const [name, one] of [
@@ -133,7 +133,7 @@ async function first(suite: UpkeepSuite, folder: string, query: Query): Promise<
   suite.fact(`index.${query.name}.first`, `${rounded(ours)} ms by index, ${rounded(scan)} ms by scan (${rounded(scan / ours)}x)`)
 }
 
-async function contest(suite: UpkeepSuite, name: string, engines: readonly Engine[], run: (engine: Engine) => Promise<number>, wanted: number): Promise<void> {
+async function contest(suite: FigureSuite, name: string, engines: readonly Engine[], run: (engine: Engine) => Promise<number>, wanted: number): Promise<void> {
   const times = new Map<string, number[]>(engines.map((engine) => [engine.name, []]))
   for (const engine of engines) {
     const found = await run(engine)
@@ -165,7 +165,7 @@ const SQL_INDEXES = [
 
 const TOP = 'SELECT id, delay, distance FROM flights ORDER BY delay DESC, id LIMIT 10'
 
-async function peers(suite: UpkeepSuite, data: Flights): Promise<Engine[]> {
+async function peers(suite: FigureSuite, data: Flights): Promise<Engine[]> {
   const made: Engine[] = []
   for (const [name, open] of [
     ['sqlite', sqlite],

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs'
 import { inChild } from '../children.ts'
 import { freshFolder } from '../machine.ts'
 import { rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 
 interface MemoryRun {
   readonly base: number
@@ -15,7 +15,7 @@ interface MemoryRun {
   readonly fragments: number
 }
 
-export async function memory(suite: UpkeepSuite): Promise<void> {
+export async function memory(suite: FigureSuite): Promise<void> {
   for (const shape of ['ranges', 'overlapping']) {
     const folder = freshFolder()
     await inChild(['flights', 'varve', folder, suite.quick ? '1' : '10', shape === 'overlapping' ? '1' : '0'])

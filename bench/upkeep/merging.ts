@@ -5,7 +5,7 @@ import { columns, type KeyedTable, Store, t, table } from '../../bindings/index.
 import { inChild } from '../children.ts'
 import { freshFolder } from '../machine.ts'
 import { medianOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 
 export const prices: KeyedTable = table(
   'prices',
@@ -61,7 +61,7 @@ async function mergeOf(rows: number, changed: number): Promise<MergeRun> {
   return run
 }
 
-export async function merging(suite: UpkeepSuite): Promise<void> {
+export async function merging(suite: FigureSuite): Promise<void> {
   const rows = suite.quick ? 1_000_000 : 10_000_000
   const runs: MergeRun[] = []
   for (let round = 0; round < Math.min(3, suite.rounds); round++) runs.push(await mergeOf(rows, rows / 10))

@@ -4,7 +4,7 @@ import { type OpenOptions, Store } from '../../bindings/index.ts'
 import { flightAt } from '../data.ts'
 import { collectGarbage, freshFolder, loopDelay } from '../machine.ts'
 import { medianOf, percentileOf, rounded } from '../report.ts'
-import type { UpkeepSuite } from '../upkeep.bench.ts'
+import type { FigureSuite } from '../figures.ts'
 import { flights, ROW_BYTES, writtenBytes } from './flights.ts'
 
 const ROWS = 100
@@ -12,11 +12,11 @@ const ROWS = 100
 /** As it comes; and with so little memory for rows that upkeep has many small fragments to put together. */
 const SHAPES: Readonly<Record<string, OpenOptions>> = { trickle: {}, 'trickle-small': { memory: { writeBytes: 256 * 1024 } } }
 
-export async function trickle(suite: UpkeepSuite): Promise<void> {
+export async function trickle(suite: FigureSuite): Promise<void> {
   for (const [name, options] of Object.entries(SHAPES)) await trickleInto(suite, `optimize.${name}`, options)
 }
 
-async function trickleInto(suite: UpkeepSuite, task: string, options: OpenOptions): Promise<void> {
+async function trickleInto(suite: FigureSuite, task: string, options: OpenOptions): Promise<void> {
   const appends = suite.quick ? 2000 : 10_000
   // Ids in an order that is not the keys': each fragment overlaps the others.
   const rowsOf = (append: number): object[] =>

@@ -62,6 +62,14 @@ export function wholeOption(options: Readonly<Record<string, unknown>>, name: st
   )
 }
 
+/** Ctrl-C is how some commands end: sockets alone keep no process. */
+export async function interrupted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const alive = setInterval(() => undefined, 60_000)
+  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  clearInterval(alive)
+}
+
 /** `a,b` and repeated options as one list. */
 export function listOption(options: Readonly<Record<string, unknown>>, name: string): string[] | undefined {
   const value = options[name]

@@ -27,6 +27,16 @@ const QUERY = [
   AT,
   BRANCH,
 ] as const
+const REPLICAS = [
+  ['--replica <id=host:port>', 'a replica that counts; may be repeated', 'many'],
+  ['--learner <id=host:port>', 'one that only follows; may be repeated', 'many'],
+] as const
+const SECRETS = [
+  ['--key-file <file>', 'the secret of both sides, 32 bytes or 64 hex digits; needed beyond this machine'],
+  ['--tls-cert <file>', 'certificate, PEM'],
+  ['--tls-key <file>', 'its private key, PEM'],
+  ['--tls-ca <file>', 'who may have signed the certificate of the other side, PEM'],
+] as const
 
 const COMMANDS: readonly CommandSpec[] = [
   {
@@ -152,6 +162,51 @@ const COMMANDS: readonly CommandSpec[] = [
     ],
     examples: ['varve optimize ./data', 'varve optimize ./data --table flights --json'],
     load: async () => (await import('./commands/optimize.ts')).run,
+  },
+  {
+    usage: 'serve <store>',
+    summary: 'be the primary: ship the store to replicas, until Ctrl-C',
+    options: [
+      ...REPLICAS,
+      ['--ack <mode>', 'async, quorum or all: how many must have a commit before it counts (default: as the store says)'],
+      ['--append <table>', 'commit each line of stdin, a JSON object, as a row of this table; end with stdin'],
+      ['--seconds <n>', 'end after so long'],
+      ...SECRETS,
+    ],
+    examples: [
+      'varve serve ./data --replica r1=127.0.0.1:7701 --replica r2=127.0.0.1:7702 --ack quorum',
+      'tail -f rows.ndjson | varve serve ./data --replica r1=127.0.0.1:7701 --append events',
+    ],
+    load: async () => (await import('./commands/serve.ts')).run,
+  },
+  {
+    usage: 'replica <store>',
+    summary: 'be a replica: listen for the primary and follow it, until Ctrl-C; the folder may be empty or a former primary',
+    options: [
+      ['--id <name>', 'the name of this replica, which stays'],
+      ['--listen <address>', 'host:port; port 0: any free one (default: 127.0.0.1:0)'],
+      ...SECRETS,
+    ],
+    examples: ['varve replica ./copy --id r1 --listen 127.0.0.1:7701'],
+    load: async () => (await import('./commands/replica.ts')).run,
+  },
+  {
+    usage: 'promote <store>',
+    summary: 'make a replica that nobody has open the primary: it takes the next epoch, whoever had one before is fenced',
+    options: [
+      ['--id <name>', 'the name of the replica'],
+      ['--epoch <n>', 'the epoch to take, at least (default: the next one)'],
+      ['--accept-loss-above <lsn>', 'of a store in mode async: what the old primary had above it may be lost'],
+    ],
+    examples: ['varve promote ./copy --id r1', 'varve promote ./copy --id r1 --accept-loss-above 1200'],
+    load: async () => (await import('./commands/replica.ts')).runPromote,
+  },
+  {
+    usage: 'ship <what> [store]',
+    summary: 'status: what replicas say of themselves and whether their histories are one; with the store, how far they are behind. Exit code 3 when not',
+    options: [...REPLICAS, ['--interval <ms>', 'between two looks (default: 1000)'], ['--count <n>', 'so many looks'], ['--once', 'one look'], ...SECRETS],
+    examples: ['varve ship status ./data --replica r1=127.0.0.1:7701 --replica r2=127.0.0.1:7702 --once'],
+    load: async () => (await import('./commands/ship.ts')).run,
   },
   {
     usage: 'backup <store> <target>',

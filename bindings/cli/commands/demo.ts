@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url'
 import { columns, type Lsn, Store } from '../../index.ts'
 import { type Context, type Run, textOption, wholeOption } from '../command.ts'
 import { commitAndKill, stageAndKill } from '../demo/crash.ts'
-import { evolve } from '../demo/evolve.ts'
+import { beside, evolve } from '../demo/evolve.ts'
 import { readForeign } from '../demo/fragment.ts'
 import { flightsFile, importFlights } from '../demo/import.ts'
+import { REPLICA, replicate } from '../demo/replicate.ts'
 import { Report } from '../demo/report.ts'
 import { bookingOf, bookings, flights } from '../demo/tables.ts'
 import { count, hourOf, numbersOf, type Sums, type Tally } from '../demo/tally.ts'
@@ -42,6 +43,7 @@ export const run: Run = async (context, _args, options) => {
   await stagedWrite(context, report, path)
   await lookBack(context, report, path, before)
   await evolve(report, path, before, context.signal)
+  await replicate(report, path, context.signal)
   report.figure('whole demo', performance.now() - startMs, 'ms', durationText(performance.now() - startMs))
   await close(context, report, path)
   return report.ok ? EXIT.ok : EXIT.failed
@@ -359,7 +361,7 @@ async function close(context: Context, report: Report, path: string): Promise<vo
     `${varve} get ${path} flights 42`,
     `${varve} log ${path} --limit 5`,
     `${varve} stats ${path}`,
-    `${varve} verify ${path}`,
+    `${varve} verify ${path} --against ${beside(path, REPLICA)}`,
     `${varve} export ${path} flights --where "origin = 'SFO'" -o sfo.csv`,
   ]
   if (context.json) {
@@ -375,7 +377,7 @@ async function close(context: Context, report: Report, path: string): Promise<vo
   ])
   await context.out.lines([
     '',
-    `The store is yours to explore (delete ${path} and the backup beside it when you are done):`,
+    `The store is yours to explore (delete ${path} and the backup and the replica beside it when you are done):`,
     ...commands.map((command) => `  ${command}`),
   ])
 }

@@ -13,7 +13,7 @@ const LONG_MINUTES = 240
 const BACKUP = 'backup'
 
 /** The same table, one column and one index richer. */
-const richer = table('flights', { ...flights.columns, note: t.utf8().default('as reported') }, { key: ['id'], index: [['origin', 'destination']] })
+export const richer = table('flights', { ...flights.columns, note: t.utf8().default('as reported') }, { key: ['id'], index: [['origin', 'destination']] })
 
 export async function evolve(report: Report, path: string, { tally }: { readonly tally: Tally }, signal: AbortSignal): Promise<void> {
   const store = await Store.open(path, { create: 'never', signal })
@@ -95,7 +95,7 @@ async function tryOnBranch(report: Report, store: Store): Promise<void> {
 
 async function backUpAndVacuum(report: Report, store: Store, path: string): Promise<void> {
   await report.step('Back up, then let go of every older version')
-  const target = join(path, '..', `${path.split(/[/\\]/).at(-1)!}-${BACKUP}`)
+  const target = beside(path, BACKUP)
   let startMs = performance.now()
   const backup = await store.backup(target)
   report.figure(
@@ -127,4 +127,9 @@ async function backUpAndVacuum(report: Report, store: Store, path: string): Prom
     (error: unknown) => error instanceof HistoryUnavailableError,
   )
   await report.check('what is gone is refused by name, not read as empty', true, refused)
+}
+
+/** A folder next to the store's. */
+export function beside(path: string, what: string): string {
+  return join(path, '..', `${path.split(/[/\\]/).at(-1)!}-${what}`)
 }

@@ -1,0 +1,7 @@
+// bench/ship.bench.ts: what replicas cost their primary, and how fast they come and come back (issue 6). The ratios are of the same run.
+import type { FigureParts } from './figures.ts'
+import { joining } from './ship/joining.ts'
+import { outage } from './ship/outage.ts'
+import { stream } from './ship/stream.ts'
+
+export const PARTS: FigureParts = { stream, joining, outage }

@@ -1,0 +1,135 @@
+// bench/ship/joining.ts: how fast a replica gets what it lacks, over loopback, beside a bare socket that copies the same bytes and hashes them:
+// an empty one that catches up by the log, an empty one that is rebuilt, and one that shares 99 of 100 files with the base.
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { columns, Store, t, table } from '../../bindings/index.ts'
+import { ship, type Shipping } from '../../bindings/shipping.ts'
+import type { FigureSuite } from '../figures.ts'
+import { freshFolder, settleDisk } from '../machine.ts'
+import { medianOf, rounded } from '../report.ts'
+import { ReplicaProcess } from './replicas.ts'
+
+const FRAGMENTS = 100
+const MIB = 1024 * 1024
+
+const points = table('points', { id: t.int64(), x: t.float64(), y: t.float64(), z: t.float64() }, { key: ['id'] })
+
+export async function joining(suite: FigureSuite): Promise<void> {
+  const rows = suite.quick ? 10_000 : 100_000
+  const folder = freshFolder()
+  await using store = await Store.open(folder, { upkeep: 'manual', inlineLimitBytes: 0 })
+  await store.create(points)
+  for (let i = 0; i < FRAGMENTS; i++) await store.append(points, batch(i, rows))
+  const bytes = sizeOf(join(folder, 'fragments')) + sizeOf(join(folder, 'indexes'))
+  suite.fact('join.bytes', `${rounded(bytes / MIB)} MiB in ${FRAGMENTS} fragments`)
+
+  const bare: number[] = []
+  const caughtUp: number[] = []
+  for (let round = 0; round < Math.min(3, suite.rounds); round++) {
+    settleDisk()
+    bare.push(await bareCopy(join(folder, 'fragments'), freshFolder()))
+    settleDisk()
+    caughtUp.push((await joined(store, freshFolder(), `c${round}`)).ms)
+  }
+  const rate = (ms: number): number => bytes / MIB / (ms / 1000)
+  const bareRate = medianOf(bare)
+  suite.fact('join.bare-socket', `${rounded(bareRate)} MB/s with SHA-256`)
+  suite.fact('join.catch-up', `${rounded(rate(medianOf(caughtUp)))} MB/s (${rounded(rate(medianOf(caughtUp)) / bareRate)} of the bare socket)`)
+
+  // Below the retention of the log: only a rebuild helps. The one that shares was in sync when 99 of 100 fragments were there.
+  const sharing = freshFolder()
+  await joined(store, sharing, 'shares')
+  await store.append(points, batch(FRAGMENTS, rows))
+  await trimmed(store)
+  settleDisk()
+  const empty = await joined(store, freshFolder(), 'empty')
+  settleDisk()
+  const shared = await joined(store, sharing, 'shares')
+  suite.fact('rebuild.empty', `${rounded(empty.bytes / MIB)} MiB in ${rounded(empty.ms)} ms (${empty.how})`)
+  suite.fact('rebuild.sharing-99', `${rounded(shared.bytes / MIB)} MiB in ${rounded(shared.ms)} ms (${shared.how})`)
+  suite.fact('rebuild.sharing-99.share-of-bytes', `${rounded((shared.bytes / empty.bytes) * 100)} %`)
+  suite.fact('rebuild.sharing-99.share-of-time', `${rounded((shared.ms / empty.ms) * 100)} %`)
+}
+
+function batch(i: number, rows: number): never {
+  const ids = BigInt64Array.from({ length: rows }, (_, row) => BigInt(i * rows + row))
+  // Digits without a pattern: what is measured is moving bytes, not compressing them.
+  const noise = (salt: number): Float64Array => Float64Array.from({ length: rows }, (_, row) => Math.sin((i * rows + row) * 12.9898 + salt) * 43758.5453)
+  // The table says what the columns are.
+  return columns({ id: ids, x: noise(1), y: noise(2), z: noise(3) }) as never
+}
+
+/** Until it is in sync. */
+async function joined(store: Store, folder: string, id: string): Promise<{ ms: number; bytes: number; how: string }> {
+  await using replica = await ReplicaProcess.start(folder, id)
+  const started = performance.now()
+  await using shipping: Shipping = await ship(store, { replicas: [{ id, endpoint: replica.endpoint, role: 'learner' }], retention: { maxPinnedBytes: 0, maxPinAgeMs: 0 } })
+  await shipping.settled()
+  const ms = performance.now() - started
+  const plan = shipping.log.eventsFor(id as never).findLast(({ event }) => event.startsWith('plan_'))
+  return { ms, bytes: shipping.status().replicas[0]!.bytes, how: plan?.event ?? 'no plan' }
+}
+
+/** The log below the newest checkpoints goes, so that whoever is behind them needs a base. */
+async function trimmed(store: Store): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    await store.flush()
+    await store.vacuum({ keep: { versions: 1 } })
+  }
+}
+
+/** One connection: every file of the folder, hashed by the receiver and written. @returns MB/s */
+async function bareCopy(from: string, to: string): Promise<number> {
+  const files = filesOf(from)
+  const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
+  const { writeFile } = await import('node:fs/promises')
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const received = new Promise<void>((resolve, reject) => {
+    server.once('connection', (socket) => {
+      const hash = createHash('sha256')
+      const parts: Buffer[] = []
+      let n = 0
+      let writing = Promise.resolve()
+      socket.on('data', (chunk: Buffer) => {
+        hash.update(chunk)
+        parts.push(chunk)
+        if (parts.length >= 64) {
+          const piece = Buffer.concat(parts.splice(0))
+          writing = writing.then(() => writeFile(join(to, String(n++)), piece))
+        }
+      })
+      socket.on('error', reject)
+      socket.on('end', () => {
+        hash.digest()
+        writing.then(() => writeFile(join(to, String(n++)), Buffer.concat(parts))).then(resolve, reject)
+      })
+    })
+  })
+  const started = performance.now()
+  const socket = connect((server.address() as { port: number }).port, '127.0.0.1')
+  await once(socket, 'connect')
+  for (const file of files) if (!socket.write(readFileSync(file))) await once(socket, 'drain')
+  socket.end()
+  await received
+  server.close()
+  return bytes / MIB / ((performance.now() - started) / 1000)
+}
+
+function filesOf(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+}
+
+function sizeOf(folder: string): number {
+  try {
+    return filesOf(folder).reduce((sum, file) => sum + statSync(file).size, 0)
+  } catch {
+    return 0
+  }
+}
