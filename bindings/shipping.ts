@@ -151,6 +151,21 @@ export type {
   Transport,
   WireFrame,
 } from './ship/index.ts'
-export { Replica, ship } from './store/index.ts'
-export type { ReplicaGiven, ReplicaProgress, ReplicaTarget, Shipping, ShippingEvents, ShippingStatus, ShipOptions, ShipRetention } from './store/index.ts'
-export type { PromoteOptions, ReplicaEvents, ReplicaOpener, ReplicaOptions, ReplicaStatus } from './store/index.ts'
+export { observe, Replica, ship } from './store/index.ts'
+export type {
+  Observed,
+  ObserveTarget,
+  PromoteOptions,
+  ReplicaEvents,
+  ReplicaOpener,
+  ReplicaOptions,
+  ReplicaStatus,
+  ReplicaGiven,
+  ReplicaProgress,
+  ReplicaTarget,
+  Shipping,
+  ShippingEvents,
+  ShippingStatus,
+  ShipOptions,
+  ShipRetention,
+} from './store/index.ts'

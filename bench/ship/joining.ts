@@ -66,7 +66,10 @@ function batch(i: number, rows: number): never {
 async function joined(store: Store, folder: string, id: string): Promise<{ ms: number; bytes: number; how: string }> {
   await using replica = await ReplicaProcess.start(folder, id)
   const started = performance.now()
-  await using shipping: Shipping = await ship(store, { replicas: [{ id, endpoint: replica.endpoint, role: 'learner' }], retention: { maxPinnedBytes: 0, maxPinAgeMs: 0 } })
+  await using shipping: Shipping = await ship(store, {
+    replicas: [{ id, endpoint: replica.endpoint, role: 'learner' }],
+    retention: { maxPinnedBytes: 0, maxPinAgeMs: 0 },
+  })
   await shipping.settled()
   const ms = performance.now() - started
   const plan = shipping.log.eventsFor(id as never).findLast(({ event }) => event.startsWith('plan_'))

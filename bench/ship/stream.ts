@@ -64,7 +64,8 @@ export async function stream(suite: FigureSuite): Promise<void> {
     const rate = medianOf(turns.map((turn) => turn.rate))
     const shipped = medianOf(turns.map((turn) => turn.shippedRate))
     suite.fact(`stream.${name}`, `${Math.round(rate).toLocaleString('en-US')} commits/s (${rounded(rate / local)} of local)`)
-    if (name !== 'local') suite.fact(`stream.${name}.on-replicas`, `${Math.round(shipped).toLocaleString('en-US')} commits/s (${rounded(shipped / local)} of local)`)
+    if (name !== 'local')
+      suite.fact(`stream.${name}.on-replicas`, `${Math.round(shipped).toLocaleString('en-US')} commits/s (${rounded(shipped / local)} of local)`)
     suite.fact(`stream.${name}.cpu`, `${rounded(medianOf(turns.map((turn) => turn.cpuPerCommit)))} µs of the primary per commit`)
   }
 }

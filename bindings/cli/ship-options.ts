@@ -17,7 +17,8 @@ function roleOf(options: Options, name: string, role: 'voter' | 'learner'): Repl
   const given = (options[name] ?? []) as readonly string[]
   return given.map((text) => {
     const [id, endpoint] = splitAt(text, text.indexOf('='))
-    if (id === '' || !/:\d+$/.test(endpoint)) throw new UsageError(`--${name}: ${JSON.stringify(text)} is not id=host:port`, `Write it as --${name} r1=127.0.0.1:7701.`)
+    if (id === '' || !/:\d+$/.test(endpoint))
+      throw new UsageError(`--${name}: ${JSON.stringify(text)} is not id=host:port`, `Write it as --${name} r1=127.0.0.1:7701.`)
     return { id, endpoint, role }
   })
 }

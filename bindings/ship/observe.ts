@@ -12,16 +12,24 @@ export interface ObserveOptions {
   readonly replicaId?: string
   /** Of the store that is expected there. 16 bytes; zeros: any. */
   readonly storeId: Uint8Array
+  /** A position whose digest is asked for too. */
+  readonly at?: number
   readonly signal?: AbortSignal
 }
 
+export interface Observation extends Hello {
+  /** digestAt(at); undefined: it was not asked for, or is not known there. */
+  readonly digestThere: Uint8Array | undefined
+}
+
 /** @throws TransportError, AuthError, StoreMismatchError, ReplicaMismatchError, ProtocolVersionError */
-export async function observeReplica(o: ObserveOptions): Promise<Hello> {
+export async function observeReplica(o: ObserveOptions): Promise<Observation> {
   const signal = o.signal ?? new AbortController().signal
   const link = await o.transport.connect(o.endpoint, signal)
   const peer = new Peer(link, { world: o.world, epoch: 0, session: 0, root: undefined, committed: () => 0, head: () => 0 })
   try {
-    return await peer.hello({ replicaId: o.replicaId ?? '', storeId: o.storeId, endpointVersion: o.endpoint.version, kind: 'observe' }, signal)
+    const hello = await peer.hello({ replicaId: o.replicaId ?? '', storeId: o.storeId, endpointVersion: o.endpoint.version, kind: 'observe' }, signal)
+    return { ...hello, digestThere: o.at === undefined ? undefined : await peer.digestAt(o.at, signal) }
   } finally {
     await peer.close()
   }

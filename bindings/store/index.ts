@@ -7,7 +7,9 @@ export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { openHandle } from './opening.ts'
+import type { Observed, ObserveTarget } from './observe.ts'
 import type { Replica as ReplicaType, ReplicaOptions } from './replica.ts'
+export type { Observed, ObserveTarget } from './observe.ts'
 import type { ShipOptions } from './ship-options.ts'
 import type { Shipping } from './shipping.ts'
 import type { Store as StoreType } from './store.ts'
@@ -106,4 +108,15 @@ export interface ReplicaOpener {
 
 export const Replica: ReplicaOpener = {
   open: async (root, o) => await (await import('./replica.ts')).openReplica(root, o),
+}
+
+/**
+ * Ask a replica how far it got, beside whoever ships to it: nobody is fenced, nothing is changed.
+ *
+ * @param address  `host:port`, as its `listen` has it
+ * @throws TransportError when nobody answers; AuthError; StoreMismatchError, ReplicaMismatchError; InvalidEndpointError
+ * @example const { durableLsn, digest } = await observe('127.0.0.1:7401')
+ */
+export async function observe(address: string, o: ObserveTarget = {}): Promise<Observed> {
+  return await (await import('./observe.ts')).observeAt(address, o)
 }

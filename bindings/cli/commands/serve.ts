@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { type AnyTable, Store } from '../../index.ts'
 import { ship, type ShippingStatus } from '../../shipping.ts'
 import { interrupted, type Run, textOption, wholeOption } from '../command.ts'
-import { asUsage, UsageError } from '../failure.ts'
+import { CliError, UsageError } from '../failure.ts'
 import { jsonLine } from '../output.ts'
 import { countText, tableLines } from '../render.ts'
 import { ackOf, keyOf, targetsOf, tlsOf } from '../ship-options.ts'
@@ -34,7 +34,11 @@ export const run: Run = async (context, [path = ''], options) => {
   const say = (event: string, facts: object, text: string): void => {
     context.out.write(context.json ? jsonLine({ event, ...facts }) : `${text}\n`).catch(() => undefined)
   }
-  say('serving', { epoch: shipping.status().epoch, mode: shipping.status().mode }, `serving ${path} in mode ${shipping.status().mode}, epoch ${shipping.status().epoch}`)
+  say(
+    'serving',
+    { epoch: shipping.status().epoch, mode: shipping.status().mode },
+    `serving ${path} in mode ${shipping.status().mode}, epoch ${shipping.status().epoch}`,
+  )
   using _states = shipping.on('state', ({ replicaId, from, to, reason }) => {
     say('state', { replicaId, from, to, reason }, `${replicaId}: ${from} -> ${to}${reason === '' ? '' : ` (${reason})`}`)
   })
@@ -60,7 +64,7 @@ async function appended(store: Store, table: AnyTable, signal: AbortSignal, say:
     line++
     if (text.trim() === '') continue
     const number = line
-    const row = asUsage(() => JSON.parse(text) as object, `line ${number}`)
+    const row = rowOf(text, number)
     waiting.push(store.append(table, row as never).then(({ lsn }) => say('committed', { line: number, lsn }, `line ${number}: committed at LSN ${lsn}`)))
     if (waiting.length >= IN_FLIGHT) await waiting.shift()
     if (signal.aborted) break
@@ -68,7 +72,18 @@ async function appended(store: Store, table: AnyTable, signal: AbortSignal, say:
   await Promise.all(waiting)
 }
 
-export function statusLines(status: ShippingStatus): string[] {
+function rowOf(text: string, line: number): object {
+  let row: unknown
+  try {
+    row = JSON.parse(text)
+  } catch (cause) {
+    throw new CliError(`line ${line} is no JSON`, 'Write one object a line.', cause)
+  }
+  if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row
+  throw new CliError(`line ${line} is no object`, 'Write one object a line.')
+}
+
+function statusLines(status: ShippingStatus): string[] {
   const rows = status.replicas.map((replica) => [
     replica.id,
     replica.role,
@@ -83,4 +98,3 @@ export function statusLines(status: ShippingStatus): string[] {
     ...tableLines(['replica', 'role', 'address', 'state', 'durable', 'behind', 'note'], rows, ['left', 'left', 'left', 'left', 'right', 'right']),
   ]
 }
-

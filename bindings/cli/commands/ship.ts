@@ -87,7 +87,7 @@ async function show({ out, json }: Context, found: Look, isDrawn: boolean, i: nu
     const replicas = found.replicas.map(({ target, observed, error }) => ({
       id: target.id,
       endpoint: target.endpoint,
-      ...(observed ?? {}),
+      ...observed,
       ...(error === undefined ? {} : { error: { code: (error as { code?: string }).code ?? error.name, message: error.message } }),
     }))
     await out.write(jsonLine({ head: found.head, common: found.common, equal: found.equal, digests: Object.fromEntries(found.digests), replicas }))
@@ -111,7 +111,8 @@ function statusLines({ head, replicas, common, digests, equal }: Look): string[]
       (digests.get(target.id) ?? '').slice(0, DIGEST_SHOWN),
     ]
   })
-  const verdict = digests.size < 2 ? undefined : equal ? `all ${digests.size} have the same history up to LSN ${common}` : `their histories differ at LSN ${common}`
+  const verdict =
+    digests.size < 2 ? undefined : equal ? `all ${digests.size} have the same history up to LSN ${common}` : `their histories differ at LSN ${common}`
   return [
     ...factLines([...(head === undefined ? [] : [['store', `LSN ${head}`] as const]), ...(verdict === undefined ? [] : [['digests', verdict] as const])]),
     ...tableLines(['replica', 'address', 'state', 'durable', 'committed', 'behind', 'epoch', `digest at ${common}`], rows, [

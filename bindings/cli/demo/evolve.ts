@@ -13,7 +13,7 @@ const LONG_MINUTES = 240
 const BACKUP = 'backup'
 
 /** The same table, one column and one index richer. */
-export const richer = table('flights', { ...flights.columns, note: t.utf8().default('as reported') }, { key: ['id'], index: [['origin', 'destination']] })
+const richer = table('flights', { ...flights.columns, note: t.utf8().default('as reported') }, { key: ['id'], index: [['origin', 'destination']] })
 
 export async function evolve(report: Report, path: string, { tally }: { readonly tally: Tally }, signal: AbortSignal): Promise<void> {
   const store = await Store.open(path, { create: 'never', signal })
