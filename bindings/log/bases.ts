@@ -3,9 +3,10 @@
 //   bases/<g, 10 digits>   sealed JSON, put if absent: the switch from generation g - 1 to g        log/ = generation 0        log.<g>/ = generation g
 //
 // The highest base wins. Everything of its generation was durable before it was created, everything of an older one is garbage. Only replicas make one.
-import { CorruptionError, StoreTooNewError } from '../errors.ts'
+import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
 import { INTENT_NAME, parseHex, stagedName, toHex } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
+import type { World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
 import { zeroDigest } from './digest.ts'
@@ -14,6 +15,8 @@ import { decodeSealed, encodeSealed } from './sealed-json.ts'
 export const BASES_PREFIX = 'bases/'
 const FORMAT = 1
 const DIGITS = 10
+const SETTLE_MS = 20
+const SETTLE_TRIES = 50
 
 /** One per exclusive epoch that appended at least one record, ascending. */
 export interface LineageMark {
@@ -97,6 +100,21 @@ export async function currentGeneration(root: Root): Promise<Generation> {
   if (newest === undefined) return new Generation()
   const base = decodeBase((await root.get(baseName(newest))).bytes, newest)
   return new Generation(base, await root.exists(stagedName(base.install, INTENT_NAME)))
+}
+
+/** The log that counts, whose checkpoints are in their place: an install under way is waited for. @throws StorageError unavailable when it was cut off */
+export async function settledGeneration(root: Root, world: Pick<World, 'timers'>, signal?: AbortSignal): Promise<Generation> {
+  for (let tries = 1; ; tries++) {
+    const generation = await currentGeneration(root)
+    if (!generation.isInstalling) return generation
+    if (tries === SETTLE_TRIES) {
+      throw new StorageError(`${baseName(generation.number)} is installed in part`, {
+        details: { op: 'open', name: baseName(generation.number), class: 'unavailable' },
+        hint: 'The replica finishes it when it is opened (Replica.open).',
+      })
+    }
+    await world.timers.sleep(SETTLE_MS, signal, true)
+  }
 }
 
 export function encodeBase(base: Base): Uint8Array<ArrayBuffer> {

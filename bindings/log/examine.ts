@@ -46,6 +46,8 @@ export interface ExamineOptions {
   readonly storeId: Uint8Array
   readonly clean: CleanMark | undefined
   readonly floors: readonly Floor[]
+  /** No floor needs to reach where the log begins. */
+  readonly isTrimmedBelowFloors?: boolean
   /** Segments that begin above it are not part of the log. */
   readonly until?: number
 }
@@ -59,13 +61,20 @@ export async function examine(root: Root, given: ExamineOptions): Promise<Examin
   const floor = Math.max(0, ...o.floors.map(({ lsn }) => lsn))
   const firsts = (await listSegments(root, generation.dir)).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
   if (firsts.length === 0) {
+    if (generation.tailLsn > floor && o.isTrimmedBelowFloors !== true)
+      throw corrupt(
+        generation.dir,
+        `the log begins after LSN ${generation.tailLsn} and no valid checkpoint reaches that far (newest: ${floor})`,
+        0,
+        generation.tailLsn,
+      )
     const examined = { segments: new SegmentList([], generation), lastLsn: generation.tailLsn, digest: generation.tailDigest, newest: undefined }
     await holdAgainst(root, examined, o)
     return examined
   }
   const heads = await readHeads(root, firsts, o.storeId)
   const tail = firsts[0]!.firstLsn - 1
-  if (tail > floor && tail > generation.tailLsn) {
+  if (tail > floor && o.isTrimmedBelowFloors !== true) {
     throw corrupt(firsts[0]!.name, `the log begins after LSN ${tail} and no valid checkpoint reaches that far (newest: ${floor})`, 0, tail)
   }
   if (tail < generation.tailLsn) throw corrupt(firsts[0]!.name, `it begins before LSN ${generation.tailLsn}, where its generation does`, 0, tail + 1)

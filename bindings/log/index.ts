@@ -1,6 +1,6 @@
 export { BACKUP_NAME, encodeBackupMark, readBackupMark } from './backup-mark.ts'
 export type { BackupMark } from './backup-mark.ts'
-export { Generation, currentGeneration, decodeBase, encodeBase } from './bases.ts'
+export { currentGeneration, decodeBase, encodeBase, Generation, settledGeneration } from './bases.ts'
 export type { Base, LineageMark } from './bases.ts'
 export { CLEAN_NAME, cleanOf, decodeClean, encodeClean, readClean } from './clean.ts'
 export type { CleanMark } from './clean.ts'

@@ -256,7 +256,7 @@ export class ReadOnlyLog implements CommitLog {
   /** A replica began a new log: we go on in it if it holds what we have shown. */
   async #enterGeneration(): Promise<void> {
     const [before, head] = [this.#segments, this.#head]
-    const examined = await examineBeside(this.#root, { ...this.#o, floors: [] })
+    const examined = await examineBeside(this.#root, { ...this.#o, floors: [] }, true)
     const { segments, lastLsn } = examined
     if (head < segments.tail || head > lastLsn) throw unavailable(head, segments.tail, lastLsn)
     const unknown = { lsn: -1, digest: new Uint8Array(32) as Digest }
@@ -371,15 +371,15 @@ export class ReadOnlyLog implements CommitLog {
 }
 
 /** As at a read-write open, but a writer may be at work: damage counts once it is seen twice at one place, 10 ms apart. */
-async function examineBeside(root: Root, o: ReadOnlyOptions): Promise<Examined> {
+async function examineBeside(root: Root, o: ReadOnlyOptions, isTrimmedBelowFloors = false): Promise<Examined> {
   let before: string | undefined
   for (let tries = 1; ; tries++) {
     try {
       const clean = await readClean(root)
       const { storeId, floors, until } = o
       const generation = await currentGeneration(root)
-      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until })
-      return await believed(root, o, await examine(root, { generation, storeId, clean, floors }))
+      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until, isTrimmedBelowFloors })
+      return await believed(root, o, await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors }))
     } catch (error) {
       const again = error instanceof CorruptionError || isNotFound(error)
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined

@@ -124,6 +124,8 @@ export interface SettleOptions {
   readonly storeId: Uint8Array
   readonly floors: readonly Floor[]
   readonly lock: Lock
+  /** The log may begin above the floors: the caller sees to what is below. */
+  readonly isTrimmedBelowFloors?: boolean
   /** What NODE is to say from now on. */
   readonly facts: (lastLsn: number) => Partial<NodeFacts>
 }
@@ -136,7 +138,7 @@ export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonl
   // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
   if (await unlinkFree(root, generation)) await root.syncDir(generation.dir.slice(0, -1))
   const clean = await readClean(root)
-  const examined = await examine(root, { generation, storeId, clean, floors })
+  const examined = await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors: o.isTrimmedBelowFloors === true })
   check()
   const node = await NodeFile.open(root, world, storeId, o.facts(examined.lastLsn))
   if (examined.newest !== undefined) await sealNewest(root, examined.newest, { world, digest: examined.digest, check })

@@ -8,7 +8,7 @@ import { VarveError } from '../errors.ts'
 import type { Branches, Checkpoint } from '../catalog/index.ts'
 import { Binder, BranchViews, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
-import { type CommitLog, type Lsn, openObjectLog, openSegmentLog } from '../log/index.ts'
+import { type CommitLog, currentGeneration, type Lsn, openObjectLog, openSegmentLog, readNode, settledGeneration } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, type World } from '../runtime/index.ts'
@@ -120,11 +120,10 @@ async function assemble(
     root,
     world,
     options,
-    async (known) => ({
-      ...(await openLog(root, world, options, events, known, promotion)),
-      isBackup: known.mark !== undefined,
-      historyFloor: known.historyFloor,
-    }),
+    async (known) => {
+      const found = await openLog(root, world, options, events, known, promotion)
+      return { ...found, isBackup: known.mark !== undefined, historyFloor: Math.max(known.historyFloor, found.historyFloor) }
+    },
     ({ log: other }) => other.close(),
   )
   try {
@@ -223,14 +222,17 @@ async function openLog(
   world: World,
   options: ResolvedOptions,
   events: Events,
-  { storeId, layout, mark }: Known,
+  known: Known,
   promotion: Promotion | undefined,
-): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined }> {
+): Promise<{ log: CommitLog; checkpoint: Checkpoint | undefined; historyFloor: number }> {
   const { failpoints } = world
+  const { storeId, layout, mark } = known
   if (!options.readOnly) {
     if (failpoints.active) await failpoints.around(FP.open.probe, {}, () => probeRoot(root))
     else await probeRoot(root)
   }
+  // Checkpoints are those of one log; a replica may begin another one while we look.
+  const generation = layout === 'segments' && options.readOnly ? (await settledGeneration(root, world, options.signal)).number : undefined
   const checkpoint = await newestCheckpoint(root, storeId, mark?.lsn, (file, cause) => {
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
     events.keep('checkpointInvalid', { file })
@@ -246,7 +248,7 @@ async function openLog(
   }
   if (layout === 'slots') {
     const groupCommitMs = Math.min(options.groupCommitMs, SLOT_GROUP_MS_MAX)
-    return { log: await openObjectLog(root, { ...common, groupCommitMs, writers: options.writers ?? 'shared' }), checkpoint }
+    return { log: await openObjectLog(root, { ...common, groupCommitMs, writers: options.writers ?? 'shared' }), checkpoint, historyFloor: 0 }
   }
   const log = await openSegmentLog(root, {
     ...common,
@@ -257,8 +259,13 @@ async function openLog(
     openRetry: options.openRetry,
     ...(promotion === undefined ? {} : { promote: promotion }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
+  }).catch(async (error: unknown) => {
+    if (generation === undefined || (await currentGeneration(root)).number === generation) throw error
+    return undefined
   })
-  return { log, checkpoint }
+  if (log === undefined) return openLog(root, world, options, events, known, promotion)
+  const node = log.readOnly ? await readNode(root) : log.node.facts
+  return { log, checkpoint, historyFloor: node?.historyFloorLsn ?? 0 }
 }
 
 function threadsOf(threads: number | 'auto'): number {
