@@ -2,6 +2,7 @@
 //
 // Invariant: nothing changes here by the word of a link that is not the host's current one; an error is told to the other side and ends the link.
 
+import { VarveError } from '../errors.ts'
 import {
   NoSessionError,
   ProtocolVersionError,
@@ -35,6 +36,8 @@ export interface LinkOwner {
   readonly parts: ReplicaParts
   /** Makes the link the one that may change things. Resolves once its fence is durable and nothing of the one before is on its way. @returns false: a newer one was seen */
   take(link: HostLink, epoch: number, session: number, storeId: Uint8Array): Promise<boolean>
+  /** Everything below the epoch is refused from when it resolves on. @returns false: a newer one was seen */
+  fence(epoch: number): Promise<boolean>
   /** @throws StaleEpochError, SessionFencedError */
   check(link: HostLink, epoch: number, session: number): void
   /** Told when what status() says has changed. */
@@ -110,7 +113,7 @@ export class HostLink {
     if (error !== undefined && !(error instanceof TransportError)) {
       world.logger.log({ level: 'warn', code: 'ship.linkRefused', peer: this.peer, cause: error })
     }
-    const closing = this.link.close(error instanceof Error ? error : undefined).catch(() => undefined)
+    const closing = this.link.close(toldAs(error)).catch(() => undefined)
     // What is on its way to the log gets there or not, but not after this.
     await this.entries?.end()
     await this.base?.abandon().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'ship.baseNotAbandoned', cause }))
@@ -156,33 +159,24 @@ export class HostLink {
       throw new ProtocolVersionError(`protocol ${protocol}; this replica speaks ${PROTOCOL_VERSION}`, {
         details: { found: protocol, supported: [PROTOCOL_VERSION] },
       })
-    if (kind !== 'observe' && replicaId !== parts.replicaId)
+    const isLook = kind === 'observe' || kind === 'fence'
+    if (replicaId !== parts.replicaId && !(isLook && replicaId === ''))
       throw new ReplicaMismatchError(`${replicaId} was asked for, this is ${parts.replicaId}`, { details: { replicaId, found: parts.replicaId } })
     const own = parts.storeId
-    if (kind !== 'observe' && own !== undefined && toHex(own) !== toHex(storeId)) {
+    if (own !== undefined && toHex(own) !== toHex(storeId) && !(kind === 'observe' && storeId.every((byte) => byte === 0))) {
       throw new StoreMismatchError(`this replica holds store ${toHex(own)}`, { details: { storeId: toHex(own), asked: toHex(storeId) } })
     }
-    if (kind === 'observe') this.mode = 'observe'
-    else {
-      this.epoch = epoch
-      this.session = session
+    this.epoch = epoch
+    this.session = session
+    if (isLook) {
+      this.mode = 'observe'
+      if (kind === 'fence') await this.owner.fence(epoch)
+    } else {
       // A primary that was fenced hears it from `epochSeen`.
       if (await this.owner.take(this, epoch, session, storeId)) this.entries = await this.newEntries()
     }
     this.greeted = true
-    this.send({
-      type: 'helloReply',
-      protocol: PROTOCOL_VERSION,
-      replicaId: parts.replicaId,
-      storeId: parts.storeId,
-      epochSeen: parts.epochSeen,
-      durableLsn: parts.durableLsn,
-      committedLsn: parts.committedLsn,
-      lineage: parts.lineage,
-      digest: (await parts.digestAt(parts.durableLsn)) ?? new Uint8Array(32),
-      checkpoints: await parts.checkpoints(),
-      rebuildInProgress: parts.rebuildInProgress,
-    })
+    this.send({ type: 'helloReply', protocol: PROTOCOL_VERSION, replicaId: parts.replicaId, storeId: parts.storeId, ...(await factsOf(parts)) })
     this.owner.changed()
   }
 
@@ -345,4 +339,19 @@ export class HostLink {
   private now(): number {
     return this.parts.world.clock.monoMs()
   }
+}
+
+type Facts = Omit<Of<'helloReply'>, 'type' | 'protocol' | 'replicaId' | 'storeId'>
+
+/** What a replica says of itself. */
+export async function factsOf(parts: ReplicaParts): Promise<Facts> {
+  const { epochSeen, durableLsn, committedLsn, lineage, rebuildInProgress } = parts
+  const digest = (await parts.digestAt(durableLsn)) ?? new Uint8Array(32)
+  return { epochSeen, durableLsn, committedLsn, lineage, digest, checkpoints: await parts.checkpoints(), rebuildInProgress }
+}
+
+/** What the other side is told: of what has no code, that this side failed. */
+function toldAs(error: unknown): Error | undefined {
+  if (error === undefined || error instanceof VarveError) return error
+  return new TransportError(`the replica failed: ${error instanceof Error ? error.message : String(error)}`, { details: {}, cause: error })
 }

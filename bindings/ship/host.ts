@@ -67,18 +67,38 @@ export class ReplicaHost implements LinkHost, LinkOwner {
       this.newest = { epoch, session }
       await before?.end(fenced(`session ${epoch}.${session} took over`, parts))
       if (parts.storeId === undefined) await parts.found(storeId)
-      const { failpoints } = parts.world
-      if (failpoints.active) await failpoints.hit(FP.ship.beforeEpochPersist, { epoch, session })
-      await parts.fence(epoch, session)
-      if (failpoints.active) await failpoints.hit(FP.ship.afterEpochPersist, { epoch, session })
+      await this.persist()
       return true
     })
+  }
+
+  fence(epoch: number): Promise<boolean> {
+    return this.turns.run(async () => {
+      if (this.closed !== undefined) throw this.closed
+      if (epoch <= this.newest.epoch) return epoch === this.newest.epoch
+      const before = this.current
+      this.current = undefined
+      this.newest = { epoch, session: 0 }
+      await before?.end(stale(before.epoch, epoch))
+      // Before the first contact there is nothing to be kept, and nothing that a primary of before could count on.
+      if (this.parts.storeId !== undefined) await this.persist()
+      this.changed()
+      return true
+    })
+  }
+
+  private async persist(): Promise<void> {
+    const { newest, parts } = this
+    const { failpoints } = parts.world
+    if (failpoints.active) await failpoints.hit(FP.ship.beforeEpochPersist, newest)
+    await parts.fence(newest.epoch, newest.session)
+    if (failpoints.active) await failpoints.hit(FP.ship.afterEpochPersist, newest)
   }
 
   check(link: HostLink, epoch: number, session: number): void {
     const { newest, parts } = this
     if (epoch < newest.epoch) {
-      throw new StaleEpochError(`epoch ${epoch}; ${newest.epoch} was seen`, { details: { held: newest.epoch, seen: epoch } })
+      throw stale(epoch, newest.epoch)
     }
     if (this.current !== link || epoch !== newest.epoch || session !== newest.session) {
       throw fenced(`session ${epoch}.${session}; ${newest.epoch}.${newest.session} is the one that was greeted`, parts)
@@ -95,6 +115,10 @@ export class ReplicaHost implements LinkHost, LinkOwner {
     for (const link of this.links.keys()) void link.end(this.closed)
     await Promise.all(this.links.values())
   }
+}
+
+function stale(epoch: number, held: number): StaleEpochError {
+  return new StaleEpochError(`epoch ${epoch}; ${held} was seen`, { details: { held, seen: epoch } })
 }
 
 function fenced(message: string, parts: ReplicaParts): SessionFencedError {

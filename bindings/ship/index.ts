@@ -83,8 +83,11 @@ export type {
   Want,
   WireFrame,
 } from './types.ts'
+export { fenceReplica, recordOf } from './fence.ts'
+export type { FenceOptions } from './fence.ts'
 export { baseUnderWay } from './host-base.ts'
 export { gap } from './host-entries.ts'
+export { factsOf } from './host-link.ts'
 export type { LinkMode } from './host-link.ts'
 export type { BaseTarget, ReceivedRecords, ReplicaParts } from './host-parts.ts'
 export { ReplicaHost } from './host.ts'

@@ -108,7 +108,7 @@ export class Peer {
 
   /** First of all. @throws TransportError */
   async hello(
-    about: { readonly replicaId: string; readonly storeId: Uint8Array; readonly endpointVersion: number; readonly kind: SessionKind | 'observe' },
+    about: { readonly replicaId: string; readonly storeId: Uint8Array; readonly endpointVersion: number; readonly kind: SessionKind | 'observe' | 'fence' },
     signal: AbortSignal,
   ): Promise<Hello> {
     const reply = await this.#ask({ type: 'hello', protocol: PROTOCOL_VERSION, ...about }, 'helloReply', signal, { limitMs: this.#timeouts.helloMs })

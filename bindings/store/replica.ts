@@ -9,7 +9,19 @@ import type { Lsn } from '../log/index.ts'
 import { resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, showAs } from '../runtime/index.ts'
-import { type Endpoint, type LinkMode, ReplicaHost, type ReplicaId, replicaId, TcpTransport, type TcpTransportOptions, type Transport } from '../ship/index.ts'
+import {
+  type Endpoint,
+  factsOf,
+  type LinkMode,
+  type NodeRecord,
+  recordOf,
+  ReplicaHost,
+  type ReplicaId,
+  replicaId,
+  TcpTransport,
+  type TcpTransportOptions,
+  type Transport,
+} from '../ship/index.ts'
 import type { OpenOptions, ReadStore } from '../table/index.ts'
 import { Events } from './events.ts'
 import { checkKnown } from './known-options.ts'
@@ -75,7 +87,7 @@ export interface ReplicaEvents {
 }
 
 export interface PromoteOptions {
-  /** The epoch to claim, at least; default: the next one. */
+  /** The epoch to claim, at least: that at which the nodes were fenced. Default: the next one. */
   readonly epoch?: number
   /** In mode async what the primary had and this replica lacks is lost: say up to where it is known to be whole. */
   readonly acceptLossAbove?: Lsn | number
@@ -240,12 +252,30 @@ export class Replica implements AsyncDisposable {
   }
 
   /**
+   * Refuses every primary below `epoch` from now on, and says what this node holds: a record for candidates(). Those of enough fenced nodes tell who is to be
+   * promoted, at that epoch or above.
+   *
+   * @throws StaleEpochError when a newer epoch was seen
+   * @cost one sync; reads the log from the newest checkpoint on
+   */
+  async fence(o: { readonly epoch: number; readonly role?: NodeRecord['role']; readonly isAmnesic?: boolean }): Promise<NodeRecord> {
+    const { node } = this
+    const { epoch } = checkKnown('fence', o, ['epoch', 'role', 'isAmnesic'])
+    if (!Number.isSafeInteger(epoch) || epoch < 1)
+      throw new InvalidConfigError('epoch is a whole number from 1 on', { details: { key: 'epoch', value: epoch } })
+    await this.host.fence(epoch)
+    const facts = await factsOf(node)
+    const verified = node.storeId === undefined ? { ok: true, firstBad: 0 } : await node.verifySelf(facts.durableLsn)
+    return recordOf({ ...facts, replicaId: node.replicaId, storeId: node.storeId === undefined ? '' : toHex(node.storeId) }, o, verified)
+  }
+
+  /**
    * Makes this replica the primary: it stops to listen, claims an epoch above every one it has seen, and writes the record of it. Whoever was primary before is
    * fenced by its first refused message. The replica is closed; what is returned is the store, open for writing.
    *
    * Whether it is the right one to promote is the caller's to know: see candidates().
    *
-   * @throws StaleEpochError for an epoch that is not above all that were seen; InvalidConfigError in mode async without `acceptLossAbove`;
+   * @throws StaleEpochError for an epoch below one that was seen; InvalidConfigError in mode async without `acceptLossAbove`;
    * CommittedTruncationError when this replica lacks records below `acceptLossAbove`, or that were called committed
    */
   async promote(o: PromoteOptions = {}): Promise<Store> {
@@ -266,12 +296,12 @@ export class Replica implements AsyncDisposable {
       epochSeen,
       acceptLossAbove,
     })
-    return await openHandle(this.o.place, this.o.given, { epoch: epoch ?? epochSeen + 1 })
+    return await openHandle(this.o.place, this.o.given, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
   }
 
   private checkPromotion(epoch: number | undefined, accept: Lsn | number | undefined): void {
     const { durableLsn, committedLsn, epochSeen, handle } = this.node
-    if (epoch !== undefined && epoch <= epochSeen) {
+    if (epoch !== undefined && epoch < epochSeen) {
       throw new StaleEpochError(`epoch ${epoch}; ${epochSeen} was seen`, { details: { held: epochSeen, seen: epoch } })
     }
     if (handle === undefined)

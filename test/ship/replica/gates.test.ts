@@ -1,7 +1,8 @@
 // The gates of a replica (shipping.md section 11): fence, entries, files, what is told and what readers see.
 import { describe, expect, it } from 'vitest'
 
-import { MemoryNetwork } from '../../../bindings/ship/index.ts'
+import { fromHex } from '../../../bindings/format/index.ts'
+import { fenceReplica, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
 import { failure } from '../../unit/store/places.ts'
@@ -220,6 +221,44 @@ describe('the fence gate', () => {
     abandon(replica)
     const again = await replicaOn(network, root.crash(), { endpoint: { data: 'again', version: 1 } })
     expect(again.status()).toMatchObject({ epoch: 6, durable: 0n })
+  })
+})
+
+describe('a fence before a promotion', () => {
+  it.each([
+    ['by its own process', (replica: Replica) => replica.fence({ epoch: 7 })],
+    [
+      'over a link',
+      (replica: Replica, { network, primary }: Pair) =>
+        fenceReplica({
+          transport: network.transport('caller'),
+          endpoint: replica.endpoint,
+          world: defaultWorld(),
+          epoch: 7,
+          storeId: fromHex(primary.store.id),
+        }),
+    ],
+  ])('asked for %s, ends what an older primary does, and says what is here', async (_, fence) => {
+    const root = new MemoryRoot({})
+    const both = await pair(40, root)
+    const { network, primary, replica, sender } = both
+    const from = await sender({ epoch: 5 })
+    await from.hello()
+    await from.grant(0)
+    await from.entries(0, 30)
+    await from.durable(30)
+    expect(await fence(replica, both)).toMatchObject({ id: 'r1', storeId: primary.store.id, readableLsn: 30, isIntact: true, epochSeen: 7, lastEpoch: 1 })
+    expect(await from.refusal()).toMatchObject({ name: 'StaleEpochError' })
+    const late = await sender({ epoch: 6 })
+    expect(await late.hello()).toMatchObject({ epochSeen: 7 })
+    await late.send({ type: 'grant', mode: 'stream', start: 30, target: 0, committedLsn: 0, elideDead: false })
+    expect(await late.refusal()).toMatchObject({ name: 'StaleEpochError' })
+    expect(await failure(() => replica.fence({ epoch: 6 }))).toMatchObject({ name: 'StaleEpochError', held: 7 })
+    await replica.close()
+    const again = await replicaOn(network, root)
+    expect(again.status()).toMatchObject({ epoch: 7, durable: 30n })
+    const next = await RawSender.connect(network, again, primary, { epoch: 8 })
+    await next.catchUp(again)
   })
 })
 
