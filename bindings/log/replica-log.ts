@@ -25,7 +25,6 @@ import { poison } from './segment-io.ts'
 import { DEFAULT_RETRY, epochFloor, SEGMENT_BYTES, settleLog } from './segment-log.ts'
 import { SegmentList } from './segment-list.ts'
 import { SegmentWriter } from './segment-writer.ts'
-import { surveyLog } from './survey.ts'
 import { belowCommitted, checkTruncation, type TruncateOptions } from './truncation.ts'
 
 export interface ReplicaLogOptions {
@@ -181,16 +180,6 @@ export class ReplicaLog implements AsyncDisposable {
     await dropOlder(this.#root, this.generation.number, () => this.#assertOwned())
   }
 
-  /** Reads the log up to `upTo` and computes every digest anew. `firstBad`: the first LSN that cannot be believed. */
-  async verify(upTo: number, signal?: AbortSignal): Promise<{ readonly ok: boolean; readonly firstBad?: number }> {
-    this.#checkOpen()
-    signal?.throwIfAborted()
-    // Nothing is trimmed meanwhile.
-    const { lastLsn, damage } = await this.#reader.reclaim.exclusively(() => surveyLog(this.#root, this.#o.storeId))
-    if (lastLsn >= upTo) return { ok: true }
-    return { ok: false, firstBad: damage?.lsn ?? lastLsn + 1 }
-  }
-
   /** What is older is refused from now on, after a restart too: durable when it resolves. */
   async recordFence(epoch: number, session: number): Promise<void> {
     this.#checkOpen()
@@ -295,6 +284,8 @@ export class ReplicaLog implements AsyncDisposable {
     await this.#decided(async () => {
       const install = await writeLogIntent(parts, 'install', given.baseLsn, given.generation)
       const base: Base = { ...given, install }
+      // What the manifest names is durable, the intent is: one name is missing.
+      if (failpoints.active) await failpoints.hit(FP.ship.afterManifest, { lsn: base.baseLsn })
       this.#assertOwned()
       if (failpoints.active) await failpoints.hit(FP.ship.beforeSwitch, { lsn: base.baseLsn })
       await this.#root.putIfAbsent(baseName(base.generation), encodeBase(base))

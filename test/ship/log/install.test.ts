@@ -188,7 +188,7 @@ describe('install', () => {
   it('B10 a crash at every point, of the process or of the power: the old log or the new one, never a mix', async () => {
     const primary = await primaryOf()
     const wanted = { 100: 'other 100', 120: 'base 120' }
-    for (const point of [FP.ship.installIntent, FP.ship.beforeSwitch, FP.ship.afterSwitch, undefined]) {
+    for (const point of [FP.ship.installIntent, FP.ship.afterManifest, FP.ship.beforeSwitch, FP.ship.afterSwitch, undefined]) {
       for (let seed = 0; seed < 10; seed++) {
         const disk = new MemoryRoot({ loseUnsynced: seed })
         const first = await strayed(disk)

@@ -125,23 +125,3 @@ describe('receive', () => {
     }
   })
 })
-
-describe('verify', () => {
-  it('finds every record as it was received, and names the first that is not', async () => {
-    const primary = await openPrimary()
-    await fill(primary, 0, 900)
-    const root = new MemoryRoot({})
-    const replica = await openReplica(root)
-    for (let end = 100; end <= 900; end += 100) await follow(primary, replica, { end })
-    expect(await replica.verify(900)).toEqual({ ok: true })
-    const { bytes } = await root.get('log/00000000000000000001.wal')
-    const segment = await root.segment('log/00000000000000000001.wal', { open: 'write' })
-    const at = 8000
-    segment.writeSync(at, Uint8Array.of(bytes[at]! ^ 1))
-    const { ok, firstBad } = await replica.verify(900)
-    expect(ok).toBe(false)
-    expect(firstBad).toBeGreaterThan(50)
-    expect(firstBad).toBeLessThan(200)
-    expect(await replica.verify(firstBad! - 1)).toEqual({ ok: true })
-  })
-})
