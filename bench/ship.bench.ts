@@ -3,5 +3,6 @@ import type { FigureParts } from './figures.ts'
 import { joining } from './ship/joining.ts'
 import { outage } from './ship/outage.ts'
 import { stream } from './ship/stream.ts'
+import { transport } from './ship/transport.ts'
 
-export const PARTS: FigureParts = { stream, joining, outage }
+export const PARTS: FigureParts = { stream, joining, outage, transport }
