@@ -4,12 +4,12 @@
 // Invariant: one job at a time, none while the log is cut back or replaced; a file goes only behind a vacuum record that is committed, and only when no reader here
 // shows a version below that record's floor; nothing runs after stop().
 
-import { markNames, writeCheckpoint } from '../engine/index.ts'
+import { writeCheckpoint } from '../engine/index.ts'
 import { ClosedError, VarveError } from '../errors.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { DEFAULTS } from '../options.ts'
 import { Mutex } from '../runtime/index.ts'
-import { listUnkept, planFollowedTrim } from '../upkeep/index.ts'
+import { listUnkept, neededNames, planFollowedTrim } from '../upkeep/index.ts'
 import type { Opened } from './wiring.ts'
 
 /** Folded bytes between two looks. */
@@ -100,9 +100,8 @@ export class ReplicaUpkeep {
     return await this.turns.run(async () => {
       const { root, storeId, context, state, fragmentFloor } = this.opened
       const { log } = this
-      const source = { root, log, storeId, context, branches: state.catalog.branches }
-      const { kept } = await markNames(source, Math.max(fragmentFloor(), this.opened.checkpointLsn), Number(log.head), [])
-      const unkept = await listUnkept(root, kept, this.stopper.signal)
+      const needed = await neededNames({ root, log, storeId, context }, state, Math.max(fragmentFloor(), this.opened.checkpointLsn))
+      const unkept = await listUnkept(root, needed, this.stopper.signal)
       const gone = unkept.map(({ name }) => name).filter((name) => names.has(name) && !claimed.has(name))
       await this.deleteNames(gone)
       return gone.length

@@ -17,6 +17,8 @@ import {
   namesOf,
   type StateContext,
   type StateRecord,
+  type StoreState,
+  type WalkSource,
 } from '../engine/index.ts'
 import { ContentionError, StorageError, VacuumError } from '../errors.ts'
 import { type Intent, MAIN_BRANCH_ID, type Participant, toHex } from '../format/index.ts'
@@ -337,6 +339,13 @@ export async function planFollowedTrim(source: RetentionSource, { log, state }: 
   const { branches, fragmentFloor } = state.catalog
   const { upTo, drop } = await planTrim(source, [fragmentFloor, ...holdersOf({ log, state }, []).map(({ lsn }) => lsn), ...forksOnMain(branches)])
   return { upTo, drop: unheld(drop, log.reclaim) }
+}
+
+/** Every file that a version from `from` on needs, or a name that is alive: a branch, a tag, what the next merge begins with. */
+export async function neededNames(source: Omit<WalkSource, 'branches'>, state: StoreState, from: number): Promise<ReadonlySet<string>> {
+  const { log } = source
+  const marked = await markNames({ ...source, branches: state.catalog.branches }, from, Number(log.head), holdersOf({ log, state }, []))
+  return new Set([marked.kept, ...marked.held.values()].flatMap((names) => [...names]))
 }
 
 /** What undecided writes are compared with when they are published: of tables that changed since, everything from then on. */
