@@ -141,7 +141,6 @@ export class Session {
 
   /** @throws PhaseError, CompletionRejectedError; nothing changes */
   completeCatchUp(): void {
-    this.mayMove('completeCatchUp')
     if (this.#truncateTo !== null && !this.#truncated) {
       throw new CompletionRejectedError(`session ${this.#text} still owes a truncation to ${this.#truncateTo}`, this.#details({ owed: this.#truncateTo }))
     }
@@ -160,7 +159,6 @@ export class Session {
   }
 
   beginTransfer(now: number): void {
-    this.mayMove('beginTransfer')
     if (this.#source === null) throw this.#outOfPhase('beginTransfer before selectSource', 'transfer')
     this.move('beginTransfer')
     this.#run(0, now)

@@ -212,6 +212,40 @@ describe('the budget of a rebuild', () => {
     expect(sender.status()).toMatchObject({ state: 'needs_rebuild', reason: 'budget_progress_stalled' })
   })
 
+  it('takes every step forward for progress: the base, the change to its tail, the tail', () => {
+    const context = policy()
+    const sender = makeSender(context)
+    const id = rebuilding(sender)
+    sender.selectSource(id, { source: 'snapshot_tail', baseLsn: 50, target: 100, reason: 'trusted_checkpoint_replayable_tail' })
+    sender.beginTransfer(id)
+    for (const step of [() => sender.recordTransfer(id, 50), () => sender.beginTailReplay(id), () => sender.recordTail(id, 60)]) {
+      context.clock.now += 15_000
+      step()
+      expect(sender.session()?.lastProgressAt).toBe(context.clock.now)
+    }
+    context.clock.now += 15_000
+    expect(sender.checkBudget(id)).toBe('ok')
+    context.clock.now += 1
+    expect(sender.checkBudget(id)).toBe('progress_stalled')
+  })
+
+  it('ends with the base: the second catch-up counts its own bytes, and they are no progress', () => {
+    const context = policy()
+    const sender = makeSender(context)
+    const id = rebuilding(sender)
+    sender.selectSource(id, decideSource(history(), 0))
+    sender.beginTransfer(id)
+    sender.recordBytes(id, 1_000_000)
+    sender.recordTransfer(id, 100)
+    sender.beginSecondCatchUp(id, 120, { maxBytes: 1_000 })
+    sender.recordBytes(id, 1_000)
+    context.clock.now = 5_000
+    sender.recordBytes(id, 0)
+    expect(sender.checkBudget(id)).toBe('ok')
+    context.clock.now = 5_001
+    expect(sender.checkBudget(id)).toBe('progress_stalled')
+  })
+
   it('counts the entries of a tail, not the LSNs of its base', () => {
     const sender = makeSender()
     const id = rebuilding(sender, { budget: { maxEntries: 20 } })

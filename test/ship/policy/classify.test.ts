@@ -203,6 +203,7 @@ const ROWS: readonly Row[] = [
     at: history({ lineage: PARTED.here, fragmentFloorLsn: 51 }),
     outcome: 'needs_rebuild',
     reason: 'fragments_reclaimed',
+    detail: 'need files of 51..100, floor=51',
   },
   {
     name: 'row 7a with elision: 7b',

@@ -297,6 +297,48 @@ describe('B: rebuild sessions', () => {
     expect(() => sender.beginTransfer(id)).toThrow(PhaseError)
   })
 
+  it.each(['init', 'connecting', 'handshake'] as const)('B4 nothing of a rebuild is done in %s', (phase) => {
+    const sender = makeSender()
+    const id = phase === 'handshake' ? rebuilding(sender) : sender.attach(1, 'rebuild')
+    if (phase === 'connecting') sender.beginConnect(id)
+    const before = sender.status()
+    for (const call of [
+      () => sender.beginTransfer(id),
+      () => sender.recordTransfer(id, 50),
+      () => sender.recordBytes(id, 50),
+      () => sender.beginTailReplay(id),
+      () => sender.recordTail(id, 60),
+      () => sender.beginSecondCatchUp(id, 110),
+      () => sender.completeRebuild(id),
+    ]) {
+      expect(thrown(call)).toMatchObject({ name: 'PhaseError', from: phase })
+    }
+    expect(sender.status()).toEqual(before)
+  })
+
+  it('B4 a session that completed is completed, on either path', () => {
+    const { handshake, fence } = (() => {
+      const sender = makeSender()
+      catchingUp(sender)
+      return sender.session()!
+    })()
+    const sessions = { catchup: new Session(fence, 'catchup', {}), rebuild: new Session(fence, 'rebuild', {}) }
+    for (const session of Object.values(sessions)) {
+      session.move('beginConnect')
+      session.handshaken(handshake!)
+    }
+    sessions.catchup.beginCatchUp(0)
+    sessions.catchup.progress(100, 0)
+    sessions.catchup.completeCatchUp()
+    sessions.rebuild.selectSource(FULL)
+    sessions.rebuild.beginTransfer(0)
+    sessions.rebuild.transfer(100, 0)
+    sessions.rebuild.completeRebuild()
+    expect(Object.values(sessions).map((session) => session.phase)).toEqual(['completed', 'completed'])
+    expect(() => sessions.catchup.completeCatchUp()).toThrow(PhaseError)
+    expect(() => sessions.rebuild.completeRebuild()).toThrow(PhaseError)
+  })
+
   it('B5 transfer and tail never go back', () => {
     const { sender, id } = transferring(SNAPSHOT)
     sender.recordTransfer(id, 40)

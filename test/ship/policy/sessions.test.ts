@@ -358,7 +358,8 @@ describe('S: senders, sessions, fencing', () => {
   })
 
   it('S16 halted survives everything but clearHalt with the right confirm string', () => {
-    const registry = new Registry(policy(), 1)
+    const context = policy()
+    const registry = new Registry(context, 1)
     registry.apply({ epoch: 1, replicas: [replica('r1')] })
     const sender = registry.sender(R1)
     sender.halt('primary_behind')
@@ -373,7 +374,8 @@ describe('S: senders, sessions, fencing', () => {
     expect(() => registry.clearHalt(R1, { confirm: 'yes' })).toThrow(InvalidConfigError)
     expect(sender.status()).toMatchObject({ state: 'halted', reason: 'primary_behind', epoch: 4 })
     expect(registry.clearHalt(R1, { confirm: 'r1' })).toBe(true)
-    expect(sender.state).toBe('disconnected')
+    expect(sender.status()).toMatchObject({ state: 'disconnected', reason: 'halt_cleared' })
+    expect(context.log.events().at(-1)).toMatchObject({ event: 'halt_cleared', replicaId: R1, detail: 'primary_behind' })
     expect(registry.clearHalt(R1, { confirm: 'r1' })).toBe(false)
     sender.attach(4, 'catchup')
   })
@@ -461,6 +463,35 @@ describe('S: senders, sessions, fencing', () => {
     expect(() => sender.attach(2, 'catchup')).toThrow(FencedError)
     sender.updateEpoch(3)
     sender.attach(3, 'catchup')
+  })
+
+  it('a primary of its own epoch or an older one fences nothing; a newer one once', () => {
+    const context = policy()
+    const sender = makeSender(context, 3)
+    const id = sender.attach(3, 'catchup')
+    for (const seen of [1, 3]) sender.fence(seen, R1)
+    expect(sender.session()?.id).toBe(id)
+    for (const seen of [5, 5, 4]) sender.fence(seen, R1)
+    expect(context.log.events().filter((entry) => entry.event === 'fenced')).toMatchObject([{ sessionId: id, fields: { seen: 5, held: 3 } }])
+  })
+
+  it('says of every mark whether it changed anything', () => {
+    const sender = makeSender()
+    const id = catchingUp(sender)
+    sender.recordProgress(id, 100)
+    sender.completeCatchUp(id)
+    const marks = () => [sender.markDegraded('lag_exceeded'), sender.markNeedsRebuild('lineage_conflict'), sender.halt('split_history')]
+    expect(marks()).toEqual([true, true, true])
+    expect(marks()).toEqual([false, false, false])
+  })
+
+  it('tells a state again when its reason is another one', () => {
+    const sender = makeSender()
+    const told: string[] = []
+    sender.subscribe(({ from, to, reason }) => told.push(`${from} ${to} ${reason}`))
+    for (const reason of ['gap_beyond_retention', 'gap_beyond_retention', 'retention_exceeded']) sender.markNeedsRebuild(reason)
+    sender.updateEndpoint({ data: 'b:1', version: 2 })
+    expect(told).toEqual(['disconnected needs_rebuild gap_beyond_retention', 'needs_rebuild needs_rebuild retention_exceeded'])
   })
 
   it('tells each change of state and each end of a session once, and drops a listener that throws', () => {

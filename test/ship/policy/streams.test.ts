@@ -82,6 +82,8 @@ describe('S19: one session or one stream', () => {
     const events = context.log.events().map((entry) => entry.event)
     expect(events.filter((event) => event === 'stream_closed')).toHaveLength(1)
     expect(events.includes('degraded')).toBe(state === 'degraded')
+    expect(events.includes('retention_exceeded')).toBe(state === 'needs_rebuild')
+    if (state === 'degraded') expect(context.log.events().at(-1)).toMatchObject({ event: 'degraded', detail: `${reason}: as it was`, fields: { reason } })
   })
 
   it('S19 only the last grant opens a stream, once', () => {
@@ -108,5 +110,13 @@ describe('S19: one session or one stream', () => {
     sender.markNeedsRebuild('lineage_conflict')
     expect(sender.markDegraded('ack_timeout')).toBe(false)
     expect(sender.state).toBe('needs_rebuild')
+  })
+
+  it('a detail that only repeats the reason is said once', () => {
+    const context = policy()
+    const sender = makeSender(context)
+    inSync(sender)
+    sender.markDegraded('ack_timeout')
+    expect(context.log.events().at(-1)).toMatchObject({ event: 'degraded', detail: 'ack_timeout' })
   })
 })
