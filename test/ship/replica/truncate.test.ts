@@ -1,0 +1,191 @@
+// A replica's log is cut back to where its primary's agrees (shipping.md section 7), and what readers see stays the fold of what is left.
+import { describe, expect, it } from 'vitest'
+
+import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
+import { MemoryNetwork } from '../../../bindings/ship/index.ts'
+import type { Replica } from '../../../bindings/store/index.ts'
+import { abandon, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, tempDirectory } from './kit.ts'
+
+/** Two primaries with one history up to `agreed`: what each does after it, the other does not know. */
+async function split(agreed: number): Promise<readonly [Primary, Primary]> {
+  const root = new MemoryRoot({})
+  const first = await primaryOn(root)
+  await first.store.create(items)
+  await fill(first.store, 0, agreed - Number(first.store.lsn))
+  await first.store.close()
+  const other = new MemoryRoot({})
+  for await (const { name } of root.list('')) if (!name.startsWith('LOCK')) await copyTo(root, other, name)
+  const [a, b] = [await primaryOn(root), await primaryOn(other)]
+  await fill(a.store, 10_000, 10_040)
+  await fill(b.store, 20_000, 20_060)
+  return [a, b]
+}
+
+async function copyTo(from: MemoryRoot, to: MemoryRoot, name: string): Promise<void> {
+  const { bytes } = await from.get(name)
+  if (!name.startsWith('log/')) return void (await to.put(name, bytes))
+  const file = await to.segment(name, { preallocate: bytes.length })
+  file.writeSync(0, bytes)
+  file.datasyncSync()
+  await file.close()
+}
+
+async function ahead(root: string | MemoryRoot, o: { readonly world?: ReturnType<typeof bootWorld> } = {}) {
+  const [old, fresh] = await split(60)
+  const network = new MemoryNetwork(defaultWorld())
+  const replica = await replicaOn(network, root, o)
+  const sender = await RawSender.connect(network, replica, old, { epoch: 1 })
+  await sender.catchUp(replica, { committed: 60 })
+  while (replica.status().lsn < 60n) await new Promise((resolve) => setImmediate(resolve))
+  return { old, fresh, network, replica, head: Number(old.store.lsn) }
+}
+
+async function next(network: MemoryNetwork, replica: Replica, primary: Primary, session: number): Promise<RawSender> {
+  const sender = await RawSender.connect(network, replica, primary, { epoch: 3, session })
+  await sender.hello()
+  return sender
+}
+
+async function follows(replica: Replica, sender: RawSender, primary: Primary): Promise<void> {
+  const head = Number(primary.store.lsn)
+  const at = await sender.grant(Number(replica.status().durable), { committedLsn: head })
+  // Acknowledgements of what was cut off since.
+  sender.heard.length = 0
+  await sender.entries(at, head)
+  await sender.durable(head)
+  await replica.store.refresh()
+  expect(await rowsOf(replica.store)).toEqual(await rowsOf(primary.store))
+  expect(await replica.store.verify({ against: primary.root })).toMatchObject({ ok: true })
+}
+
+describe.each([
+  ['memory', () => new MemoryRoot({})],
+  ['directory', () => tempDirectory()],
+] as const)('truncation on a %s root', (_name, place) => {
+  it('T2 cuts to the match point with its digest, and what the other primary has follows', async () => {
+    const { fresh, network, replica } = await ahead(place())
+    const before = await rowsOf(replica.store)
+    const sender = await next(network, replica, fresh, 1)
+    await sender.send({ type: 'truncate', lsn: 60 })
+    const cut = await sender.next('truncated')
+    await sender.send({ type: 'digestReq', lsn: 60 })
+    expect(cut).toMatchObject({ lsn: 60, digest: (await sender.next('digestReply')).digest })
+    expect(replica.status()).toMatchObject({ durable: 60n, received: 60n, lsn: 60n, committed: 60n })
+    expect(await rowsOf(replica.store)).toEqual(before)
+    await follows(replica, sender, fresh)
+    await replica.close()
+  })
+})
+
+it('T6 below what was called committed it is refused, and nothing is changed', async () => {
+  const { fresh, network, replica, head } = await ahead(new MemoryRoot({}))
+  const sender = await next(network, replica, fresh, 1)
+  await sender.send({ type: 'truncate', lsn: 59 })
+  expect(await sender.refusal()).toMatchObject({ name: 'CommittedTruncationError' })
+  expect(replica.status()).toMatchObject({ durable: BigInt(head), lsn: 60n })
+  expect(await replica.store.verify()).toMatchObject({ ok: true })
+})
+
+it('T7 a reader of what would go refuses it; when the reader is done it succeeds', async () => {
+  const { fresh, network, replica, head } = await ahead(new MemoryRoot({}))
+  const reader = await replica.store.snapshot(undefined, { readUncommitted: true })
+  expect(reader.lsn).toBe(BigInt(head))
+  const refused = await next(network, replica, fresh, 1)
+  await refused.send({ type: 'truncate', lsn: 60 })
+  expect(await refused.refusal()).toMatchObject({ name: 'SnapshotAboveTruncationError' })
+  expect(replica.status().durable).toBe(BigInt(head))
+  await reader[Symbol.asyncDispose]()
+  const sender = await next(network, replica, fresh, 2)
+  await sender.send({ type: 'truncate', lsn: 60 })
+  await sender.next('truncated')
+  await follows(replica, sender, fresh)
+})
+
+it('T8 at the very head nothing happens; three times ahead and cut again the state is the fold each time', async () => {
+  const { old, fresh, network, replica, head } = await ahead(new MemoryRoot({}))
+  const same = await next(network, replica, fresh, 1)
+  await same.send({ type: 'truncate', lsn: head })
+  expect(await same.next('truncated')).toMatchObject({ lsn: head })
+  expect(replica.status().durable).toBe(BigInt(head))
+  for (let round = 0; round < 3; round++) {
+    const to = round % 2 === 0 ? fresh : old
+    const sender = await next(network, replica, to, 10 + round)
+    await sender.send({ type: 'truncate', lsn: 60 })
+    await sender.next('truncated')
+    const end = Number(to.store.lsn)
+    const at = await sender.grant(60, { committedLsn: 60 })
+    await sender.entries(at, end, { committedLsn: 60 })
+    await sender.durable(end)
+    expect(replica.status()).toMatchObject({ durable: BigInt(end), lsn: 60n })
+    await using all = await replica.store.snapshot(undefined, { readUncommitted: true })
+    expect((await all.scan(items).toArray()).toSorted((a, b) => a.id - b.id)).toEqual(await rowsOf(to.store))
+  }
+})
+
+it('T8 one that races records comes before or behind them, never between', async () => {
+  const { old, network, replica, head } = await ahead(new MemoryRoot({}))
+  await fill(old.store, 30_000, 30_100)
+  const sender = await next(network, replica, old, 1)
+  await sender.grant(head, { committedLsn: 60 })
+  const messages = await Promise.all(Array.from({ length: 20 }, (_, i) => sender.entriesOf(head + i * 5, head + i * 5 + 5, { committedLsn: 60 })))
+  await Promise.all([...messages.map((message) => sender.send(message)), sender.send({ type: 'truncate', lsn: 60 })])
+  await sender.next('truncated')
+  const { durable } = replica.status()
+  expect(durable).toBe(60n)
+  await follows(replica, sender, old)
+})
+
+describe('T9 a crash of the replica', () => {
+  it.each([FP.ship.truncateIntent, FP.ship.afterTruncateIntent, FP.ship.afterCut, FP.ship.afterDropCheckpoints, FP.ship.afterRefold])(
+    'at %s leaves the log before or behind the cut, and the next session finishes it',
+    async (point) => {
+      const root = new MemoryRoot({ loseUnsynced: 5 })
+      const failpoints = new FailpointRegistry()
+      const { fresh, network, replica, head } = await ahead(root, { world: bootWorld(failpoints) })
+      const sender = await next(network, replica, fresh, 1)
+      failpoints.arm(point, { crash: true })
+      await sender.send({ type: 'truncate', lsn: 60 })
+      await failpoints.crashed
+      abandon(replica)
+      const again = await replicaOn(network, root.crash(), { endpoint: { data: 'again', version: 1 } })
+      expect([BigInt(head), 60n]).toContain(again.status().durable)
+      const after = await next(network, again, fresh, 2)
+      await after.send({ type: 'truncate', lsn: 60 })
+      await after.next('truncated')
+      await follows(again, after, fresh)
+    },
+  )
+})
+
+describe('K3 a crash of the replica', () => {
+  it.each([FP.ship.beforeEpochPersist, FP.ship.afterEpochPersist, FP.ship.beforeApply, FP.ship.afterApply, FP.ship.beforeAck])(
+    'at %s keeps all that was acknowledged, and a new session goes on',
+    async (point) => {
+      const root = new MemoryRoot({ loseUnsynced: 9 })
+      const failpoints = new FailpointRegistry()
+      const network = new MemoryNetwork(defaultWorld())
+      const primary = await primaryOn()
+      await primary.store.create(items)
+      await fill(primary.store, 0, 200)
+      const replica = await replicaOn(network, root, { world: bootWorld(failpoints) })
+      const first = await RawSender.connect(network, replica, primary, { session: 1 })
+      await first.hello()
+      await first.grant(0)
+      await first.entries(0, 50)
+      const told = (await first.durable(50)).durableLsn
+      failpoints.arm(point, { crash: true })
+      void (async () => {
+        const second = await RawSender.connect(network, replica, primary, { session: 2 })
+        await second.hello()
+        await second.grant(50)
+        await second.entries(50, 200, { most: 10 })
+      })().catch(() => undefined)
+      await failpoints.crashed
+      abandon(replica)
+      const again = await replicaOn(network, root.crash(), { endpoint: { data: 'again', version: 1 } })
+      expect(Number(again.status().durable)).toBeGreaterThanOrEqual(told)
+      const sender = await next(network, again, primary, 3)
+      await follows(again, sender, primary)
+    },
+  )
+})
