@@ -13,10 +13,12 @@ import {
   openSegmentLog,
   readNode,
   type ReplicaLog,
+  settledGeneration,
   surveyLog,
 } from '../../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { FP } from '../../../bindings/runtime/index.ts'
+import { FakeClock } from '../../../bindings/testing/fake-clock.ts'
 import { bootWorld, contentOf, fill, follow, openPrimary, openReplica, parkAt, partsOf, putCheckpoint, STORE_ID } from './replica-kit.ts'
 
 const HASH = new Uint8Array(32).fill(3)
@@ -290,6 +292,23 @@ describe('openers of generations', () => {
     const second = await reading(primary, root)
     expect(second.head).toBe(160n)
     expect((await contentOf(second)).payloads).toEqual((await contentOf(primary, 100)).payloads.slice(0, 60))
+  })
+
+  it('whoever only opens it waits for an install to be settled, and is told when nobody settles it', async () => {
+    const primary = await primaryOf()
+    const root = new MemoryRoot({})
+    const world = bootWorld()
+    const replica = await openReplica(root, { world })
+    const parked = parkAt(world, FP.ship.afterSwitch)
+    installAt(primary, replica, root, 120, 100).catch(() => {})
+    await parked
+    const clock = new FakeClock()
+    const waiting = settledGeneration(root, { timers: clock.timers }).catch((error: unknown) => error)
+    await clock.advance(10_000)
+    expect(await waiting).toMatchObject({ code: 'root.unavailable' })
+    const again = await openReplica(root)
+    expect((await settledGeneration(root, { timers: clock.timers })).number).toBe(1)
+    await again.close()
   })
 
   it('a reader goes over an install with the log that holds what it has shown, and is told when none does', async () => {

@@ -1,11 +1,14 @@
 // What a replica's log does with what its primary sends (log.md section 8, line "Replica").
 import { describe, expect, it } from 'vitest'
 
-import { frameOffsets, type LogBatch, lsn } from '../../../bindings/log/index.ts'
+import { FencedError } from '../../../bindings/errors.ts'
+import { frameOffsets, type LogBatch, lsn, openSegmentLog, readNode } from '../../../bindings/log/index.ts'
 import { ChainDigestError, EntryChecksumError, GapError } from '../../../bindings/errors-ship.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
+import { FP } from '../../../bindings/runtime/index.ts'
+import { FakeClock } from '../../../bindings/testing/fake-clock.ts'
 import { record } from '../../../bindings/testing/contracts/log-records.ts'
-import { contentOf, fill, follow, openPrimary, openReplica, partsOf } from './replica-kit.ts'
+import { bootWorld, contentOf, fill, follow, openPrimary, openReplica, parkAt, partsOf, STORE_ID } from './replica-kit.ts'
 
 async function batchesOf(log: Awaited<ReturnType<typeof openPrimary>>): Promise<LogBatch[]> {
   const found: LogBatch[] = []
@@ -122,6 +125,82 @@ describe('receive', () => {
       const last = await openReplica(root)
       expect(await contentOf(last.current)).toEqual(await contentOf(primary))
       await last.close()
+    }
+  })
+})
+
+describe('the LOCK of a replica', () => {
+  it('K2 an owner that was taken for dead changes nothing any more, in the log or in NODE', async () => {
+    const primary = await openPrimary()
+    await fill(primary, 0, 300)
+    const root = new MemoryRoot({})
+    const before = await openReplica(root)
+    await follow(primary, before, { end: 100 })
+    await before.recordFence(3, 1)
+    const after = await openReplica(root)
+    await after.recordFence(3, 2)
+    await expect(follow(primary, before, { end: 150 })).rejects.toThrow(FencedError)
+    await expect(before.truncate(50, { checkpoints: [] })).rejects.toThrow(FencedError)
+    await before.recordFence(9, 9).catch(() => {})
+    await before.close().catch(() => {})
+    await follow(primary, after)
+    expect((await readNode(root))?.session).toBe(2)
+    await after.close()
+    expect(await contentOf((await openReplica(root)).current)).toEqual(await contentOf(primary))
+  })
+
+  it('a group that was being written when the LOCK went is not part of the log of a reader', async () => {
+    const primary = await openPrimary()
+    await fill(primary, 0, 300)
+    const root = new MemoryRoot({})
+    const world = bootWorld()
+    const before = await openReplica(root, { world })
+    await follow(primary, before, { end: 100 })
+    const parked = parkAt(world, FP.log.beforeWrite)
+    follow(primary, before, { end: 120 }).catch(() => {})
+    await parked
+    const after = await openReplica(root)
+    await follow(primary, after, { end: 110 })
+    const reader = await openSegmentLog(root, { world: bootWorld(), storeId: STORE_ID, readOnly: true, follow: false })
+    expect(reader.head).toBe(110n)
+    expect(await reader.digestAt(lsn(110))).toEqual(await primary.digestAt(lsn(110)))
+  })
+})
+
+describe('NODE of a replica', () => {
+  it('has the committed boundary soon after it was told, never lower, and at once when the log is closed', async () => {
+    const root = new MemoryRoot({})
+    const clock = new FakeClock()
+    const replica = await openReplica(root, { world: { ...bootWorld(), timers: clock.timers } })
+    replica.recordCommitted(5)
+    replica.recordCommitted(3)
+    expect(replica.committed).toBe(5)
+    expect((await readNode(root))?.committedLsn).toBe(0)
+    await clock.advance(50)
+    expect((await readNode(root))?.committedLsn).toBe(5)
+    for (let told = 6; told < 40; told++) {
+      replica.recordCommitted(told)
+      if (told % 5 === 0) await clock.advance(50)
+    }
+    await replica.recordFence(4, 7)
+    expect((await readNode(root))?.committedLsn).toBe(39)
+    replica.recordCommitted(41)
+    await replica.close()
+    expect(await readNode(root)).toMatchObject({ committedLsn: 41, epochSeen: 4, session: 7 })
+  })
+
+  it('is whole whatever part of its last write a power cut keeps', async () => {
+    for (let seed = 0; seed < 30; seed++) {
+      const disk = new MemoryRoot({ loseUnsynced: seed })
+      const replica = await openReplica(disk)
+      for (let session = 1; session <= 1 + (seed % 4); session++) await replica.recordFence(2, session)
+      const last = replica.recordFence(2, 50)
+      if (seed % 2 === 0) await last
+      const node = await readNode(disk.crash(seed))
+      expect(node?.epochSeen).toBe(2)
+      if (seed % 2 === 0) expect(node?.session).toBe(50)
+      else expect([1 + (seed % 4), 50]).toContain(node?.session)
+      await last
     }
   })
 })
