@@ -70,6 +70,29 @@ export class Flow {
     this.store = await opened(this.place as string, this.#options)
   }
 
+  /** Another primary, of another root, for the same replicas. */
+  async successor(place: string | Root): Promise<Flow> {
+    const world = defaultWorld()
+    // After a boot, so that the LOCK of the one before is stale.
+    const heir = new Flow(this.net, place, { ...this.#options, world: { ...world, host: { ...world.host, bootId: 'the next one' } } })
+    await heir.reopen()
+    for (const [id, replica] of this.replicas) heir.replicas.set(id, replica)
+    heir.#next = 1_000_000
+    onTestFinished(() => heir.shipping?.close())
+    return heir
+  }
+
+  /** The primary is gone without a word. */
+  async crash(): Promise<void> {
+    await this.shipping?.close()
+    this.store[Symbol.dispose]()
+  }
+
+  /** A write that nobody will confirm. */
+  unpromised(n: number): Promise<unknown> {
+    return this.store.append(people, [{ id: BigInt(-1 - n), name: 'lost', group: 0 }], { allowIndeterminate: true })
+  }
+
   async replica(id: string, root: string | Root, o: Partial<ReplicaOptions> = {}): Promise<Replica> {
     const replica = await Replica.open(root, { replicaId: id, endpoint: this.net.place(id), transport: this.net.transport(id), ...o })
     this.replicas.set(id, replica)
@@ -107,8 +130,11 @@ export class Flow {
   }
 
   /** Everything there, in sync, readable, and equal: chain, state, files, rows. */
-  async equal(ids: readonly string[] = [...this.replicas.keys()]): Promise<void> {
-    await this.shipping!.settled({ signal: AbortSignal.timeout(60_000) })
+  async equal(ids: readonly string[] = [...this.replicas.keys()], replicas: number = ids.length): Promise<void> {
+    await this.shipping!.settled({ replicas, signal: AbortSignal.timeout(30_000) }).catch((error: unknown) => {
+      const told = this.shipping!.log.events().map(({ replicaId: id, event, detail }) => `${id ?? ''} ${event} ${detail}`)
+      throw new Error(`not settled:\n${told.slice(-30).join('\n')}\n${JSON.stringify(this.shipping!.status(), (_, v: unknown) => (typeof v === 'bigint' ? Number(v) : v))}`, { cause: error })
+    })
     for (const id of ids) {
       const replica = this.replicas.get(id)!
       await replica.store.waitCommitted(this.store.lsn, { signal: AbortSignal.timeout(60_000) })
