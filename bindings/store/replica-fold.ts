@@ -49,8 +49,8 @@ export class ReplicaFold {
   }
 
   commit(lsn: number): void {
-    if (lsn <= this.committed) return
-    this.committed = lsn
+    if (lsn > this.committed) this.committed = lsn
+    // Also where nothing is new: what came while the state was put together waits for nobody else.
     this.start()
   }
 

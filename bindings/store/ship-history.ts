@@ -95,11 +95,11 @@ export class StoreHistory implements HistorySource, Disposable {
     const lowest = Math.max(minLsn, await history.floor())
     if (lowest > head) throw this.refused(minLsn, `the newest version is ${head}`)
     const above = (await listCheckpoints(root)).filter((lsn) => lsn > lowest && lsn <= head).reverse()
-    const now = Math.min(head, state.applied)
     let last: unknown
-    for (const lsn of new Set([lowest, ...above, ...(now > lowest ? [now] : [])])) {
+    // The last is the state as it is then: writers go on while the others are looked at.
+    for (const lsn of [...new Set([lowest, ...above]), undefined]) {
       try {
-        return await this.materialised(lsn, owner)
+        return await this.materialised(lsn ?? Math.min(this.head(), state.applied), owner, lsn === undefined)
       } catch (error) {
         if (!isUnmakeable(error)) throw error
         last = error
@@ -109,21 +109,22 @@ export class StoreHistory implements HistorySource, Disposable {
   }
 
   /** @throws what isUnmakeable() knows: this version is not to be had */
-  private async materialised(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin> {
+  private async materialised(lsn: number, owner: ShipPin['owner'], isNewest: boolean): Promise<FullBasePin> {
     // Held first, so that neither what it is folded from nor its files go meanwhile.
     using _ = this.pins.hold({ lsn, owner: 'base' })
     this.trust = undefined
-    const manifest = (await this.trusted(lsn)) ?? (await this.written(lsn))
+    const manifest = (await this.trusted(lsn)) ?? (await this.written(lsn, isNewest))
     return await this.pinBase('full_base', manifest, owner, { isPoint: false })
   }
 
-  /** Of a checkpoint that is made now. */
-  private async written(lsn: number): Promise<Manifest> {
+  /** Of a checkpoint that is made now. @param isNewest  of the live state, wherever it stands */
+  private async written(lsn: number, isNewest: boolean): Promise<Manifest> {
     const { root, storeId, log, state, world } = this.parts
-    const catalog: Catalog = lsn === state.applied ? state.catalog : await catalogAt(this.parts, lsn)
-    await writeCheckpoint(root, storeId, log, catalog, world.failpoints)
+    const catalog: Catalog = isNewest || lsn === state.applied ? state.catalog : await catalogAt(this.parts, lsn)
+    // Reads the catalog in one step; the live one goes on behind it.
+    const made = await writeCheckpoint(root, storeId, log, catalog, world.failpoints)
     this.trust = undefined
-    const manifest = await this.trusted(catalog.lsn)
+    const manifest = await this.trusted(made)
     if (manifest === undefined) throw this.refused(lsn, 'files that it needs are not there')
     return manifest
   }

@@ -133,7 +133,10 @@ export class Flow {
   async equal(ids: readonly string[] = [...this.replicas.keys()], replicas: number = ids.length): Promise<void> {
     await this.shipping!.settled({ replicas, signal: AbortSignal.timeout(30_000) }).catch((error: unknown) => {
       const told = this.shipping!.log.events().map(({ replicaId: id, event, detail }) => `${id ?? ''} ${event} ${detail}`)
-      throw new Error(`not settled:\n${told.slice(-30).join('\n')}\n${JSON.stringify(this.shipping!.status(), (_, v: unknown) => (typeof v === 'bigint' ? Number(v) : v))}`, { cause: error })
+      throw new Error(
+        `not settled:\n${told.slice(-30).join('\n')}\n${JSON.stringify(this.shipping!.status(), (_, v: unknown) => (typeof v === 'bigint' ? Number(v) : v))}`,
+        { cause: error },
+      )
     })
     for (const id of ids) {
       const replica = this.replicas.get(id)!

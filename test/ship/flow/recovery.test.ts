@@ -123,6 +123,7 @@ describe.each(WAYS)('X11 over $name', ({ make }) => {
     }
     const shipping = await flow.ship()
     for (let i = 0; i < 20; i++) await flow.write(10)
+    await flow.equal()
     expect(events(shipping)).toEqual(expect.arrayContaining(['escalated', 'plan_rebuild_full_base', 'installed', 'exec_rebuild_completed']))
     await flow.write(50)
     await flow.equal()
