@@ -62,7 +62,7 @@ function checkPackage(path, { specifier, line, lazy, typeOnly }, rules, say) {
 
 function checkPure(source, say) {
   const code = withoutComments(source)
-  for (const match of code.matchAll(/(?<!['\"])\b(?:await|async)\b(?!['\"])/g)) say(lineOf(source, match.index), `${match[0]} in a pure file`)
+  for (const match of code.matchAll(/(?<!['"])\b(?:await|async)\b(?!['"])/g)) say(lineOf(source, match.index), `${match[0]} in a pure file`)
 }
 
 function unitOf(path) {

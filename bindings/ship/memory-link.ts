@@ -143,7 +143,8 @@ class MemoryEnd implements Link {
     if (this.#closed !== undefined) return
     this.#closed = failure ?? { reason: new TransportError(`${this.peer} closed the connection`, { details: { peer: this.peer } }) }
     // The other side may not know yet: what is damaged is found here.
-    this.out.end(this.#closed.reason)
+    if (failure === undefined) this.out.end(this.#closed.reason)
+    else this.out.break(new TransportError(`the connection to ${this.out.from} broke`, { details: { peer: this.out.from } }), this.#closed.reason)
     this.#link.ended()
   }
 }
@@ -220,8 +221,9 @@ export class Lane {
     this.#isDropped = true
   }
 
-  /** As a network breaks it: what is on its way arrives first, or is lost. */
-  break(reason: Error): void {
+  /** As a network breaks it: what is on its way arrives first, or is lost. @param refusal  what the sends that wait here fail with, now */
+  break(reason: Error, refusal?: unknown): void {
+    if (refusal !== undefined) this.#refuse(refusal)
     if (this.#isDropped) return
     if (this.#network.random.u32() % 2 === 0) this.#queue = []
     this.#carry({ failure: { reason } })

@@ -59,6 +59,7 @@ describe('the catalogue', () => {
       vacuum: 3,
       open: 7,
       root: 9,
+      ship: 20,
     })
   })
 
