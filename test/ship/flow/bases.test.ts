@@ -1,8 +1,9 @@
 // Bases of real stores on real replicas: what has a name (branches, tags, merges) is there as on the primary, and what the primary's upkeep does meanwhile changes nothing.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { lsn } from '../../../bindings/index.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
+import { AckTracker } from '../../../bindings/ship/index.ts'
 import { Store } from '../../../bindings/store/index.ts'
 import { Flow, people, ROOTS, until, WAYS } from './flow-kit.ts'
 
@@ -126,4 +127,53 @@ it('an untrusted checkpoint is not what a rebuild begins with', async () => {
   expect(reasons(flow)).toEqual(['plan_rebuild_full_base untrusted_checkpoint'])
   await root.put(newest.at(-1)!, bytes)
   await flow.equal()
+})
+
+it('B15 a replica that was rebuilt counts from the first durable ack of its stream on, not from the end of the rebuild', async () => {
+  const flow = await Flow.open(memory!.make(), new MemoryRoot({}), OPTIONS)
+  await behindVacuum(flow)
+  const seen: string[] = []
+  const { follow, ack } = AckTracker.prototype
+  const spies = [
+    vi.spyOn(AckTracker.prototype, 'follow').mockImplementation(function (this: AckTracker, id, session, durable) {
+      if (durable > 0) seen.push('counted')
+      return follow.call(this, id, session, durable)
+    }),
+    vi.spyOn(AckTracker.prototype, 'ack').mockImplementation(function (this: AckTracker, id, session, durable) {
+      seen.push('counted')
+      return ack.call(this, id, session, durable)
+    }),
+  ]
+  onTestFinished(() => spies.forEach((spy) => void spy.mockRestore()))
+  await flow.replica('r1', new MemoryRoot({}))
+  const shipping = await flow.ship()
+  shipping.log.subscribe(({ event }) => void (/^(exec_rebuild_completed|stream_opened)$/.test(event) && seen.push(event)))
+  await flow.write(5)
+  await flow.equal()
+  await flow.write(5)
+  await flow.equal()
+  expect(seen.slice(0, 2)).toEqual(['exec_rebuild_completed', 'stream_opened'])
+  expect(seen).toContain('counted')
+})
+
+it('P8 a replica that is away for more log than it may hold back: its pin goes behind its session, the log is free, and it comes back by a rebuild', async () => {
+  const flow = await Flow.open(memory!.make(), new MemoryRoot({}), OPTIONS)
+  const root = new MemoryRoot({})
+  await flow.replica('r1', root)
+  const shipping = await flow.ship({ retention: { maxPinnedBytes: 96 * 1024, degradedPinMs: 600_000 } })
+  await flow.write(20)
+  await flow.equal()
+  const at = flow.store.lsn
+  await flow.replicas.get('r1')!.close()
+  await until(() => shipping.status().replicas[0]!.state !== 'in_sync')
+  await rounds(flow, 4)
+  await until(() => shipping.status().replicas[0]!.state === 'needs_rebuild')
+  expect(shipping.status().replicas[0]!.reason).toBe('retention_exceeded')
+  expect(await flow.store.pins()).toEqual([])
+  await rounds(flow, 1)
+  expect((await flow.store.vacuum({ keep: { versions: 1 } })).tail).toBeGreaterThan(at)
+  const { endpoint } = await flow.replica('r1', root)
+  await shipping.assign([{ id: 'r1', endpoint: { data: endpoint.data, version: 2 } }])
+  await flow.equal()
+  expect(reasons(flow)).toHaveLength(1)
 })
