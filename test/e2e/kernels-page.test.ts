@@ -31,7 +31,7 @@ describe('docs/kernels.md', () => {
   it('prints what its comments say', async () => {
     const expected = expectedOf(program)
     expect(expected.length).toBeGreaterThan(10)
-    expect(await runPage(folder, program, DOOR)).toEqual(expected)
+    expect(await runPage(folder, program, { doors: [DOOR] })).toEqual(expected)
   })
 
   it('names every call of varve/kernels in its table, and no other', () => {

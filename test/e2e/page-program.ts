@@ -16,9 +16,18 @@ export function expectedOf(program: string): string[] {
   return [...program.matchAll(/\/\/ → (.*)$/gm)].map((match) => match[1]!.trim())
 }
 
-/** What the compiler says of the program; `door`: the name it imports and the source it stands for. */
-export async function compilePage(folder: string, program: string, door: { readonly name: string; readonly source: string }): Promise<string> {
-  await writeFile(join(folder, 'tour.mts'), program.replaceAll(`'${door.name}'`, JSON.stringify(resolve(door.source))))
+/** A name that programs import, and the source it stands for. */
+export interface Door {
+  readonly name: string
+  readonly source: string
+}
+
+/** What the compiler says of the program. */
+export async function compilePage(folder: string, program: string, ...doors: readonly Door[]): Promise<string> {
+  await writeFile(
+    join(folder, 'tour.mts'),
+    through(program, doors, (source) => source),
+  )
   const config = {
     extends: resolve('tsconfig.json'),
     compilerOptions: { isolatedDeclarations: false, declaration: false, noUnusedLocals: false, typeRoots: [resolve('node_modules/@types')] },
@@ -30,13 +39,16 @@ export async function compilePage(folder: string, program: string, door: { reado
 }
 
 /** The lines that the program prints. */
-export async function runPage(
-  folder: string,
-  program: string,
-  o: { readonly name: string; readonly source: string; readonly cwd?: string },
-): Promise<string[]> {
-  await writeFile(join(folder, 'run.mts'), program.replaceAll(`'${o.name}'`, JSON.stringify(pathToFileURL(resolve(o.source)).href)))
+export async function runPage(folder: string, program: string, o: { readonly doors: readonly Door[]; readonly cwd?: string }): Promise<string[]> {
+  await writeFile(
+    join(folder, 'run.mts'),
+    through(program, o.doors, (source) => pathToFileURL(source).href),
+  )
   const options = { cwd: o.cwd ?? process.cwd(), env: { ...process.env, NO_COLOR: '1' } }
   const { stdout } = await execute(process.execPath, ['--no-warnings', join(folder, 'run.mts')], options)
   return stdout.trim().split('\n')
+}
+
+function through(program: string, doors: readonly Door[], written: (source: string) => string): string {
+  return doors.reduce((text, { name, source }) => text.replaceAll(`'${name}'`, JSON.stringify(written(resolve(source)))), program)
 }

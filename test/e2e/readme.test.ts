@@ -6,7 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 import { blocksOf, compilePage, expectedOf, runPage } from './page-program.ts'
 
-const DOOR = { name: 'varve', source: 'bindings/index.ts' }
+const DOORS = [
+  { name: 'varve', source: 'bindings/index.ts' },
+  { name: 'varve/ship', source: 'bindings/shipping.ts' },
+]
 let folder: string
 let program: string
 let blocks: string[]
@@ -26,13 +29,13 @@ describe('README.md', () => {
   })
 
   it('compiles as it stands', async () => {
-    expect(await compilePage(folder, program, DOOR)).toBe('')
+    expect(await compilePage(folder, program, ...DOORS)).toBe('')
   })
 
   it('prints what its comments say', async () => {
     const expected = expectedOf(program)
     expect(expected.length).toBeGreaterThan(5)
-    expect(await runPage(folder, program, { ...DOOR, cwd: folder })).toEqual(expected)
+    expect(await runPage(folder, program, { doors: DOORS, cwd: folder })).toEqual(expected)
   })
 
   it('names commands that are in package.json', async () => {

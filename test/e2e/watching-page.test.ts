@@ -52,7 +52,7 @@ describe('docs/watching.md', () => {
   })
 
   it('makes one instrument per name, with units and attributes, and hears the channel', async () => {
-    const [traced, ...lines] = await runPage(folder, program, DOOR)
+    const [traced, ...lines] = await runPage(folder, program, { doors: [DOOR] })
     expect(traced).toBe('2 rows of items')
     const instruments = lines.map((line) => JSON.parse(line) as { name: string; kind: string; unit?: string; sum: number; attributes: object })
     expect(new Set(instruments.map(({ name }) => name)).size).toBe(instruments.length)
