@@ -97,7 +97,14 @@ export async function examineNode(root: Root, actions: LogAction[]): Promise<voi
     await readNode(root)
   } catch (error) {
     if (!(error instanceof CorruptionError)) throw error
-    actions.push({ kind: 'drop-node', file: NODE_NAME, why: error.message, detail: `${error.message}; the next open writes it anew`, safe: true, done: false })
+    actions.push({
+      kind: 'drop-node',
+      file: NODE_NAME,
+      why: error.message,
+      detail: `${error.message}; the next open writes it anew. Where this was a replica, only Replica.open may open it next`,
+      safe: true,
+      done: false,
+    })
   }
 }
 

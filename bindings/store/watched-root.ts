@@ -15,6 +15,8 @@ export class WrittenBytes {
 }
 
 const LOG = 'log/'
+/** Of any generation. */
+const LOGS = /^log(?:\.\d{10})?\//
 
 export class WatchedRoot implements Root {
   readonly inner: Root
@@ -124,7 +126,7 @@ export class WatchedRoot implements Root {
   }
 
   private count(name: string, bytes: number): void {
-    if (!name.startsWith(LOG)) {
+    if (!LOGS.test(name)) {
       this.written.files += bytes
       return
     }
