@@ -247,7 +247,6 @@ export class Sender {
    */
   recordHandshake(id: SessionId, hello: Hello, history: RetainedHistory | null, agreement: Agreement | null, o: ClassifyOptions = {}): Handshake {
     const session = this.#active(id)
-    session.mayMove('recordHandshake')
     this.checkHello(id, hello)
     const handshake = classify(hello, history, agreement, o)
     const { outcome, reason, proof } = handshake

@@ -179,6 +179,21 @@ describe('T: truncation that is owed', () => {
     expect(sender.status()).toMatchObject({ state: 'in_sync', durableLsn: 100 })
   })
 
+  it('T1 what the replica last said of itself is known: its hello, its truncation, its progress', () => {
+    const context = policy()
+    const sender = makeSender(context, 3)
+    const id = sender.attach(3, 'catchup')
+    sender.beginConnect(id)
+    shake(sender, id, { ...ahead, committedLsn: 60 }, { ...at, headLsn: 110, committedLsn: 110 })
+    expect(sender.status()).toMatchObject({ durableLsn: 105, committedLsn: 60 })
+    sender.beginCatchUp(id)
+    sender.recordTruncation(id, 100)
+    expect(sender.status().durableLsn).toBe(100)
+    expect(context.log.events().at(-1)).toMatchObject({ event: 'truncation_recorded', sessionId: id, fields: { lsn: 100 } })
+    sender.recordProgress(id, 107)
+    expect(sender.status().durableLsn).toBe(107)
+  })
+
   it('T1 a truncation alone may be recorded straight after the handshake', () => {
     const { sender, id } = owing()
     sender.recordTruncation(id, 100)

@@ -35,7 +35,8 @@ describe('R: registry and assignment', () => {
   })
 
   it('R2 add, remove, keep and move in one apply: exact lists, kept senders keep identity and progress', () => {
-    const registry = makeRegistry()
+    const context = policy()
+    const registry = makeRegistry(context)
     registry.apply({ epoch: 1, replicas: ['r1', 'r2', 'r3', 'r5'].map((name) => replica(name)) })
     const kept = registry.sender(R1)
     const id = catchingUp(kept)
@@ -54,6 +55,7 @@ describe('R: registry and assignment', () => {
     expect(gone.state).toBe('stopped')
     expect(() => gone.attach(1, 'catchup')).toThrow(SenderStoppedError)
     expect(() => registry.sender(R3)).toThrow(UnknownReplicaError)
+    expect(context.log.eventsFor(R3).map((entry) => entry.event)).toEqual(['sender_added', 'sender_removed'])
     expect([registry.has(R3), registry.has(R2)]).toEqual([false, true])
     expect(registry.sender(replicaId('r5')).role).toBe('learner')
   })
@@ -286,6 +288,11 @@ describe('R: registry and assignment', () => {
     // A replica that is assigned afterwards is fenced too.
     registry.apply({ epoch: 1, replicas: [replica('r9')] })
     expect(() => registry.sender(replicaId('r9')).attach(1, 'catchup')).toThrow(FencedError)
+  })
+
+  it.each([0, -1, 1.5, Number.NaN])('no registry is of epoch %d, and none is raised to it', (epoch) => {
+    expect(() => makeRegistry(policy(), epoch)).toThrow(RangeError)
+    expect(() => makeRegistry().raiseEpoch(epoch)).toThrow(RangeError)
   })
 
   it('R10 the same facts in any order lead to the same decision', () => {

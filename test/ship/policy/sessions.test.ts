@@ -476,13 +476,15 @@ describe('S: senders, sessions, fencing', () => {
   })
 
   it('says of every mark whether it changed anything', () => {
-    const sender = makeSender()
+    const context = policy()
+    const sender = makeSender(context)
     const id = catchingUp(sender)
     sender.recordProgress(id, 100)
     sender.completeCatchUp(id)
     const marks = () => [sender.markDegraded('lag_exceeded'), sender.markNeedsRebuild('lineage_conflict'), sender.halt('split_history')]
     expect(marks()).toEqual([true, true, true])
     expect(marks()).toEqual([false, false, false])
+    expect(context.log.since(3).map((entry) => entry.event)).toEqual(['degraded', 'escalated', 'halted'])
   })
 
   it('tells a state again when its reason is another one', () => {

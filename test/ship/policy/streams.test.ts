@@ -112,6 +112,16 @@ describe('S19: one session or one stream', () => {
     expect(sender.state).toBe('needs_rebuild')
   })
 
+  it('S19 a grant that was not used is worth nothing once a session is attached', () => {
+    const sender = makeSender()
+    const id = catchingUp(sender)
+    sender.recordProgress(id, 100)
+    const grant = sender.completeCatchUp(id)
+    const next = sender.attach(1, 'catchup')
+    expect(() => sender.streamOpened(grant.fence, stream())).toThrow(SessionFencedError)
+    expect(sender.status()).toMatchObject({ state: 'disconnected', streaming: false, session: { id: next } })
+  })
+
   it('a detail that only repeats the reason is said once', () => {
     const context = policy()
     const sender = makeSender(context)
