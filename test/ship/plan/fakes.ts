@@ -1,4 +1,6 @@
 // A primary without a store, and a replica without a link: what the planner and the executors see of either, under the hand of a test.
+import { expect } from 'vitest'
+
 import { PinRefusedError } from '../../../bindings/errors.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
 import { FailpointRegistry } from '../../../bindings/runtime/index.ts'
@@ -285,3 +287,15 @@ export function stepper(): { readonly steps: Step[]; readonly onStep: (step: Ste
 
 /** A promise that never settles. */
 export const forever = (): Promise<never> => new Promise(() => {})
+
+/** What every failing run leaves: no session, no pin, one release with a reason. */
+export function expectClean(b: Bench, plan: RecoveryPlan, reason: string | RegExp): void {
+  b.inOrder()
+  expect(b.history.open).toEqual([])
+  expect(b.history.granted.map(({ releases }) => releases)).toEqual(plan.pins.map(() => 1))
+  expect(b.registry.sender(R1).session()).toBeNull()
+  const released = b.log.eventsFor(R1).filter(({ event }) => event === 'exec_resources_released')
+  expect(released).toHaveLength(1)
+  expect(released[0]!.detail).toMatch(reason)
+  expect(b.clock.pending).toBe(0)
+}
