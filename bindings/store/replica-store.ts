@@ -2,7 +2,7 @@
 //
 // Invariant: a snapshot that was taken before a new base was installed shows what it showed until it is released.
 
-import { HistoryUnavailableError, NotAStoreError } from '../errors.ts'
+import { ClosedError, HistoryUnavailableError, NotAStoreError } from '../errors.ts'
 import type { AckMode } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { ReadStore } from '../table/index.ts'
@@ -54,12 +54,25 @@ export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
     toJSON: () => ({ readOnly: true }),
   }
   const shut = async (): Promise<void> => undefined
+  /** Whoever waits for a version waits for it through a rebuild too. */
+  const waitCommitted: ReadStore['waitCommitted'] = async (lsn, o) => {
+    for (;;) {
+      const handle = current()
+      if (handle === undefined) throw absent()
+      try {
+        return await handle.waitCommitted(lsn, o)
+      } catch (error) {
+        if (!(error instanceof HistoryUnavailableError || error instanceof ClosedError) || current() === handle) throw error
+      }
+    }
+  }
   return new Proxy(
     {},
     {
       get(_, key) {
         if (key === 'close' || key === Symbol.asyncDispose) return shut
         if (key === 'then') return undefined
+        if (key === 'waitCommitted') return waitCommitted
         const handle = current()
         if (handle === undefined) {
           if (typeof key === 'string' && key in before) return before[key]

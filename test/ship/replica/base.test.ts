@@ -112,6 +112,7 @@ describe.each(ROOTS)('a base on a %s root', (_name, place) => {
       for await (const _commit of replica.store.changes({ tables: [items] }));
     })
     await worked(primary, 10_000)
+    const waited = replica.store.waitCommitted(primary.store.lsn)
     const sender = await RawSender.connect(network, replica, primary, { session: 2 })
     await sender.hello({ kind: 'rebuild' })
     const manifest = await baseOf(primary)
@@ -121,6 +122,7 @@ describe.each(ROOTS)('a base on a %s root', (_name, place) => {
     await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
     while (Number(replica.status().lsn) < manifest.baseLsn) await new Promise((resolve) => setImmediate(resolve))
     expect((await feed).name).toBe('HistoryUnavailableError')
+    await waited
     await equal(replica, primary)
     expect((await snapshot.scan(items).toArray()).toSorted((a, b) => a.id - b.id)).toEqual(before)
     expect(snapshot.lsn).toBe(BigInt(head))
