@@ -13,9 +13,10 @@ import {
   TruncationNotRequiredError,
   WrongSessionKindError,
 } from '../../../bindings/errors-ship.ts'
-import type { RebuildDecision, Sender, SessionId, SessionPhase } from '../../../bindings/ship/index.ts'
+import { CatchUpExecutor, type RebuildDecision, type Sender, type SessionId, type SessionPhase } from '../../../bindings/ship/index.ts'
 import { type EndReason, ENDINGS, type Move, MOVES, phaseAfter } from '../../../bindings/ship/session-phase.ts'
 import { Session } from '../../../bindings/ship/session.ts'
+import { bench, FakeIO, helloOf, planned } from '../plan/fakes.ts'
 import { catchingUp, hello, history, makeSender, marks, policy, R1, rebuilding, shake } from './kit.ts'
 
 const PHASES: readonly SessionPhase[] = ['init', 'connecting', 'handshake', 'catchup', 'transfer', 'tail_replay', 'completed', 'invalidated']
@@ -199,6 +200,15 @@ describe('T: truncation that is owed', () => {
     sender.recordTruncation(id, 100)
     sender.completeCatchUp(id)
     expect(sender.state).toBe('in_sync')
+  })
+
+  it('T3 a truncation comes before the first record', async () => {
+    const b = bench()
+    const plan = await planned(b, 'catchup', helloOf({ durableLsn: 95, lineage: marks([1, 1], [2, 81]) }))
+    expect(plan).toMatchObject({ start: 80, target: 100, truncateTo: 80 })
+    const io = new FakeIO()
+    await new CatchUpExecutor(b.planner, plan, { io }).run()
+    expect(io.calls).toEqual(['truncate 80', 'stream (80, 100]'])
   })
 
   it('T1 none is owed: TruncationNotRequiredError', () => {
