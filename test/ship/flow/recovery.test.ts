@@ -160,6 +160,27 @@ describe.each(WAYS)('X11 over $name', ({ make }) => {
   })
 })
 
+it('P8 a replica that is away holds log back up to the limit: then it needs a rebuild, the pin goes, and it gets one when it is back', async () => {
+  const flow = await Flow.open(WAYS[0]!.make(), tempDirectory(), SMALL)
+  const root = tempDirectory()
+  await flow.replica('r1', root)
+  const shipping = await flow.ship({ retention: { maxPinnedBytes: 128 * 1024 } })
+  await flow.write(50)
+  await flow.equal()
+  await flow.replicas.get('r1')!.close()
+  await until(() => shipping.status().degraded === 1)
+  expect((await flow.store.pins()).length).toBe(1)
+  for (let i = 0; i < 10; i++) await flow.write(500)
+  await until(() => shipping.status().needsRebuild === 1)
+  expect(shipping.status().replicas[0]!.reason).toBe('retention_exceeded')
+  expect(await flow.store.pins()).toEqual([])
+  await flow.store.flush()
+  const { endpoint } = await flow.replica('r1', root)
+  await shipping.assign([{ id: 'r1', endpoint: { data: endpoint.data, version: 2 } }])
+  await flow.equal()
+  expect(events(shipping)).toContain('exec_rebuild_completed')
+})
+
 it('C12 everything is delivered twice: nothing changes, and newer rows stay', async () => {
   const net = WAYS[0]!.make()
   const flow = await Flow.open(net, tempDirectory())
