@@ -14,6 +14,9 @@ import type { AckWriteOptions, CommitResult } from '../table/index.ts'
 import type { History } from './at.ts'
 import type { CommittedStore, GateStart, QuorumGate } from './quorum-gate.ts'
 
+/** Between two looks of a feed beside a writer whose commits wait for replicas. */
+const FOLLOW_MS = 10
+
 export interface AcknowledgingParts {
   readonly root: Root
   readonly log: CommitLog
@@ -21,6 +24,7 @@ export interface AcknowledgingParts {
   readonly world: World
   readonly branches: BranchViews
   readonly history: History
+  readonly readOnly: boolean
   /** LSN of the checkpoint that the open started from: no checkpoint is above C. */
   readonly checkpointLsn: number
 }
@@ -137,8 +141,15 @@ export class Acknowledging {
   }
 
   private async *tailing(start: Lsn, o: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
-    const { log } = this.parts
+    const { log, readOnly, state, world } = this.parts
     let at = start
+    while (readOnly && state.catalog.ack.lsn > 0) {
+      for await (const batch of this.read(at, o)) {
+        yield batch
+        at = batch.last
+      }
+      await world.timers.sleep(FOLLOW_MS, o.signal)
+    }
     while (this.gate === undefined || log.shared) {
       for await (const batch of log.tailing(at, o)) {
         // Loaded meanwhile: what waits behind this batch may not be committed.

@@ -74,7 +74,7 @@ async function copyOnce(source: CopySource, target: CopyTarget, tail: Lsn, lsn: 
     const { kept, lost } = await copyPending(root, target, named, count)
     o.signal?.throwIfAborted()
     if (pin?.lost?.() !== undefined) throw pin.lost()
-    await target.complete(written.lsn, written.digest, written.clean, absences.floor)
+    await target.complete({ ...written, historyFloor: absences.floor, isShipped: source.state.catalog.ack.lsn > 0 })
     reporter.tell({ phase: 'files', done: total, total, unit: 'bytes' })
     return {
       lsn: BigInt(written.lsn) as Lsn,

@@ -17,12 +17,15 @@ import {
   encodeBackupMark,
   encodeClean,
   encodeIdentity,
+  encodeNode,
   FORMATS,
   type Identity,
   IDENTITY_NAME,
   type Lock,
   type LogLayout,
   type Lsn,
+  NODE_NAME,
+  type NodeFacts,
   openObjectLog,
   openSegmentLog,
   readBackupMark,
@@ -54,6 +57,28 @@ export interface CopyIdentity {
   readonly storeId: Uint8Array
   readonly createdMs: number
   readonly layout: LogLayout
+}
+
+/** What was copied. */
+export interface Completed {
+  readonly lsn: number
+  readonly digest: Digest
+  /** Of a log of segments. */
+  readonly clean: Omit<CleanMark, 'storeId'> | undefined
+  readonly historyFloor: number
+  /** Its log has a record of the acknowledgement mode. */
+  readonly isShipped: boolean
+}
+
+const FRESH_NODE: Omit<NodeFacts, 'committedLsn'> = {
+  replicaId: undefined,
+  role: 'primary',
+  epochSeen: 0,
+  session: 0,
+  historyFloorLsn: 0,
+  tailEpoch: 0,
+  lock: 0,
+  ownFrom: 0,
 }
 
 export class CopyTarget {
@@ -177,7 +202,7 @@ export class CopyTarget {
   }
 
   /** The write that makes the copy whole. */
-  async complete(lsn: number, digest: Digest, clean: Omit<CleanMark, 'storeId'> | undefined, historyFloor: number): Promise<void> {
+  async complete({ lsn, digest, clean, historyFloor, isShipped }: Completed): Promise<void> {
     const { storeId } = this.identity
     await this.settle()
     if (this.as === 'backup') {
@@ -185,6 +210,8 @@ export class CopyTarget {
       return
     }
     if (clean !== undefined) await this.root.put(CLEAN_NAME, encodeClean({ storeId, ...clean }))
+    // Its log waits for replicas: what was copied was committed.
+    if (isShipped) await this.root.put(NODE_NAME, encodeNode({ ...FRESH_NODE, seq: 1, storeId, committedLsn: lsn }))
     await this.putIdentity(undefined, historyFloor)
   }
 

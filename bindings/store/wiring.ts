@@ -4,9 +4,8 @@
 //
 // Invariant: VARVE is written last at creation; a failed open releases what it took.
 
-import { VarveError } from '../errors.ts'
 import type { Branches, Checkpoint } from '../catalog/index.ts'
-import { Binder, BranchViews, newestCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { Binder, BranchViews, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, currentGeneration, type Lsn, openObjectLog, openSegmentLog, readNode, settledGeneration } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
@@ -17,6 +16,7 @@ import { Acknowledging } from './acknowledging.ts'
 import { History } from './at.ts'
 import { SharedContext } from './context.ts'
 import { Events } from './events.ts'
+import { committedEnd, follow } from './following.ts'
 import { tellingGone } from './gone-files.ts'
 import { found, type Known } from './founding.ts'
 import { Metering } from './metering.ts'
@@ -57,7 +57,7 @@ export interface Opened {
   isPending(writeIdHex: string): boolean
   kernelBytes(): number
   /** Close log, workers and root. */
-  release(): Promise<void>
+  release: () => Promise<void>
 }
 
 function namesOf(state: StoreState | Promise<StoreState>): Branches | Promise<Branches> {
@@ -127,7 +127,7 @@ async function assemble(
     ({ log: other }) => other.close(),
   )
   try {
-    const opened = await wireState({
+    const parts: WiredParts = {
       root,
       world,
       options,
@@ -140,8 +140,16 @@ async function assemble(
       metering,
       written,
       release,
-    })
-    if (options.readOnly) follow(opened)
+    }
+    let opened = await wireState(parts)
+    if (!options.readOnly) return opened
+    // What a writer whose commits wait for replicas has not committed yet is not there for a reader beside it.
+    const end = isBackup || log.shared ? undefined : await committedEnd(root, opened.state, opened.checkpointLsn)
+    if (end !== undefined && end < opened.state.applied) {
+      // The fold used up the checkpoint that it began with.
+      opened = await wireState({ ...parts, checkpoint: checkpoint === undefined ? undefined : await readCheckpoint(root, storeId, checkpoint.lsn), end })
+    }
+    follow(opened)
     return opened
   } catch (error) {
     await log.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
@@ -184,7 +192,7 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
   })
   const branches = new BranchViews(state, log, (position) => history.load(position))
   const checkpointLsn = checkpoint?.lsn ?? 0
-  const acknowledgement = new Acknowledging({ root, log, state, world, branches, history, checkpointLsn })
+  const acknowledgement = new Acknowledging({ root, log, state, world, branches, history, checkpointLsn, readOnly: options.readOnly })
   if (!options.readOnly) await acknowledgement.open()
   return {
     root,
@@ -272,39 +280,4 @@ function threadsOf(threads: number | 'auto'): number {
   if (threads !== 'auto') return threads
   const cores = (globalThis as { navigator?: { hardwareConcurrency?: number } }).navigator?.hardwareConcurrency ?? 2
   return Math.max(1, Math.min(THREADS_MAX, cores - 1))
-}
-
-/** A read-only handle applies what the writer adds, one batch after the other. */
-function follow(opened: Opened): void {
-  const { log, state } = opened
-  let running: Promise<void> | undefined
-  const apply = async (): Promise<void> => {
-    while (state.applied < Number(log.head)) {
-      for await (const batch of log.read(BigInt(state.applied) as Lsn, { end: log.head })) await state.applyBatch(batch)
-    }
-  }
-  const run = (): Promise<void> => {
-    running ??= apply()
-      .catch((error: unknown) => {
-        // What may pass is tried again at the next group; anything else would leave rows out for good.
-        if (!(error instanceof VarveError && error.kind === 'unavailable')) opened.failure = error as Error
-        throw error
-      })
-      .finally(() => {
-        running = undefined
-      })
-    return running
-  }
-  opened.catchUp = async () => {
-    await log.refresh()
-    await run()
-  }
-  log.listen({
-    durable: () => {
-      run().catch((cause: unknown) => opened.world.logger.log({ level: 'error', code: 'follow.failed', cause }))
-    },
-    failed: (error) => {
-      opened.failure = error
-    },
-  })
 }

@@ -186,6 +186,28 @@ describe.each(PLACES)('after an open, %s', (_name, place) => {
   })
 })
 
+describe('a copy', () => {
+  it('has what is committed, and shows it wherever it is opened', async () => {
+    const { one } = await timed(memory(), 'quorum')
+    await one.store.append(notes, [note(1), note(2)])
+    const c = one.store.lsn
+    one.prompt.clear()
+    const open = failure(() => one.store.append(notes, note(3)))
+    await one.synced()
+    const [backup, restored] = [memory(), memory()]
+    expect((await one.store.backup(backup)).lsn).toBe(c)
+    await using reader = await Store.open(backup, { readOnly: true })
+    expect(await reader.scan(notes).count()).toBe(2)
+    await Store.restore(backup, restored)
+    await using store = await reopened(restored)
+    expect(store.lsn).toBe(c)
+    expect(await store.scan(notes).count()).toBe(2)
+    one.detach()
+    await one.store.close()
+    await open
+  })
+})
+
 describe('a checkpoint', () => {
   it('is never above C', async () => {
     const at = memory()
