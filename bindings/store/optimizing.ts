@@ -2,7 +2,7 @@
 //
 // The code that does it is loaded by the open of a store with upkeep of its own, or by the first call: a program that only imports varve does without.
 
-import { InvalidConfigError, PendingIntentError } from '../errors.ts'
+import { ClosedError, InvalidConfigError, PendingIntentError } from '../errors.ts'
 import type { Engine } from '../engine/index.ts'
 import type { AnyTable, OptimizeOptions, OptimizeReport, PendingWrite, TableState } from '../table/index.ts'
 import type { AutoOptimize, Optimizer } from '../upkeep/index.ts'
@@ -99,7 +99,7 @@ export class Optimizing {
 
   /** Whatever is under way ends, and takes away what it has staged. */
   async stop(): Promise<void> {
-    this.stopper.abort(new DOMException('the store is closing', 'AbortError'))
+    this.stopper.abort(new ClosedError('store.closed', 'the store is closed', { details: { what: 'store' } }))
     const loaded = await this.loading
     await loaded?.auto.stop()
     await loaded?.optimizer.idle()
