@@ -50,6 +50,10 @@ export class TcpTransport implements Transport {
     this.#o = { ...DEFAULTS, ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)) }
   }
 
+  check(endpoint: Endpoint): void {
+    this.#addressOf(endpoint)
+  }
+
   async connect(endpoint: Endpoint, signal: AbortSignal): Promise<Link> {
     const address = this.#addressOf(endpoint)
     signal.throwIfAborted()

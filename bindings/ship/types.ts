@@ -288,6 +288,8 @@ export interface LinkHost {
 }
 
 export interface Transport {
+  /** An address that it would never go to is refused at once. @throws InvalidEndpointError */
+  check?(endpoint: Endpoint): void
   /** @throws TransportError, AuthError, InvalidEndpointError */
   connect(endpoint: Endpoint, signal: AbortSignal): Promise<Link>
   /** @returns where it listens (a port of 0 is settled) */

@@ -187,6 +187,7 @@ export class Shipping implements AsyncDisposable {
   async assign(given: Assigned | readonly ReplicaGiven[]): Promise<AssignmentResult> {
     const { driver, acks, registry } = this.parts
     const assignment = await this.assignment(given)
+    for (const { endpoint } of assignment.replicas) this.parts.transport.check?.(endpoint)
     const result = await driver.assign(assignment)
     acks.assign(registry.all())
     return result

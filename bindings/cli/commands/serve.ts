@@ -5,8 +5,10 @@
 import { createInterface } from 'node:readline'
 import { type AnyTable, Store } from '../../index.ts'
 import { ship, type ShippingStatus } from '../../shipping.ts'
-import { interrupted, type Run, textOption, wholeOption } from '../command.ts'
+import type { NamedField } from '../column-type.ts'
+import { fieldsOf, interrupted, type Run, tableInfo, textOption, wholeOption } from '../command.ts'
 import { CliError, UsageError } from '../failure.ts'
+import { rowFromLine } from '../formats/ndjson-in.ts'
 import { jsonLine } from '../output.ts'
 import { countText, tableLines } from '../render.ts'
 import { ackOf, keyOf, targetsOf, tlsOf } from '../ship-options.ts'
@@ -57,6 +59,7 @@ export const run: Run = async (context, [path = ''], options) => {
 
 /** One line, one commit; acknowledgements in the order of the lines. */
 async function appended(store: Store, table: AnyTable, signal: AbortSignal, say: (event: string, facts: object, text: string) => void): Promise<void> {
+  const fields = fieldsOf(await tableInfo(store, table.name))
   const waiting: Promise<void>[] = []
   let line = 0
   const lines = createInterface({ input: process.stdin, signal })
@@ -64,23 +67,23 @@ async function appended(store: Store, table: AnyTable, signal: AbortSignal, say:
     line++
     if (text.trim() === '') continue
     const number = line
-    const row = rowOf(text, number)
-    waiting.push(store.append(table, row as never).then(({ lsn }) => say('committed', { line: number, lsn }, `line ${number}: committed at LSN ${lsn}`)))
+    const row = rowOf(fields, text, number)
+    const committed = store.append(table, row as never).then(({ lsn }) => say('committed', { line: number, lsn }, `line ${number}: committed at LSN ${lsn}`))
+    // Heard when its turn comes.
+    committed.catch(() => undefined)
+    waiting.push(committed)
     if (waiting.length >= IN_FLIGHT) await waiting.shift()
     if (signal.aborted) break
   }
   await Promise.all(waiting)
 }
 
-function rowOf(text: string, line: number): object {
-  let row: unknown
+function rowOf(fields: readonly NamedField[], text: string, line: number): object {
   try {
-    row = JSON.parse(text)
+    return rowFromLine(fields, text)
   } catch (cause) {
-    throw new CliError(`line ${line} is no JSON`, 'Write one object a line.', cause)
+    throw new CliError(`line ${line}: ${(cause as Error).message}`, 'Write one JSON object a line, as varve export --format ndjson does.', cause)
   }
-  if (typeof row === 'object' && row !== null && !Array.isArray(row)) return row
-  throw new CliError(`line ${line} is no object`, 'Write one object a line.')
 }
 
 function statusLines(status: ShippingStatus): string[] {

@@ -87,6 +87,16 @@ async function* rowsOf(bytes: ByteCount): AsyncGenerator<Line, undefined> {
   if (last !== undefined) yield last
 }
 
+/** One line as one row of these fields; names beyond them go along. @throws SyntaxError, or what says that a value does not fit its field */
+export function rowFromLine(fields: readonly NamedField[], text: string): Row {
+  const row = LONG_NUMBER.test(text) ? parseExactly(text) : (JSON.parse(text) as unknown)
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new SyntaxError('not an object')
+  const line = { text, row: row as Row }
+  const made: Record<string, unknown> = { ...row }
+  for (const field of fields) if (field.name in line.row) made[field.name] = cellOf(field, line)
+  return made
+}
+
 /** As JSON.parse, but with bigint for integers that a double cannot hold. */
 function parseExactly(text: string): unknown {
   const revive = (_key: string, value: unknown, context: { readonly source?: string }): unknown =>

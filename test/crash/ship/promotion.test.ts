@@ -12,7 +12,7 @@ it(
     const folder = tempDirectory()
     const folders = { p: join(folder, 'p'), r1: join(folder, 'r1'), r2: join(folder, 'r2') }
     const ports = { p: await freePort(), r1: await freePort(), r2: await freePort() }
-    let r1 = startReplica(folders.r1, 'r1', ports.r1)
+    const r1 = startReplica(folders.r1, 'r1', ports.r1)
     const r2 = startReplica(folders.r2, 'r2', ports.r2)
     const [w1, w2] = [await openProxy(await r1.until('ready')), await openProxy(await r2.until('ready'))]
     const old = startPrimary(folders.p, {
