@@ -40,7 +40,7 @@ export class ReplicaFold {
 
   /** They are durable. */
   add(records: ReceivedRecords): void {
-    this.durable = records.last
+    this.durable = Math.max(this.durable, records.last)
     if (this.stopped) return
     this.waiting.push(records)
     this.waitingBytes += records.bytes.length

@@ -6,7 +6,7 @@
 
 import { checkpointName, type PendingSeal } from '../catalog/index.ts'
 import { decodeRecord, listCheckpoints, NamedFiles, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
-import { ClosedError, CorruptionError, UnsupportedRootError } from '../errors.ts'
+import { ClosedError, CorruptionError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { StoreMismatchError } from '../errors-ship.ts'
 import { fromHex, isContentName, toHex } from '../format/index.ts'
 import { chainOver, type CommitLog, type Lsn, openReplicaLog, type ReplicaLog } from '../log/index.ts'
@@ -260,7 +260,13 @@ export class ReplicaNode implements ReplicaParts {
   }
 
   async receive(records: ReceivedRecords): Promise<void> {
-    await this.log_!.receive(records.first, records.bytes, records.offsets, records.digest)
+    try {
+      await this.log_!.receive(records.first, records.bytes, records.offsets, records.digest)
+    } catch (error) {
+      // The log takes no more: nothing but a new open helps.
+      if (error instanceof PoisonedError || error instanceof FencedError) this.failed(error)
+      throw error
+    }
     this.fold?.add(records)
   }
 
@@ -275,14 +281,23 @@ export class ReplicaNode implements ReplicaParts {
   private beginning: Promise<void> | undefined
 
   private beginLate(): void {
-    this.beginning ??= this.begin()
-      .catch((error: unknown) => {
-        this.failure = error as Error
-        this.o.changed('failed')
-      })
+    this.beginning ??= this.tryToBegin()
+      .catch((error: unknown) => this.failed(error))
       .finally(() => {
         this.beginning = undefined
       })
+  }
+
+  private async tryToBegin(): Promise<void> {
+    for (let tried = -1; this.fold === undefined && this.committedLsn > tried;) {
+      tried = this.committedLsn
+      await this.begin()
+    }
+  }
+
+  private failed(error: unknown): void {
+    this.failure = error as Error
+    this.o.changed('failed')
   }
 
   async raiseFloor(lsn: number): Promise<void> {

@@ -286,7 +286,9 @@ export class Replica implements AsyncDisposable {
     this.checkPromotion(epoch, acceptLossAbove)
     const { durableLsn, committedLsn, epochSeen } = node
     if (world.failpoints.active) await world.failpoints.hit(FP.ship.promote, { durable: durableLsn })
-    await this.shut(false)
+    // A root in memory without a name is there as long as it is held.
+    const isHeld = this.o.root.url.startsWith('memory:')
+    await this.shut(!isHeld)
     world.logger.log({
       level: 'info',
       code: 'ship.promoted',
@@ -296,7 +298,7 @@ export class Replica implements AsyncDisposable {
       epochSeen,
       acceptLossAbove,
     })
-    return await openHandle(this.o.place, this.o.given, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
+    return await openHandle(isHeld ? this.o.root : this.o.place, this.o.given, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
   }
 
   private checkPromotion(epoch: number | undefined, accept: Lsn | number | undefined): void {

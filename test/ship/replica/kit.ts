@@ -9,9 +9,9 @@ import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/r
 import { type Link, type Manifest, manifestHash, MemoryNetwork, type WireFrame } from '../../../bindings/ship/index.ts'
 import { Replica, type ReplicaOptions } from '../../../bindings/store/index.ts'
 import { type ShipHistoryParts, StoreHistory } from '../../../bindings/store/ship-history.ts'
-import { opened, PLACES, QUIET, tempDirectory } from '../../unit/store/places.ts'
+import { opened, QUIET, tempDirectory } from '../../unit/store/places.ts'
 
-export { MemoryRoot, PLACES, QUIET, tempDirectory }
+export { MemoryRoot, tempDirectory }
 
 export const items: Table<'items', { id: Column<number, number, 'number'>; name: Column<string, string, 'order'> }, ['id']> = table(
   'items',

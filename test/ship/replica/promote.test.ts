@@ -6,7 +6,7 @@ import { MemoryRoot } from '../../../bindings/root/index.ts'
 import { defaultWorld } from '../../../bindings/runtime/index.ts'
 import { candidates, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import { Replica, type Shipping } from '../../../bindings/store/index.ts'
-import { failure, opened, QUIET } from '../../unit/store/places.ts'
+import { failure, opened, QUIET, tempDirectory } from '../../unit/store/places.ts'
 import { people, until } from '../flow/flow-kit.ts'
 
 interface Node {
@@ -171,5 +171,24 @@ describe('promotion', () => {
     const reader = await Store.open(root, { readOnly: true, follow: false })
     expect(reader.id).toBe(cluster.store.id)
     await reader.close()
+  })
+
+  it.each([
+    ['a private memory root', () => 'memory:'],
+    ['a directory', () => tempDirectory()],
+  ])('of a replica on %s hands out the store that it was', async (_, place) => {
+    const network = new MemoryNetwork(defaultWorld())
+    const store = await opened(new MemoryRoot({}), QUIET)
+    await store.create(people)
+    const replica = await Replica.open(place(), { replicaId: 'r', endpoint: { data: 'r', version: 1 }, transport: network.transport('r') })
+    onTestFinished(() => replica.close())
+    const shipping = await store.ship({ replicas: [{ id: 'r', endpoint: 'r' }], transport: network.transport('p') })
+    onTestFinished(() => shipping.close())
+    await store.append(people, { id: 1n, name: 'one', group: 1 })
+    await shipping.settled({ signal: AbortSignal.timeout(30_000) })
+    const promoted = await replica.promote({ acceptLossAbove: store.lsn })
+    onTestFinished(() => promoted.close())
+    await promoted.append(people, { id: 2n, name: 'two', group: 1 })
+    expect(await promoted.scan(people).count()).toBe(2)
   })
 })
