@@ -12,7 +12,7 @@ import type { Digest } from './commit-log.ts'
 import { zeroDigest } from './digest.ts'
 import { decodeSealed, encodeSealed } from './sealed-json.ts'
 
-export const BASES_PREFIX = 'bases/'
+const BASES_PREFIX = 'bases/'
 const FORMAT = 1
 const DIGITS = 10
 const SETTLE_MS = 20
