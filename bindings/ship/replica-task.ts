@@ -360,6 +360,8 @@ export class ReplicaTask {
     if (id === undefined || sender.state === 'stopped') return
     if (signal.aborted) sender.invalidate(id, reasonText(signal), kind === 'rebuild' ? 'needs_rebuild' : 'disconnected')
     else sender.fail(id, isUnconnected ? 'connect_failed' : endReason(error, kind), error.message)
+    // Its session was complete, and no stream came of it.
+    sender.markDegraded('stream_send_failed', error.message)
   }
 
   async #leave({ peer, shipper }: Wire, reason?: Error): Promise<void> {
