@@ -37,11 +37,6 @@ export class Handover {
     return 'round'
   }
 
-  /** The gap does not shrink: slowing the writer down would help. */
-  get isStuck(): boolean {
-    return this.#rounds > 0
-  }
-
   reset(): void {
     this.#rounds = 0
     this.#gap = Infinity

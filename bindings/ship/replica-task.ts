@@ -308,7 +308,7 @@ export class ReplicaTask {
     const isSlowed = settings.backpressure === 'throttle'
     try {
       if (this.#handover.next(sender.id, tape.head - achieved, isSlowed) === 'stream') return false
-      if (isSlowed && this.#handover.isStuck) throttle(sender.id, true)
+      if (isSlowed) throttle(sender.id, true)
       // Something else may have ended it already.
       if (sender.state === 'in_sync') sender.supersede('catchup', 'handover_round', this.#budget('catchup'))
     } catch (error) {
