@@ -41,8 +41,8 @@ export interface FileGateParts {
   readonly ask: (lsn: number, files: readonly FileRef[]) => void
   /** Told of a file that was there already, before it is looked at. */
   readonly found: (name: string) => void
-  /** Told of a file that is gone at its source. */
-  readonly dead: () => void
+  /** A file is gone at its source. Resolves when that is noted for good. */
+  readonly dead: () => Promise<void>
 }
 
 export class FileGate {
@@ -101,9 +101,7 @@ export class FileGate {
     // Asked for twice, or no longer.
     if (wanted === undefined) return undefined
     if (piece.dead) {
-      this.parts.dead()
-      this.settle(wanted)
-      return undefined
+      return this.parts.dead().then(() => this.settle(wanted))
     }
     if (piece.total !== wanted.bytes) return this.failed(wanted, `${piece.total} bytes, expected ${wanted.bytes}`)
     if (piece.offset === 0) {

@@ -304,9 +304,9 @@ export class HostLink {
     for (let at = 0; at === 0 || at < files.length; at += WANT_FILES_MAX) this.send({ type: 'want', lsn, files: files.slice(at, at + WANT_FILES_MAX) })
   }
 
-  private elided(): void {
+  private async elided(): Promise<void> {
     if (this.granted?.elideDead !== true) throw new TransportError('a file was called dead that is needed', { details: { peer: this.peer } })
-    this.parts.raiseFloor(this.granted.target).catch((error: unknown) => this.end(error))
+    await this.parts.raiseFloor(this.granted.target)
   }
 
   // the link

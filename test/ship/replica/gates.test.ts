@@ -349,6 +349,47 @@ describe('the file gate', () => {
   })
 })
 
+describe('elision', () => {
+  async function vacuumed(): Promise<Pair> {
+    const both = await pair(0)
+    const { store } = both.primary
+    for (let round = 0; round < 3; round++) {
+      await store.upsert(
+        items,
+        Array.from({ length: 200 }, (_each, id) => ({ id: id + round * 50, name: `round ${round}` })),
+      )
+      await store.flush()
+    }
+    await store.optimize()
+    await store.vacuum({ keep: { versions: 1 } })
+    return both
+  }
+
+  it('H12 files that are gone are skipped where the grant says so; what is below the target cannot be read, the target can', async () => {
+    const { primary, replica, sender } = await vacuumed()
+    const head = Number(primary.store.lsn)
+    const from = await sender({ elides: true })
+    await from.hello()
+    await from.grant(0, { mode: 'catchup', target: head, elideDead: true, committedLsn: head })
+    await from.entries(0, head)
+    await from.durable(head)
+    await replica.store.refresh()
+    expect(await rowsOf(replica.store)).toEqual(await rowsOf(primary.store))
+    expect(await failure(() => replica.store.snapshot(head - 1))).toMatchObject({ name: 'HistoryUnavailableError' })
+    expect(replica.status().failure).toBeUndefined()
+  })
+
+  it('without it a file that is called dead ends the link', async () => {
+    const { primary, replica, sender } = await vacuumed()
+    const from = await sender({ elides: true })
+    await from.hello()
+    await from.grant(0)
+    await from.entries(0, Number(primary.store.lsn), { most: 1000 })
+    expect(await from.refusal()).toMatchObject({ name: 'TransportError' })
+    expect(replica.status().durable).toBe(0n)
+  })
+})
+
 describe('what readers see', () => {
   it('K5 at most what is committed; the tail with readUncommitted alone', async () => {
     const { replica, sender } = await pair(100)

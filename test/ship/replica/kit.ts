@@ -84,6 +84,8 @@ export interface SenderOptions {
   readonly session?: number
   /** Answers wants. Default true. */
   readonly serves?: boolean
+  /** Calls files dead that the primary has no more. */
+  readonly elides?: boolean
   /** What becomes of a file on its way. */
   readonly onFile?: (name: string, bytes: Uint8Array) => Uint8Array
 }
@@ -227,6 +229,10 @@ export class RawSender {
 
   private async serve({ files }: Of<'want'>): Promise<void> {
     for (const { name, hash } of files) {
+      if (this.o.elides === true && !(await this.primary.root.exists(name))) {
+        await this.send({ type: 'fragment', hash, offset: 0, total: 0, dead: true, bytes: new Uint8Array(0) })
+        continue
+      }
       const { bytes: found } = await this.primary.root.get(name)
       const bytes = this.o.onFile?.(name, found.slice()) ?? found
       this.files.push(name)
