@@ -2,21 +2,21 @@
 //
 // Invariant: every code of CODES and SHIP_CODES comes back as its class with its code and details; what is of no known code is a TransportError that names it.
 // (Bigints and bytes in details are the codec's to carry.)
-import * as classes from '../errors.ts'
-import * as shipClasses from '../errors-ship.ts'
+import { CODES, type ErrorInfo, StorageError, VarveError } from '../errors.ts'
+import { FrameChecksumError, FrameTooLargeError, SHIP_CODES, TransportError, TruncatedFrameError, UnknownFrameError } from '../errors-ship.ts'
 import { DecodeError, type Message, ShipFrameError } from '../format/index.ts'
+import { ERROR_CLASSES } from './error-classes.ts'
 
 type ErrorMessage = Extract<Message, { readonly type: 'error' }>
-type AnyError = new (...parts: readonly unknown[]) => classes.VarveError
+type AnyError = new (...parts: readonly unknown[]) => VarveError
 
 const MESSAGE_CHARS_MAX = 4096
 const DETAILS_CHARS_MAX = 16 * 1024
-const CLASSES: Readonly<Record<string, unknown>> = { ...classes, ...shipClasses }
-const INFOS: Readonly<Record<string, classes.ErrorInfo>> = { ...classes.CODES, ...shipClasses.SHIP_CODES }
+const INFOS: Readonly<Record<string, ErrorInfo>> = { ...CODES, ...SHIP_CODES }
 
 /** What the other side is told. Errors that are not varve's are told as a failed transport: what they say is nobody else's concern. */
 export function errorMessage(error: unknown): ErrorMessage {
-  if (error instanceof classes.VarveError) {
+  if (error instanceof VarveError) {
     const { code, message, details } = error
     return { type: 'error', code, message: message.slice(0, MESSAGE_CHARS_MAX), details: isShort(details) ? details : {} }
   }
@@ -24,16 +24,16 @@ export function errorMessage(error: unknown): ErrorMessage {
 }
 
 /** The error that the other side ended the link with. */
-export function errorOf({ code, message, details }: ErrorMessage): classes.VarveError {
-  return rebuilt(code, message, details) ?? new shipClasses.TransportError(`the other side refused: ${message}`, { details: { ...details, code } })
+export function errorOf({ code, message, details }: ErrorMessage): VarveError {
+  return rebuilt(code, message, details) ?? new TransportError(`the other side refused: ${message}`, { details: { ...details, code } })
 }
 
-function rebuilt(code: string, message: string, details: Readonly<Record<string, unknown>>): classes.VarveError | undefined {
-  const type = Object.hasOwn(INFOS, code) ? CLASSES[INFOS[code]!.class] : undefined
+function rebuilt(code: string, message: string, details: Readonly<Record<string, unknown>>): VarveError | undefined {
+  const type = Object.hasOwn(INFOS, code) ? ERROR_CLASSES[INFOS[code]!.class] : undefined
   if (typeof type !== 'function') return undefined
   try {
     const Class = type as AnyError
-    const given = type === classes.StorageError ? { ...details, class: code === 'root.not-found' ? 'notFound' : code.slice('root.'.length) } : details
+    const given = type === StorageError ? { ...details, class: code === 'root.not-found' ? 'notFound' : code.slice('root.'.length) } : details
     // Classes of several codes take the code first; a StorageError makes it of its details.
     const error = Class.length === 3 ? new Class(code, message, { details: given }) : new Class(message, { details: given })
     return error.code === code ? error : undefined
@@ -45,18 +45,18 @@ function rebuilt(code: string, message: string, details: Readonly<Record<string,
 
 /** What a connection's bytes were refused for, as an error of shipping; other errors as they are. */
 export function frameFault(error: unknown): unknown {
-  if (error instanceof DecodeError) return new shipClasses.UnknownFrameError(`a frame that says nothing known: ${error.message}`, { details: {}, cause: error })
+  if (error instanceof DecodeError) return new UnknownFrameError(`a frame that says nothing known: ${error.message}`, { details: {}, cause: error })
   if (!(error instanceof ShipFrameError)) return error
   const init = { details: {}, cause: error }
   switch (error.fault) {
     case 'too-large':
-      return new shipClasses.FrameTooLargeError(error.message, init)
+      return new FrameTooLargeError(error.message, init)
     case 'checksum':
-      return new shipClasses.FrameChecksumError(error.message, init)
+      return new FrameChecksumError(error.message, init)
     case 'truncated':
-      return new shipClasses.TruncatedFrameError(error.message, init)
+      return new TruncatedFrameError(error.message, init)
     case 'unknown':
-      return new shipClasses.UnknownFrameError(error.message, init)
+      return new UnknownFrameError(error.message, init)
   }
 }
 
