@@ -162,7 +162,7 @@ describe('writes that wait for replicas', () => {
       { numRuns: 25 },
     )
     // Both ways were walked.
-    expect(total.committed).toBeGreaterThan(100)
+    expect(total.committed).toBeGreaterThan(20)
     expect(total.timeouts).toBeGreaterThan(20)
   }, 120_000)
 })
