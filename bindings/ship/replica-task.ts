@@ -4,13 +4,14 @@
 //
 // It joins the parts and decides nothing about data: what a replica needs is the planner's word, what an error leads to is the sender's table. Invariant: one
 // attempt at a time; an attempt that ended, however it ended, holds no pin and no link, but for the hold of a degraded stream.
-import { CatchUpNotConvergingError, CommittedTruncationError, FragmentHashError, ManifestHashError } from '../errors-ship.ts'
+import { CatchUpNotConvergingError, CommittedTruncationError, FragmentHashError, ManifestHashError, TransportError } from '../errors-ship.ts'
 import type { Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
 import { BackOff } from './back-off.ts'
 import { Handover } from './handover.ts'
 import { LinkIO } from './link-io.ts'
+import { observeReplica } from './observe.ts'
 import { Peer } from './peer.ts'
 import { noteFence, type Questions } from './planner.ts'
 import type { RebuildSlots } from './rebuild-slots.ts'
@@ -175,7 +176,7 @@ export class ReplicaTask {
         continue
       }
       const isOver = await this.#once(kind)
-      if (!isOver && !this.#isUrgent && this.sender.session() === null) await this.#rest(this.#backOff.nextMs())
+      if (!isOver && !this.#isUrgent && this.sender.session() === null) await this.#pause()
     }
   }
 
@@ -220,6 +221,7 @@ export class ReplicaTask {
     let slot: Disposable | undefined
     let wire: Wire | undefined
     let pin: ShipPin | undefined
+    let isAnswered = false
     try {
       if (kind === 'rebuild') slot = await slots.take(() => tape.head - sender.status().durableLsn, signal)
       id = sender.session()?.id ?? sender.attach(sender.epoch, kind, this.#budget(kind))
@@ -227,6 +229,8 @@ export class ReplicaTask {
       wire = await this.#connect(id, kind, signal)
       const { fence, peer, shipper } = wire
       const hello = await peer.hello({ replicaId: sender.id, storeId: this.#parts.storeId, endpointVersion: fence.endpointVersion, kind }, signal)
+      isAnswered = true
+      this.#backOff.answered()
       sender.checkHello(id, hello)
       const plan = await this.#plan(kind, hello, peer, signal)
       if (isOver(plan)) return void (await this.#leave(wire))
@@ -242,6 +246,7 @@ export class ReplicaTask {
       return { ...wire, grant, pin }
     } catch (error) {
       pin?.release()
+      if (!isAnswered && error instanceof TransportError) this.#backOff.unanswered(this.#parts.world.clock.monoMs())
       this.#failed(id, kind, error as Error, signal, wire === undefined)
       if (wire !== undefined) await this.#leave(wire, error as Error)
       return undefined
@@ -325,12 +330,11 @@ export class ReplicaTask {
     let isKept = false
     try {
       sender.streamOpened(fence, { close: (reason) => closing.abort(new Error(reason)) })
-      this.#backOff.reset()
       this.#release()
       this.#parts.throttle(sender.id, false)
       pin.onLimit = (limit) => void sender.streamClosed(fence, 'retention_exceeded', limit)
       peer.onDurable = (lsn) => this.#acked(fence, lsn, true)
-      const end = await shipper.follow(grant.cursor - 1, pin, AbortSignal.any([attempt, closing.signal]))
+      const end = await shipper.follow(grant.cursor - 1, pin, AbortSignal.any([attempt, closing.signal]), () => this.#backOff.reset())
       this.#lastError = end.cause
       noteFence(this.#parts.registry, sender.id, sender.epoch, end.cause)
       sender.streamClosed(fence, end.reason, end.cause.message)
@@ -406,6 +410,40 @@ export class ReplicaTask {
   #changed(ended: SessionId | null, reason: string): void {
     if (ended !== null && ended === this.#session) this.#attempt?.abort(new Error(reason))
     this.#ring()
+  }
+
+  /** After a failure. Of a replica that did not answer the pause ends when it does. */
+  async #pause(): Promise<void> {
+    const { clock } = this.#parts.world
+    const endMs = clock.monoMs() + this.#backOff.nextMs()
+    for (;;) {
+      const nowMs = clock.monoMs()
+      const lookMs = this.#backOff.lookMs(nowMs)
+      if (lookMs === undefined || nowMs + lookMs >= endMs) return await this.#rest(Math.max(0, endMs - nowMs))
+      await this.#rest(lookMs)
+      if (this.#isUrgent || this.#stopping.signal.aborted || (await this.#answers(endMs))) return
+    }
+  }
+
+  /** A look, at most until `endMs`. */
+  async #answers(endMs: number): Promise<boolean> {
+    const { world, transport, storeId } = this.#parts
+    const { endpoint, id } = this.sender
+    const looking = new AbortController()
+    const stop = (): void => looking.abort(new Error('the look is over'))
+    const timer = world.timers.set(Math.max(0, endMs - world.clock.monoMs()), stop)
+    this.#ring = () => {
+      if (this.#isUrgent || this.#stopping.signal.aborted) stop()
+    }
+    try {
+      await observeReplica({ transport, endpoint, world, replicaId: id, storeId, signal: looking.signal })
+      return true
+    } catch {
+      return false
+    } finally {
+      this.#ring = () => {}
+      world.timers.clear(timer)
+    }
   }
 
   /** Until something changes that matters, or for `ms`. */

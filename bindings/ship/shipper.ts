@@ -111,14 +111,15 @@ export class Shipper {
     }
   }
 
-  /** The live stream, until it fails. `pin` goes along with what is durable there. @throws the signal's reason */
-  async follow(start: number, pin: ShipPin, signal: AbortSignal): Promise<StreamEnd> {
+  /** The live stream, until it fails; `begun` is told when the replica has taken it. `pin` goes along with what is durable there. @throws the signal's reason */
+  async follow(start: number, pin: ShipPin, signal: AbortSignal, begun?: () => void): Promise<StreamEnd> {
     const { peer, tape, world, limits } = this.#o
     let pinned = start
     let end: StreamEnd | undefined
     const failed = (reason: StreamEnd['reason'], why: string): StreamEnd => ({ reason, cause: new Error(`${peer.address}: ${why}`) })
     try {
       await this.#grant(start, { mode: 'stream', target: 0 }, false, signal)
+      begun?.()
       await this.#run({
         end: () => tape.head,
         isDone: () => end !== undefined,
