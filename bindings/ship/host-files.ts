@@ -41,8 +41,8 @@ export interface FileGateParts {
   readonly ask: (lsn: number, files: readonly FileRef[]) => void
   /** Told of a file that was there already, before it is looked at. */
   readonly found: (name: string) => void
-  /** A file is gone at its source. Resolves when that is noted for good. */
-  readonly dead: () => Promise<void>
+  /** A file is gone at its source: what needs it is given up before it counts as there. @throws where that may not be */
+  readonly dead: (lsn: number) => Promise<void>
 }
 
 export class FileGate {
@@ -100,9 +100,7 @@ export class FileGate {
     const wanted = this.wanted.get(toHex(piece.hash))
     // Asked for twice, or no longer.
     if (wanted === undefined) return undefined
-    if (piece.dead) {
-      return this.parts.dead().then(() => this.settle(wanted))
-    }
+    if (piece.dead) return this.parts.dead(wanted.lsn).then(() => this.settle(wanted))
     if (piece.total !== wanted.bytes) return this.failed(wanted, `${piece.total} bytes, expected ${wanted.bytes}`)
     if (piece.offset === 0) {
       wanted.incoming?.abort()

@@ -128,8 +128,10 @@ export class HostLink {
       case 'digestReq':
         return this.send({ type: 'digestReply', lsn: message.lsn, digest: await this.parts.digestAt(message.lsn) })
       case 'heartbeat':
-        if (this.mode !== 'observe' && epoch === this.epoch && session === this.session) this.committed(message.committedLsn)
-        return
+        if (this.mode === 'observe') return
+        // What a primary calls committed is a promise: one that was fenced makes none.
+        this.owner.check(this, epoch, session)
+        return this.committed(message.committedLsn)
       case 'verifySelf':
         return this.send({ type: 'verified', ...(await this.parts.verifySelf(message.upTo)) })
     }
@@ -296,7 +298,7 @@ export class HostLink {
       world: this.parts.world,
       ask: (lsn, files) => this.want(lsn, files),
       found: (name) => this.parts.fileFound(name),
-      dead: () => this.elided(),
+      dead: (lsn) => this.elided(lsn),
     })
   }
 
@@ -304,9 +306,11 @@ export class HostLink {
     for (let at = 0; at === 0 || at < files.length; at += WANT_FILES_MAX) this.send({ type: 'want', lsn, files: files.slice(at, at + WANT_FILES_MAX) })
   }
 
-  private async elided(): Promise<void> {
-    if (this.granted?.elideDead !== true) throw new TransportError('a file was called dead that is needed', { details: { peer: this.peer } })
-    await this.parts.raiseFloor(this.granted.target)
+  private async elided(lsn: number): Promise<void> {
+    const { granted } = this
+    if (granted?.elideDead !== true || lsn === 0 || lsn > granted.target)
+      throw new TransportError('a file was called dead that is needed', { details: { peer: this.peer } })
+    await this.parts.raiseFloor(granted.target)
   }
 
   // the link
