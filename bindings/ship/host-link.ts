@@ -157,6 +157,7 @@ export class HostLink {
 
   private async hello(epoch: number, session: number, { protocol, replicaId, storeId, kind }: Of<'hello'>): Promise<void> {
     const { parts } = this
+    if (this.greeted) throw new SessionFencedError('a link serves one session', { details: { replicaId: parts.replicaId } })
     if (protocol !== PROTOCOL_VERSION)
       throw new ProtocolVersionError(`protocol ${protocol}; this replica speaks ${PROTOCOL_VERSION}`, {
         details: { found: protocol, supported: [PROTOCOL_VERSION] },

@@ -65,7 +65,7 @@ export class ReplicaHost implements LinkHost, LinkOwner {
       const before = this.current
       this.current = link
       this.newest = { epoch, session }
-      await before?.end(fenced(`session ${epoch}.${session} took over`, parts))
+      await this.over(before, fenced(`session ${epoch}.${session} took over`, parts))
       if (parts.storeId === undefined) await parts.found(storeId)
       await this.persist()
       return true
@@ -79,12 +79,19 @@ export class ReplicaHost implements LinkHost, LinkOwner {
       const before = this.current
       this.current = undefined
       this.newest = { epoch, session: 0 }
-      await before?.end(stale(before.epoch, epoch))
+      await this.over(before, stale(before?.epoch ?? 0, epoch))
       // Before the first contact there is nothing to be kept, and nothing that a primary of before could count on.
       if (this.parts.storeId !== undefined) await this.persist()
       this.changed()
       return true
     })
+  }
+
+  /** Ends a link; resolves when it does nothing any more: a truncation or an install that it had begun is done. */
+  private async over(link: HostLink | undefined, reason: Error): Promise<void> {
+    if (link === undefined) return
+    await link.end(reason)
+    await this.links.get(link)
   }
 
   private async persist(): Promise<void> {
