@@ -18,6 +18,8 @@ import type { SegmentWriter } from './segment-writer.ts'
 const KIND_LAST = 12
 const FLAGS = 3
 const TWO_32 = 4_294_967_296
+/** Of the buffers that are kept for groups to come: one is written while others fill. */
+const SPARE_BYTES_MAX = 2 * GROUP_BYTES_MAX
 
 /** Offsets of `count` whole frames that lie one behind the other; marks between them are passed over. @throws EntryChecksumError when that is not what it is */
 export function frameOffsets(bytes: Uint8Array, count: number): Uint32Array {
@@ -68,7 +70,7 @@ export class ReceiveQueue {
   readonly #o: ReceiveOptions
   /** Verified, in order; the first may be in flight. */
   #groups: GroupBuffer[] = []
-  #spare: GroupBuffer | undefined
+  #spares: GroupBuffer[] = []
   #inFlight = false
   #received: number
   #digest: Digest
@@ -77,7 +79,7 @@ export class ReceiveQueue {
   #waiters: Waiter[] = []
   #end: Error | undefined
   #scheduled = false
-  /** A group was too small for what came while another one was written: the next ones are of the full bound. */
+  /** A group had too few bytes for what came while another one was written: the next ones are of the full bound. */
   #grown = false
   #durableEpoch: number
 
@@ -174,7 +176,7 @@ export class ReceiveQueue {
     const count = run.to - run.from
     let group = this.#groups.length > (this.#inFlight ? 1 : 0) ? this.#groups.at(-1)! : undefined
     if (group === undefined || group.epoch !== run.epoch || !group.fits(run.bytes + MARK_BYTES, count)) {
-      this.#grown ||= group !== undefined && group.epoch === run.epoch
+      this.#grown ||= group !== undefined && group.epoch === run.epoch && group.bytes + run.bytes + MARK_BYTES > group.capacityBytes
       group = this.#take(run.bytes + MARK_BYTES, count)
       group.begin(this.#received + 1, run.epoch, this.#o.writer.seed)
       this.#groups.push(group)
@@ -186,12 +188,20 @@ export class ReceiveQueue {
   }
 
   #take(bytes: number, records: number): GroupBuffer {
-    const spare = this.#spare
-    this.#spare = undefined
-    if (spare?.fits(this.#grown ? GROUP_BYTES_MAX : bytes, records) === true) return spare
+    const least = this.#grown ? Math.max(bytes, GROUP_BYTES_MAX) : bytes
+    const at = this.#spares.findIndex((spare) => spare.fits(least, records))
+    if (at >= 0) return this.#spares.splice(at, 1)[0]!
     const small = this.#grown ? undefined : GroupBuffer.small()
     if (small?.fits(bytes, records) === true) return small
     return GroupBuffer.of(Math.max(bytes, GROUP_BYTES_MAX), Math.max(records, GROUP_RECORDS_MAX))
+  }
+
+  /** Its memory costs more to make than to keep: while records come, groups follow one another. */
+  #keep(group: GroupBuffer): void {
+    group.reset()
+    if (this.#grown) this.#spares = this.#spares.filter(({ capacityBytes }) => capacityBytes >= GROUP_BYTES_MAX)
+    const kept = this.#spares.reduce((sum, { capacityBytes }) => sum + capacityBytes, 0)
+    if (kept + group.capacityBytes <= SPARE_BYTES_MAX && (!this.#grown || group.capacityBytes >= GROUP_BYTES_MAX)) this.#spares.push(group)
   }
 
   #schedule(): void {
@@ -230,8 +240,7 @@ export class ReceiveQueue {
     if (error !== null) return isSpace(error) ? this.#giveBack(error) : this.#o.onFailed(error)
     this.#durable = group.last
     this.#durableEpoch = group.epoch
-    group.reset()
-    this.#spare ??= group
+    this.#keep(group)
     this.#o.onDurable(this.#durable)
     while (this.#waiters.length > 0 && this.#waiters[0]!.last <= this.#durable) this.#waiters.shift()!.resolve(this.#durable)
     this.#start()
