@@ -124,6 +124,8 @@ export interface CommitLog extends AsyncDisposable {
   trim(upTo: Lsn, o?: { dryRun?: boolean }): Promise<Lsn>
   /** Logs with a LOCK: before every name that is taken away. @throws FencedError when it is another's, and the handle ends */
   assertOwned?(): void
+  /** Logs with a NODE: makes C durable there, when it resolves; what is committed below it is never shown as the newest again. */
+  settleCommitted?(lsn: Lsn): Promise<void>
   /** Shared logs: what pins of other processes hold, as their leases say now. */
   heldElsewhere?(): Promise<readonly { readonly owner: string; readonly lsn: number }[]>
   refresh(): Promise<Lsn>

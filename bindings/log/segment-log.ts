@@ -299,6 +299,11 @@ export class SegmentWriteLog implements CommitLog {
     this.node.noteCommitted(lsn)
   }
 
+  async settleCommitted(lsn: Lsn): Promise<void> {
+    this.assertOwned()
+    await this.node.update({ committedLsn: Number(lsn) })
+  }
+
   assertOwned(): void {
     this.#checkOpen()
     if (this.#commit.ended !== undefined) throw this.#commit.ended

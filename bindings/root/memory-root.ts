@@ -61,6 +61,11 @@ export class MemoryRoot implements Root {
     return new MemoryRoot({ loseUnsynced: this.#seed }, this.#disk.fork().disk)
   }
 
+  /** Every name, sorted. */
+  namesSync(): string[] {
+    return [...this.#namesFrom('')]
+  }
+
   /** Changes bytes as a broken disk would: live and durable image both. */
   corrupt(name: string, at: number, bytes: Uint8Array): void {
     const file = this.#find('corrupt', name)

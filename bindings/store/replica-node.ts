@@ -201,7 +201,8 @@ export class ReplicaNode implements ReplicaParts {
       release: async () => undefined,
     })
     const { checkpointBytes } = this.o
-    const upkeep = new ReplicaUpkeep({ opened, log: inner, ...(checkpointBytes === undefined ? {} : { checkpointBytes }) })
+    const settleCommitted = (): Promise<void> => log.node.update({ committedLsn: log.committed })
+    const upkeep = new ReplicaUpkeep({ opened, log: inner, settleCommitted, ...(checkpointBytes === undefined ? {} : { checkpointBytes }) })
     const fold = new ReplicaFold({
       state: opened.state,
       log: inner,

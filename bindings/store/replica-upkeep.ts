@@ -1,8 +1,8 @@
 // store/replica-upkeep.ts: what a replica does by itself: checkpoints by the bytes it has folded, the log cut as far as the vacuums it has read of allow, files deleted
 // that those have doomed (docs/shipping.md "Replica"). Rows are moved, and files named, by the primary's records alone.
 //
-// Invariant: one job at a time, none while the log is cut back or replaced; a file goes only behind a vacuum record that is committed, and only when no reader here
-// shows a version below that record's floor; nothing runs after stop().
+// Invariant: one job at a time, none while the log is cut back or replaced; a file goes only behind a vacuum record that is committed, durably so (a state is folded
+// up to RC at the next open, and must not stand below it then), and only when no reader here shows a version below that record's floor; nothing runs after stop().
 
 import { writeCheckpoint } from '../engine/index.ts'
 import { ClosedError, VarveError } from '../errors.ts'
@@ -21,6 +21,8 @@ export interface ReplicaUpkeepParts {
   readonly opened: Opened
   /** All that is durable here. */
   readonly log: CommitLog
+  /** Makes RC durable, as far as it was told. */
+  readonly settleCommitted: () => Promise<void>
   /** Between two checkpoints. */
   readonly checkpointBytes?: number
 }
@@ -28,6 +30,7 @@ export interface ReplicaUpkeepParts {
 export class ReplicaUpkeep {
   private readonly opened: Opened
   private readonly log: CommitLog
+  private readonly settleCommitted: () => Promise<void>
   private readonly checkpointBytes: number
   private readonly turns = new Mutex()
   private readonly stopper = new AbortController()
@@ -38,9 +41,10 @@ export class ReplicaUpkeep {
   /** Dead files of records up to here are deleted. */
   private deletedUpTo = 0
 
-  constructor({ opened, log, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
+  constructor({ opened, log, settleCommitted, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
     this.opened = opened
     this.log = log
+    this.settleCommitted = settleCommitted
     this.checkpointBytes = checkpointBytes
     this.checkpointLsn = opened.checkpointLsn
     this.sinceCheckpoint = opened.state.replayedBytes
@@ -115,6 +119,7 @@ export class ReplicaUpkeep {
   }
 
   private async work(isDue: boolean): Promise<void> {
+    if (isDue || this.hasDead) await this.settleCommitted()
     if (isDue) {
       await this.checkpoint()
       await this.trim()

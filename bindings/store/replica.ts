@@ -91,6 +91,8 @@ export interface PromoteOptions {
   readonly epoch?: number
   /** In mode async what the primary had and this replica lacks is lost: say up to where it is known to be whole. */
   readonly acceptLossAbove?: Lsn | number
+  /** How the store is opened that it becomes, on top of what Replica.open was given: upkeep, durability, threads, ... */
+  readonly open?: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' | 'writers' | 'world'>
 }
 
 const KNOWN: readonly string[] = [
@@ -279,7 +281,8 @@ export class Replica implements AsyncDisposable {
    * CommittedTruncationError when this replica lacks records below `acceptLossAbove`, or that were called committed
    */
   async promote(o: PromoteOptions = {}): Promise<Store> {
-    const { epoch, acceptLossAbove } = checkKnown('promote', o, ['epoch', 'acceptLossAbove'])
+    const { epoch, acceptLossAbove, open } = checkKnown('promote', o, ['epoch', 'acceptLossAbove', 'open'])
+    resolveOptions({ ...this.o.given, ...open })
     if (this.closing !== undefined) throw closedError()
     const { node } = this
     const { world } = node
@@ -298,7 +301,7 @@ export class Replica implements AsyncDisposable {
       epochSeen,
       acceptLossAbove,
     })
-    return await openHandle(isHeld ? this.o.root : this.o.place, this.o.given, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
+    return await openHandle(isHeld ? this.o.root : this.o.place, { ...this.o.given, ...open }, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
   }
 
   private checkPromotion(epoch: number | undefined, accept: Lsn | number | undefined): void {

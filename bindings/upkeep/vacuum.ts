@@ -97,6 +97,8 @@ class Vacuum {
       if (this.run_.dryRun) return this.report(plan, plan.files, await log.trim(BigInt(plan.trim.upTo) as Lsn, { dryRun: true }))
       // What is only buffered may be lost in a power cut, and the version that is the newest one then has files that this plan lets go.
       if (log.durableHead < log.head) await log.sync()
+      // Whoever opens this root is shown what NODE calls committed, and finds no file of a version below this plan's floor.
+      if (plan.files.length > 0 || plan.trim.upTo > 0) await log.settleCommitted?.(BigInt(engine.parts.state.applied) as Lsn)
       if (!(await this.delete(plan))) continue
       return this.report(plan, [], await this.trim(plan.trim))
     }

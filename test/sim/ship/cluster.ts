@@ -2,16 +2,31 @@
 //
 // Invariant: nothing in here waits for a call of a process; calls are begun, time and turns pass, and what came of them is looked at between the events.
 
-import type { Store } from '../../../bindings/index.ts'
+import { CorruptionError, type ReadStore, VarveError } from '../../../bindings/index.ts'
+import { fromHex } from '../../../bindings/format/index.ts'
+import { type CommitLog, type Digest, type Lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { seededRandom, soon, ULID_BYTES } from '../../../bindings/runtime/index.ts'
-import { FakeClock } from '../../../bindings/testing/index.ts'
+import {
+  type Endpoint,
+  MemoryNetwork,
+  type ReplicaAssignment,
+  replicaId,
+  type ReplicaState,
+  sessionText,
+  type Transport,
+  type WireFrame,
+} from '../../../bindings/ship/index.ts'
+import { FakeClock, fakeWorld } from '../../../bindings/testing/index.ts'
 import { Dice } from '../durable/dice.ts'
 import type { Checker, Move } from './checker.ts'
-import { ancestor, HistoryTree, KEYS, type Place, type Write } from './history.ts'
-import { Machine } from './machine.ts'
+import { Follower, type FollowerLog } from './follower.ts'
+import { ancestor, HistoryTree, isBefore, KEYS, type Place, type Write } from './history.ts'
+import { Machine, type Process } from './machine.ts'
+import type { Mutant, Seams } from './mutants.ts'
 import type { Profile } from './profiles.ts'
 import { Trace } from './trace.ts'
-import { kv, Writer } from './writer.ts'
+import { type TappedLink, tapped } from './wires.ts'
+import { kv, textOf, Writer } from './writer.ts'
 
 export class InvariantError extends Error {
   override readonly name = 'InvariantError'
@@ -21,6 +36,26 @@ export interface ClusterOptions {
   readonly seed: number
   readonly profile: Profile
   readonly checkers: readonly Checker[]
+  /** A defect of the mutation check. */
+  readonly mutant?: Mutant
+}
+
+/** Codes of errors that end a process of a cluster whose parts fail: another writer, the LOCK of a dead one, a root that is a replica's. */
+const FATES: ReadonlySet<string> = new Set([
+  'log.fenced',
+  'store.read-only',
+  'store.lock-timeout',
+  'store.lock-held',
+  'ship.committed-truncation',
+  'ship.stale-epoch',
+])
+
+interface Shown {
+  /** Moves of the machine that were no advance, when it was asked. */
+  readonly moves: number
+  readonly node: Writer | Follower
+  readonly lsn: number
+  readonly rows: Int32Array
 }
 
 export class Cluster {
@@ -28,30 +63,83 @@ export class Cluster {
   readonly profile: Profile
   readonly trace: Trace = new Trace()
   readonly clock: FakeClock = new FakeClock(undefined, { turns: 1 })
+  readonly network: MemoryNetwork
   readonly tree: HistoryTree = new HistoryTree()
   readonly machines: readonly Machine[]
   readonly mode: 'async' | 'quorum' | 'all'
   readonly checkers: readonly Checker[]
+  readonly seams: Seams
+  readonly nodes: Map<Machine, Writer | Follower> = new Map()
+  readonly endpoints: Map<Machine, Endpoint> = new Map()
+  readonly roles: Map<Machine, 'voter' | 'learner'> = new Map()
   /** Where each machine's log durably ended when it was looked at last. */
   readonly places: Map<Machine, Place> = new Map()
+  /** Files with a bit that turned over. */
+  readonly rotten: Map<Machine, Set<string>> = new Map()
   /** The machine that is to write. */
   primary: Machine
-  writer: Writer | undefined
+  /** Highest epoch that anybody was given. */
+  epoch = 0
+  /** async: promotions that gave up what only the old primary had. */
+  losses = 0
+  /** The promotion of the present primary came to nothing: what is there is still a replica, and nobody writes. */
+  unpromoted = false
+  /** Nodes are being asked: nobody starts to write meanwhile. */
+  isPromoting = false
+  /** A learner that is let go for now. */
+  absent: Machine | undefined
+  /** What the writers thought last of each replica. */
+  readonly #states = new Map<string, ReplicaState>()
   failure: InvariantError | undefined
-  #looked: Writer | undefined
-  readonly #shown: { machine: Machine; lsn: number; rows: Int32Array }[] = []
+  readonly #looked = new Set<Writer | Follower>()
+  readonly #ended = new Set<Writer>()
+  readonly #shown: Shown[] = []
+  readonly #moves = new Map<Machine, number>()
+  /** What a machine held before its last move: readers may be shown that until its new state is put together. */
+  readonly #replaced = new Map<Machine, Place>()
   readonly #ids: { bytes(n: number): Uint8Array }
 
   constructor(o: ClusterOptions) {
     this.dice = new Dice(o.seed)
     this.profile = o.profile
     this.checkers = o.checkers
+    this.seams = o.mutant?.seams ?? {}
     this.#ids = seededRandom(o.seed ^ 0x1d5)
     this.mode = this.dice.pick(['async', 'quorum', 'quorum', 'all'] as const)
     const count = 1 + 2 + this.dice.int(3)
-    this.machines = Array.from({ length: count }, (_, i) => new Machine(`n${i}`, this.clock, new Dice(this.dice.seed())))
+    this.machines = Array.from({ length: count }, (_, i) => new Machine(`n${i}`, this.clock, new Dice(this.dice.seed()), this.seams.forgets))
+    for (const machine of this.machines) {
+      this.endpoints.set(machine, { data: `${machine.name}:1`, version: 1 })
+      this.roles.set(machine, 'voter')
+      this.places.set(machine, this.tree.root)
+      this.rotten.set(machine, new Set())
+    }
+    if (count > 3 && this.dice.once(3)) this.roles.set(this.machines.at(-1)!, 'learner')
     this.primary = this.machines[0]!
+    this.network = new MemoryNetwork(fakeWorld({ clock: this.clock, seed: this.dice.seed() }))
+    this.network.delay([0, 3])
+    this.network.corrupt(o.profile.damages / 1000)
+    this.network.duplicate(o.profile.doubles / 1000)
+    this.network.breakAt(o.profile.breaks / 1000)
     this.trace.say(`${count} machines, mode ${this.mode}`)
+  }
+
+  get writer(): Writer | undefined {
+    const node = this.nodes.get(this.primary)
+    return node?.kind === 'writer' ? node : undefined
+  }
+
+  get writers(): Writer[] {
+    return [...this.nodes.values()].filter((node) => node.kind === 'writer')
+  }
+
+  get followers(): Follower[] {
+    return [...this.nodes.values()].filter((node) => node.kind === 'follower')
+  }
+
+  /** Voters, the primary included: N of shipping.md section 12. */
+  get voters(): Machine[] {
+    return this.machines.filter((machine) => this.roles.get(machine) === 'voter')
   }
 
   fail(checker: string, text: string): void {
@@ -67,99 +155,244 @@ export class Cluster {
     for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => soon(resolve))
   }
 
-  startWriter(): void {
-    const process = this.primary.start()
-    this.writer = new Writer(this, process)
-    this.writer.start()
+  transport(process: Process): Transport {
+    return tapped(this.network.transport(process.machine.name), process, (...seen) => this.#tap(...seen), this.seams.taken)
+  }
+
+  /** Everybody else, for a writer on that machine. */
+  replicasOf(writer: Machine): ReplicaAssignment[] {
+    return this.machines
+      .filter((machine) => machine !== writer && machine !== this.absent)
+      .map((machine) => ({ id: replicaId(machine.name), endpoint: this.endpoints.get(machine)!, role: this.roles.get(machine)! }))
+  }
+
+  /** Tells the writer where its replicas are. */
+  assign(): void {
+    const { writer } = this
+    if (writer?.state !== 'open') return
+    writer.shipping!.assign({ epoch: writer.epoch, replicas: this.replicasOf(writer.process.machine) }).catch((error: unknown) => {
+      if (writer.process.isAlive && writer.state === 'open') this.fail('unexpected', `assign: ${textOf(error)}`)
+    })
+  }
+
+  /** What a replica was to the last writer that looked. One that it does not reach is one that it would catch up. */
+  stateOf(name: string): ReplicaState {
+    const state = this.#states.get(name) ?? 'disconnected'
+    return state === 'disconnected' || state === 'connecting' ? 'degraded' : state
+  }
+
+  /** Starts what belongs on a machine. */
+  start(machine: Machine): void {
+    if (machine === this.primary && this.isPromoting) return
+    const isWriter = machine === this.primary && !this.unpromoted
+    const node = isWriter ? new Writer(this, machine.start()) : new Follower(this, machine.start())
+    this.nodes.set(machine, node)
+    node.start()
   }
 
   stop(machine: Machine, how: 'kill' | 'power'): void {
     this.trace.say(`${machine.name} ${how === 'kill' ? 'is killed' : 'loses power'}`)
     for (const checker of this.checkers) checker.stopped?.(this, machine, how)
+    this.network.crash(machine.name)
     machine.stop(how)
-    if (this.writer?.process.machine === machine) {
-      this.writer = undefined
-      for (const write of this.tree.writes.values()) if (write.told === 'waiting') write.told = 'unknown'
-    }
+    const node = this.nodes.get(machine)
+    this.nodes.delete(machine)
+    if (node?.kind === 'writer') for (const write of node.writes) if (write.told === 'waiting') write.told = 'unknown'
   }
 
-  acknowledged(write: Write): void {
+  /** A process gave up by itself. */
+  ended({ name, process, state }: Writer | Follower, error: unknown): void {
+    this.trace.say(`${name} ends: ${textOf(error)}`)
+    const isFate = error === 'fenced' || (error instanceof VarveError && FATES.has(error.code))
+    const isRotten = error instanceof CorruptionError && this.rotten.get(process.machine)!.size > 0
+    if (!isFate && !isRotten) this.fail('ended', `${name}, ${state}: ${error instanceof Error ? (error.stack ?? textOf(error)) : String(error)}`)
+  }
+
+  acknowledged(write: Write, writer: Writer): void {
     this.trace.say(`${write.id.slice(-6)} acked at ${write.lsn}`)
-    for (const checker of this.checkers) checker.acknowledged?.(this, write)
+    for (const checker of this.checkers) checker.acknowledged?.(this, write, writer)
+  }
+
+  #tap(process: Process, way: 'sent' | 'taken', frame: WireFrame, link: TappedLink): void {
+    const node = this.nodes.get(process.machine)
+    if (node?.process !== process) return
+    if (node.kind === 'follower') node.tapped(way, frame)
+    for (const checker of this.checkers) checker.frame?.(this, process.machine, way, frame, link)
   }
 
   /** Looks at what every process has made durable since, then lets every checker look. */
   async observe(): Promise<void> {
     for (const machine of this.machines) machine.isLookedAt = true
-    await this.#observeWriter()
+    for (const writer of this.writers) await this.#observeWriter(writer)
+    for (const follower of this.followers) await this.#observeFollower(follower)
+    // Stopped by a failpoint, when what it had made durable by then has been seen.
+    for (const [machine, node] of this.nodes) if (!node.process.isAlive) this.stop(machine, this.dice.pick(['kill', 'power']))
     for (const machine of this.machines) machine.isLookedAt = false
     this.#settleLooks()
+    for (const writer of this.writers) {
+      for (const event of writer.notes()) {
+        const { replicaId: id, sessionId, event: what, detail } = event
+        this.trace.say(`  ${writer.name} of ${id} ${sessionId === null ? '' : sessionText(sessionId)} ${what}: ${detail}`)
+        for (const checker of this.checkers) checker.noted?.(this, writer, event)
+      }
+    }
+    for (const { replicaId: id, state } of this.writer?.senders ?? []) this.#states.set(id, state)
     for (const checker of this.checkers) checker.event?.(this)
     if (this.failure !== undefined) throw this.failure
   }
 
-  async #observeWriter(): Promise<void> {
-    const { writer } = this
-    if (writer?.state !== 'open') return
-    const { machine } = writer.process
-    const log = writer.log!
+  async #observeWriter(writer: Writer): Promise<void> {
+    const { log } = writer
+    // Its head stands still from its end on.
+    if (log === undefined || (this.#ended.has(writer) && this.#looked.has(writer))) return
+    const { machine, isAlive } = writer.process
     const head = Number(log.head)
-    let place = this.places.get(machine) ?? this.tree.root
-    const opened = this.#looked !== writer
+    if (this.#looked.has(writer) && head === this.places.get(machine)!.lsn) return
+    if (isAlive && writer.state !== 'ended' && (await this.#unlessDead(writer.process, this.#readWriter(writer, log, head)))) return
+    this.#ended.add(writer)
+    const left = await this.#leftOf(machine, writer.store!.id.replaceAll('-', ''))
+    if (left !== undefined) await this.#readWriter(writer, left, Math.min(head, Number(left.head)))
+    await left?.close()
+  }
+
+  /** The log that a dead process has left; undefined: something was half done there, which the next process has to finish. */
+  async #leftOf(machine: Machine, storeId: string): Promise<CommitLog | undefined> {
+    const { lsn, digest } = this.places.get(machine)!
+    const floors = [{ lsn: BigInt(lsn) as Lsn, digest: fromHex(digest) as Digest }]
+    const base = fakeWorld({ clock: this.clock })
+    // Nobody comes who could finish it meanwhile.
+    const world = { ...base, timers: { ...base.timers, sleep: () => Promise.resolve() } }
+    try {
+      return await openSegmentLog(machine.root, { world, storeId: fromHex(storeId), readOnly: true, follow: false, floors })
+    } catch (error) {
+      this.trace.say(`what ${machine.name} has left cannot be read yet: ${textOf(error)}`)
+      return undefined
+    }
+  }
+
+  /** A process may die while it is looked at, and answers nobody then. @returns whether it lived */
+  async #unlessDead(process: Process, look: Promise<void>): Promise<boolean> {
+    return (await Promise.race([look, process.death])) !== 'dead'
+  }
+
+  /** @param log  its own, or what it has left */
+  async #readWriter(writer: Writer, log: CommitLog, head: number): Promise<void> {
+    const { machine } = writer.process
+    let place = this.places.get(machine)!
+    const opened = !this.#looked.has(writer)
     if (opened) {
-      this.#looked = writer
+      this.epoch = Math.max(this.epoch, writer.epoch)
       // Behind a start the log may end before what was seen of it: the checkers say whether it may.
-      const known = ancestor(place, Math.min(place.lsn, head))!
-      if ((await this.#digestAt(log, known.lsn)) !== known) {
-        return this.fail('log', `${machine.name} opens with another record at LSN ${known.lsn} than it had`)
-      }
+      let known: Place | undefined
+      for (let lsn = Math.min(place.lsn, head); known === undefined && lsn >= Number(log.tail); lsn--)
+        known = this.tree.at(await log.digestAt(BigInt(lsn) as Lsn))
+      if (known === undefined) return this.fail('log', `${machine.name} opens with a log that nobody has ever written`)
       place = known
     } else if (head === place.lsn) return
     try {
       if (head > place.lsn)
         for await (const batch of log.read(BigInt(place.lsn) as never, { end: BigInt(head) as never })) place = this.tree.extend(place, batch)
     } catch (error) {
-      return this.fail('log', `${machine.name}: ${(error as Error).message}`)
+      return this.fail('log', `${machine.name}: ${textOf(error)}`)
     }
-    this.moved(machine, place, opened ? 'restart' : 'advance')
-    if (opened) for (const checker of this.checkers) checker.opened?.(this, machine, place)
+    this.#looked.add(writer)
+    this.#moved(machine, place, opened ? 'restart' : 'advance')
+    if (opened) for (const checker of this.checkers) checker.opened?.(this, writer, place)
   }
 
-  moved(machine: Machine, place: Place, move: Move): void {
+  async #observeFollower(follower: Follower): Promise<void> {
+    const { log, process } = follower
+    if (follower.state !== 'open' || log === undefined) return
+    const { machine } = process
+    const lsn = log.durableLsn
+    const opened = !this.#looked.has(follower)
+    if (!opened && follower.said === undefined && lsn === this.places.get(machine)!.lsn) return
+    if (process.isAlive && (await this.#unlessDead(process, this.#readFollower(follower, log, lsn, opened)))) return
+    const left = await this.#leftOf(machine, follower.replica!.status().storeId)
+    // A base may have taken its place just before.
+    if (left !== undefined && Number(left.head) >= lsn && Number(left.tail) <= lsn) {
+      await this.#readFollower(follower, { durableLsn: lsn, current: left, digestAt: (at) => left.digestAt(BigInt(at) as Lsn) }, lsn, opened)
+    }
+    await left?.close()
+  }
+
+  async #readFollower(follower: Follower, log: Pick<FollowerLog, 'durableLsn' | 'current' | 'digestAt'>, lsn: number, opened: boolean): Promise<void> {
+    const { machine } = follower.process
+    let place = this.tree.at(await log.digestAt(lsn))
+    // A writer that died before it was looked at has left records here that nobody else has seen.
+    if (opened && place === undefined) place = await this.#readOn(machine, log.current, lsn)
+    // The next look sees it whole: it moved while it was asked.
+    if (log.durableLsn !== lsn) return
+    if (place?.lsn !== lsn) return this.fail('log', `${machine.name} holds at LSN ${lsn} what no writer ever made durable`)
+    this.#looked.add(follower)
+    const isOther = !isBefore(this.places.get(machine)!, place)
+    const move = opened ? 'restart' : (follower.said ?? (isOther ? follower.asked : undefined) ?? 'advance')
+    follower.said = undefined
+    this.#moved(machine, place, move)
+    if (move !== 'advance') this.look(follower)
+  }
+
+  async #readOn(machine: Machine, log: CommitLog, lsn: number): Promise<Place | undefined> {
+    try {
+      let place = ancestor(this.places.get(machine)!, Math.max(Number(log.tail), 0))!
+      for await (const batch of log.read(BigInt(place.lsn) as never, { end: BigInt(lsn) as never })) place = this.tree.extend(place, batch)
+      return place
+    } catch (error) {
+      this.fail('log', `${machine.name}: ${textOf(error)}`)
+      return undefined
+    }
+  }
+
+  #moved(machine: Machine, place: Place, move: Move): void {
+    const before = this.places.get(machine)!
     this.places.set(machine, place)
-    for (const checker of this.checkers) checker.moved?.(this, machine, place, move)
+    if (move !== 'advance') {
+      this.#moves.set(machine, this.#movesOf(machine) + 1)
+      this.#replaced.set(machine, before)
+    }
+    for (const checker of this.checkers) checker.moved?.(this, machine, place, move, before)
   }
 
-  async #digestAt(log: NonNullable<Writer['log']>, lsn: number): Promise<Place | undefined> {
-    return this.tree.at(await log.digestAt(BigInt(lsn) as never))
-  }
-
-  /** Asks the writer what it shows now; what it says is held against the reference when it is there. */
-  look(): void {
-    const { writer } = this
-    if (writer?.state !== 'open') return
-    const { process } = writer
-    rowsAt(writer.store!).then(
-      (shown) => void (process.isAlive && this.#shown.push({ machine: process.machine, ...shown })),
-      (error: unknown) => this.trace.say(`${process.machine.name} shows nothing: ${String(error)}`),
+  /** Asks a node what it shows now; what it says is held against the reference when it is there. */
+  look(node: Writer | Follower): void {
+    const store = node.reader
+    if (store === undefined) return
+    const { machine } = node.process
+    const moves = this.#movesOf(machine)
+    rowsAt(store).then(
+      (shown) => void (node.process.isAlive && this.#shown.push({ node, moves, ...shown })),
+      (error: unknown) => {
+        if (!node.process.isAlive || node.state !== 'open' || this.nodes.get(machine) !== node) return
+        this.trace.say(`${machine.name} shows nothing: ${textOf(error)}`)
+        if (this.rotten.get(machine)!.size === 0 && node.reader === store) this.fail('shown', `${machine.name} cannot be read: ${textOf(error)}`)
+      },
     )
   }
 
+  #movesOf(machine: Machine): number {
+    return this.#moves.get(machine) ?? 0
+  }
+
   #settleLooks(): void {
-    for (const { machine, lsn, rows } of this.#shown.splice(0)) {
-      const place = this.places.get(machine)
-      const at = place === undefined ? undefined : ancestor(place, lsn)
-      if (at?.lsn !== lsn) return this.fail('log', `${machine.name} showed LSN ${lsn}, which its log does not hold`)
+    for (const { node, lsn, rows, moves } of this.#shown.splice(0)) {
+      const { machine } = node.process
+      const place = this.places.get(machine)!
+      // Another history may have taken its place since.
+      if (this.nodes.get(machine) !== node || moves !== this.#movesOf(machine) || place.lsn < lsn) continue
+      const old = ancestor(this.#replaced.get(machine) ?? place, lsn)
+      if (old?.lsn === lsn && old.rows.every((value, key) => value === rows[key])) continue
+      const at = ancestor(place, lsn)
+      if (at === undefined) return this.fail('log', `${machine.name} showed LSN ${lsn}, which its log does not hold`)
       for (const checker of this.checkers) checker.shown?.(this, machine, at, rows)
     }
   }
 }
 
-async function rowsAt(store: Store): Promise<{ lsn: number; rows: Int32Array }> {
+async function rowsAt(store: ReadStore): Promise<{ lsn: number; rows: Int32Array }> {
   const snapshot = await store.snapshot()
   try {
     const rows = new Int32Array(KEYS)
-    for (const { k, v } of (await snapshot.scan(kv).toArray()) as { k: number; v: number }[]) rows[k] = v
+    if ((await store.tables()).length > 0) for (const { k, v } of (await snapshot.scan(kv).toArray()) as { k: number; v: number }[]) rows[k] = v
     return { lsn: Number(snapshot.lsn), rows }
   } finally {
     await snapshot[Symbol.asyncDispose]()

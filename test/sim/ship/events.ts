@@ -1,52 +1,67 @@
 // What can happen to a cluster, one event at a time. Each draws what it needs from the cluster's dice and begins it; none waits.
 
+import { FAILPOINTS, type FailpointName } from '../../../bindings/testing/index.ts'
 import type { Cluster } from './cluster.ts'
 import { KEYS, type Write } from './history.ts'
 import type { EventName } from './profiles.ts'
+import { promote } from './promotion.ts'
 
-const TICKS_MS = [1, 5, 20, 20, 20, 50, 50, 100, 300, 1000] as const
+const TICKS_MS = [5, 20, 20, 20, 50, 50, 50, 100, 300, 1000] as const
+const POINTS: readonly FailpointName[] = FAILPOINTS.filter((name) => name.startsWith('ship.'))
+const WRITES: readonly Write['how'][] = ['upsert', 'upsert', 'upsert', 'upsert', 'upsert', 'upsert', 'delete', 'delete']
 
 export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Promise<void>>> = {
   append(c) {
-    const { writer, dice } = c
+    const { dice } = c
+    const writer = dice.once(8) ? dice.pick(c.writers) : c.writer
     if (writer === undefined || writer.inFlight > 40) return
     for (let n = 1 + dice.int(3); n > 0; n--) {
-      const how = dice.pick([
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'upsert',
-        'delete',
-        'delete',
-        dice.once(6) ? 'large' : 'upsert',
-      ] as const)
+      const how = dice.once(40) ? 'large' : dice.pick(WRITES)
       writer.write(changesOf(c, how), how)
     }
   },
-  deliver() {},
-  async tick(c) {
-    const ms = c.dice.pick(TICKS_MS)
-    c.trace.say(`${ms} ms pass`)
-    await c.clock.advance(ms)
-  },
+  deliver: (c) => pass(c, 1 + c.dice.int(4)),
+  tick: (c) => pass(c, c.dice.pick(TICKS_MS)),
   crash(c) {
-    const up = c.machines.filter(({ process }) => process !== undefined)
-    if (up.length > 0) c.stop(c.dice.pick(up), c.dice.pick(['kill', 'power']))
+    const up = c.machines.filter((machine) => c.nodes.has(machine))
+    if (up.length === 0) return
+    const machine = c.dice.pick(up)
+    if (c.dice.once(2)) return c.stop(machine, c.dice.pick(['kill', 'power']))
+    // Where shipping has something half done, whenever it comes there.
+    const point = c.dice.pick(POINTS)
+    c.trace.say(`${machine.name} is to die at ${point}`)
+    c.nodes.get(machine)!.process.points.arm(point, { crash: true, times: 1, mayMiss: true })
   },
   restart(c) {
-    const { writer } = c
-    if (writer?.state === 'ended') c.stop(writer.process.machine, 'kill')
-    if (c.primary.process === undefined) c.startWriter()
+    // Whoever ended by itself (fenced, out of luck) is started again too.
+    const ended = c.machines.filter((machine) => c.nodes.get(machine)?.state === 'ended')
+    if (ended.length > 0) c.stop(c.dice.pick(ended), 'kill')
+    const down = c.machines.filter((machine) => !c.nodes.has(machine))
+    if (down.length > 0) c.start(c.dice.pick(down))
   },
-  partition() {},
-  heal() {},
-  endpoint() {},
-  epoch() {},
+  partition(c) {
+    const a = c.dice.pick(c.machines)
+    const b = c.dice.pick(c.machines.filter((machine) => machine !== a))
+    const oneWay = c.dice.once(3)
+    c.trace.say(`nothing passes from ${a.name} to ${b.name}${oneWay ? '' : ' and back'}`)
+    c.network.partition(a.name, b.name, { oneWay })
+  },
+  heal(c) {
+    c.trace.say('the network heals')
+    c.network.heal()
+  },
+  endpoint(c) {
+    const machine = c.dice.pick(c.machines.filter((each) => each !== c.primary))
+    const { version } = c.endpoints.get(machine)!
+    const isMoved = c.dice.once(2)
+    // A process listens where it was told to at its start: a new address is one that it is started again with.
+    if (isMoved && c.nodes.has(machine)) c.stop(machine, 'kill')
+    const data = isMoved ? `${machine.name}:${version + 1}` : c.endpoints.get(machine)!.data
+    c.endpoints.set(machine, { data, version: version + 1, ...(isMoved ? {} : { control: `${machine.name}:c${version}` }) })
+    c.trace.say(`${machine.name} has endpoint ${data}, version ${version + 1}`)
+    c.assign()
+  },
+  epoch: promote,
   checkpoint(c) {
     c.writer?.long('checkpoint', (store) => store.flush())
   },
@@ -57,17 +72,36 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     const versions = 1 + c.dice.int(c.profile.keeps)
     c.writer?.long(`reclaim to ${versions} versions`, (store) => store.vacuum({ keep: { versions } }))
   },
-  async corrupt(c) {
+  corrupt(c) {
     const machine = c.dice.pick(c.machines)
-    const what = await machine.rot(/^fragments\//)
-    if (what !== undefined) c.trace.say(`${machine.name}: a bit of ${what} turns over`)
+    const file = machine.rot(/^fragments\//)
+    if (file === undefined) return
+    c.rotten.get(machine)!.add(file)
+    c.trace.say(`${machine.name}: a bit of ${file} turns over`)
   },
   slow(c) {
     const machine = c.dice.pick(c.machines)
+    const node = c.nodes.get(machine)
+    if (node?.kind === 'writer' && c.dice.once(2)) {
+      c.trace.say(`${machine.name}: a hook of a recovery fails`)
+      node.process.points.arm('ship.stepHook', { error: 'io', times: 1, mayMiss: true })
+      return
+    }
     c.trace.say(`${machine.name} has a slow disk`)
     machine.slow(5 + c.dice.int(50))
   },
-  assign() {},
+  assign(c) {
+    // Voters stay: who counts is not for a driver to change under way.
+    const learner = c.machines.findLast((machine) => c.roles.get(machine) === 'learner')
+    if (learner !== undefined && learner !== c.primary) c.absent = c.absent === undefined ? learner : undefined
+    c.trace.say(`assigned again${c.absent === undefined ? '' : ` without ${c.absent.name}`}`)
+    c.assign()
+  },
+}
+
+async function pass(c: Cluster, ms: number): Promise<void> {
+  c.trace.say(`${ms} ms pass`)
+  await c.clock.advance(ms)
 }
 
 function changesOf({ dice }: Cluster, how: Write['how']): Write['changes'] {

@@ -3,10 +3,32 @@
 // A process is a World of its own over the clock that all share. Killed, its calls answer nobody any more and its disk goes on as a copy: what it still had under
 // way reaches nobody. A power cut takes what was not synced, as the seed has it.
 
-import { MemoryRoot } from '../../../bindings/root/index.ts'
+import { MemoryRoot, type PutOptions } from '../../../bindings/root/index.ts'
 import { FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
 import { type FakeClock, FaultyRoot, fakeWorld } from '../../../bindings/testing/index.ts'
 import type { Dice } from '../durable/dice.ts'
+
+/** A disk that says of some files that they are synced, and has not done it. */
+class ForgetfulRoot extends FaultyRoot {
+  readonly #forgets: RegExp
+
+  constructor(inner: MemoryRoot, failpoints: FailpointRegistry, forgets: RegExp) {
+    super(inner, { failpoints })
+    this.#forgets = forgets
+  }
+
+  override put(name: string, bytes: Uint8Array, o?: PutOptions): Promise<{ tag: string }> {
+    return super.put(name, bytes, this.#told(name, o))
+  }
+
+  override putIfAbsent(name: string, bytes: Uint8Array, o?: PutOptions & { attempt?: Uint8Array }): Promise<{ status: 'created' | 'exists'; tag?: string }> {
+    return super.putIfAbsent(name, bytes, this.#told(name, o))
+  }
+
+  #told<T extends PutOptions>(name: string, o: T | undefined): T | undefined {
+    return this.#forgets.test(name) ? ({ ...o, sync: false } as unknown as T) : o
+  }
+}
 
 export class Process {
   readonly pid: number
@@ -14,18 +36,22 @@ export class Process {
   readonly points: FailpointRegistry
   readonly root: FaultyRoot
   readonly machine: Machine
+  /** Resolves when it dies. */
+  readonly death: Promise<'dead'>
 
   constructor(machine: Machine, pid: number, clock: FakeClock, seed: number) {
     this.machine = machine
     this.pid = pid
     this.points = new FailpointRegistry(clock.timers, { seed })
+    this.death = this.points.crashed.then(() => 'dead')
     this.world = fakeWorld({
       clock,
       seed,
       failpoints: this.points,
       host: { name: machine.name, pid, processStartTime: String(pid), isAlive: (other) => machine.process?.pid === other },
     })
-    this.root = new FaultyRoot(machine.root, { failpoints: this.points })
+    this.root =
+      machine.forgets === undefined ? new FaultyRoot(machine.root, { failpoints: this.points }) : new ForgetfulRoot(machine.root, this.points, machine.forgets)
   }
 
   get isAlive(): boolean {
@@ -35,6 +61,7 @@ export class Process {
 
 export class Machine {
   readonly name: string
+  readonly forgets: RegExp | undefined
   root: MemoryRoot
   process: Process | undefined
   /** The calls that begin now are those of the simulation itself, and not slow. */
@@ -45,8 +72,9 @@ export class Machine {
   readonly #dice: Dice
   #pids = 0
 
-  constructor(name: string, clock: FakeClock, dice: Dice) {
+  constructor(name: string, clock: FakeClock, dice: Dice, forgets?: RegExp) {
     this.name = name
+    this.forgets = forgets
     this.#clock = clock
     this.#dice = dice
     this.root = new MemoryRoot({ loseUnsynced: dice.seed() })
@@ -77,15 +105,20 @@ export class Machine {
     })
   }
 
+  /** Names of files there. */
+  files(kinds: RegExp): string[] {
+    return this.root.namesSync().filter((name) => kinds.test(name))
+  }
+
   /** A bit of a file that was written long ago turns over. @returns the file */
-  async rot(kinds: RegExp): Promise<string | undefined> {
-    const names: { name: string; size: number }[] = []
-    for await (const { name, size } of this.root.list('')) if (kinds.test(name) && size > 0) names.push({ name, size })
+  rot(kinds: RegExp): string | undefined {
+    const names = this.files(kinds)
     if (names.length === 0) return undefined
-    const { name, size } = this.#dice.pick(names)
-    const at = this.#dice.int(size)
-    const { bytes } = this.root.getSync(name, { range: { start: at, end: at + 1 } } as never)
-    this.root.corrupt(name, at, Uint8Array.of(bytes[0]! ^ (1 << this.#dice.int(8))))
-    return `${name} @${at}`
+    const name = this.#dice.pick(names)
+    const { bytes } = this.root.getSync(name)
+    if (bytes.length === 0) return undefined
+    const at = this.#dice.int(bytes.length)
+    this.root.corrupt(name, at, Uint8Array.of(bytes[at]! ^ (1 << this.#dice.int(8))))
+    return name
   }
 }

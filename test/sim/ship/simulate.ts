@@ -7,6 +7,7 @@ import '../../loaded.ts'
 import { CHECKERS } from './checkers/index.ts'
 import { Cluster, InvariantError } from './cluster.ts'
 import { EVENTS } from './events.ts'
+import { MUTANTS } from './mutants.ts'
 import { type EventName, PROFILE_NAMES, type ProfileName, PROFILES } from './profiles.ts'
 
 export interface ShipOptions {
@@ -15,6 +16,8 @@ export interface ShipOptions {
   readonly profile?: ProfileName
   /** Default 2,000. */
   readonly events?: number
+  /** One of MUTANTS, by its name: shows that it is noticed. */
+  readonly mutant?: string
 }
 
 export interface ShipReport {
@@ -32,31 +35,42 @@ export interface ShipReport {
 
 /** Turns after an event, at most. */
 const TURNS = 6
+/** Of the last phase. */
+const CALM_TICKS = 10_000
+const CALM_TICK_MS = 20
 /** Events between two looks at rows. */
 const LOOK_EVERY = 40
 
 export async function simulateShip(o: ShipOptions): Promise<ShipReport> {
   const profile = o.profile ?? PROFILE_NAMES[o.seed % PROFILE_NAMES.length]!
-  const cluster = new Cluster({ seed: o.seed, profile: PROFILES[profile], checkers: CHECKERS.map((make) => make()) })
+  const mutant = MUTANTS.find(({ name }) => name === o.mutant)
+  const cluster = new Cluster({
+    seed: o.seed,
+    profile: PROFILES[profile],
+    checkers: CHECKERS.map((make) => make()),
+    ...(mutant === undefined ? {} : { mutant }),
+  })
+  const mend = mutant?.install?.(cluster)
   const failures: string[] = []
   let steps = 0
   const unheard = (error: unknown): void => cluster.fail('unheard', error instanceof Error ? (error.stack ?? error.message) : String(error))
   process.on('unhandledRejection', unheard)
   try {
-    cluster.startWriter()
+    for (const machine of cluster.machines) cluster.start(machine)
     const draw = drawer(cluster)
     for (; steps < (o.events ?? 2000); steps++) {
       const event = draw()
       await EVENTS[event](cluster)
       await cluster.breathe(1 + cluster.dice.int(TURNS))
       await cluster.observe()
-      if (steps % LOOK_EVERY === 0) cluster.look()
+      if (steps % LOOK_EVERY === 0) for (const node of cluster.nodes.values()) cluster.look(node)
     }
     await calm(cluster)
   } catch (error) {
     failures.push(`seed ${o.seed}, ${profile}, event ${steps}: ${error instanceof InvariantError ? error.message : ((error as Error).stack ?? String(error))}`)
   } finally {
     process.off('unhandledRejection', unheard)
+    mend?.()
     for (const machine of cluster.machines) machine.process?.points.crash()
   }
   const writes = [...cluster.tree.writes.values()]
@@ -72,20 +86,38 @@ export async function simulateShip(o: ShipOptions): Promise<ShipReport> {
   }
 }
 
-/** Nothing more goes wrong, everybody comes back, and time passes. */
+/** Nothing more goes wrong, everybody comes back, and time passes until all have arrived, at most so many ticks. */
 async function calm(cluster: Cluster): Promise<void> {
   cluster.trace.say('from here on nothing goes wrong')
-  for (let i = 0; i < 20; i++) {
-    await EVENTS.restart(cluster)
-    await cluster.clock.advance(500)
-    await cluster.breathe(20)
+  cluster.absent = undefined
+  // The service sees to it that one writes.
+  for (const { process } of cluster.writers) if (process.machine !== cluster.primary) cluster.stop(process.machine, 'kill')
+  const { network } = cluster
+  network.corrupt(0)
+  network.duplicate(0)
+  network.breakAt(0)
+  for (let ticks = 0; ticks < CALM_TICKS; ticks += 10) {
+    network.heal()
+    EVENTS.restart(cluster)
+    if (cluster.unpromoted) EVENTS.epoch(cluster)
+    if (ticks % 100 === 0) cluster.assign()
+    await cluster.clock.advance(10 * CALM_TICK_MS)
+    await cluster.breathe(TURNS)
     await cluster.observe()
+    if (ticks > 100 && hasArrived(cluster)) break
   }
-  cluster.look()
-  await cluster.breathe(100)
+  for (const node of cluster.nodes.values()) cluster.look(node)
+  for (let i = 0; i < 20; i++) await cluster.breathe(20)
   await cluster.observe()
   for (const checker of cluster.checkers) checker.end?.(cluster)
   if (cluster.failure !== undefined) throw cluster.failure
+}
+
+function hasArrived({ writer, nodes, machines, places, primary }: Cluster): boolean {
+  if (writer?.state !== 'open' || nodes.size < machines.length || writer.inFlight > 0) return false
+  return (
+    writer.senders.every(({ state }) => state === 'in_sync' || state === 'halted') && machines.every((machine) => places.get(machine) === places.get(primary))
+  )
 }
 
 function drawer({ profile, dice }: Cluster): () => EventName {

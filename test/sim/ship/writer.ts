@@ -1,29 +1,36 @@
 // The process of a writer: a real Store on its machine, and the writes that were given to it.
 
 import { AckTimeoutError, AckUnavailableError } from '../../../bindings/errors-ship.ts'
-import { type CommitResult, type KeyedTable, Store, t, table, VarveError, type WriteId } from '../../../bindings/index.ts'
+import { type CommitResult, type KeyedTable, type OpenOptions, ReadOnlyError, Store, t, table, VarveError, type WriteId } from '../../../bindings/index.ts'
 import type { CommitLog } from '../../../bindings/log/index.ts'
 import { ulidText } from '../../../bindings/runtime/index.ts'
+import type { RecoveryEvent, ReplicaId, SenderStatus, ShippingDriver } from '../../../bindings/ship/index.ts'
+import { ship, type Shipping } from '../../../bindings/shipping.ts'
 import type { Cluster } from './cluster.ts'
 import type { Write } from './history.ts'
 import type { Process } from './machine.ts'
 
 export const kv: KeyedTable = table('kv', { k: t.int32(), v: t.int32() }, { key: ['k'] }) as never
 
-const STORE_OPTIONS = {
+/** Of every process: small files, short waits for the LOCK of a dead one. */
+export const PROCESS_OPTIONS: Pick<OpenOptions, 'segmentBytes' | 'openRetry'> = { segmentBytes: 64 * 1024, openRetry: { delaysMs: [5, 10, 20] } }
+export const STORE_OPTIONS: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' | 'writers' | 'world'> = {
+  ...PROCESS_OPTIONS,
   threads: 0,
   upkeep: 'manual',
-  segmentBytes: 64 * 1024,
   // Small, so that writes of all keys go through files.
   inlineLimitBytes: 256,
-  openRetry: { delaysMs: [5, 10, 20] },
-} as const
+}
 
 export class Writer {
+  readonly kind = 'writer'
   readonly process: Process
   readonly cluster: Cluster
   state: 'opening' | 'open' | 'ended' = 'opening'
   store: Store | undefined
+  shipping: Shipping | undefined
+  readonly writes: Write[] = []
+  #noted = 0
   /** Why it ended, where it did by itself. */
   error: unknown
   inFlight = 0
@@ -47,25 +54,66 @@ export class Writer {
     return this.log === undefined ? 0 : Number(this.log.epoch)
   }
 
-  start(): void {
+  /** C. */
+  get committed(): number {
+    return (this.store as unknown as { o: { acknowledgement: { committed: number } } }).o.acknowledgement.committed
+  }
+
+  /** Whether what a replica needs to come back is kept for a while. */
+  holds(id: ReplicaId): boolean {
+    return (this.shipping as unknown as { parts: { driver: ShippingDriver } }).parts.driver.facts(id)?.heldFrom !== undefined
+  }
+
+  /** What holds its log and files back. */
+  get pins(): readonly { readonly owner: string; readonly lsn: number }[] {
+    return this.log!.reclaim.list()
+  }
+
+  /** What shows rows, while it is open. */
+  get reader(): Store | undefined {
+    return this.state === 'open' ? this.store : undefined
+  }
+
+  get senders(): readonly SenderStatus[] {
+    return this.shipping === undefined || this.state !== 'open' ? [] : this.shipping.registry.status().senders
+  }
+
+  /** Events of its RecoveryLog since the last call. */
+  notes(): readonly RecoveryEvent[] {
+    const fresh = this.shipping?.log.since(this.#noted) ?? []
+    this.#noted = fresh.at(-1)?.seq ?? this.#noted
+    return fresh
+  }
+
+  /** @param promoted  a replica that becomes a writer hands its store over */
+  start(promoted?: Store): void {
+    const { cluster, process } = this
     const open = async (): Promise<void> => {
-      const store = await Store.open(this.process.root, { ...STORE_OPTIONS, world: this.process.world })
-      if (!this.process.isAlive) return
+      const store = promoted ?? (await Store.open(process.root, { ...STORE_OPTIONS, world: process.world }))
+      if (!process.isAlive) return
       this.store = store
       store.on('fenced', () => this.end('fenced'))
       store.on('poisoned', (event) => this.end(event.cause))
+      // Before it ships: the first table is there in every history.
       if ((await store.tables()).length === 0) await store.create(kv)
+      this.shipping = await ship(store, {
+        assignment: { epoch: this.epoch, replicas: cluster.replicasOf(process.machine) },
+        ack: cluster.mode,
+        transport: cluster.transport(process),
+      })
+      if (!process.isAlive) return
       this.state = 'open'
-      this.cluster.trace.say(`${this.name} writes at epoch ${this.epoch}, head ${this.log!.head}`)
+      cluster.trace.say(`${this.name} writes at epoch ${this.epoch}, head ${this.log!.head}`)
     }
     open().catch((error: unknown) => this.end(error))
   }
 
   end(error: unknown): void {
     if (this.state === 'ended' || !this.process.isAlive) return
+    this.cluster.ended(this, error)
     this.state = 'ended'
     this.error = error
-    this.cluster.trace.say(`${this.name} ends: ${textOf(error)}`)
+    if (error instanceof ReadOnlyError && this.process.machine === this.cluster.primary) this.cluster.unpromoted = true
   }
 
   write(changes: Write['changes'], how: Write['how']): void {
@@ -74,6 +122,7 @@ export class Writer {
     const id = ulidText(cluster.nextId())
     const write: Write = { id, changes, how, epoch: this.epoch, mode: cluster.mode, told: 'waiting', lsn: undefined }
     cluster.tree.writes.set(id, write)
+    this.writes.push(write)
     this.inFlight++
     cluster.trace.say(`${this.name} ${how} ${changes.length} rows as ${id.slice(-6)}`)
     perform(store, write).then(
@@ -82,7 +131,7 @@ export class Writer {
         if (!this.process.isAlive) return
         write.told = 'acked'
         write.lsn = Number(lsn)
-        cluster.acknowledged(write)
+        cluster.acknowledged(write, this)
       },
       (error: unknown) => {
         this.inFlight--

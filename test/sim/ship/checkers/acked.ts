@@ -2,39 +2,44 @@
 
 import type { Checker } from '../checker.ts'
 import { ancestor, isBefore, type Place, type Write } from '../history.ts'
+import type { Machine } from '../machine.ts'
 
-/** I1. Each write acknowledged is at its LSN, with its digest, in the log of every later writer. */
+/** I1. Each write acknowledged under quorum or all is at its LSN, with its digest, in the log of every later writer; in mode async in that of its own machine. */
 export function ackedIsKept(): Checker {
   const name = 'I1 no acknowledged write is lost'
   /** The newest acknowledged place: every later writer stands on it. */
   let kept: Place | undefined
-  /** Told since the log was looked at last. */
-  let fresh: Write[] = []
-  const settle = (place: Place): string | undefined => {
-    for (const write of fresh) {
+  /** Told since the log of the machine was looked at last. */
+  const fresh: { readonly write: Write; readonly machine: Machine }[] = []
+  const settle = (machine: Machine, place: Place, isLasting: boolean): string | undefined => {
+    for (const { write } of fresh.filter((each) => each.machine === machine)) {
       const at = ancestor(place, write.lsn!)
-      if (at?.writeId !== write.id)
-        return `write ${write.id} was acknowledged at LSN ${write.lsn}, where ${at === undefined ? 'nothing' : (at.writeId ?? 'no write')} is`
-      if (kept === undefined || at.lsn > kept.lsn) kept = at
+      if (at?.writeId !== write.id) {
+        return `write ${write.id} was acknowledged at LSN ${write.lsn}, where ${at?.lsn === write.lsn ? (at?.writeId ?? 'no write') : 'nothing'} is in the log of ${machine.name}`
+      }
+      if (isLasting && (kept === undefined || at.lsn > kept.lsn)) kept = at
     }
-    fresh = []
+    for (let i = fresh.length - 1; i >= 0; i--) if (fresh[i]!.machine === machine) fresh.splice(i, 1)
     return undefined
   }
   return {
     name,
-    acknowledged: (_, write) => void fresh.push(write),
-    opened(c, machine, place) {
-      const wrong = settle(place)
-      if (wrong !== undefined) return c.fail(name, `${wrong}, says the log of ${machine.name} at its start`)
+    acknowledged: (_, write, writer) => void fresh.push({ write, machine: writer.process.machine }),
+    opened(c, writer, place) {
       if (kept !== undefined && !isBefore(kept, place)) {
-        c.fail(name, `${machine.name} writes on behind LSN ${place.lsn}, and LSN ${kept.lsn} with write ${kept.writeId} was acknowledged`)
+        c.fail(
+          name,
+          `${writer.name} writes on behind LSN ${place.lsn} in epoch ${writer.epoch}, and LSN ${kept.lsn} with write ${kept.writeId} was acknowledged`,
+        )
       }
     },
     event(c) {
-      const place = c.writer === undefined ? undefined : c.places.get(c.writer.process.machine)
-      if (fresh.length === 0 || place === undefined) return
-      const wrong = settle(place)
-      if (wrong !== undefined) c.fail(name, wrong)
+      if (fresh.length === 0) return
+      for (const machine of new Set(fresh.map((each) => each.machine))) {
+        if (c.nodes.get(machine)?.state === 'opening') continue
+        const wrong = settle(machine, c.places.get(machine)!, c.mode !== 'async')
+        if (wrong !== undefined) c.fail(name, wrong)
+      }
     },
   }
 }

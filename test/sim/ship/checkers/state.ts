@@ -15,17 +15,29 @@ export function rowsAreTheFold(): Checker {
   }
 }
 
-/** I12. What a machine durably holds is there after any crash: a log that was seen to end at an LSN goes on from there, or was cut by a truncation. */
+/** I12. What a machine durably held it holds after any crash; it loses records by a truncation or an install alone. */
 export function nothingUnsyncedIsShown(): Checker {
   const name = 'I12 nothing is shown that a crash would lose'
-  const before = new Map<string, Parameters<NonNullable<Checker['moved']>>[2]>()
+  /** By machine: the highest LSN that its replica has acknowledged as durable since its log was cut or replaced last. */
+  const acked = new Map<string, number>()
+  /** A truncation or an install that may have been under way when the machine stopped. */
+  const underWay = new Set<string>()
   return {
     name,
-    moved(c, machine, place, move) {
-      const last = before.get(machine.name)
-      before.set(machine.name, place)
-      if (last === undefined || move === 'truncate' || move === 'install') return
-      if (!isBefore(last, place)) c.fail(name, `${machine.name} held LSN ${last.lsn}, and after a ${machine.lastEnd} its log ends at ${place.lsn}`)
+    frame(_, machine, way, { message }) {
+      if (way === 'sent' && (message.type === 'ack' || message.type === 'grantAck'))
+        acked.set(machine.name, Math.max(acked.get(machine.name) ?? 0, message.durableLsn))
+      if (way === 'taken' && (message.type === 'truncate' || message.type === 'install')) underWay.add(machine.name)
+    },
+    moved(c, machine, place, move, before) {
+      const mayLose = move === 'truncate' || move === 'install' || (move === 'restart' && underWay.has(machine.name))
+      if (move !== 'advance') underWay.delete(machine.name)
+      if (mayLose) return void acked.set(machine.name, place.lsn)
+      const told = acked.get(machine.name) ?? 0
+      if (!isBefore(before, place))
+        c.fail(name, `${machine.name} held LSN ${before.lsn}, and after its ${move} (${machine.lastEnd}) its log ends at ${place.lsn}`)
+      else if (place.lsn < told)
+        c.fail(name, `${machine.name} acknowledged LSN ${told} as durable, and after its ${move} (${machine.lastEnd}) its log ends at ${place.lsn}`)
     },
   }
 }

@@ -1,0 +1,106 @@
+// I2, I5 and I11: what is called committed.
+
+import type { Checker } from '../checker.ts'
+import type { Cluster } from '../cluster.ts'
+import { ancestor, isBefore, type Place } from '../history.ts'
+import type { Machine } from '../machine.ts'
+import type { Writer } from '../writer.ts'
+
+/** I2. C never goes back on a node, and no node tells one that the durable logs of the mode's nodes do not bear out. */
+export function committedIsBorneOut(): Checker {
+  const name = 'I2 C is monotone and borne out by durable logs'
+  const last = new Map<object, number>()
+  /** Highest C that was borne out; before the first writer set the mode, async was the rule. */
+  let proven = 0
+  let isFounded = false
+  const look = (c: Cluster, writer: Writer): void => {
+    if (writer.store === undefined) return
+    const told = writer.committed
+    const before = last.get(writer)
+    if (before !== undefined && told < before) return c.fail(name, `${writer.name} told C = ${before} and tells ${told}`)
+    last.set(writer, told)
+    if (told <= proven || told === before) return
+    const missing = c.mode === 'async' || !isFounded ? undefined : lacks(c, writer, told)
+    if (missing !== undefined) return c.fail(name, `${writer.name} tells C = ${told} in mode ${c.mode}: ${missing}`)
+    proven = told
+    isFounded ||= writer.state === 'open'
+  }
+  return {
+    name,
+    stopped(c, machine) {
+      const node = c.nodes.get(machine)
+      if (node?.kind === 'writer') look(c, node)
+    },
+    event(c) {
+      for (const writer of c.writers) look(c, writer)
+      for (const follower of c.followers) {
+        if (follower.state !== 'open') continue
+        const told = follower.committed
+        const before = last.get(follower)
+        if (before !== undefined && told < before) return c.fail(name, `${follower.name} was told C = ${before} and tells ${told}`)
+        last.set(follower, told)
+        if (told > proven) return c.fail(name, `${follower.name} tells C = ${told}, and ${proven} is what a writer could tell`)
+      }
+    },
+  }
+}
+
+function lacks(c: Cluster, { process: { machine }, epoch }: Writer, lsn: number): string | undefined {
+  const place = ancestor(c.places.get(machine)!, lsn)
+  if (place?.lsn !== lsn) return `its own log ends at ${c.places.get(machine)!.lsn}`
+  if (place.epoch !== epoch) return `LSN ${lsn} is of epoch ${place.epoch}, and this writer is at ${epoch}: nothing of an older epoch is committed by itself`
+  const voters = c.voters
+  const nodes = new Set([machine, ...voters])
+  const holding = [...nodes].filter((each) => isBefore(place, c.places.get(each)!))
+  const needed = c.mode === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
+  return holding.length >= needed ? undefined : `${holding.length} of ${nodes.size} hold it (${holding.map(({ name }) => name).join()}), ${needed} are needed`
+}
+
+/** I5. Any two nodes have the same records as far as both were told that they are committed. */
+export function committedPrefixIsOne(): Checker {
+  const name = 'I5 committed prefixes are equal'
+  /** The furthest committed place of any node; that of every other one lies on the way to it. */
+  let tip: Place | undefined
+  const checked = new Map<object, number>()
+  return {
+    name,
+    event(c) {
+      // What an asynchronous primary alone had is gone with it, whatever it was told.
+      if (c.losses > 0) return
+      for (const node of c.nodes.values()) {
+        if (node.state !== 'open') continue
+        const place = c.places.get(node.process.machine)!
+        const lsn = Math.min(node.committed, place.lsn)
+        if (checked.get(node) === lsn) continue
+        checked.set(node, lsn)
+        const at = ancestor(place, lsn)!
+        if (tip === undefined || isBefore(tip, at)) tip = at
+        else if (!isBefore(at, tip)) c.fail(name, `${node.name} was told that LSN ${lsn} is committed, and it parts there from what others were told`)
+      }
+    },
+    moved(_, machine) {
+      for (const node of [...checked.keys()]) if ((node as { process: { machine: Machine } }).process.machine === machine) checked.delete(node)
+    },
+  }
+}
+
+/** I11. Nothing that a replica was told is committed is cut off, or replaced by less. */
+export function committedIsNeverCut(): Checker {
+  const name = 'I11 no truncation or install below RC'
+  /** RC of each machine when it was looked at last. */
+  const last = new Map<Machine, number>()
+  return {
+    name,
+    event(c) {
+      for (const follower of c.followers) if (follower.state === 'open') last.set(follower.process.machine, follower.committed)
+    },
+    moved(c, machine, place, move, before) {
+      const node = c.nodes.get(machine)
+      if (node?.kind !== 'follower' || move === 'advance') return
+      const told = Math.min(last.get(machine) ?? 0, before.lsn)
+      if (c.losses > 0) return
+      if (!isBefore(ancestor(before, told)!, place))
+        c.fail(name, `${machine.name} held LSN ${told} as committed, and after its ${move} its log ends at LSN ${place.lsn} without it`)
+    },
+  }
+}

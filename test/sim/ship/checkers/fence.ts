@@ -1,0 +1,93 @@
+// I3 and I6: who may change a replica's log, and by which records.
+
+import type { Checker } from '../checker.ts'
+import type { Machine } from '../machine.ts'
+import type { TappedLink } from '../wires.ts'
+
+interface Fenced {
+  epoch: number
+  session: number
+  /** What frames of the newest session may have taken the log to. */
+  mayReach: number
+  /** A base may take its place at any moment. */
+  isInstalling: boolean
+}
+
+/** I3. A replica's log grows, is cut or replaced by the newest session alone that it has accepted. */
+export function onlyTheNewestChanges(): Checker {
+  const name = 'I3 nothing changes by a message of an older fence'
+  const newest = new Map<Machine, Fenced>()
+  /** Machines whose last process wrote: what it wrote last was not seen if it died at once. */
+  const wrote = new Set<Machine>()
+  const greeted = new WeakMap<TappedLink, { epoch: number; session: number }>()
+  const of = (machine: Machine): Fenced => {
+    let fenced = newest.get(machine)
+    if (fenced === undefined) newest.set(machine, (fenced = { epoch: 0, session: 0, mayReach: 0, isInstalling: false }))
+    return fenced
+  }
+  const isNewest = (machine: Machine, frame: { readonly epoch: number; readonly session: number }): boolean => {
+    const { epoch, session } = of(machine)
+    return frame.epoch === epoch && frame.session === session
+  }
+  return {
+    name,
+    frame(c, machine, way, frame, link) {
+      if (c.nodes.get(machine)?.kind !== 'follower') return
+      const { epoch, session, message } = frame
+      const fenced = of(machine)
+      if (way === 'taken') {
+        if (message.type === 'hello' && message.kind !== 'observe') {
+          // A frame that came twice, on a connection of later, is not that one's greeting.
+          if (!greeted.has(link)) greeted.set(link, { epoch, session })
+        } else if (message.type === 'entries' && !message.base && isNewest(machine, frame))
+          fenced.mayReach = Math.max(fenced.mayReach, message.first + message.count - 1)
+        else if (message.type === 'install' && isNewest(machine, frame)) fenced.isInstalling = true
+        return
+      }
+      if (message.type === 'helloReply') {
+        const hello = greeted.get(link)
+        // Of kind observe.
+        if (hello === undefined) return
+        if (hello.epoch > fenced.epoch || (hello.epoch === fenced.epoch && hello.session > fenced.session)) {
+          newest.set(machine, { ...hello, mayReach: message.durableLsn, isInstalling: false })
+        } else if (message.epochSeen < fenced.epoch) c.fail(name, `${machine.name} has seen epoch ${fenced.epoch} and says ${message.epochSeen}`)
+      } else if (message.type === 'installed' && isNewest(machine, frame)) {
+        fenced.isInstalling = false
+        fenced.mayReach = message.baseLsn
+      } else if ((message.type === 'truncated' || message.type === 'installed' || message.type === 'ack') && !isNewest(machine, frame)) {
+        if (message.type !== 'ack') c.fail(name, `${machine.name} answers ${message.type} on a link that is no longer the newest`)
+      }
+    },
+    stopped(c, machine) {
+      if (c.nodes.get(machine)?.kind === 'writer') wrote.add(machine)
+    },
+    moved(c, machine, place, move, before) {
+      if (c.nodes.get(machine)?.kind !== 'follower') return
+      const fenced = of(machine)
+      if (wrote.delete(machine) || (fenced.isInstalling && move !== 'advance')) fenced.mayReach = Math.max(fenced.mayReach, place.lsn)
+      else if (place.lsn > before.lsn && place.lsn > fenced.mayReach) {
+        c.fail(
+          name,
+          `${machine.name} goes from LSN ${before.lsn} to ${place.lsn}, and its newest session ${fenced.epoch}.${fenced.session} has sent nothing above ${fenced.mayReach}`,
+        )
+      }
+    },
+  }
+}
+
+/** I6. A session sends what it sends in ascending order, each record once. (That logs are dense, and a replica's one of a writer, says the history tree.) */
+export function everyRecordOnce(): Checker {
+  const name = 'I6 a session sends each LSN once, ascending'
+  const sent = new WeakMap<TappedLink, number>()
+  return {
+    name,
+    frame(c, machine, way, { epoch, session, message }, link) {
+      if (way !== 'sent' || message.type !== 'entries' || message.base) return
+      const last = sent.get(link)
+      if (last !== undefined && message.first !== last + 1) {
+        c.fail(name, `${machine.name} sends LSN ${message.first} behind ${last} in session ${epoch}.${session}`)
+      }
+      sent.set(link, message.first + message.count - 1)
+    },
+  }
+}
