@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { runShards } from './ship/shards.ts'
 import { simulateShip } from './ship/simulate.ts'
 
-const RUNS = Number(process.env['VARVE_RUNS'] ?? 20)
+const RUNS = Number(process.env['VARVE_RUNS'] ?? 12)
 const FIRST = Number(process.env['VARVE_SEED'] ?? 9)
 
 describe('a cluster that ships its log', () => {

@@ -1,6 +1,6 @@
 // What can happen to a cluster, one event at a time. Each draws what it needs from the cluster's dice and begins it; none waits.
 
-import { FAILPOINTS, type FailpointName } from '../../../bindings/testing/index.ts'
+import { FAILPOINTS, type FailpointName, FP } from '../../../bindings/testing/index.ts'
 import type { Cluster } from './cluster.ts'
 import { KEYS, type Write } from './history.ts'
 import type { EventName } from './profiles.ts'
@@ -84,7 +84,7 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     const node = c.nodes.get(machine)
     if (node?.kind === 'writer' && c.dice.once(2)) {
       c.trace.say(`${machine.name}: a hook of a recovery fails`)
-      node.process.points.arm('ship.stepHook', { error: 'io', times: 1, mayMiss: true })
+      node.process.points.arm(FP.ship.stepHook, { error: 'io', times: 1, mayMiss: true })
       return
     }
     c.trace.say(`${machine.name} has a slow disk`)

@@ -98,8 +98,8 @@ async function calm(cluster: Cluster): Promise<void> {
   network.breakAt(0)
   for (let ticks = 0; ticks < CALM_TICKS; ticks += 10) {
     network.heal()
-    EVENTS.restart(cluster)
-    if (cluster.unpromoted) EVENTS.epoch(cluster)
+    await EVENTS.restart(cluster)
+    if (cluster.unpromoted) await EVENTS.epoch(cluster)
     if (ticks % 100 === 0) cluster.assign()
     await cluster.clock.advance(10 * CALM_TICK_MS)
     await cluster.breathe(TURNS)

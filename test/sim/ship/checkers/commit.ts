@@ -79,7 +79,7 @@ export function committedPrefixIsOne(): Checker {
       }
     },
     moved(_, machine) {
-      for (const node of [...checked.keys()]) if ((node as { process: { machine: Machine } }).process.machine === machine) checked.delete(node)
+      for (const node of checked.keys()) if ((node as { process: { machine: Machine } }).process.machine === machine) checked.delete(node)
     },
   }
 }
