@@ -11,6 +11,7 @@ import { errorsPage } from '../.ci/errors.mjs'
 import { checkLayers, type LayerRules } from '../.ci/layers.mjs'
 import { type Lock, missingPackages } from '../.ci/lock.mjs'
 import { importsOf, listFiles, read, withoutComments } from '../.ci/sources.mjs'
+import * as shipErrors from '../bindings/errors-ship.ts'
 import * as errors from '../bindings/errors.ts'
 
 const LINES_MAX = 600
@@ -186,7 +187,9 @@ describe('errors', () => {
   const sources = listFiles('bindings').filter((file) => !file.startsWith('bindings/error'))
   const code = sources.map((file) => withoutComments(read(file))).join('\n')
   const tests = [...listFiles('test').filter((file) => file !== 'test/tidy.test.ts'), ...listFiles('bindings/testing')].map(read).join('\n')
-  const classes = [...new Set(Object.values(errors.CODES).map((info) => info.class))]
+  const CODES = { ...errors.CODES, ...shipErrors.SHIP_CODES }
+  const classesOf = (codes: Readonly<Record<string, { readonly class: string }>>): string[] => [...new Set(Object.values(codes).map((info) => info.class))]
+  const classes = classesOf(CODES)
   const isThrown = (name: string): boolean => new RegExp(`\\bnew ${name}\\(`).test(code)
 
   it('are on the page that is made from their list', () => {
@@ -194,20 +197,25 @@ describe('errors', () => {
   })
 
   it('have a class for each code, a code for each class, a hint and a meaning', () => {
-    const exported = Object.entries(errors)
-      .filter(([name, value]) => name.endsWith('Error') && typeof value === 'function')
-      .map(([name]) => name)
-    expect(new Set([...classes, 'VarveError', 'StorageError'])).toEqual(new Set(exported))
-    for (const [name, info] of Object.entries(errors.CODES)) {
+    const exportedBy = (module: object): string[] =>
+      Object.entries(module)
+        .filter(([name, value]) => name.endsWith('Error') && typeof value === 'function')
+        .map(([name]) => name)
+    expect(new Set([...classesOf(errors.CODES), 'VarveError', 'StorageError'])).toEqual(new Set(exportedBy(errors)))
+    expect(new Set([...classesOf(shipErrors.SHIP_CODES), 'ShipError'])).toEqual(new Set(exportedBy(shipErrors)))
+    for (const [name, info] of Object.entries(CODES)) {
       expect(name).toMatch(/^[a-z]+\.[a-z0-9-]+$/)
       expect(info.hint, name).toMatch(/\.$/)
       expect(info.meaning, name).toMatch(/\.$/)
     }
   })
 
-  it('have one door to the public: every class is exported by bindings/index.ts', () => {
-    const door = read('bindings/index.ts')
-    for (const name of classes) expect(door).toMatch(new RegExp(`\\b${name}\\b`))
+  it.each([
+    ['bindings/index.ts', errors.CODES],
+    ['bindings/shipping.ts', shipErrors.SHIP_CODES],
+  ])('have one door to the public: every class of the area is exported by %s', (file, codes) => {
+    const door = read(file)
+    for (const name of classesOf(codes)) expect(door).toMatch(new RegExp(`\\b${name}\\b`))
   })
 
   it('are thrown, but for those of areas to come', () => {
@@ -217,7 +225,7 @@ describe('errors', () => {
   it('that are thrown appear in a test, by class or by code', () => {
     const untested = classes.filter((name) => {
       if (!isThrown(name)) return false
-      const codes = Object.entries(errors.CODES).filter(([, info]) => info.class === name)
+      const codes = Object.entries(CODES).filter(([, info]) => info.class === name)
       return !new RegExp(`\\b${name}\\b`).test(tests) && !codes.some(([each]) => tests.includes(`'${each}'`))
     })
     expect(untested).toEqual([])

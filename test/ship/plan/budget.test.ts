@@ -142,6 +142,20 @@ describe('rebuild', () => {
     }
   })
 
+  it('a base below the target of its plan never ends as in sync', async () => {
+    const b = bench()
+    b.history.checkpoint = null
+    const pin = b.history.pinFullBase.bind(b.history)
+    b.history.pinFullBase = (_lsn, owner) => pin(90, owner)
+    const error = await failure(async () => {
+      const plan = await planned(b, 'rebuild')
+      await new RebuildExecutor(b.planner, plan, { io: new FakeIO(), secondCatchUp: false }).run()
+    })
+    expect(error).toMatchObject({ name: 'AchievedBelowTargetError', details: { achieved: 90, target: 100 } })
+    expect(b.registry.sender(R1).state).toBe('needs_rebuild')
+    expect(b.history.open).toEqual([])
+  })
+
   it('B16 what was planned is run, whatever the source would be now', async () => {
     const b = bench()
     const plan = await planned(b, 'rebuild')

@@ -1,6 +1,7 @@
 // A replica's log is cut back to where its primary's agrees (shipping.md section 7), and what readers see stays the fold of what is left.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 
+import { Store } from '../../../bindings/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
@@ -133,6 +134,21 @@ it('T8 one that races records comes before or behind them, never between', async
   const { durable } = replica.status()
   expect(durable).toBe(60n)
   await follows(replica, sender, old)
+})
+
+it('a former primary that was cut back shows what follows to readers beside it', async () => {
+  const [old, fresh] = await split(60)
+  await old.store.close()
+  const network = new MemoryNetwork(defaultWorld())
+  const replica = await replicaOn(network, old.root)
+  const sender = await next(network, replica, fresh, 1)
+  await sender.send({ type: 'truncate', lsn: 60 })
+  await sender.next('truncated')
+  await follows(replica, sender, fresh)
+  const reader = await Store.open(old.root, { readOnly: true, follow: false })
+  onTestFinished(() => reader.close())
+  expect(reader.lsn).toBe(fresh.store.lsn)
+  expect(await rowsOf(reader)).toEqual(await rowsOf(fresh.store))
 })
 
 describe('T9 a crash of the replica', () => {
