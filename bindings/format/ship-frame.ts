@@ -126,6 +126,8 @@ function joined(head: Uint8Array, tail: Uint8Array | undefined): Uint8Array {
 export class ShipFrameDecoder {
   /** Frames over it are refused: small until the other side has shown that it knows the key. */
   frameBytesMax: number
+  /** Where the payload of a frame that comes in several pieces is put together; undefined: in memory of its own. */
+  memoryFor: ((type: number, bytes: number) => Uint8Array | undefined) | undefined
   readonly #messageBytesMax: number
   readonly #header = new Uint8Array(SHIP_HEADER_BYTES)
   #headerBytes = 0
@@ -162,7 +164,7 @@ export class ShipFrameDecoder {
         }
         if (header.bytes !== this.#header) this.#header.set(header.bytes)
         this.#headerBytes = SHIP_HEADER_BYTES
-        this.#payload = new Uint8Array(whole)
+        this.#payload = this.memoryFor?.(this.#header[4]!, whole) ?? new Uint8Array(whole)
         this.#payloadBytes = 0
       }
       const payload = this.#payload

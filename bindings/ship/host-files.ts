@@ -43,6 +43,8 @@ export interface FileGateParts {
   readonly found: (name: string) => void
   /** A file is gone at its source: what needs it is given up before it counts as there. @throws where that may not be */
   readonly dead: (lsn: number) => Promise<void>
+  /** The bytes of a piece are not looked at any more. */
+  readonly done?: (bytes: Uint8Array) => void
 }
 
 export class FileGate {
@@ -99,7 +101,10 @@ export class FileGate {
   piece(piece: Piece): Promise<void> | undefined {
     const wanted = this.wanted.get(toHex(piece.hash))
     // Asked for twice, or no longer.
-    if (wanted === undefined) return undefined
+    if (wanted === undefined) {
+      this.parts.done?.(piece.bytes)
+      return undefined
+    }
     if (piece.dead) return this.parts.dead(wanted.lsn).then(() => this.settle(wanted))
     if (piece.total !== wanted.bytes) return this.failed(wanted, `${piece.total} bytes, expected ${wanted.bytes}`)
     if (piece.offset === 0) {
@@ -150,6 +155,7 @@ export class FileGate {
       for (const name of wanted.names) {
         await this.parts.root.put(name, bytes, failpoints.active ? { beforeName: () => beforeLink(failpoints, name) } : {})
       }
+      if (wanted.keep === undefined) this.parts.done?.(bytes)
     }
     this.waitingBytes += bytes.length
     void this.stored(wanted, store()).finally(() => this.free(bytes.length))
@@ -157,7 +163,12 @@ export class FileGate {
   }
 
   private begin(wanted: Wanted): Incoming {
-    const incoming = new Incoming(this.parts.world, wanted, (bytes) => this.free(bytes))
+    const incoming = new Incoming(
+      this.parts.world,
+      wanted,
+      (bytes) => this.free(bytes),
+      (part) => this.parts.done?.(part),
+    )
     const [name] = wanted.names
     void this.stored(wanted, name === undefined || wanted.keep !== undefined ? this.collect(wanted, incoming) : this.pour(wanted, incoming, name), incoming)
     return incoming
@@ -229,14 +240,16 @@ class Incoming {
   private readonly world: Pick<World, 'failpoints'>
   private readonly wanted: Wanted
   private readonly taken: (bytes: number) => void
+  private readonly done: (part: Uint8Array) => void
   private readonly queue: Uint8Array[] = []
   private wake: (() => void) | undefined
   private aborted = false
 
-  constructor(world: Pick<World, 'failpoints'>, wanted: Wanted, taken: (bytes: number) => void) {
+  constructor(world: Pick<World, 'failpoints'>, wanted: Wanted, taken: (bytes: number) => void, done: (part: Uint8Array) => void) {
     this.world = world
     this.wanted = wanted
     this.taken = taken
+    this.done = done
   }
 
   push(bytes: Uint8Array): void {
@@ -266,8 +279,10 @@ class Incoming {
       }
       hasher.update(part)
       yield part
+      // Whoever asks for the next part has stored this one.
       at += part.length
       this.taken(part.length)
+      this.done(part)
     }
     const found = toHex(hasher.digest())
     if (found !== hash) throw new FragmentHashError(`SHA-256 ${found}`, { details: {} })

@@ -300,6 +300,7 @@ export class HostLink {
       ask: (lsn, files) => this.want(lsn, files),
       found: (name) => this.parts.fileFound(name),
       dead: (lsn) => this.elided(lsn),
+      done: (bytes) => this.link.recycle?.(bytes),
     })
   }
 

@@ -16,6 +16,7 @@ import {
 } from '../format/index.ts'
 import { type ByteStream, Inbox, type TimerHandle, type World } from '../runtime/index.ts'
 import { errorMessage, errorOf, frameFault } from './error-frame.ts'
+import { PieceMemory } from './piece-memory.ts'
 import type { Link, WireFrame } from './types.ts'
 
 export interface TcpLinkOptions {
@@ -52,6 +53,7 @@ export class TcpLink implements Link {
   readonly #world: Pick<World, 'timers' | 'clock'>
   readonly #o: TcpLinkOptions
   readonly #decoder = new ShipFrameDecoder()
+  readonly #pieces = new PieceMemory()
   #waiting: Waiting[] = []
   #aheadBytes = 0
   #onRoom: (() => void) | undefined
@@ -68,6 +70,7 @@ export class TcpLink implements Link {
     this.#o = o
     this.peer = o.peer
     this.frames = new Inbox((frame) => this.#taken(messageBytes(frame.message)))
+    this.#decoder.memoryFor = (type, bytes) => this.#pieces.take(type, bytes)
     void this.#receive()
   }
 
@@ -85,6 +88,10 @@ export class TcpLink implements Link {
     const bytes = parts.reduce((sum, part) => sum + part.length, 0)
     if (this.#waiting.length === 0 && this.#fits(bytes)) this.#write(parts, bytes)
     else await new Promise<void>((resolve, reject) => this.#waiting.push({ parts, bytes, resolve, reject }))
+  }
+
+  recycle(bytes: Uint8Array): void {
+    this.#pieces.give(bytes)
   }
 
   async close(reason?: Error): Promise<void> {
@@ -147,6 +154,8 @@ export class TcpLink implements Link {
       this.#isStranger = false
       this.#decoder.frameBytesMax = SHIP_FRAME_BYTES_MAX
     }
+    // Heartbeats come when nothing else does.
+    if (message.type === 'heartbeat') this.#pieces.drop()
     this.#aheadBytes += messageBytes(message)
     this.frames.put({ epoch, session, message })
   }

@@ -267,6 +267,8 @@ export interface Link {
   send(frame: WireFrame): Promise<void>
   /** Frames as they arrive; ends when the other side closed, throws what broke the connection or the error that it closed with. Iterated once. */
   readonly frames: AsyncIterable<WireFrame>
+  /** The bytes of a `fragment` from here are not looked at any more: what comes next may be put there. Nobody has to say so. */
+  recycle?(bytes: Uint8Array): void
   /** After what was sent. A reason that is a VarveError is told to the other side, where it comes out of `frames`; here sending and reading fail with it. */
   close(reason?: Error): Promise<void>
   readonly bufferedBytes: number

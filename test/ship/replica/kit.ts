@@ -64,7 +64,11 @@ export function abandon(replica: Replica): void {
 }
 
 /** A replica that is closed when the test ends. */
-export async function replicaOn(network: MemoryNetwork, root: string | Root = new MemoryRoot({}), o: Partial<ReplicaOptions> = {}): Promise<Replica> {
+export async function replicaOn(
+  network: Pick<MemoryNetwork, 'transport'>,
+  root: string | Root = new MemoryRoot({}),
+  o: Partial<ReplicaOptions> = {},
+): Promise<Replica> {
   const replica = await Replica.open(root, {
     replicaId: 'r1',
     endpoint: { data: 'r1:0', version: 1 },
@@ -110,7 +114,7 @@ export class RawSender {
     void this.listen()
   }
 
-  static async connect(network: MemoryNetwork, replica: Replica, primary: Primary, o: SenderOptions = {}): Promise<RawSender> {
+  static async connect(network: Pick<MemoryNetwork, 'transport'>, replica: Replica, primary: Primary, o: SenderOptions = {}): Promise<RawSender> {
     const link = await network.transport('primary').connect(replica.endpoint, AbortSignal.timeout(5000))
     onTestFinished(() => link.close().catch(() => undefined))
     return new RawSender(link, primary, o)
