@@ -336,6 +336,8 @@ export class HostLink {
         void this.end(new TransportError(`nothing from ${this.peer} for ${SILENCE_MS} ms`, { details: { peer: this.peer } }))
         return
       }
+      // What readers see has grown since the last word of it.
+      if (this.granted !== undefined && this.parts.appliedLsn !== this.acked.applied) this.ackOr()
       if (this.greeted && now - this.sentMs >= HEARTBEAT_MS)
         this.send({ type: 'heartbeat', committedLsn: this.parts.committedLsn, durableLsn: this.parts.durableLsn })
       this.tick()

@@ -74,7 +74,8 @@ export class Peer {
   files = 0
   durableLsn = 0
   receivedLsn = 0
-  appliedLsn = 0
+  /** undefined: not said over this link yet. */
+  appliedLsn: number | undefined
   /** Of the newest ack. */
   ackedMs: number
   /** Files that this grant may lack: nothing needs them at its target. */

@@ -2,6 +2,7 @@
 //
 // Invariants: one sender per replica id for as long as it is assigned (identity kept); the epoch never goes down; lists and counts are in order of ids.
 
+import { InvalidConfigError } from '../errors.ts'
 import { DuplicateReplicaError, StaleEpochError, UnknownReplicaError } from '../errors-ship.ts'
 import { checkedEndpoint, isNewerEndpoint } from './endpoint.ts'
 import { replicaId } from './replica-id.ts'
@@ -49,6 +50,8 @@ const COUNTED: Readonly<Record<ReplicaState, Count>> = {
   halted: 'halted',
   stopped: 'stopped',
 }
+
+const ROLES: readonly string[] = ['voter', 'learner'] satisfies ReplicaAssignment['role'][]
 
 export class Registry {
   readonly #context: ShipContext
@@ -177,6 +180,9 @@ export class Registry {
       const endpoint = checkedEndpoint(replica.endpoint)
       const held = this.#senders.get(id)
       if (held !== undefined && held.state !== 'stopped') isNewerEndpoint(id, held.endpoint, endpoint)
+      if (!ROLES.includes(replica.role)) {
+        throw new InvalidConfigError(`replica ${id}: role is voter or learner`, { details: { key: 'role', value: replica.role } })
+      }
       wanted.set(id, { id, endpoint, role: replica.role })
     }
     return wanted

@@ -4,7 +4,16 @@
 //
 // It joins the parts and decides nothing about data: what a replica needs is the planner's word, what an error leads to is the sender's table. Invariant: one
 // attempt at a time; an attempt that ended, however it ended, holds no pin and no link, but for the hold of a degraded stream.
-import { CatchUpNotConvergingError, CommittedTruncationError, FragmentHashError, ManifestHashError, TransportError } from '../errors-ship.ts'
+import {
+  CatchUpNotConvergingError,
+  CommittedTruncationError,
+  FragmentHashError,
+  ManifestHashError,
+  ProtocolVersionError,
+  ReplicaMismatchError,
+  StoreMismatchError,
+  TransportError,
+} from '../errors-ship.ts'
 import type { Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
@@ -121,6 +130,7 @@ export class ReplicaTask {
   #hold: { readonly pin: ShipPin; readonly timer: TimerHandle } | undefined
   #wire: Wire | undefined
   #sent = { bytes: 0, entries: 0, files: 0 }
+  #appliedLsn = 0
   #lastError: Error | undefined
   readonly #unsubscribe: () => void
 
@@ -158,7 +168,7 @@ export class ReplicaTask {
     const wire = this.#wire
     return {
       durableLsn,
-      appliedLsn: wire?.peer.appliedLsn ?? 0,
+      appliedLsn: wire === undefined ? this.#appliedLsn : (wire.peer.appliedLsn ?? this.#appliedLsn),
       bytes: this.#sent.bytes + (wire === undefined ? 0 : wire.shipper.bytes + wire.peer.fileBytes),
       entries: this.#sent.entries + (wire?.shipper.entries ?? 0),
       files: this.#sent.files + (wire?.peer.files ?? 0),
@@ -371,6 +381,7 @@ export class ReplicaTask {
   async #leave({ peer, shipper }: Wire, reason?: Error): Promise<void> {
     this.#wire = undefined
     this.#parts.acks.unfollow(this.sender.id)
+    this.#appliedLsn = peer.appliedLsn ?? this.#appliedLsn
     this.#sent = {
       bytes: this.#sent.bytes + shipper.bytes + peer.fileBytes,
       entries: this.#sent.entries + shipper.entries,
@@ -475,6 +486,10 @@ function reasonText({ reason }: AbortSignal): string {
 
 function endReason(error: Error, kind: SessionKind): EndReason {
   if (error instanceof CommittedTruncationError) return 'committed_truncation'
+  // Most replicas refuse by themselves, before a hello of theirs could be judged here.
+  if (error instanceof StoreMismatchError) return 'store_mismatch'
+  if (error instanceof ReplicaMismatchError) return 'replica_mismatch'
+  if (error instanceof ProtocolVersionError) return 'protocol_version'
   if (error instanceof FragmentHashError || error instanceof ManifestHashError) return 'hash_mismatch'
   return kind === 'rebuild' ? 'transfer_failed' : 'transport_failed'
 }

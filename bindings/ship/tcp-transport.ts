@@ -2,8 +2,8 @@
 //
 // Invariant: nobody but this machine is listened to or talked to without a key; before both sides have proved to know it nothing but challenges and proofs is
 // read, and the host hears of no link.
-import { VarveError } from '../errors.ts'
-import { InvalidEndpointError, TransportError } from '../errors-ship.ts'
+import { InvalidConfigError, VarveError } from '../errors.ts'
+import { AuthError, InvalidEndpointError, TransportError } from '../errors-ship.ts'
 import { type ByteStream, fillWorld, type TlsOptions, type World } from '../runtime/index.ts'
 import { isLoopback, isWildcard } from './address.ts'
 import { parseAddress } from './endpoint.ts'
@@ -70,8 +70,11 @@ export class TcpTransport implements Transport {
       return link
     } catch (error) {
       either.throwIfAborted()
+      // Said by the other side, of the port that this side came from.
+      if (error instanceof AuthError && error.details['peer'] !== endpoint.data)
+        throw new AuthError(`${endpoint.data} refuses the shared key of this side`, { details: { peer: endpoint.data }, cause: error })
       if (error instanceof VarveError) throw error
-      throw new TransportError(`${endpoint.data} cannot be reached`, { details: { endpoint: endpoint.data }, cause: error })
+      throw new TransportError(`${endpoint.data} cannot be reached: ${whyOf(error)}`, { details: { endpoint: endpoint.data }, cause: error })
     } finally {
       timers.clear(timeout)
     }
@@ -79,13 +82,17 @@ export class TcpTransport implements Transport {
 
   async listen(host: LinkHost, endpoint: Endpoint): Promise<AsyncDisposable & { readonly endpoint: Endpoint }> {
     const address = this.#addressOf(endpoint)
+    const { tls } = this.#o
+    if (tls !== undefined && (tls.cert === undefined || tls.key === undefined)) {
+      throw new InvalidConfigError('tls: who listens shows a certificate: cert and key', { details: { key: 'tls', value: Object.keys(tls) } })
+    }
     const accept = (stream: ByteStream): void => void this.#accept(host, stream)
     try {
       const listener = await this.#world.network.listen(address, { accept, ...this.#tls(), handshakeMs: this.#o.connectTimeoutMs })
       const data = endpoint.data.replace(/:\d+$/, `:${listener.address.port}`)
       return { endpoint: { ...endpoint, data }, [Symbol.asyncDispose]: () => listener.close() }
     } catch (cause) {
-      throw new InvalidEndpointError(`${endpoint.data} cannot be listened on`, { details: { endpoint: endpoint.data }, cause })
+      throw new InvalidEndpointError(`${endpoint.data} cannot be listened on: ${whyOf(cause)}`, { details: { endpoint: endpoint.data }, cause })
     }
   }
 
@@ -145,4 +152,10 @@ export class TcpTransport implements Transport {
     }
     return address
   }
+}
+
+/** The code of an error of the system says more, in fewer words, than its message. */
+function whyOf(error: unknown): string {
+  const { code, message } = error as Error & { readonly code?: string }
+  return code ?? message
 }

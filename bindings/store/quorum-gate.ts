@@ -180,6 +180,7 @@ export class QuorumGate implements CommitGate {
     const why = acker === undefined ? 'the store does not ship' : `${reachable} of them can be reached`
     throw new AckUnavailableError(`mode ${JSON.stringify(asked)} needs ${neededNodes} nodes, and ${why}: nothing was written`, {
       details: { reachable, neededNodes },
+      hint: acker === undefined ? 'Ship it: ship(store, { replicas }).' : 'Wait until enough replicas follow: shipping.settled({ replicas }).',
     })
   }
 

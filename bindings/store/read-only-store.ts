@@ -64,6 +64,10 @@ export class ReadOnlyHandle extends ReadHandle {
 
   private async refuse(call: string): Promise<never> {
     this.check()
-    throw new ReadOnlyError(`${call}: the store was opened with readOnly`)
+    throw this.refusal(call)
+  }
+
+  protected refusal(call: string): ReadOnlyError {
+    return new ReadOnlyError(`${call}: the store was opened with readOnly`)
   }
 }

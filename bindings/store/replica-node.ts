@@ -9,7 +9,7 @@ import { decodeRecord, listCheckpoints, NamedFiles, newestCheckpoint, readCheckp
 import { ClosedError, CorruptionError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { StoreMismatchError } from '../errors-ship.ts'
 import { fromHex, isContentName, toHex } from '../format/index.ts'
-import { chainOver, type CommitLog, type Lsn, openReplicaLog, type ReplicaLog } from '../log/index.ts'
+import { chainOver, type CommitLog, type Lock, type Lsn, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -60,6 +60,8 @@ export class ReplicaNode implements ReplicaParts {
   private readonly o: NodeOptions
   private readonly metering: Metering
   private readonly closing = new AbortController()
+  /** The LOCK of a root that holds no store yet. */
+  private place: Lock | undefined
   private log_: ReplicaLog | undefined
   private view: View | undefined
   /** Views of older generations that are still read. */
@@ -86,6 +88,8 @@ export class ReplicaNode implements ReplicaParts {
     const storeId = o.storeId ?? (identity === undefined ? undefined : fromHex(identity.storeId))
     if (identity !== undefined && storeId !== undefined && identity.storeId !== toHex(storeId)) throw storeMismatch(identity.storeId, storeId)
     if (storeId !== undefined) await node.found(storeId)
+    // Nothing to lock yet, but a place that is taken: for another replica, and for whoever would make a store of it.
+    else node.place = await takeLock(o.root, o.world, { retry: o.options.openRetry, epochFloor: () => Promise.resolve(0), signal: o.options.signal })
     return node
   }
 
@@ -142,6 +146,7 @@ export class ReplicaNode implements ReplicaParts {
 
   async found(storeId: Uint8Array): Promise<void> {
     const { root, world, o } = this
+    await this.leavePlace()
     const { opened } = await found(
       root,
       world,
@@ -453,7 +458,14 @@ export class ReplicaNode implements ReplicaParts {
       await view?.handle.close()
     }
     await Promise.all(this.retiring)
+    await this.leavePlace()
     await this.log_?.close()
+  }
+
+  private async leavePlace(): Promise<void> {
+    const { place } = this
+    this.place = undefined
+    await place?.release()
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // Invariant: a snapshot that was taken before a new base was installed shows what it showed until it is released.
 
-import { ClosedError, HistoryUnavailableError, NotAStoreError } from '../errors.ts'
+import { ClosedError, HistoryUnavailableError, NotAStoreError, ReadOnlyError } from '../errors.ts'
 import type { AckMode } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { ReadStore } from '../table/index.ts'
@@ -15,6 +15,13 @@ const DRAIN_MS = 50
 export class ReplicaHandle extends ReadOnlyHandle {
   get ackMode(): AckMode {
     return this.o.acknowledgement.mode
+  }
+
+  protected override refusal(call: string): ReadOnlyError {
+    return new ReadOnlyError(`${call}: this is a replica, which holds what its primary writes`, {
+      details: {},
+      hint: 'Write to the primary, or promote this replica.',
+    })
   }
 
   /** Feeds end; resolves when nobody reads it any more and it is closed. */

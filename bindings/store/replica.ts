@@ -111,6 +111,8 @@ const KNOWN: readonly string[] = [
   'signal',
 ] satisfies (keyof ReplicaOptions)[]
 
+const EVENTS: readonly string[] = ['state', 'installed', 'truncated', 'ready', 'failed', 'closed'] satisfies (keyof ReplicaEvents)[]
+
 type Listener = (status: ReplicaStatus) => void
 
 const READY_MS = 5
@@ -221,8 +223,9 @@ export class Replica implements AsyncDisposable {
     })
   }
 
-  /** A throwing listener is logged. */
+  /** A throwing listener is logged. @throws InvalidConfigError for an event that there is not */
   on<E extends keyof ReplicaEvents>(event: E, listener: (status: ReplicaEvents[E]) => void): Disposable {
+    if (!EVENTS.includes(event)) throw new InvalidConfigError(`no listener of ${JSON.stringify(event)}`, { details: { key: 'event', value: event } })
     const entry = { hear: listener as Listener }
     let set = this.listeners.get(event)
     if (set === undefined) this.listeners.set(event, (set = new Set()))
@@ -246,9 +249,10 @@ export class Replica implements AsyncDisposable {
 
   /** Resolves when there is something to read. @throws the signal's reason, ClosedError */
   async ready(o: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    while (this.node.handle === undefined) {
+    for (;;) {
       o.signal?.throwIfAborted()
       if (this.closing !== undefined) throw closedError()
+      if (this.node.handle !== undefined) return
       await this.node.world.timers.sleep(READY_MS, o.signal, true)
     }
   }

@@ -3,7 +3,7 @@
 //   options -> transport, tape, history, registry, planner, acknowledgement -> driver -> Shipping
 //
 // Invariant: what is made here is given back by close(), which the store's own close calls first; after it no pin, link or timer of shipping is left.
-import { FencedError } from '../errors.ts'
+import { ClosedError, FencedError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import type { Lsn } from '../log/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -209,9 +209,10 @@ export class Shipping implements AsyncDisposable {
     const lsn = BigInt(this.parts.tape.head)
     for (;;) {
       o.signal?.throwIfAborted()
+      if (this.closed) throw new ClosedError('store.closed', 'shipping is closed', { details: { what: 'shipping' } })
       const { replicas } = this.status()
       const there = replicas.filter(({ state, durableLsn }) => state === 'in_sync' && durableLsn >= lsn).length
-      if (there >= (o.replicas ?? replicas.length) || this.closed) return
+      if (there >= (o.replicas ?? replicas.length)) return
       await world.timers.sleep(5, o.signal, true)
     }
   }
@@ -272,6 +273,7 @@ export class Shipping implements AsyncDisposable {
     const held = registry.epoch
     const error = new FencedError(`a primary of epoch ${seen} exists; this one is at ${held}`, {
       details: { scope: 'primary', held: BigInt(held), seen: BigInt(seen) },
+      hint: 'Another primary took over: close this store and follow that one with Replica.open.',
     })
     shipped.committer.fail(error)
     this.emit('fenced', { held, seen })
