@@ -2,10 +2,11 @@
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { type RecoveryEventName, replicaId } from '../../../bindings/ship/index.ts'
 import type { Shipping } from '../../../bindings/store/index.ts'
+import { Acks } from '../../../bindings/store/ship-acks.ts'
 import { tempDirectory } from '../../unit/store/places.ts'
 import { Flow, until, WAYS } from './flow-kit.ts'
 
@@ -15,6 +16,13 @@ interface Insides {
   readonly o: { readonly log: { readonly head: bigint; readonly tail: bigint; trim(lsn: bigint): Promise<bigint> } }
 }
 const logOf = (flow: Flow): Insides['o']['log'] => (flow.store as unknown as Insides).o.log
+
+/** What the count of acknowledgements is told of R, from here on. */
+function followed(): () => (number | undefined)[] {
+  const spy = vi.spyOn(Acks.prototype, 'follow')
+  onTestFinished(() => spy.mockRestore())
+  return () => spy.mock.calls.map(([, , durableLsn]) => durableLsn)
+}
 
 const SMALL = { segmentBytes: 64 * 1024 }
 
@@ -92,9 +100,13 @@ describe.each(WAYS)('X11 over $name', ({ make }) => {
     const heir = await flow.successor(copy)
     await heir.store.setAckMode('async', { force: true })
     await heir.write(25)
+    const told = followed()
     const shipping = await heir.ship()
     await heir.equal()
     expect(events(shipping)).toContain('truncation_recorded')
+    // Nothing of what had to go was ever counted.
+    expect(told().length).toBeGreaterThan(0)
+    for (const lsn of told()) expect(lsn).toBeLessThanOrEqual(Number(promised))
     expect(events(shipping)).not.toContain('escalated')
   })
 
@@ -102,8 +114,11 @@ describe.each(WAYS)('X11 over $name', ({ make }) => {
     const flow = await Flow.open(make(), tempDirectory(), SMALL)
     await leftBehind(flow)
     await flow.write(30)
+    const told = followed()
     const shipping = await flow.ship()
     await flow.equal()
+    // Of what it held before the rebuild nothing counts.
+    expect(new Set(told())).toEqual(new Set([undefined]))
     expect(events(shipping)).toEqual(expect.arrayContaining(['escalated', 'plan_rebuild_snapshot_tail', 'installed', 'exec_rebuild_completed']))
     await flow.write(50)
     await flow.store.flush()

@@ -50,17 +50,34 @@ it('a file of the right name and length but other bytes is not believed: it is a
 })
 
 it('K4 the link breaks between any two records: what a later one publishes of an earlier one is asked for', async () => {
-  const { primary, head } = await large()
+  const { primary } = await large()
+  const write = await primary.store.stage()
+  await write.append(
+    items,
+    Array.from({ length: 500 }, (_, id) => ({ id: 50_000 + id, name: `staged ${id}` })),
+  )
+  await write.seal()
+  const sealed = Number(primary.store.lsn)
+  await fill(primary.store, 60_000, 60_003)
+  await write.publish()
+  const head = Number(primary.store.lsn)
+  expect(head).toBeGreaterThan(sealed + 1)
   const network = new MemoryNetwork(defaultWorld())
   const expected = await rowsOf(primary.store)
   for (let at = 1; at < head; at++) {
-    const replica = await replicaOn(network)
-    const first = await RawSender.connect(network, replica, primary, { session: 1 })
+    const root = new MemoryRoot({})
+    const opened = await replicaOn(network, root)
+    const first = await RawSender.connect(network, opened, primary, { session: 1 })
     await first.hello()
     await first.grant(0, { committedLsn: at })
     await first.entries(0, at, { committedLsn: at })
     await first.durable(at)
-    while (replica.status().lsn < BigInt(at)) await new Promise((resolve) => setImmediate(resolve))
+    while (opened.status().lsn < BigInt(at)) await new Promise((resolve) => setImmediate(resolve))
+    let replica = opened
+    if (at % 2 === 0) {
+      await opened.close()
+      replica = await replicaOn(network, root)
+    }
     const second = await RawSender.connect(network, replica, primary, { session: 2 })
     await second.catchUp(replica)
     expect(await rowsOf(replica.store), `cut after ${at}`).toEqual(expected)
