@@ -53,6 +53,13 @@ it('a replica with less than it once confirmed does not count before it is in sy
   expect(tracker.isAmnesic(r1)).toBe(false)
 })
 
+it('L1 moves of C are in the log, one a second at most', async () => {
+  const { acks, log } = await counting()
+  for (const lsn of [3, 4, 9]) acks.committed(lsn)
+  const moved = log.events().filter(({ event }) => event === 'commit_advanced')
+  expect(moved).toMatchObject([{ replicaId: null, sessionId: null, detail: 'to 3', fields: { lsn: 3 } }])
+})
+
 it('mode quorum without replicas: shipping begins, writes are refused, and go on when one comes', async () => {
   const network = new MemoryNetwork(defaultWorld())
   const store = await opened('memory:')

@@ -32,6 +32,19 @@ it('is above that of a fence, by default and when another is asked for', async (
   expect(await store.scan(items).count()).toBe(20)
 })
 
+it('M5 says in the log what is given up', async () => {
+  const network = new MemoryNetwork(defaultWorld())
+  const primary = await primaryOn()
+  await primary.store.create(items)
+  await fill(primary.store, 0, 20)
+  const heard: { readonly code: string }[] = []
+  const replica = await replicaOn(network, new MemoryRoot({}), { world: { ...bootWorld(), logger: { log: (event) => void heard.push(event) } } })
+  const head = await (await RawSender.connect(network, replica, primary)).catchUp(replica)
+  const store = await replica.promote({ acceptLossAbove: head - 2 })
+  onTestFinished(() => store.close())
+  expect(heard.filter(({ code }) => code === 'ship.promoted')).toMatchObject([{ replicaId: 'r1', durable: head, committed: head, acceptLossAbove: head - 2 }])
+})
+
 it('is the one that is asked for where that is the highest', async () => {
   const { replica, head } = await following(new MemoryRoot({}))
   const store = await replica.promote({ epoch: 12, acceptLossAbove: head })

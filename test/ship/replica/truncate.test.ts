@@ -5,7 +5,7 @@ import { Store } from '../../../bindings/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { abandon, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, tempDirectory } from './kit.ts'
+import { abandon, baseOf, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, tempDirectory } from './kit.ts'
 
 /** Two primaries with one history up to `agreed`: what each does after it, the other does not know. */
 async function split(agreed: number): Promise<readonly [Primary, Primary]> {
@@ -134,6 +134,23 @@ it('T8 one that races records comes before or behind them, never between', async
   const { durable } = replica.status()
   expect(durable).toBe(60n)
   await follows(replica, sender, old)
+})
+
+it('a checkpoint of the history that was cut off is not what a replica begins with', async () => {
+  const [old, fresh] = await split(60)
+  await fill(old.store, 30_000, 30_060)
+  const foreign = (await baseOf(fresh)).checkpoint
+  const root = new MemoryRoot({})
+  const network = new MemoryNetwork(defaultWorld())
+  const replica = await replicaOn(network, root)
+  const sender = await RawSender.connect(network, replica, old, { epoch: 1 })
+  await sender.catchUp(replica)
+  expect(replica.status().durable).toBeGreaterThan(fresh.store.lsn)
+  await replica.close()
+  await root.put(foreign.name, (await fresh.root.get(foreign.name)).bytes)
+  const again = await replicaOn(network, root)
+  expect(again.status().lsn).toBe(old.store.lsn)
+  expect(await rowsOf(again.store)).toEqual(await rowsOf(old.store))
 })
 
 it('a former primary that was cut back shows what follows to readers beside it', async () => {
