@@ -38,7 +38,9 @@ it('M5 says in the log what is given up', async () => {
   await primary.store.create(items)
   await fill(primary.store, 0, 20)
   const heard: { readonly code: string }[] = []
-  const replica = await replicaOn(network, new MemoryRoot({}), { world: { ...bootWorld(), logger: { log: (event) => void heard.push(event) } } })
+  const replica = await replicaOn(network, new MemoryRoot({}), {
+    world: { ...bootWorld(), logger: { log: (event: { readonly code: string }): void => void heard.push(event) } },
+  })
   const head = await (await RawSender.connect(network, replica, primary)).catchUp(replica)
   const store = await replica.promote({ acceptLossAbove: head - 2 })
   onTestFinished(() => store.close())

@@ -147,6 +147,7 @@ it('a checkpoint of the history that was cut off is not what a replica begins wi
   await sender.catchUp(replica)
   expect(replica.status().durable).toBeGreaterThan(fresh.store.lsn)
   await replica.close()
+  for await (const { name } of root.list('checkpoints/')) await root.delete(name)
   await root.put(foreign.name, (await fresh.root.get(foreign.name)).bytes)
   const again = await replicaOn(network, root)
   expect(again.status().lsn).toBe(old.store.lsn)
