@@ -14,25 +14,38 @@ export interface ReplicaFacts {
   readonly cpuMicros: number
 }
 
+interface Hello {
+  readonly endpoints: readonly string[]
+  readonly echoPort: number
+}
+
 export class ReplicaProcess implements AsyncDisposable {
   readonly id: string
   readonly endpoint: string
+  /** Of all replicas of the process. */
+  readonly endpoints: readonly string[]
+  /** What is sent there comes back. */
+  readonly echoPort: number
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
   readonly #lines: AsyncIterator<string>
 
-  private constructor(id: string, endpoint: string, child: ChildProcessByStdio<Writable, Readable, null>, lines: AsyncIterator<string>) {
+  private constructor(id: string, hello: Hello, child: ChildProcessByStdio<Writable, Readable, null>, lines: AsyncIterator<string>) {
     this.id = id
-    this.endpoint = endpoint
+    this.endpoint = hello.endpoints[0]!
+    this.endpoints = hello.endpoints
+    this.echoPort = hello.echoPort
     this.#child = child
     this.#lines = lines
   }
 
-  static async start(folder: string, id: string): Promise<ReplicaProcess> {
-    const child = spawn(process.execPath, ['--no-warnings', CHILD, folder, id], { stdio: ['pipe', 'pipe', 'inherit'] })
+  /** @param count  so many in memory instead of one in the folder */
+  static async start(folder: string, id: string, count?: number): Promise<ReplicaProcess> {
+    const child = spawn(process.execPath, ['--no-warnings', CHILD, folder, id, ...(count === undefined ? [] : [String(count)])], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
     const reader: Interface = createInterface({ input: child.stdout })
     const lines = reader[Symbol.asyncIterator]()
-    const { endpoint } = (await next(lines, id)) as { endpoint: string }
-    return new ReplicaProcess(id, endpoint, child, lines)
+    return new ReplicaProcess(id, (await next(lines, id)) as Hello, child, lines)
   }
 
   async facts(): Promise<ReplicaFacts> {
