@@ -98,10 +98,7 @@ async function identify(root: Root, world: World, options: ResolvedOptions, want
     // Another creator may have got past VARVE since we looked for it.
     const late = await readIdentity(root)
     if (late !== undefined) return await made(late)
-    throw new NotAStoreError(`${root.url} holds other files and no varve store`, {
-      details: { url: root.url },
-      hint: 'Choose an empty directory, or one that holds a store.',
-    })
+    throw occupied(root)
   }
   const layout = logId === undefined && (options.writers === 'shared' || !root.caps.segments) ? 'slots' : 'segments'
   return { storeId: logId ?? wanted ?? world.random.bytes(16), isNew: true, attempt, layout, historyFloor: 0 }
@@ -185,6 +182,18 @@ function storeExists(root: Root, identity: Identity | undefined): StoreExistsErr
 
 /** What a creator may leave that stopped before VARVE. */
 export const FOUNDING_NAMES: RegExp = /^(LOCK\.\d+|NODE|log\/(\d{20}|free-\d+)\.wal|probe\/.*|hints\/caps)$/
+
+/** For a root without a store. @throws NotAStoreError where none can be founded */
+export async function checkVacant(root: Root): Promise<void> {
+  if ((await isOccupied(root)) && (await logStoreId(root)) === undefined) throw occupied(root)
+}
+
+function occupied(root: Root): NotAStoreError {
+  return new NotAStoreError(`${root.url} holds other files and no varve store`, {
+    details: { url: root.url },
+    hint: 'Choose an empty directory, or one that holds a store.',
+  })
+}
 
 async function isOccupied(root: Root): Promise<boolean> {
   for await (const { name } of root.list('')) if (!FOUNDING_NAMES.test(name)) return true

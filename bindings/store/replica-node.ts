@@ -15,7 +15,7 @@ import { isNotFound, type Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 import { type BaseTarget, baseUnderWay, type EpochMark, gap, type Manifest, type ReceivedRecords, type ReplicaId, type ReplicaParts } from '../ship/index.ts'
 import type { Events } from './events.ts'
-import { found, type Known, readIdentity } from './founding.ts'
+import { checkVacant, found, type Known, readIdentity } from './founding.ts'
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
 import { ReplicaHandle } from './replica-store.ts'
@@ -88,8 +88,11 @@ export class ReplicaNode implements ReplicaParts {
     const storeId = o.storeId ?? (identity === undefined ? undefined : fromHex(identity.storeId))
     if (identity !== undefined && storeId !== undefined && identity.storeId !== toHex(storeId)) throw storeMismatch(identity.storeId, storeId)
     if (storeId !== undefined) await node.found(storeId)
-    // Nothing to lock yet, but a place that is taken: for another replica, and for whoever would make a store of it.
-    else node.place = await takeLock(o.root, o.world, { retry: o.options.openRetry, epochFloor: () => Promise.resolve(0), signal: o.options.signal })
+    else {
+      // Nothing to lock yet, but a place that is taken: for another replica, and for whoever would make a store of it.
+      await checkVacant(o.root)
+      node.place = await takeLock(o.root, o.world, { retry: o.options.openRetry, epochFloor: () => Promise.resolve(0), signal: o.options.signal })
+    }
     return node
   }
 

@@ -1,4 +1,7 @@
 // What people do by mistake, and what they are told: a wrong address, a wrong store, a folder used twice, options that there are not.
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
 import { describe, expect, it } from 'vitest'
 
 import { LockHeldError, OpenLockTimeoutError, Store } from '../../../bindings/index.ts'
@@ -50,6 +53,13 @@ describe('a folder', () => {
     await shipping.close()
     await replica.close()
     await (await Replica.open(place, { replicaId: 'r1', listen: LISTEN, ...ONCE })).close()
+  })
+
+  it('that holds other things is refused, and nothing is put into it', async () => {
+    const place = tempDirectory()
+    writeFileSync(join(place, 'notes.txt'), 'of somebody')
+    await expect(Replica.open(place, { replicaId: 'r1', listen: LISTEN })).rejects.toMatchObject({ code: 'store.not-a-store' })
+    expect(readdirSync(place)).toEqual(['notes.txt'])
   })
 
   it('that was left before any primary came is free again', async () => {
