@@ -44,7 +44,9 @@ export class Acknowledging {
     const { log, root, state, checkpointLsn } = this.parts
     const { mode, lsn, floor } = state.catalog.ack
     if (lsn === 0) return
-    const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, checkpointLsn, floor))
+    // No vacuum lets go of what is above C: its floor proves one, should NODE have lost it.
+    const proved = Math.max(checkpointLsn, floor, state.catalog.fragmentFloor)
+    const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, proved))
     if (mode === 'async' && lsn <= committed) return
     const { recordsAbove } = await import('./quorum-gate.ts')
     const above = await recordsAbove(log, committed)

@@ -499,6 +499,8 @@ export class WriteHandle extends ReadHandle {
 
   private async vacuumNow(o: VacuumOptions): Promise<VacuumReport> {
     this.admitted()
+    // What is above C may be taken back by a newer primary: nothing is decided by it.
+    if (this.o.acknowledgement.isFrozen && o.dryRun !== true) await this.waitCommitted(BigInt(this.o.state.applied) as Lsn, o)
     return (await import('./vacuuming.ts')).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 

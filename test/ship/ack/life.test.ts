@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 
 import { lsn, Store } from '../../../bindings/index.ts'
 import { listCheckpoints } from '../../../bindings/engine/index.ts'
-import { systemTimers } from '../../../bindings/runtime/index.ts'
+import { openRoot } from '../../../bindings/root/index.ts'
+import { defaultWorld, systemTimers } from '../../../bindings/runtime/index.ts'
 import { failpoints, fakeWorld, FP } from '../../../bindings/testing/index.ts'
 import { failure, PLACES } from '../../unit/store/places.ts'
 import { Cluster, cluster, note, notes, partsOf, QUIET, settles, timed } from './cluster.ts'
@@ -40,6 +41,51 @@ describe.each(PLACES)('after an open, %s', (_name, place) => {
     two.confirms('r1')
     await store.append(notes, note(3))
     expect(await store.scan(notes).count()).toBe(3)
+  })
+
+  it('a vacuum decides by what is committed: after an open it waits until everything that it has folded is', async () => {
+    const at = place()
+    const one = await cluster(at, 'quorum')
+    await one.store.append(notes, note(1))
+    one.prompt.clear()
+    const open = failure(() => one.store.append(notes, note(2)))
+    await one.synced()
+    const waits = one.local
+    one.detach()
+    await one.store.close()
+    await open
+    await using store = await reopened(at)
+    const two = await new Cluster(store, ['r1', 'r2']).attach()
+    two.follow('r1', waits, 'catching_up')
+    let report: object | undefined
+    const vacuum = store.vacuum({ keep: { versions: 1 } }).then((told) => (report = told))
+    await settles()
+    expect([report, partsOf(store).state.catalog.fragmentFloor]).toEqual([undefined, 0])
+    two.confirms('r1')
+    await vacuum
+    expect(partsOf(store).state.catalog.fragmentFloor).toBeLessThanOrEqual(Number(store.lsn))
+  })
+
+  it('the floor of a vacuum proves what was committed, should NODE have lost it', async () => {
+    const at = place()
+    const one = await cluster(at, 'quorum')
+    await one.store.append(notes, [note(1), note(2)])
+    const root = openRoot(at, defaultWorld())
+    const before = (await root.get('NODE')).bytes.slice()
+    for (let i = 3; i < 9; i++) await one.store.append(notes, note(i))
+    await one.store.flush()
+    await one.store.upsert(notes, note(1, 'again'))
+    await one.store.flush()
+    await one.store.optimize()
+    await one.store.vacuum({ keep: { versions: 1 } })
+    const floor = partsOf(one.store).state.catalog.fragmentFloor
+    expect(floor).toBeGreaterThan(0)
+    await one.store.close()
+    await root.put('NODE', before)
+    await using store = await reopened(at)
+    expect(Number(store.lsn)).toBeGreaterThanOrEqual(floor)
+    await using _snapshot = await store.snapshot()
+    expect(await store.get(notes, 1)).toEqual(note(1, 'again'))
   })
 
   it('A8 what waits is folded for admission and hidden from readers, and is committed with the record of the new epoch only', async () => {
