@@ -105,6 +105,25 @@ it('B12 an empty replica is sent everything, one that holds 96 % of the files th
   expect(nothing.fragmentsReused).toBeGreaterThan(100)
 })
 
+it('X9 close() in the middle of a rebuild leaves no pin and no link, and the replica as it was; the next shipping finishes it', async () => {
+  let sent = 0
+  const { promise: amid, resolve } = Promise.withResolvers<void>()
+  const net = memory({ onDeliver: (from, _to, { message }) => void (from === 'primary' && message.type === 'fragment' && ++sent === 10 && resolve()) })
+  const flow = await Flow.open(net, new MemoryRoot({}), SMALL)
+  await files(flow, 40, 500)
+  await forget(flow)
+  const replica = await flow.replica('r1', new MemoryRoot({}))
+  const shipping = await flow.ship()
+  await amid
+  await shipping.close()
+  expect(await flow.store.pins()).toEqual([])
+  expect(net.network.open).toEqual([])
+  expect(replica.status()).toMatchObject({ generation: 0, durable: 0n })
+  await flow.ship()
+  await equal(flow)
+  expect(replica.status().generation).toBe(1)
+})
+
 it('B11 a link that breaks mid transfer: the next session sends what was missing', async () => {
   let sent = 0
   let breakAfter = 30
