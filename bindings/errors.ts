@@ -244,7 +244,9 @@ export class FencedError extends VarveError {
   readonly held: bigint
   readonly seen: bigint
   constructor(message: string, init: ErrorInit<{ scope: string; held: bigint; seen: bigint }>) {
-    super('log.fenced', message, init)
+    // A primary that took another epoch would be a second one.
+    const hint = init.details.scope === 'primary' ? 'Another primary took over: close this store and follow that one with Replica.open.' : undefined
+    super('log.fenced', message, hint === undefined ? init : { hint, ...init })
     this.scope = init.details.scope
     this.held = init.details.held
     this.seen = init.details.seen

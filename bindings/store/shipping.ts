@@ -273,7 +273,6 @@ export class Shipping implements AsyncDisposable {
     const held = registry.epoch
     const error = new FencedError(`a primary of epoch ${seen} exists; this one is at ${held}`, {
       details: { scope: 'primary', held: BigInt(held), seen: BigInt(seen) },
-      hint: 'Another primary took over: close this store and follow that one with Replica.open.',
     })
     shipped.committer.fail(error)
     this.emit('fenced', { held, seen })
