@@ -17,7 +17,7 @@ export interface FollowerLog {
 }
 
 /** (epoch, session) of a link. */
-export interface Fencing {
+interface Fencing {
   readonly epoch: number
   readonly session: number
 }
