@@ -16,12 +16,6 @@ export interface FollowerLog {
   digestAt(lsn: number): Promise<Uint8Array>
 }
 
-/** (epoch, session) of a link. */
-interface Fencing {
-  readonly epoch: number
-  readonly session: number
-}
-
 export class Follower {
   readonly kind = 'follower'
   readonly process: Process
