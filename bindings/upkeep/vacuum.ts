@@ -92,19 +92,28 @@ class Vacuum {
     for (let round = 0; round < ROUNDS; round++) {
       if (log.shared) await engine.confirm()
       this.run_.signal?.throwIfAborted()
-      const plan = await log.reclaim.exclusively(() => this.planned())
+      const plan = await log.reclaim.exclusively(async () => {
+        const made = await this.planned()
+        if (made !== undefined && !this.run_.dryRun) await this.settle(made)
+        return made
+      })
       if (plan === undefined) continue
       if (this.run_.dryRun) return this.report(plan, plan.files, await log.trim(BigInt(plan.trim.upTo) as Lsn, { dryRun: true }))
-      // What is only buffered may be lost in a power cut, and the version that is the newest one then has files that this plan lets go.
-      if (log.durableHead < log.head) await log.sync()
-      // Whoever opens this root is shown what NODE calls committed, and finds no file of a version below this plan's floor.
-      if (plan.files.length > 0 || plan.trim.upTo > 0) await log.settleCommitted?.(BigInt(engine.parts.state.applied) as Lsn)
       if (!(await this.delete(plan))) continue
       return this.report(plan, [], await this.trim(plan.trim))
     }
     throw new ContentionError(`vacuum: other vacuums or branches changed what is needed ${ROUNDS} times while it was worked out`, {
       details: { rounds: ROUNDS },
     })
+  }
+
+  /** Before a file of the plan goes. */
+  private async settle({ files, trim }: Plan): Promise<void> {
+    const { log, state } = this.parts.engine.parts
+    // What is only buffered may be lost in a power cut, and the version that is the newest one then has files that this plan lets go.
+    if (log.durableHead < log.head) await log.sync()
+    // Whoever opens this root is shown what NODE calls committed, and finds no file of a version below this plan's floor.
+    if (files.length > 0 || trim.upTo > 0) await log.settleCommitted?.(BigInt(state.applied) as Lsn)
   }
 
   private async report({ floor, heldBack, trim }: Plan, left: readonly FoundFile[], tail: Lsn): Promise<VacuumReport> {
