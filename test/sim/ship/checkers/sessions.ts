@@ -127,7 +127,13 @@ export function debtsArePaid(): Checker {
   return {
     name,
     noted(_, writer, { event, replicaId }) {
-      if (event === 'exec_rebuild_completed') rebuilt.add(`${writer.name} ${writer.epoch} ${replicaId}`)
+      const key = `${writer.name} ${writer.epoch} ${replicaId}`
+      if (event === 'exec_rebuild_completed') rebuilt.add(key)
+      if (event !== 'sender_removed' || replicaId === null) return
+      // One that is assigned again is a new sender, which owes nothing: the next hello finds what is so.
+      last.get(writer)?.delete(replicaId)
+      debts.delete(key)
+      rebuilt.delete(key)
     },
     event(c) {
       for (const writer of c.writers) {
