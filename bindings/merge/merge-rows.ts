@@ -219,7 +219,12 @@ class Merger {
       }
       const verdict = rowVerdict(facts)
       if (verdict === 'keep') return
-      if (verdict === 'mix') return mixed.add(i, (column) => whose(column, i) === 'theirs')
+      if (verdict === 'mix') {
+        const isTheirs = (column: number): boolean => whose(column, i) === 'theirs'
+        // What the source changed, the target has changed to the same: its row is the result.
+        if (this.#sides.shape.columns.some((_, column) => isTheirs(column))) mixed.add(i, isTheirs)
+        return
+      }
       let end: Resolution
       if (verdict === 'take' || verdict === 'remove') end = 'theirs'
       else {
