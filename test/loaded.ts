@@ -1,5 +1,6 @@
 // What a store loads by its first call of something: loaded here beforehand, since a simulation counts turns of the event loop, and those of the disk are not its.
 
+import '../bindings/log/open-object-log.ts'
 import '../bindings/log/replica-steps.ts'
 import '../bindings/store/applying.ts'
 import '../bindings/store/audit.ts'
