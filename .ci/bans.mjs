@@ -38,6 +38,13 @@ export const BANS = [
     raw: true,
     instead: 'an issue',
   },
+  {
+    name: 'unseeded chance',
+    pattern: /\b(?:Math\.random|getRandomValues|randomUUID|randomBytes|randomInt|randomFillSync)\(/,
+    in: ['test/**'],
+    except: ['test/guards/calls.test.ts'],
+    instead: 'seededRandom, or a property',
+  },
   { name: 'sleeping test', pattern: /\b(?:it|test|describe)\.(?:only|todo)\(/, in: ['test/**'], instead: 'a test that runs' },
   {
     name: 'machine path',

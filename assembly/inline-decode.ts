@@ -81,6 +81,7 @@ function body(p: usize, end: usize, rows: u32, nodes: usize, nodesEnd: usize, wr
           // Bodies of one row are the usual case: spare them the call.
           if (bytes == 8) store<u64>(to, load<u64>(p))
           else if (bytes == 4) store<u32>(to, load<u32>(p))
+          else if (bytes == 2) store<u16>(to, load<u16>(p))
           else memory.copy(to, p, <usize>bytes)
         }
         p += <usize>bytes

@@ -3,7 +3,7 @@
 //   npm run bench -- engine [--against sqlite,lmdb,duckdb,lancedb | all] [--only commits,reads] [--quick] [--json] [--keep]
 //   npm run bench -- kernels [--only bloom,lz4] [--quick] [--json] [--keep]
 //   npm run bench -- upkeep [--only trickle,compacting] [--quick] [--json] [--keep]
-//   npm run bench -- ship [--only stream,latency,joining,outage,idle,transport] [--quick] [--json] [--keep]
+//   npm run bench -- ship [--only stream,latency,joining,outage,idle,transport,memory] [--quick] [--json] [--keep]
 //
 // --json prints { machine, versions, results } (kernels: { results }) on standard output and everything else on standard error; --keep writes
 // bench/results/<date>-<suite>.json and the tables of docs/benchmarks.md.

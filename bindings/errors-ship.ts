@@ -39,12 +39,19 @@ export class StaleEndpointError extends ShipError {
   }
 }
 
+/** Of one number that was decided on twice (decision 0035). */
+export const SECOND_DECISION_HINT =
+  'One number was decided on twice, and a majority follows at most one of the two: fence the nodes anew, above it, and decide once. Or give the node that lost an empty folder.'
+
+/** A node that was decided on, and asks to be decided on by the same number again. */
+export const OWN_DECISION_HINT = 'Fence the nodes anew, above that epoch, and promote at the new one.'
+
 /** An epoch below the one held. */
 export class StaleEpochError extends ShipError {
   override readonly name: string = 'StaleEpochError'
   readonly held: number
   readonly seen: number
-  constructor(message: string, init: ErrorInit<{ held: number; seen: number }>) {
+  constructor(message: string, init: ErrorInit<{ held: number; seen: number; mandate?: number; promised?: number; isSettled?: boolean }>) {
     super('ship.stale-epoch', message, init)
     this.held = init.details.held
     this.seen = init.details.seen

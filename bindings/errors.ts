@@ -245,7 +245,9 @@ export class FencedError extends VarveError {
   readonly seen: bigint
   constructor(message: string, init: ErrorInit<{ scope: string; held: bigint; seen: bigint }>) {
     // A primary that took another epoch would be a second one.
-    const hint = init.details.scope === 'primary' ? 'Another primary took over: close this store and follow that one with Replica.open.' : undefined
+    const lost = 'Another primary took over: close this store and follow that one with Replica.open. Where none was promoted: open this one with'
+    const gone = 'Where one was and is gone for good: promote a replica behind a new fence.'
+    const hint = init.details.scope === 'primary' ? `${lost} { epoch: ${init.details.seen} }. ${gone}` : undefined
     super('log.fenced', message, hint === undefined ? init : { hint, ...init })
     this.scope = init.details.scope
     this.held = init.details.held

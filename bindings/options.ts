@@ -20,6 +20,8 @@ export interface ResolvedOptions {
   readonly sealMode: 'fused' | 'separate'
   /** undefined: as the store was made; a new one on a memory or local root is exclusive. */
   readonly writers: 'shared' | 'exclusive' | undefined
+  /** To claim, at least. */
+  readonly epoch: number | undefined
   readonly publishRetries: number
   readonly openRetry: { readonly delaysMs: readonly number[]; readonly cleanupStale: boolean }
   readonly memory: {
@@ -57,6 +59,7 @@ export const DEFAULTS: Defaults = Object.freeze({
   follow: true,
   durability: 'synced', // a resolved commit survives power loss
   writers: undefined, // whoever made the store decided how its log is kept
+  epoch: undefined, // the one behind the highest that is known here
   publishRetries: 8, // further tries of a write that lost its slot in a shared log
   groupCommitMs: 0, // a lone writer is not delayed; > 0 holds a group open for company
   bufferedSyncMs: 100, // what a power loss may cost under "buffered"
@@ -78,6 +81,12 @@ export const DEFAULTS: Defaults = Object.freeze({
   flushBytes: 16 * MiB, // a table's rows in memory before they become a fragment
 })
 
+/**
+ * The highest epoch that anybody may ask for by its number. Opens and promotions count on from there, one at a time: twice as much is met only by mistake, and still
+ * fits the names of LOCK files and the numbers of JavaScript.
+ */
+export const EPOCH_MAX: number = 2 ** 48
+
 type Check = (value: unknown) => boolean
 
 const oneOf =
@@ -97,10 +106,11 @@ const CHECKS: Readonly<Record<string, Check>> = {
   follow: isBoolean,
   durability: oneOf('synced', 'buffered'),
   writers: oneOf('shared', 'exclusive'),
+  epoch: whole(1, EPOCH_MAX),
   sealMode: oneOf('fused', 'separate'),
   groupCommitMs: whole(0, 1000),
   bufferedSyncMs: whole(1, 60_000),
-  segmentBytes: whole(64 * KiB, 1024 * MiB),
+  segmentBytes: whole(16 * KiB, 1024 * MiB),
   inlineLimitBytes: whole(0, 16 * MiB),
   publishRetries: whole(0, 1000),
   openRetry: isObject,

@@ -90,6 +90,7 @@ export type {
   CatchUpExecutorOptions,
   CatchUpIO,
   ClassifyOptions,
+  DecidedAt,
   Endpoint,
   EpochMark,
   ExecutorOptions,
@@ -153,8 +154,9 @@ export type {
   Transport,
   WireFrame,
 } from './ship/index.ts'
-export { observe, Replica, ship } from './store/index.ts'
+export { fence, observe, Replica, ship } from './store/index.ts'
 export type {
+  FenceTarget,
   Observed,
   ObserveTarget,
   PromoteOptions,

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
 
 import { BANS, checkBans } from '../.ci/bans.mjs'
@@ -58,6 +59,7 @@ describe('bans', () => {
     ['namespace', 'namespace inner {}'],
     ['@ts-ignore', '// @ts-ignore'],
     ['left for later', `// ${'TO'}${'DO'}: later`],
+    ['unseeded chance', 'const bytes = crypto.getRandomValues(new Uint8Array(8))'],
     ['sleeping test', "it.only('a', () => undefined)"],
     ['machine path', "const data = '/home/me/data'"],
   ])('notices a planted %s', (name, text) => {
@@ -69,6 +71,19 @@ describe('bans', () => {
   it('reads code, not comments, where the ban is about code', () => {
     expect(withoutComments('// Date.now() is banned\nconst a = 1 /* Math.random */')).not.toMatch(/Date|Math/)
     expect(withoutComments("const url = 'https://example.org' // note")).toContain('https://example.org')
+  })
+})
+
+describe('properties', () => {
+  it('try the same inputs in every run', () => {
+    expect(fc.readConfigureGlobal().seed).toBe(Number(process.env['VARVE_SEED'] ?? 20_261_121))
+    expect(fc.sample(fc.integer(), 5)).toEqual(fc.sample(fc.integer(), 5))
+  })
+
+  it('are seeded in both projects and for the marked module', () => {
+    const config = read('vitest.config.ts')
+    expect(config.match(/^ {10}setupFiles,$/gm)).toHaveLength(config.match(/^ {10}name: /gm)!.length)
+    expect(read('test/kernel/marks/vitest.config.ts')).toContain("setupFiles: ['test/setup.ts', ")
   })
 })
 

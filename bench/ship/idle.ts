@@ -1,5 +1,7 @@
 // bench/ship/idle.ts: what a replica that is in sync, and to which nothing is sent, costs its primary: heap and buffers, sockets of Node included. The replicas share a
-// process of their own and hold their logs in memory there.
+// process of their own and hold their logs in memory there. Beside it, what as many connections cost that do nothing: sockets of the runtime, with one listener each.
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import { ship } from '../../bindings/shipping.ts'
 import { VarveDatabase } from '../contenders/varve.ts'
 import type { FigureSuite } from '../figures.ts'
@@ -15,13 +17,41 @@ export async function idle(suite: FigureSuite): Promise<void> {
   const db = await VarveDatabase.open(freshFolder())
   await using store = db.store
   const targets = replicas.endpoints.map((endpoint, i) => ({ id: `r${i}`, endpoint, role: 'learner' as const }))
+  const bare = await bareSockets(replicas.echoPort, more)
   await using shipping = await ship(store, { replicas: targets.slice(0, FIRST) })
-  await shipping.settled()
+  // They come and go until all code is compiled and the RecoveryLog, which has room for a fixed number of events, is full.
+  for (let warm = 0; warm < 6; warm++) {
+    await shipping.assign(targets)
+    await shipping.settled()
+    await shipping.assign(targets.slice(0, FIRST))
+  }
   const before = await used()
   await shipping.assign(targets)
   await shipping.settled()
   const after = await used()
-  suite.fact('idle.sender', `${rounded((after - before) / more / 1024)} KiB for each of ${more} more that follow and have nothing to do`)
+  const each = (after - before) / more
+  suite.fact('idle.bare-socket', `${rounded(bare / 1024)} KiB for each of ${more} connections`)
+  suite.fact('idle.follower', `${rounded(each / 1024)} KiB for each of ${more} more that follow and have nothing to do, its socket included`)
+  suite.fact('idle.sender', `${rounded((each - bare) / 1024)} KiB without the socket`)
+}
+
+/** @returns bytes for each of so many connections that send and hear nothing */
+async function bareSockets(port: number, count: number): Promise<number> {
+  const open = (n: number): Promise<Socket[]> =>
+    Promise.all(
+      Array.from({ length: n }, async () => {
+        const socket = connect({ port, host: '127.0.0.1', noDelay: true })
+        socket.on('data', () => {})
+        await once(socket, 'connect')
+        return socket
+      }),
+    )
+  const first = await open(FIRST)
+  const before = await used()
+  const rest = await open(count)
+  const bytes = ((await used()) - before) / count
+  for (const socket of [...first, ...rest]) socket.destroy()
+  return bytes
 }
 
 async function used(): Promise<number> {

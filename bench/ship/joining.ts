@@ -1,7 +1,11 @@
-// bench/ship/joining.ts: how fast a replica gets what it lacks, over loopback, beside a bare socket that copies the same bytes and hashes them:
+// bench/ship/joining.ts: how fast a replica gets what it lacks, over loopback, beside a bare socket that copies the same files and hashes them:
 // an empty one that catches up by the log, an empty one that is rebuilt, and one that shares 99 of 100 files with the base.
+//
+// The bare socket is asked twice: for a copy that is written and nothing else, and for one that is there as a replica's is when it says so: each file hashed by
+// itself, synced under a temporary name, and named; the folder synced in the end. It has no frames, no checksums of them, no log and no acknowledgements.
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -33,18 +37,23 @@ export async function joining(suite: FigureSuite): Promise<void> {
   const bytes = sizeOf(join(folder, 'fragments')) + sizeOf(join(folder, 'indexes'))
   suite.fact('join.bytes', `${rounded(bytes / MIB)} MiB in ${FRAGMENTS} fragments`)
 
-  const bare: number[] = []
-  const caughtUp: number[] = []
-  for (let round = 0; round < (suite.quick ? 1 : 3); round++) {
+  const found = { written: [] as number[], synced: [] as number[], caughtUp: [] as number[] }
+  const from = join(folder, 'fragments')
+  for (let round = 0; round < (suite.quick ? 1 : 5); round++) {
     settleDisk()
-    bare.push(await bareCopy(join(folder, 'fragments'), freshFolder()))
+    found.written.push(await bareCopy(from, freshFolder(), false))
     settleDisk()
-    caughtUp.push((await joined(store, freshFolder(), `c${round}`)).ms)
+    found.synced.push(await bareCopy(from, freshFolder(), true))
+    settleDisk()
+    found.caughtUp.push(bytes / MIB / ((await joined(store, freshFolder(), `c${round}`)).ms / 1000))
   }
-  const rate = (ms: number): number => bytes / MIB / (ms / 1000)
-  const bareRate = medianOf(bare)
-  suite.fact('join.bare-socket', `${rounded(bareRate)} MB/s with SHA-256`)
-  suite.fact('join.catch-up', `${rounded(rate(medianOf(caughtUp)))} MB/s (${rounded(rate(medianOf(caughtUp)) / bareRate)} of the bare socket)`)
+  const ratio = (peer: readonly number[]): number => rounded(medianOf(found.caughtUp.map((rate, i) => rate / peer[i]!)))
+  suite.fact('join.bare-socket', `${rounded(medianOf(found.written))} MB/s with SHA-256, not synced`)
+  suite.fact('join.bare-socket.synced', `${rounded(medianOf(found.synced))} MB/s with SHA-256, each file synced and named`)
+  suite.fact(
+    'join.catch-up',
+    `${rounded(medianOf(found.caughtUp))} MB/s (${ratio(found.written)} of the bare socket, ${ratio(found.synced)} of the one that syncs)`,
+  )
 
   // Below the retention of the log: only a rebuild helps. The one that shares was in sync when 99 of 100 fragments were there.
   const sharing = freshFolder()
@@ -101,31 +110,34 @@ async function trimmed(given: Store, folder: string): Promise<Store> {
 }
 
 /** One connection: every file of the folder, hashed by the receiver and written. @returns MB/s */
-async function bareCopy(from: string, to: string): Promise<number> {
+async function bareCopy(from: string, to: string, isSynced: boolean): Promise<number> {
   const files = filesOf(from)
-  const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
-  const { writeFile } = await import('node:fs/promises')
+  const sizes = files.map((file) => statSync(file).size)
   const server = createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const received = new Promise<void>((resolve, reject) => {
     server.once('connection', (socket) => {
-      const hash = createHash('sha256')
-      const parts: Buffer[] = []
-      let n = 0
-      let writing = Promise.resolve()
-      socket.on('data', (chunk: Buffer) => {
-        hash.update(chunk)
-        parts.push(chunk)
-        if (parts.length >= 64) {
-          const piece = Buffer.concat(parts.splice(0))
-          writing = writing.then(() => writeFile(join(to, String(n++)), piece))
-        }
-      })
+      let parts: Buffer[] = []
+      let [n, left] = [0, sizes[0]!]
+      let hash = createHash('sha256')
+      const writing: Promise<void>[] = []
+      const take = (chunk: Buffer): void => {
+        const own = chunk.subarray(0, left)
+        hash.update(own)
+        parts.push(own)
+        left -= own.length
+        if (left > 0) return
+        writing.push(store(join(to, hash.digest('hex')), parts, isSynced))
+        ;[parts, hash, left] = [[], createHash('sha256'), sizes[++n] ?? 0]
+        if (own.length < chunk.length) take(chunk.subarray(own.length))
+      }
+      socket.on('data', take)
       socket.on('error', reject)
       socket.on('end', () => {
-        hash.digest()
-        writing.then(() => writeFile(join(to, String(n++)), Buffer.concat(parts))).then(resolve, reject)
+        Promise.all(writing)
+          .then(() => (isSynced ? syncFolder(to) : undefined))
+          .then(resolve, reject)
       })
     })
   })
@@ -136,7 +148,27 @@ async function bareCopy(from: string, to: string): Promise<number> {
   socket.end()
   await received
   server.close()
-  return bytes / MIB / ((performance.now() - started) / 1000)
+  return sizes.reduce((sum, size) => sum + size, 0) / MIB / ((performance.now() - started) / 1000)
+}
+
+async function store(path: string, parts: readonly Buffer[], isSynced: boolean): Promise<void> {
+  const file = await open(`${path}.part`, 'w')
+  try {
+    await file.writev(parts)
+    if (isSynced) await file.datasync()
+  } finally {
+    await file.close()
+  }
+  await rename(`${path}.part`, path)
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
 }
 
 function filesOf(folder: string): string[] {

@@ -17,6 +17,7 @@ export interface ReplicaFacts {
 interface Hello {
   readonly endpoints: readonly string[]
   readonly echoPort: number
+  readonly logPort: number
 }
 
 export class ReplicaProcess implements AsyncDisposable {
@@ -26,6 +27,8 @@ export class ReplicaProcess implements AsyncDisposable {
   readonly endpoints: readonly string[]
   /** What is sent there comes back. */
   readonly echoPort: number
+  /** What is sent there comes back once it is durable. */
+  readonly logPort: number
   readonly #child: ChildProcessByStdio<Writable, Readable, null>
   readonly #lines: AsyncIterator<string>
 
@@ -34,6 +37,7 @@ export class ReplicaProcess implements AsyncDisposable {
     this.endpoint = hello.endpoints[0]!
     this.endpoints = hello.endpoints
     this.echoPort = hello.echoPort
+    this.logPort = hello.logPort
     this.#child = child
     this.#lines = lines
   }

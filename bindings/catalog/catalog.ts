@@ -61,6 +61,11 @@ export class Catalog {
   dead: DeadNames = new DeadNames()
   ack: AckState = { mode: 'async', lsn: 0, floor: 0 }
 
+  /** Records up to here are committed, by what the log itself says: no vacuum lets go of what is not. */
+  get committedFloor(): number {
+    return Math.max(this.ack.floor, this.fragmentFloor)
+  }
+
   /** The same fold, now and later, with the tables of a branch. To be read, not folded into. */
   withTables(tables: CatalogTables): Catalog {
     return Object.create(this, { tables: { value: tables, enumerable: true } }) as Catalog

@@ -32,6 +32,8 @@ export class Outcomes {
   superseded = 0
   /** Counts up with every change of `pending`; not kept. */
   stamp = 0
+  /** Up to this LSN none is forgotten: asked at every record. */
+  #heldUpto = 0
 
   of(writeIdHex: string): DecidedWrite | undefined {
     return this.decided.get(writeIdHex)
@@ -61,8 +63,11 @@ export class Outcomes {
   }
 
   forget(lsn: number, timeMs: number): void {
+    if (lsn <= this.#heldUpto) return
     for (const [id, decided] of this.decided) {
-      if (timeMs - decided.timeMs <= TERM_MS || lsn - decided.lsn <= TERM_RECORDS) return
+      // The others came later.
+      this.#heldUpto = decided.lsn + TERM_RECORDS
+      if (timeMs - decided.timeMs <= TERM_MS || lsn <= this.#heldUpto) return
       this.decided.delete(id)
       this.floor = decided.lsn
     }

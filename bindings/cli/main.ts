@@ -169,6 +169,10 @@ const COMMANDS: readonly CommandSpec[] = [
     options: [
       ...REPLICAS,
       ['--ack <mode>', 'async, quorum or all: how many must have a commit before it counts (default: as the store says)'],
+      [
+        '--epoch <n>',
+        'the epoch to take, at least, where replicas were fenced and none was promoted: they follow none that only started (default: the next one)',
+      ],
       ['--append <table>', 'commit each line of stdin, a JSON object, as a row of this table; end with stdin'],
       ['--seconds <n>', 'end after so long'],
       ...SECRETS,

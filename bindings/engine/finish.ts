@@ -63,7 +63,7 @@ export async function storeKeys(
   { keys, tuples, deleted }: WrittenTuples,
 ): Promise<NonNullable<Participant['keys']>> {
   const parts = keys?.parts ?? []
-  const count = parts.reduce((sum, part) => sum + part.rows, 0) + (tuples?.count ?? 0) + deleted.size
+  const count = parts.reduce((sum, part) => sum + part.keys.rows, 0) + (tuples?.count ?? 0) + deleted.size
   const hashes = new Uint32Array(count * 2)
   let at = 0
   const note = (key: Uint8Array): void => {

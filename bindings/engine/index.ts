@@ -41,6 +41,7 @@ export {
   KIND_SEAL,
   KIND_VACUUM,
   nextTableId,
+  readInline,
   StoreState,
 } from './state.ts'
 export type { BranchState, StateView } from './branch-state.ts'

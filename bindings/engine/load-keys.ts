@@ -17,6 +17,7 @@ export interface LoadPart {
   readonly rows: number
   /** Key columns in key order. */
   readonly keyVecs: readonly Vec[]
+  /** Those that the write touches: none of a part that was refused. */
   readonly keys: KeyRun
   /** Rows that a later row of the load replaces. */
   dropped: Set<number> | undefined
@@ -71,9 +72,10 @@ export class LoadKeys {
       const earlier = before[row]!
       if (earlier === NO_ROW || this.isDropped(earlier)) continue
       if (refuse) {
-        // A part with a repeated key counts for nothing.
+        // A part with a repeated key counts for nothing: it only keeps its numbers, and its keys are none that the write touches.
         table.undo(before)
-        part.dropped = new Set(Array.from({ length: part.rows }, (_, i) => i))
+        const dropped = new Set(Array.from({ length: part.rows }, (_, i) => i))
+        this.parts[this.parts.length - 1] = { ...part, keys: new KeyRun(this.layout.stride), dropped }
         return { first: earlier, second: part.base + row, part, row }
       }
       this.drop(earlier)

@@ -84,8 +84,11 @@ async function baseOf({ root, log, storeId }: WalkSource, lowest: { readonly by:
     throw unresolved(lowest, `no checkpoint at or below it can be read, and the log begins after ${log.tail}`)
   }
   const older = newest === undefined ? undefined : await newestCheckpoint(root, storeId, newest.lsn - 1)
-  if (older !== undefined && older.lsn >= Number(log.tail)) return older
-  return log.tail === 0n ? undefined : newest
+  const begins = Math.max(Number(log.tail), log.reclaim.historyFloor())
+  if (older !== undefined && older.lsn >= begins) return older
+  // Below where this history begins files are gone, vectors too: nothing stands in for its first checkpoint.
+  // A name that is older than that (what a base brings for a tag) has its own checkpoint, or the log from its start.
+  return log.tail === 0n && (newest === undefined || begins === 0 || newest.lsn < begins) ? undefined : newest
 }
 
 function unresolved({ by, lsn }: { readonly by: string; readonly lsn: number }, why: string, cause?: unknown): PinUnresolvedError {

@@ -27,6 +27,7 @@ import {
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
+  InlineCommit,
   type ModeRecord,
   toHex,
   type OptimizeRecord,
@@ -83,8 +84,11 @@ export interface StateContext extends TableContext {
   loadVector(vector: DeletionVectorRef): Promise<Uint8Array>
 }
 
-/** Records in log order. `records`: what they are, where somebody has decoded them already. */
-export type RecordBatch = Pick<LogBatch, 'bytes' | 'offsets'> & { readonly first: number | bigint; readonly records?: readonly StateRecord[] }
+/** Records in log order. `records`: what they are, of those that somebody has decoded already. */
+export type RecordBatch = Pick<LogBatch, 'bytes' | 'offsets'> & {
+  readonly first: number | bigint
+  readonly records?: readonly (StateRecord | undefined)[] | undefined
+}
 
 /** Records that change the structures of tables. */
 const SETTLES: ReadonlySet<number> = new Set([KIND_COMMIT, KIND_FLUSH, KIND_SCHEMA, KIND_OPTIMIZE])
@@ -224,9 +228,23 @@ export class StoreState implements StateView {
     const { observer } = this
     const wants = (): boolean => observer !== undefined && observer.isIdle?.() !== true
     const replay = observer === undefined || observer.isIdle !== undefined ? new Replay(batch.bytes) : undefined
+    const inline = new InlineCommit()
     try {
       for (let i = 0; i < batch.offsets.length; i++) {
-        const found = batch.records?.[i] ?? decodeRecord(batch.bytes, batch.offsets[i]!, lsn)
+        const known = batch.records?.[i]
+        const isTaken =
+          known === undefined &&
+          lsn > folded &&
+          replay !== undefined &&
+          this.folded === undefined &&
+          !wants() &&
+          readInline(inline, batch.bytes, batch.offsets[i]!) &&
+          this.replayCommit(lsn, inline, replay)
+        if (isTaken) {
+          lsn++
+          continue
+        }
+        const found = known ?? decodeRecord(batch.bytes, batch.offsets[i]!, lsn)
         const record = lsn <= folded ? found : this.resolve(lsn, found)
         if (lsn <= folded) {
           const commit = this.oldCommit(lsn, record)
@@ -426,6 +444,13 @@ function vectorsOf(record: StateRecord): readonly DeletionVectorRef[] | undefine
   let vectors: DeletionVectorRef[] | undefined
   for (const change of record.commit.changes) if (change.deletionVectors !== undefined) (vectors ??= []).push(...change.deletionVectors)
   return vectors
+}
+
+/** Reads the frame at `offset`, where it is a commit of that kind. False: decodeRecord says what it is. */
+export function readInline(commit: InlineCommit, bytes: Uint8Array, offset: number): boolean {
+  if (bytes[offset + KIND_OFFSET] !== KIND_COMMIT) return false
+  const start = offset + FRAME_HEADER_BYTES
+  return commit.read(bytes, start, start + u32(bytes, offset + LENGTH_OFFSET))
 }
 
 /** Decode the frame at `offset`. @throws CorruptionError, StoreTooNewError for a kind this version does not know */

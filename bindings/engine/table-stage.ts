@@ -356,6 +356,11 @@ export class TableStage {
     return lists
   }
 
+  /** A call failed when rows had been taken. */
+  get isFailed(): boolean {
+    return this.failure !== undefined
+  }
+
   private refuseFailed(): void {
     if (this.failure === undefined) return
     throw new ClosedError('write.closed', `a call of this write failed after rows of ${this.bound.state.name} had been taken: it can only be rolled back`, {

@@ -65,10 +65,11 @@ async function forgiveVacuumed(
   { catalog: { branches, fragmentFloor } }: VerifyOptions,
 ): Promise<void> {
   const gone = problems.filter(({ code, file }) => code === 'root.not-found' && (files.fragments.has(file) || files.vectors.has(file)))
-  if (fragmentFloor === 0 || gone.length === 0) return
+  const floor = Math.max(fragmentFloor, source.log.reclaim.historyFloor())
+  if (floor === 0 || gone.length === 0) return
   try {
     const oldest = source.log.tail === 0n ? 0 : ((await listCheckpoints(source.root)).at(-1) ?? 0)
-    const isNeeded = neededFiles({ ...source, branches }, Math.max(fragmentFloor, oldest), head)
+    const isNeeded = neededFiles({ ...source, branches }, Math.max(floor, oldest), head)
     for (const problem of gone) if (!(await isNeeded(problem.file))) problems.splice(problems.indexOf(problem), 1)
   } catch (error) {
     problems.push(problemOf(error, 'log'))

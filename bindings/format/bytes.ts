@@ -2,6 +2,9 @@
 //
 // Invariant: a reader never reads outside its range: it throws DecodeError, which the caller turns into the CorruptionError of its artifact.
 
+/** Texts up to here, whose length is one byte, are written without the encoder: a call of it costs more than they do. */
+const SHORT_TEXT = 64
+
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
@@ -72,6 +75,7 @@ export class ByteWriter {
   varint(value: number): void {
     this.reserve(8)
     let rest = value
+    for (; rest >= 0x80 && rest <= 0x7fff_ffff; rest >>>= 7) this.bytes[this.at++] = (rest & 0x7f) | 0x80
     while (rest >= 0x80) {
       this.bytes[this.at++] = (rest % 0x80) | 0x80
       rest = Math.floor(rest / 0x80)
@@ -90,7 +94,20 @@ export class ByteWriter {
   }
   /** varint byte length + UTF-8. */
   text(value: string): void {
-    this.blob(encoder.encode(value))
+    if (value.length > SHORT_TEXT || !this.ascii(value)) this.blob(encoder.encode(value))
+  }
+  /** False, and nothing written: there is another character. */
+  private ascii(value: string): boolean {
+    this.reserve(1 + value.length)
+    const start = this.at + 1
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i)
+      if (code >= 0x80) return false
+      this.bytes[start + i] = code
+    }
+    this.bytes[this.at] = value.length
+    this.at = start + value.length
+    return true
   }
   /** Ascending integers as count + differences. */
   ascending(values: ArrayLike<number>): void {
@@ -113,14 +130,17 @@ export class ByteWriter {
 
 export class ByteReader {
   readonly bytes: Uint8Array
-  readonly view: DataView
+  /** Made when it is asked for: it costs more than all else of a reader. */
+  private made: DataView | undefined
   at: number
   readonly end: number
   constructor(bytes: Uint8Array, start: number = 0, end: number = bytes.length) {
     this.bytes = bytes
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.at = start
     this.end = end
+  }
+  get view(): DataView {
+    return (this.made ??= new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength))
   }
   /** Bytes left. */
   get left(): number {
@@ -132,23 +152,28 @@ export class ByteReader {
     this.at += n
     return at
   }
+  private word(at: number): number {
+    const { bytes } = this
+    return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
+  }
   u8(): number {
     return this.bytes[this.need(1)]!
   }
   u16(): number {
-    return this.view.getUint16(this.need(2), true)
+    const at = this.need(2)
+    return this.bytes[at]! | (this.bytes[at + 1]! << 8)
   }
   u32(): number {
-    return this.view.getUint32(this.need(4), true)
+    return this.word(this.need(4))
   }
   f64(): number {
     return this.view.getFloat64(this.need(8), true)
   }
   u53(): number {
     const at = this.need(8)
-    const high = this.view.getUint32(at + 4, true)
+    const high = this.word(at + 4)
     if (high >= 0x20_0000) throw new DecodeError('an integer past 2^53', at)
-    return this.view.getUint32(at, true) + high * 0x1_0000_0000
+    return this.word(at) + high * 0x1_0000_0000
   }
   u64(): bigint {
     return this.view.getBigUint64(this.need(8), true)
@@ -189,12 +214,13 @@ export class ByteReader {
   ascending(): Uint32Array | Float64Array {
     const count = this.varint()
     if (count > this.left) throw new DecodeError(`a list of ${count} numbers in ${this.left} bytes`, this.at)
-    const values = new Float64Array(count)
+    let values: Uint32Array | Float64Array = new Uint32Array(count)
     let previous = 0
     for (let i = 0; i < count; i++) {
       previous += this.varint()
+      if (previous > 0xffff_ffff && values instanceof Uint32Array) values = new Float64Array(values)
       values[i] = previous
     }
-    return previous <= 0xffff_ffff ? Uint32Array.from(values) : values
+    return values
   }
 }

@@ -96,7 +96,7 @@ const IS_ARMED = 8
 const HAS_MERGE = 16
 const FLAGS_KNOWN = 31
 
-const PART_INLINE = 1
+export const PART_INLINE = 1
 const PART_HIDE_ROWS = 2
 const PART_HIDES = 4
 const PART_FRAGMENTS = 8
@@ -226,6 +226,8 @@ export function decodeCommit(r: ByteReader): CommitRecord {
   const changes: TableChange[] = []
   for (let i = 0; i < count; i++) changes.push(decodeChange(r))
   if (r.left !== 0) throw new DecodeError(`${r.left} bytes behind a commit`, r.at)
+  // Most commits have nothing else, and a log of them is read one by one.
+  if (flags === 0) return { branch, parent, timeMs, writeId, changes }
   return {
     branch,
     parent,
@@ -264,6 +266,7 @@ export function decodeChange(r: ByteReader): TableChange {
   const hides = (parts & PART_HIDES) === 0 ? undefined : decodeHides(r)
   const fragments = (parts & PART_FRAGMENTS) === 0 ? undefined : decodeList(r, () => decodeFragmentRef(r))
   const deletionVectors = (parts & PART_VECTORS) === 0 ? undefined : decodeVectors(r)
+  if (parts === PART_INLINE) return { tableId, schemaVersion, op, inserted, updated, deleted, inline: inline! }
   return {
     tableId,
     schemaVersion,

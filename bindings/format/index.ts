@@ -1,6 +1,7 @@
 export { declaredIndexes, indexLabel, layoutOf, valueKindOf } from './types.ts'
 export type { ColumnDef, ColumnType, FieldDef, TableSchema, TimeUnit } from './types.ts'
 export { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
+export { InlineCommit } from './inline-commit.ts'
 export { decodeCommit, decodeList, decodeVectors, encodeCommit, encodeVectors, WRITE_ID_BYTES } from './commit.ts'
 export { canonicalJson, decodeIntent, encodeIntent, INTENT_NAME, INTENT_VERSION, MAIN_BRANCH, MAIN_BRANCH_ID, STAGING_PREFIX, stagedName } from './intent.ts'
 export type { Addressed, AdmitRule, Intent, IntentFile, IntentKind, IntentMerge, IntentMode, IntentOwner, Participant, ParticipantOp } from './intent.ts'
@@ -54,6 +55,19 @@ export type { CheckedPage, PageDirectory, PageStats } from './page-directory.ts'
 export { hasCheck, writeCheck, xxh3Bytes } from './self-check.ts'
 export { changedTables, decodeSchemaRecord, encodeSchemaRecord } from './schema-record.ts'
 export type { SchemaRecord } from './schema-record.ts'
+export {
+  DECISION_BYTES,
+  decisionOfEpoch,
+  epochOfMandate,
+  hasVoted,
+  isOfOneNumber,
+  isPromotion,
+  type Mark,
+  mandateOfClaim,
+  mandateOfPromotion,
+  markOf,
+  NO_DECISION,
+} from './mandate.ts'
 export { decodeEpochRecord, encodeEpochRecord, EPOCH_PAYLOAD_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from './epoch.ts'
 export type { EpochRecord } from './epoch.ts'
 export {
@@ -92,7 +106,7 @@ export type { Hash64, SegmentFooter, SegmentHeader } from './segment.ts'
 export { ATTEMPT_BYTES, readSlotHeader, SLOT_HEADER_BYTES, SLOT_VERSION, writeSlotHeader } from './slot.ts'
 export type { SlotHeader } from './slot.ts'
 export { fromHex, parseHex, toHex } from './hex.ts'
-export type { Message } from './ship-messages.ts'
+export type { Elided, Message } from './ship-messages.ts'
 export { decodeMessage, encodeMessage, FILE_PIECE_BYTES_MAX, messageBytes } from './ship-codec.ts'
 export { encodeShipFrame, SHIP_FRAME_BYTES_MAX, ShipFrameDecoder, ShipFrameError } from './ship-frame.ts'
 export type { ShipFrame, ShipFrameFault } from './ship-frame.ts'

@@ -1,9 +1,10 @@
 // format/segment.ts: what a segment holds besides records: its header, marks and the footer (kernels.md section 4, log.md section 2).
 //
-//   header, 64 B:  VARVEWAL | u32 version | u32 header bytes | u64 epoch | u64 first lsn | u64 seed | 16 zero | u64 xxh3 of the first 56 bytes
+//   header, 64 B:  VARVEWAL | u32 version | u32 header bytes | u64 epoch | u64 first lsn | u64 seed | u64 mandate | 8 zero | u64 xxh3 of the first 56 bytes
 //   mark payload:  digestAt(lsn - 1) 32 B | store id 16 B
 //   footer payload, packed:  u8 reason | u32 records | u64 first lsn | u64 last lsn | u64 bytes used | digestAt(last) 32 B
 //
+// The mandate is that of the epoch record (format/epoch.ts) that its records follow: 0 in files of older versions.
 // Invariant: a header that does not verify is never believed, not even its version; `bytes used` is the offset of the footer frame itself.
 import { DecodeError } from './bytes.ts'
 import { frameBytes, readU53, writeU53 } from './frame.ts'
@@ -27,6 +28,7 @@ export interface SegmentHeader {
   readonly epoch: number
   readonly firstLsn: number
   readonly seed: bigint
+  readonly mandate: number
 }
 
 /** Writes 64 bytes at the start of `into`. */
@@ -39,6 +41,7 @@ export function writeSegmentHeader(into: Uint8Array, header: SegmentHeader, hash
   writeU53(view, 16, header.epoch)
   writeU53(view, 24, header.firstLsn)
   view.setBigUint64(32, header.seed, true)
+  writeU53(view, 40, header.mandate)
   view.setBigUint64(HASHED_BYTES, hash(into.subarray(0, HASHED_BYTES)), true)
 }
 
@@ -56,7 +59,7 @@ export function readSegmentHeader(bytes: Uint8Array, hash: Hash64): SegmentHeade
   const version = view.getUint32(8, true)
   if (version !== SEGMENT_VERSION) return { version }
   if (view.getUint32(12, true) !== SEGMENT_HEADER_BYTES) throw new DecodeError('segment header length', 12)
-  return { epoch: readU53(view, 16), firstLsn: readU53(view, 24), seed: view.getBigUint64(32, true) }
+  return { epoch: readU53(view, 16), firstLsn: readU53(view, 24), seed: view.getBigUint64(32, true), mandate: readU53(view, 40) }
 }
 
 /** Footer reasons: why the segment ends here. */

@@ -7,7 +7,8 @@
 import { assert } from '../assert.ts'
 import { type ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 import { decodeList } from './commit.ts'
-import { toHex } from './hex.ts'
+import { fromHex, toHex } from './hex.ts'
+import { DECISION_BYTES, type Mark, markOf, NO_DECISION } from './mandate.ts'
 import { DIGEST_BYTES } from './segment.ts'
 import type { Message } from './ship-messages.ts'
 import { SHIP_CHECK_BYTES, SHIP_HEADER_BYTES } from './ship-frame.ts'
@@ -47,6 +48,7 @@ const TYPES = [
   'verified',
   'challenge',
   'proof',
+  'working',
 ] as const satisfies readonly Message['type'][]
 const TYPE_OF: Readonly<Record<string, number>> = Object.fromEntries(TYPES.map((type, i) => [type, i + 1]))
 
@@ -88,6 +90,8 @@ function writeFields(w: ByteWriter, m: Message): void {
       w.text(m.replicaId)
       writeExact(w, m.storeId, STORE_ID_BYTES)
       w.u53(m.endpointVersion)
+      w.u53(m.mandate)
+      w.raw(decisionBytes(m.mandate, m.decision))
       return w.u8(KINDS.indexOf(m.kind))
     case 'helloReply':
       return writeHelloReply(w, m)
@@ -155,6 +159,8 @@ function writeFields(w: ByteWriter, m: Message): void {
       return writeExact(w, m.nonce, DIGEST_BYTES)
     case 'proof':
       return writeExact(w, m.mac, DIGEST_BYTES)
+    case 'working':
+      return w.u53(m.done)
   }
 }
 
@@ -165,18 +171,18 @@ function writeHelloReply(w: ByteWriter, m: MessageOf<'helloReply'>): void {
   w.u53(m.epochSeen)
   w.u53(m.durableLsn)
   w.u53(m.committedLsn)
+  w.u53(m.tailLsn)
   w.u8(m.lineage === null ? 0 : 1)
   if (m.lineage !== null) {
-    w.varint(m.lineage.length)
-    for (const { epoch, firstLsn } of m.lineage) {
-      w.u53(epoch)
-      w.u53(firstLsn)
-    }
+    writeLineage(w, m.lineage)
   }
   writeExact(w, m.digest, DIGEST_BYTES)
   w.varint(m.checkpoints.length)
   for (const lsn of m.checkpoints) w.u53(lsn)
   writeOptional(w, m.rebuildInProgress ?? undefined, DIGEST_BYTES)
+  w.u8(m.isWhole ? 1 : 0)
+  w.u8(m.elided === null ? 0 : 1)
+  if (m.elided !== null) for (const field of [m.elided.lsn, m.elided.epoch, m.elided.mandate]) w.u53(field)
 }
 
 function writeOptional(w: ByteWriter, bytes: Uint8Array | undefined, length: number): void {
@@ -199,10 +205,13 @@ const READ: { readonly [T in Message['type']]: (r: ByteReader) => MessageOf<T> }
     epochSeen: r.u53(),
     durableLsn: r.u53(),
     committedLsn: r.u53(),
+    tailLsn: r.u53(),
     lineage: readFlag(r) ? readLineage(r) : null,
     digest: readHash(r),
     checkpoints: decodeList(r, () => r.u53()),
     rebuildInProgress: readFlag(r) ? readHash(r) : null,
+    isWhole: readFlag(r),
+    elided: readFlag(r) ? { lsn: r.u53(), epoch: r.u53(), mandate: r.u53() } : null,
   }),
   digestReq: (r) => ({ type: 'digestReq', lsn: r.u53() }),
   digestReply: (r) => ({ type: 'digestReply', lsn: r.u53(), digest: readFlag(r) ? readHash(r) : undefined }),
@@ -223,6 +232,7 @@ const READ: { readonly [T in Message['type']]: (r: ByteReader) => MessageOf<T> }
   verified: (r) => ({ type: 'verified', ok: readFlag(r), firstBad: r.u53() }),
   challenge: (r) => ({ type: 'challenge', nonce: readHash(r) }),
   proof: (r) => ({ type: 'proof', mac: readHash(r) }),
+  working: (r) => ({ type: 'working', done: r.u53() }),
 }
 
 function readHello(r: ByteReader): MessageOf<'hello'> {
@@ -230,10 +240,24 @@ function readHello(r: ByteReader): MessageOf<'hello'> {
   const replicaId = r.text()
   const storeId = r.raw(STORE_ID_BYTES).slice()
   const endpointVersion = r.u53()
+  const mandate = r.u53()
+  const decision = readDecision(r, mandate)
   const kind = oneOf(r, KINDS)
   // Who only looks, or only fences, need not know whom it looks at.
   if (!REPLICA_ID.test(replicaId) && !((kind === 'observe' || kind === 'fence') && replicaId === '')) throw new DecodeError('no replica id', r.at)
-  return { type: 'hello', protocol, replicaId, storeId, endpointVersion, kind }
+  return { type: 'hello', protocol, replicaId, storeId, endpointVersion, mandate, decision, kind }
+}
+
+function decisionBytes(mandate: number, decision: string): Uint8Array {
+  assert(decision.length === (mandate === 0 ? 0 : 2 * DECISION_BYTES), 'a mandate has a decision of its own')
+  return decision === NO_DECISION ? new Uint8Array(DECISION_BYTES) : fromHex(decision)
+}
+
+function readDecision(r: ByteReader, mandate: number): string {
+  const bytes = r.raw(DECISION_BYTES)
+  const isNone = bytes.every((byte) => byte === 0)
+  if (isNone !== (mandate === 0)) throw new DecodeError(`mandate ${mandate} ${isNone ? 'without' : 'with'} a decision`, r.at)
+  return isNone ? NO_DECISION : toHex(bytes)
 }
 
 function readEntries(r: ByteReader): MessageOf<'entries'> {
@@ -268,11 +292,20 @@ export function readFile(r: ByteReader): { readonly name: string; readonly hash:
   return file
 }
 
+export function writeLineage(w: ByteWriter, lineage: readonly Mark[]): void {
+  w.varint(lineage.length)
+  for (const { epoch, firstLsn, mandate = 0 } of lineage) {
+    w.u53(epoch)
+    w.u53(firstLsn)
+    w.u53(mandate)
+  }
+}
+
 /** Epochs and their first LSNs grow. */
-export function readLineage(r: ByteReader): { readonly epoch: number; readonly firstLsn: number }[] {
-  let before = { epoch: 0, firstLsn: 0 }
+export function readLineage(r: ByteReader): Mark[] {
+  let before: Mark = { epoch: 0, firstLsn: 0 }
   return decodeList(r, () => {
-    const mark = { epoch: r.u53(), firstLsn: r.u53() }
+    const mark = markOf(r.u53(), r.u53(), r.u53())
     if (mark.epoch <= before.epoch || mark.firstLsn <= before.firstLsn) throw new DecodeError(`a lineage out of order at epoch ${mark.epoch}`, r.at)
     before = mark
     return mark

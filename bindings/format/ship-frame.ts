@@ -240,8 +240,8 @@ export class ShipFrameDecoder {
   }
 }
 
-/** Types 1 to 21 (format/ship-messages.ts). */
-const TYPES = 21
+/** Types 1 to 22 (format/ship-messages.ts). */
+const TYPES = 22
 function isShipType(type: number): boolean {
   return type >= 1 && type <= TYPES
 }

@@ -1,13 +1,14 @@
 // format/ship-manifest.ts: the canonical bytes of a base's manifest; its hash is their SHA-256 (docs/shipping.md "Rebuild").
 //
 //   8 B "VARVEBAS" | u8 version | 16 B store id | u64 base LSN | 32 B digest there | u64 LSN above which the log belongs to it | 32 B digest there
-//   | lineage: varint n, n of u64 epoch, u64 first LSN | checkpoint: file | files: varint n, n of file;  file = text name, 32 B SHA-256, u64 bytes
+//   | lineage: varint n, n of u64 epoch, u64 first LSN, u64 mandate | checkpoint: file | files: varint n, n of file;  file = text name, 32 B SHA-256, u64 bytes
 //
 // Invariant: files ascend by name and stand once, so that equal manifests are equal bytes; what is not in this form is refused.
 import { ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 import { decodeList } from './commit.ts'
+import type { Mark } from './mandate.ts'
 import { DIGEST_BYTES } from './segment.ts'
-import { readFile, readHash, readLineage } from './ship-codec.ts'
+import { readFile, readHash, readLineage, writeLineage } from './ship-codec.ts'
 import { digestInName } from './vacuum.ts'
 
 const MAGIC = new TextEncoder().encode('VARVEBAS')
@@ -21,7 +22,7 @@ export interface ManifestFacts {
   readonly storeId: Uint8Array
   readonly baseLsn: number
   readonly digest: Uint8Array
-  readonly lineage: readonly { readonly epoch: number; readonly firstLsn: number }[]
+  readonly lineage: readonly Mark[]
   readonly logFrom: number
   readonly logDigest: Uint8Array
   readonly checkpoint: ManifestFile
@@ -38,11 +39,7 @@ export function encodeManifest(manifest: ManifestFacts): Uint8Array<ArrayBuffer>
   w.raw(manifest.digest)
   w.u53(manifest.logFrom)
   w.raw(manifest.logDigest)
-  w.varint(manifest.lineage.length)
-  for (const { epoch, firstLsn } of manifest.lineage) {
-    w.u53(epoch)
-    w.u53(firstLsn)
-  }
+  writeLineage(w, manifest.lineage)
   writeFile(w, manifest.checkpoint)
   const files = manifest.files.toSorted((a, b) => (a.name < b.name ? -1 : 1)).filter((file, i, all) => file.name !== all[i - 1]?.name)
   w.varint(files.length)

@@ -2,6 +2,14 @@
 //
 // LSNs are u64, digests 32 bytes, all little-endian. Bytes in a message that was decoded are views of what arrived where they are long (`bytes`), copies elsewhere;
 // bytes of a message that was sent must not change until the link has closed or the other side has answered.
+import type { Mark } from './mandate.ts'
+
+/** Files of records up to `lsn` were left out, by the word of a primary of that epoch and mandate, and the log ends below it. */
+export interface Elided {
+  readonly lsn: number
+  readonly epoch: number
+  readonly mandate: number
+}
 
 /** p->r = from the primary to the replica. */
 export type Message =
@@ -12,6 +20,10 @@ export type Message =
       readonly replicaId: string
       readonly storeId: Uint8Array
       readonly endpointVersion: number
+      /** By whose decision it is the primary (format/mandate.ts); 0: nobody's, or who only looks. */
+      readonly mandate: number
+      /** Which decision of that mandate: lower-case hex of 16 bytes; '' where the mandate is 0. */
+      readonly decision: string
       readonly kind: 'bootstrap' | 'catchup' | 'reassign' | 'rebuild' | 'observe' | 'fence'
     }
   | {
@@ -23,10 +35,16 @@ export type Message =
       readonly epochSeen: number
       readonly durableLsn: number
       readonly committedLsn: number
-      readonly lineage: readonly { readonly epoch: number; readonly firstLsn: number }[] | null
+      /** T of its log: where its lineage begins to be exact. */
+      readonly tailLsn: number
+      readonly lineage: readonly Mark[] | null
       readonly digest: Uint8Array
       readonly checkpoints: readonly number[]
       readonly rebuildInProgress: Uint8Array | null
+      /** It has everything that it ever confirmed. */
+      readonly isWhole: boolean
+      /** Amid a catch-up that leaves files out; null: it is not. */
+      readonly elided: Elided | null
     }
   | { readonly type: 'digestReq'; readonly lsn: number }
   /** `digest` undefined: not known there. */
@@ -74,3 +92,5 @@ export type Message =
   | { readonly type: 'verified'; readonly ok: boolean; readonly firstBad: number }
   | { readonly type: 'challenge'; readonly nonce: Uint8Array }
   | { readonly type: 'proof'; readonly mac: Uint8Array }
+  /** r->p: work on a base goes on. `done` grows over the link with what is read, hashed, stored and folded, by about a unit for each byte. */
+  | { readonly type: 'working'; readonly done: number }

@@ -4,7 +4,7 @@
 //
 // The highest base wins. Everything of its generation was durable before it was created, everything of an older one is garbage. Only replicas make one.
 import { CorruptionError, StorageError, StoreTooNewError } from '../errors.ts'
-import { INTENT_NAME, parseHex, stagedName, toHex } from '../format/index.ts'
+import { INTENT_NAME, type Mark, markOf, parseHex, stagedName, toHex } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
 
@@ -19,10 +19,7 @@ const SETTLE_MS = 20
 const SETTLE_TRIES = 50
 
 /** One per exclusive epoch that appended at least one record, ascending. */
-export interface LineageMark {
-  readonly epoch: number
-  readonly firstLsn: number
-}
+export interface LineageMark extends Mark {}
 
 /** What a generation begins with. */
 export interface Base {
@@ -63,6 +60,11 @@ export class Generation {
   /** Folder of its segments, with the slash. */
   get dir(): string {
     return logDir(this.number)
+  }
+
+  /** By whose decision records of that epoch were written, as far as its base says. */
+  mandateOf(epoch: number): number {
+    return this.base?.lineage.find((mark) => mark.epoch === epoch)?.mandate ?? 0
   }
 
   /** The log begins after this LSN, or later when it was trimmed. */
@@ -126,7 +128,7 @@ export function encodeBase(base: Base): Uint8Array<ArrayBuffer> {
     tailLsn: base.tailLsn,
     tailDigest: toHex(base.tailDigest),
     epoch: base.epoch,
-    lineage: base.lineage.map(({ epoch, firstLsn }) => `${epoch}:${firstLsn}`).join(' '),
+    lineage: base.lineage.map(({ epoch, firstLsn, mandate }) => `${epoch}:${firstLsn}${mandate === undefined ? '' : `:${mandate}`}`).join(' '),
     manifestHash: toHex(base.manifestHash),
     checkpoints: base.checkpoints.join(' '),
     install: base.install,
@@ -161,8 +163,8 @@ export function decodeBase(bytes: Uint8Array, generation: number): Base {
     tailDigest: tailDigest as Uint8Array as Digest,
     epoch,
     lineage: words(lineage).map((pair) => {
-      const [its, firstLsn] = pair.split(':').map(Number)
-      return { epoch: its ?? 0, firstLsn: firstLsn ?? 0 }
+      const [its = 0, firstLsn = 0, mandate] = pair.split(':').map(Number)
+      return markOf(its, firstLsn, mandate)
     }),
     manifestHash,
     checkpoints: words(checkpoints).map(Number),

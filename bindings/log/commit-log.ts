@@ -97,7 +97,8 @@ export interface CommitLog extends AsyncDisposable {
   /** T: exclusive lower bound of retained records. */
   readonly tail: Lsn
   readonly epoch: Epoch
-  readonly lineage: readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[]
+  /** @param mandate  by whose decision its records were written (format/mandate.ts); absent: nobody's */
+  readonly lineage: readonly { readonly epoch: Epoch; readonly firstLsn: Lsn; readonly mandate?: number }[]
   /** Shared logs: the highest epoch of all records, those trimmed included. */
   readonly highestEpoch?: number
   /** Bytes of retained log, preallocation not counted. */
@@ -109,7 +110,8 @@ export interface CommitLog extends AsyncDisposable {
   readonly reclaim: Reclaim
   /** Writing logs of a local root: the newest groups, kept while somebody follows. */
   readonly recent?: RecentGroups
-  listen(listener: LogListener): void
+  /** Until it is disposed of. */
+  listen(listener: LogListener): Disposable
   /**
    * Queue records synchronously with the next LSNs; durability is told by the listener. The hot path of the store: no promise, no object per record but the result.
    * @throws PoisonedError, FencedError, ClosedError, StorageError space, LsnTakenError (expect)
@@ -126,8 +128,16 @@ export interface CommitLog extends AsyncDisposable {
   assertOwned?(): void
   /** Logs with a NODE: makes C durable there, when it resolves; what is committed below it is never shown as the newest again. */
   settleCommitted?(lsn: Lsn): Promise<void>
+  /** Logs with a NODE: the epoch that the newest promotion of this node claimed; 0 = none did. */
+  readonly promotedEpoch?: number
+  /** Logs with a NODE: by whose decision this node writes (format/mandate.ts); 0 = nobody's. */
+  readonly mandate?: number
+  /** Logs with a NODE: which decision of that mandate, lower-case hex; '' = nobody's. */
+  readonly decision?: string
   /** Shared logs: what pins of other processes hold, as their leases say now. */
   heldElsewhere?(): Promise<readonly { readonly owner: string; readonly lsn: number }[]>
+  /** The store is open: what its open has read and kept for the fold goes. */
+  letGo?(): void
   refresh(): Promise<Lsn>
   /** Shared logs: finds out whether the records of unknown outcome are in the log; undefined when there are none. @throws StorageError when that still cannot be told */
   resolveUnknown?(): Promise<{ readonly first: Lsn; readonly last: Lsn; readonly durable: boolean } | undefined>

@@ -3,7 +3,7 @@
 // Segments above the newest checkpoint are verified frame by frame, older ones by header, first mark and footer; the chain is folded from the last mark only.
 // Invariant: nothing is written here; a log that is shorter than CLEAN or a checkpoint says, has a gap, or has damage that was synced, is CorruptionError.
 import { CorruptionError } from '../errors.ts'
-import { FOOTER_BYTES, SEGMENT_HEADER_BYTES, toHex } from '../format/index.ts'
+import { FOOTER_BYTES, SEGMENT_HEADER_BYTES, type SegmentFooter, toHex } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
 
 import { baseName, type Generation } from './bases.ts'
@@ -11,13 +11,17 @@ import { cleanOf, type CleanMark } from './clean.ts'
 import type { Digest } from './commit-log.ts'
 import { sameBytes } from './digest.ts'
 import { findFooter } from './footer.ts'
-import { findSyncedFrame } from './frame-cursor.ts'
-import { corrupt, digestInside, foldFrom, readHead, scanSegment, type SegmentHead, type SegmentScan } from './segment-reader.ts'
+import { findSyncedFrame, type Window, WINDOW_BYTES_FIRST } from './frame-cursor.ts'
+import { corrupt, digestInside, foldFrom, foldOver, HEAD_BYTES, headIn, readHead, scanSegment, type SegmentHead, type SegmentScan } from './segment-reader.ts'
 import { type DigestPoint, firstLsnOf, pointBefore, type SegmentInfo, SegmentList } from './segment-list.ts'
-import { decideTail, mayBeTorn } from './tail.ts'
+import { decideTail, mayBeTorn, STOP } from './tail.ts'
 
-const HEADS_AT_ONCE = 16
+const LOOKS_AT_ONCE = 16
 const FOOTER_SEARCH_BYTES = 64 * 1024
+/** The first read of a segment: its header, and the first window of its records. */
+const FRONT_BYTES: number = SEGMENT_HEADER_BYTES + WINDOW_BYTES_FIRST
+/** Of what is verified, this much is kept for the fold that follows. */
+const KEPT_BYTES_MAX = 8 * 1024 * 1024
 
 export interface Floor {
   readonly lsn: number
@@ -50,6 +54,10 @@ export interface ExamineOptions {
   readonly isTrimmedBelowFloors?: boolean
   /** Segments that begin above it are not part of the log. */
   readonly until?: number
+  /** What there is, where the caller has just looked. */
+  readonly listed?: readonly SegmentName[]
+  /** What was read is read again at once, and let go of (SegmentList.letGo): it is kept. */
+  readonly keeps?: boolean | undefined
 }
 
 export async function examine(root: Root, given: ExamineOptions): Promise<Examined> {
@@ -59,7 +67,7 @@ export async function examine(root: Root, given: ExamineOptions): Promise<Examin
   }
   const o = { ...given, clean: cleanOf(generation, given.clean) }
   const floor = Math.max(0, ...o.floors.map(({ lsn }) => lsn))
-  const firsts = (await listSegments(root, generation.dir)).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
+  const firsts = (o.listed ?? (await listSegments(root, generation.dir))).filter(({ firstLsn }) => firstLsn <= (o.until ?? Infinity))
   if (firsts.length === 0) {
     if (generation.tailLsn > floor && o.isTrimmedBelowFloors !== true)
       throw corrupt(
@@ -72,17 +80,17 @@ export async function examine(root: Root, given: ExamineOptions): Promise<Examin
     await holdAgainst(root, examined, o)
     return examined
   }
-  const heads = await readHeads(root, firsts, o.storeId)
+  const looks = await lookAtAll(root, firsts, { storeId: o.storeId, floor, room: { bytes: o.keeps === true ? KEPT_BYTES_MAX : 0 } })
   const tail = firsts[0]!.firstLsn - 1
   if (tail > floor && o.isTrimmedBelowFloors !== true) {
     throw corrupt(firsts[0]!.name, `the log begins after LSN ${tail} and no valid checkpoint reaches that far (newest: ${floor})`, 0, tail)
   }
   if (tail < generation.tailLsn) throw corrupt(firsts[0]!.name, `it begins before LSN ${generation.tailLsn}, where its generation does`, 0, tail + 1)
-  if (tail === generation.tailLsn && !sameBytes(heads[0]!.digest, generation.tailDigest))
+  if (tail === generation.tailLsn && !sameBytes(looks[0]!.head.digest, generation.tailDigest))
     throw corrupt(firsts[0]!.name, `its first mark is not the digest of ${tail === 0 ? 'the empty log' : 'its base'}`, SEGMENT_HEADER_BYTES, tail + 1)
   const segments = new SegmentList([], generation)
-  for (let i = 0; i + 1 < firsts.length; i++) segments.all.push(await examineOlder(root, firsts[i]!.name, heads[i]!, heads[i + 1]!, floor))
-  const { newest, digest } = await examineNewest(root, firsts.at(-1)!.name, heads.at(-1)!, o.clean)
+  for (let i = 0; i + 1 < firsts.length; i++) segments.all.push(await settleOlder(root, firsts[i]!, looks[i]!, looks[i + 1]!.head, o.storeId))
+  const { newest, digest } = settleNewest(firsts.at(-1)!.name, looks.at(-1)!, o.clean)
   segments.all.push(newest.info)
   const examined = { segments, lastLsn: newest.info.lastLsn, digest, newest }
   await holdAgainst(root, examined, o)
@@ -113,16 +121,116 @@ export async function listSegments(root: Root, dir: string): Promise<SegmentName
   return found
 }
 
-async function readHeads(root: Root, firsts: readonly SegmentName[], storeId: Uint8Array): Promise<SegmentHead[]> {
-  const heads: SegmentHead[] = []
-  for (let i = 0; i < firsts.length; i += HEADS_AT_ONCE) {
-    heads.push(...(await Promise.all(firsts.slice(i, i + HEADS_AT_ONCE).map(({ name, firstLsn }) => headOf(root, name, firstLsn, storeId)))))
+/** What one look at a segment shows, whatever the one behind it says. */
+interface Look {
+  readonly head: SegmentHead
+  readonly size: number
+  /** Of an older one that no floor lies below: all that is needed, if the next one says the same. */
+  readonly footer?: SegmentFooter
+  readonly records?: Records
+}
+
+interface Records {
+  readonly scan: SegmentScan
+  /** digestAt its last record that counts. */
+  readonly digest: Digest
+  readonly kept: readonly Window[] | undefined
+}
+
+/** Each is opened once; those whose footers will do side by side, the others one after the other. */
+async function lookAtAll(root: Root, firsts: readonly SegmentName[], o: LookOptions): Promise<Look[]> {
+  const looks: Look[] = []
+  const lastOf = (i: number): number | undefined => (i + 1 < firsts.length ? firsts[i + 1]!.firstLsn - 1 : undefined)
+  for (let i = 0; i < firsts.length;) {
+    let end = i + 1
+    while (end < firsts.length && end < i + LOOKS_AT_ONCE && (lastOf(end) ?? Infinity) <= o.floor) end++
+    const next = firsts.slice(i, end).map((name, k) => lookAt(root, name, lastOf(i + k), o))
+    looks.push(...(await Promise.all(next)))
+    for (; i < end; i++) {
+      if (i > 0 && looks[i]!.head.epoch < looks[i - 1]!.head.epoch)
+        throw corrupt(firsts[i]!.name, `epoch ${looks[i]!.head.epoch} follows ${looks[i - 1]!.head.epoch}`, 16, firsts[i]!.firstLsn)
+    }
   }
-  for (let i = 1; i < heads.length; i++) {
-    if (heads[i]!.epoch < heads[i - 1]!.epoch)
-      throw corrupt(firsts[i]!.name, `epoch ${heads[i]!.epoch} follows ${heads[i - 1]!.epoch}`, 16, firsts[i]!.firstLsn)
+  return looks
+}
+
+interface LookOptions {
+  readonly storeId: Uint8Array
+  readonly floor: number
+  /** How much of what was read may still be kept. */
+  readonly room: { bytes: number }
+}
+
+/** @param lastLsn  where it ends by the name of the next one; undefined: it is the newest */
+async function lookAt(root: Root, { name, firstLsn }: SegmentName, lastLsn: number | undefined, o: LookOptions): Promise<Look> {
+  const file = await root.segment(name, { open: 'read' })
+  try {
+    const { size } = file
+    const isBelow = lastLsn !== undefined && lastLsn <= o.floor
+    const front = new Uint8Array(isBelow && size > FOOTER_SEARCH_BYTES ? HEAD_BYTES : Math.min(size, FRONT_BYTES))
+    const held = front.subarray(0, await file.read(0, front))
+    const head = headIn(held, name, firstLsn, o.storeId)
+    const footer = isBelow ? await lastFooter(file, head, held) : undefined
+    if (footer !== undefined) return { head, size, footer }
+    return { head, size, records: await recordsOf(file, name, head, held, lastLsn, o.room) }
+  } finally {
+    await file.close()
   }
-  return heads
+}
+
+/** Looks for the footer from the end of the file. @param held  what it begins with */
+async function lastFooter(file: SegmentFile, head: SegmentHead, held: Uint8Array): Promise<SegmentFooter | undefined> {
+  for (let span = FOOTER_SEARCH_BYTES; ; span *= 4) {
+    const base = Math.max(0, (file.size - span) & ~7)
+    let bytes = held
+    if (base > 0 || held.length < file.size) {
+      const rest = new Uint8Array(file.size - base)
+      bytes = rest.subarray(0, await file.read(base, rest))
+    }
+    const footer = findFooter(bytes, base, head.epoch, head.seed)
+    if (footer !== undefined || base === 0) return footer
+  }
+}
+
+async function recordsOf(
+  file: SegmentFile,
+  name: string,
+  head: SegmentHead,
+  held: Uint8Array<ArrayBuffer>,
+  lastLsn: number | undefined,
+  room: { bytes: number },
+): Promise<Records> {
+  const windows: Window[] = []
+  let bytes = 0
+  let newest: Window | undefined
+  const seen = (window: Window): void => {
+    newest = window
+    bytes += window.bytes.length
+    if (bytes <= room.bytes || windows.length === 0) windows.push(window)
+  }
+  const until = lastLsn === undefined ? {} : { until: lastLsn, closed: true }
+  const scan = await scanSegment(file, head, { ...until, held: held.subarray(SEGMENT_HEADER_BYTES), seen })
+  if (lastLsn === undefined) await checkTail(file, name, head, scan, newest)
+  else if (scan.wholeLsn < lastLsn)
+    throw corrupt(name, `its records end at LSN ${scan.wholeLsn}, the next segment begins at ${lastLsn + 1}`, scan.stopOffset, scan.nextLsn)
+  const last = lastLsn ?? scan.wholeLsn
+  const point = pointBefore(scan.points, last) ?? firstPoint(head)
+  const digest = foldOver(windows, point, last) ?? (await foldFrom(file, head, point, last, scan.wholeEnd, name))
+  const isKept = bytes <= room.bytes
+  if (isKept) room.bytes -= bytes
+  return { scan, digest, kept: isKept ? windows : undefined }
+}
+
+/** What the end of the newest segment means. @throws CorruptionError */
+async function checkTail(file: SegmentFile, name: string, head: SegmentHead, scan: SegmentScan, last: Window | undefined): Promise<void> {
+  const later = mayBeTorn(scan.stop) ? await findSyncedFrame(file, head, scan.stopOffset, scan.nextLsn, last) : undefined
+  const decision = decideTail({ stop: scan.stop, stopOffset: scan.stopOffset, nextLsn: scan.nextLsn, later })
+  if (decision.kind === 'damage') {
+    throw new CorruptionError('log.corrupt', `${name} at offset ${decision.offset}: ${decision.why}`, {
+      details: { file: name, offset: decision.offset, lsn: BigInt(decision.lsn), laterOffset: decision.laterOffset },
+    })
+  }
+  if (scan.wholeLsn < head.firstLsn) throw corrupt(name, 'its first group, synced before the segment got its name, is gone', scan.stopOffset, head.firstLsn)
 }
 
 export async function headOf(root: Root, name: string, firstLsn: number, storeId: Uint8Array): Promise<SegmentHead> {
@@ -135,93 +243,64 @@ export async function headOf(root: Root, name: string, firstLsn: number, storeId
 }
 
 /** The next segment's name and first mark decide where an older one ends; what lies behind is not part of the log. */
-async function examineOlder(root: Root, name: string, head: SegmentHead, next: SegmentHead, floor: number): Promise<SegmentInfo> {
+async function settleOlder(root: Root, segment: SegmentName, look: Look, next: SegmentHead, storeId: Uint8Array): Promise<SegmentInfo> {
+  const { name } = segment
+  const { head, size, footer } = look
   const lastLsn = next.firstLsn - 1
-  const file = await root.segment(name, { open: 'read' })
-  try {
-    const start: DigestPoint = { lsn: head.firstLsn - 1, offset: SEGMENT_HEADER_BYTES, digest: head.digest }
-    const info = { name, firstLsn: head.firstLsn, lastLsn, epoch: head.epoch, seed: head.seed, size: file.size, sealed: true, own: false }
-    if (lastLsn <= floor) {
-      const bytesUsed = await matchingFooter(file, head, next)
-      if (bytesUsed !== undefined) return { ...info, used: bytesUsed, points: [start], allPoints: false }
-    }
-    const scan = await scanSegment(file, head, { until: lastLsn, closed: true })
-    if (scan.wholeLsn < lastLsn)
-      throw corrupt(name, `its records end at LSN ${scan.wholeLsn}, the next segment begins at ${next.firstLsn}`, scan.stopOffset, scan.nextLsn)
-    const point = pointBefore(scan.points, lastLsn) ?? start
-    const digest = await foldFrom(file, head, point, lastLsn, scan.wholeEnd, name)
-    if (!sameBytes(digest, next.digest)) throw corrupt(name, `its digest at LSN ${lastLsn} is not what the next segment begins with`, scan.wholeEnd, lastLsn)
-    checkFooter(name, head, scan, lastLsn, digest)
-    return { ...info, used: scan.wholeEnd, points: scan.points, allPoints: true }
-  } finally {
-    await file.close()
-  }
+  const info = { name, firstLsn: head.firstLsn, lastLsn, epoch: head.epoch, seed: head.seed, mandate: head.mandate, size, sealed: true, own: false }
+  if (footer !== undefined && saysTheSame(footer, head, next)) return { ...info, used: footer.bytesUsed, points: [firstPoint(head)], allPoints: false }
+  // A footer that says something else decides nothing: the records do.
+  const records = look.records ?? (await lookAt(root, segment, lastLsn, { storeId, floor: 0, room: { bytes: 0 } })).records!
+  const { scan, digest, kept } = records
+  if (!sameBytes(digest, next.digest)) throw corrupt(name, `its digest at LSN ${lastLsn} is not what the next segment begins with`, scan.wholeEnd, lastLsn)
+  checkFooter(name, head, scan, lastLsn, digest)
+  return { ...info, used: scan.wholeEnd, points: scan.points, allPoints: true, kept }
 }
 
-/** Looks for the footer from the end of the file. @returns its offset when it says what the next segment says */
-async function matchingFooter(file: SegmentFile, head: SegmentHead, next: SegmentHead): Promise<number | undefined> {
-  for (let span = FOOTER_SEARCH_BYTES; ; span *= 4) {
-    const base = Math.max(0, (file.size - span) & ~7)
-    const bytes = new Uint8Array(file.size - base)
-    const n = await file.read(base, bytes)
-    const footer = findFooter(bytes.subarray(0, n), base, head.epoch, head.seed)
-    if (footer !== undefined) {
-      const records = next.firstLsn - head.firstLsn
-      const same =
-        footer.firstLsn === head.firstLsn && footer.lastLsn === next.firstLsn - 1 && footer.records === records && sameBytes(footer.digest, next.digest)
-      return same ? footer.bytesUsed : undefined
-    }
-    if (base === 0) return undefined
-  }
+function saysTheSame(footer: SegmentFooter, head: SegmentHead, next: SegmentHead): boolean {
+  const records = next.firstLsn - head.firstLsn
+  return footer.firstLsn === head.firstLsn && footer.lastLsn === next.firstLsn - 1 && footer.records === records && sameBytes(footer.digest, next.digest)
 }
 
-async function examineNewest(root: Root, name: string, head: SegmentHead, clean: CleanMark | undefined): Promise<{ newest: NewestSegment; digest: Digest }> {
-  const file = await root.segment(name, { open: 'read' })
-  try {
-    const scan = await scanSegment(file, head)
-    const later = mayBeTorn(scan.stop) ? await findSyncedFrame(file, head, scan.stopOffset, scan.nextLsn) : undefined
-    const decision = decideTail({ stop: scan.stop, stopOffset: scan.stopOffset, nextLsn: scan.nextLsn, later })
-    if (decision.kind === 'damage') {
-      throw new CorruptionError('log.corrupt', `${name} at offset ${decision.offset}: ${decision.why}`, {
-        details: { file: name, offset: decision.offset, lsn: BigInt(decision.lsn), laterOffset: decision.laterOffset },
-      })
-    }
-    if (scan.wholeLsn < head.firstLsn) throw corrupt(name, 'its first group, synced before the segment got its name, is gone', scan.stopOffset, head.firstLsn)
-    const points = scan.points.filter((point) => point.offset < scan.wholeEnd)
-    const digest = await foldFrom(file, head, points.at(-1)!, scan.wholeLsn, scan.wholeEnd, name)
-    const sealed = decision.kind === 'sealed'
-    if (sealed) {
-      if (scan.wholeLsn !== scan.nextLsn - 1 || scan.footer?.lastLsn !== scan.wholeLsn)
-        throw corrupt(name, 'its footer does not follow a whole append', scan.stopOffset, scan.nextLsn)
-      checkFooter(name, head, scan, scan.wholeLsn, digest)
-    }
-    const end = scan.wholeEnd + FOOTER_BYTES
-    const isClean = clean?.segment === name
-    if (isClean && !(sealed && clean.lsn === scan.wholeLsn && clean.bytes === end && clean.count === scan.wholeLsn - head.firstLsn + 1)) {
-      throw corrupt(
-        name,
-        `CLEAN says it was closed at LSN ${clean.lsn} with ${clean.bytes} bytes; its records end at LSN ${scan.wholeLsn}`,
-        scan.stopOffset,
-        scan.nextLsn,
-      )
-    }
-    const info: SegmentInfo = {
+function firstPoint({ firstLsn, digest }: SegmentHead): DigestPoint {
+  return { lsn: firstLsn - 1, offset: SEGMENT_HEADER_BYTES, digest }
+}
+
+function settleNewest(name: string, { head, size, records }: Look, clean: CleanMark | undefined): { newest: NewestSegment; digest: Digest } {
+  const { scan, digest, kept } = records!
+  const points = scan.points.filter((point) => point.offset < scan.wholeEnd)
+  const sealed = scan.stop === STOP.footer
+  if (sealed) {
+    if (scan.wholeLsn !== scan.nextLsn - 1 || scan.footer?.lastLsn !== scan.wholeLsn)
+      throw corrupt(name, 'its footer does not follow a whole append', scan.stopOffset, scan.nextLsn)
+    checkFooter(name, head, scan, scan.wholeLsn, digest)
+  }
+  const end = scan.wholeEnd + FOOTER_BYTES
+  const isClean = clean?.segment === name
+  if (isClean && !(sealed && clean.lsn === scan.wholeLsn && clean.bytes === end && clean.count === scan.wholeLsn - head.firstLsn + 1)) {
+    throw corrupt(
       name,
-      firstLsn: head.firstLsn,
-      lastLsn: scan.wholeLsn,
-      epoch: head.epoch,
-      seed: head.seed,
-      used: scan.wholeEnd,
-      size: file.size,
-      sealed,
-      own: false,
-      points,
-      allPoints: true,
-    }
-    return { newest: { info, scan, sealed, clean: isClean }, digest }
-  } finally {
-    await file.close()
+      `CLEAN says it was closed at LSN ${clean.lsn} with ${clean.bytes} bytes; its records end at LSN ${scan.wholeLsn}`,
+      scan.stopOffset,
+      scan.nextLsn,
+    )
   }
+  const info: SegmentInfo = {
+    name,
+    firstLsn: head.firstLsn,
+    lastLsn: scan.wholeLsn,
+    epoch: head.epoch,
+    seed: head.seed,
+    mandate: head.mandate,
+    used: scan.wholeEnd,
+    size,
+    sealed,
+    own: false,
+    points,
+    allPoints: true,
+    kept,
+  }
+  return { newest: { info, scan, sealed, clean: isClean }, digest }
 }
 
 /** A footer that speaks of exactly these records must be right about them. */

@@ -9,7 +9,7 @@ import type { SegmentFile } from '../root/index.ts'
 import { STOP } from './tail.ts'
 
 /** The first window is small: most looks find little that is new, and zeros behind it. */
-const WINDOW_BYTES_FIRST = 64 * 1024
+export const WINDOW_BYTES_FIRST: number = 64 * 1024
 const WINDOW_BYTES_MAX = 4 * 1024 * 1024
 const WINDOW_GROWTH = 4
 const SCAN_CAP = 65_536
@@ -46,14 +46,28 @@ export class FrameCursor {
   #limit: number
   #windowBytes = WINDOW_BYTES_FIRST
   #ended = false
+  /** What lies at the first offset, where the caller has read it. */
+  #held: Uint8Array<ArrayBuffer> | undefined
 
-  /** @param limit file offset behind the last byte that may be looked at */
-  constructor(file: SegmentFile, source: FrameSource, at: { readonly offset: number; readonly lsn: number; readonly limit: number }) {
+  /** @param limit  file offset behind the last byte that may be looked at; `isWanted`: all before it will be read, so windows are large from the first one on */
+  constructor(
+    file: SegmentFile,
+    source: FrameSource,
+    at: {
+      readonly offset: number
+      readonly lsn: number
+      readonly limit: number
+      readonly isWanted?: boolean
+      readonly held?: Uint8Array<ArrayBuffer> | undefined
+    },
+  ) {
     this.#file = file
     this.#source = source
     this.#offset = at.offset
     this.#lsn = at.lsn
     this.#limit = at.limit
+    if (at.isWanted === true) this.#windowBytes = WINDOW_BYTES_MAX
+    this.#held = at.held
   }
 
   /** @returns undefined behind the final window */
@@ -67,7 +81,7 @@ export class FrameCursor {
       const more = this.#offset + bytes.length < this.#limit
       if (scan.stop === STOP.short && more && scan.consumed === 0) {
         // One frame is longer than the window: read it whole, if the file has that much.
-        const total = bytes.length >= 12 ? frameBytes(new DataView(bytes.buffer).getUint32(8, true)) : WINDOW_BYTES_MAX
+        const total = bytes.length >= 12 ? frameBytes(new DataView(bytes.buffer, bytes.byteOffset).getUint32(8, true)) : WINDOW_BYTES_MAX
         if (total > want && total <= this.#limit - this.#offset) {
           want = total
           continue
@@ -83,6 +97,9 @@ export class FrameCursor {
   }
 
   async #read(want: number): Promise<Uint8Array<ArrayBuffer>> {
+    const held = this.#held
+    this.#held = undefined
+    if (held !== undefined && want <= held.length) return held.subarray(0, want)
     const bytes = new Uint8Array(Math.max(0, want))
     const n = bytes.length === 0 ? 0 : await this.#file.read(this.#offset, bytes)
     if (n === bytes.length) return bytes
@@ -136,9 +153,14 @@ export function forEachFrame(window: Window, visit: (at: number, kind: number, f
 /**
  * The first frame at or behind `from` that verifies, says that everything before it was synced, and has an LSN of at least `lsn`.
  *
+ * @param window  read before: where it goes from `from` to the end of the file, the file is not read again
  * @returns its file offset
  */
-export async function findSyncedFrame(file: SegmentFile, source: FrameSource, from: number, lsn: number): Promise<number | undefined> {
+export async function findSyncedFrame(file: SegmentFile, source: FrameSource, from: number, lsn: number, window?: Window): Promise<number | undefined> {
+  if (window !== undefined && from >= window.base && window.base + window.bytes.length >= file.size) {
+    const found = searchIn(window.bytes.subarray(from - window.base), source, lsn, LOCAL_SYNCED_BEFORE)
+    return found === undefined ? undefined : from + found.offset
+  }
   return (await search(file, source, from, lsn, LOCAL_SYNCED_BEFORE))?.offset
 }
 

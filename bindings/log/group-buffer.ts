@@ -25,6 +25,8 @@ export const GROUP_RECORDS_MAX = 1024
 export const GROUP_BYTES_MAX: number = 4 * 1024 * 1024
 /** What a handle begins with: most never need the full bound. */
 const GROUP_BYTES_FIRST = 256 * 1024
+/** An instance costs more than the buffers in it, whose pages nobody has touched: handles that are opened one after the other share one. */
+const BUFFERS_OF_AN_INSTANCE = 8
 
 const FRONT_BYTES = 192
 const TWO_32 = 4_294_967_296
@@ -59,6 +61,8 @@ export class GroupBuffer {
   #closedFor: Uint8Array | undefined
   /** Of all records. */
   epoch = 0
+  /** By whose decision they were written, where the log does not say it of all (format/mandate.ts). */
+  mandate = 0
 
   constructor(kernel: KernelInstance, capacityBytes: number, capacityRecords: number) {
     this.#kernel = kernel
@@ -75,7 +79,13 @@ export class GroupBuffer {
 
   /** A buffer as a handle begins with. */
   static small(records: number = GROUP_RECORDS_MAX): GroupBuffer {
-    return sized(GROUP_BYTES_FIRST, records)
+    if (records > GROUP_RECORDS_MAX) return sized(GROUP_BYTES_FIRST, records)
+    const of = memoryFor(GROUP_BYTES_FIRST, GROUP_RECORDS_MAX)
+    if (sharing === undefined) sharing = { kernel: new KernelInstance({ fixedBytes: BUFFERS_OF_AN_INSTANCE * of }), left: BUFFERS_OF_AN_INSTANCE }
+    const { kernel } = sharing
+    // Whoever has one keeps it, and with the last of them the instance goes.
+    if (--sharing.left === 0) sharing = undefined
+    return new GroupBuffer(kernel, GROUP_BYTES_FIRST, records)
   }
 
   /** A buffer of the full bound. */
@@ -101,10 +111,11 @@ export class GroupBuffer {
     return this.bytes + bytes <= this.capacityBytes && this.count + records <= this.capacityRecords
   }
 
-  begin(first: number, epoch: number, seed: bigint): void {
+  begin(first: number, epoch: number, seed: bigint, mandate: number = 0): void {
     assert(this.count === 0, 'a group begins empty', this.count)
     this.first = first
     this.epoch = epoch
+    this.mandate = mandate
     this.#finished = false
     this.#setSeed(seed)
   }
@@ -251,6 +262,9 @@ export class GroupBuffer {
     this.#kernel.view.setBigUint64(this.#seedAt, seed, true)
   }
 }
+
+/** The instance that the next small buffers lie in. */
+let sharing: { readonly kernel: KernelInstance; left: number } | undefined
 
 function sized(bytes: number, records: number): GroupBuffer {
   return new GroupBuffer(new KernelInstance({ fixedBytes: memoryFor(bytes, records) }), bytes, records)

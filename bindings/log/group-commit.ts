@@ -64,7 +64,8 @@ export class GroupCommit {
   readonly #groupCommitMs: number
   readonly #bytesMax: number
   readonly #recordsMax: number
-  readonly #listeners: LogListener[] = []
+  /** Replaced when it changes: somebody may be telling them. */
+  #listeners: readonly LogListener[] = []
   #open: GroupBuffer
   #spare: GroupBuffer
   #flight: GroupBuffer | undefined
@@ -119,8 +120,9 @@ export class GroupCommit {
     return this.#end
   }
 
-  listen(listener: LogListener): void {
-    this.#listeners.push(listener)
+  listen(listener: LogListener): Disposable {
+    this.#listeners = [...this.#listeners, listener]
+    return { [Symbol.dispose]: () => void (this.#listeners = this.#listeners.filter((each) => each !== listener)) }
   }
 
   submit(records: readonly LogRecord[], expect: Lsn | undefined): Submission {
@@ -173,19 +175,19 @@ export class GroupCommit {
     return this.#flight !== undefined
   }
 
-  /** Others wrote up to `error.head`, and no group is with the sink: what is queued was framed for LSNs that are taken. @returns whether anything was given back */
-  overtaken(error: LsnTakenError): boolean {
+  /** Others wrote up to `error.head`, and no group is with the sink: what is queued was framed for LSNs that are taken, and is given back; where nothing is, they are told as foreign. */
+  overtaken(error: LsnTakenError): void {
     assert(this.#flight === undefined, 'nothing is in flight when a look finds records of others')
     const first = this.#head + 1
     if (this.#next > first) {
       this.#giveBack(this.#open, error, Number(error.head))
-      return true
+      return
     }
     this.#head = Number(error.head)
     this.#next = this.#head + 1
     this.#behind = true
     this.#begin()
-    return false
+    for (const listener of this.#listeners) listener.foreign?.(error.head as Lsn)
   }
 
   /** For closeSync: the group in flight and the open one, in order, finished by the caller. */
@@ -362,7 +364,8 @@ export class GroupCommit {
     this.#head = last
     const lsn = BigInt(last) as Lsn
     try {
-      for (let i = 0; i < this.#listeners.length; i++) this.#listeners[i]!.durable(lsn)
+      const listeners = this.#listeners
+      for (let i = 0; i < listeners.length; i++) listeners[i]!.durable(lsn)
     } catch (cause) {
       return this.fail(new PoisonedError(`the fold of LSN ${last} failed`, { details: { lsn }, cause }), true)
     }

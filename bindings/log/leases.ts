@@ -28,6 +28,8 @@ interface Held {
   seq: number
   renewedMs: number
   timer: TimerHandle | undefined
+  /** The newest write of it. */
+  writing: Promise<void>
   lost: PinRefusedError | undefined
   readonly onLost: () => void
 }
@@ -37,6 +39,8 @@ export class Leases {
   readonly #root: Root
   readonly #o: LeaseOptions
   readonly #held = new Map<string, Held>()
+  /** Given back here, and perhaps still there: they hold nothing for this handle. */
+  readonly #gone = new Set<string>()
   /** Of others: what each said when it was last seen to change, and when that was on our clock. */
   readonly #seen = new Map<string, { readonly seq: number; readonly atMs: number }>()
 
@@ -48,7 +52,16 @@ export class Leases {
   /** Lays a lease beside a pin that is granted here; the caller looks at head and floor afterwards. @throws StorageError */
   async lay(pin: Pin, owner: string): Promise<Pin> {
     const id = newUlid(this.#o.world)
-    const held: Held = { lsn: Number(pin.lsn), owner, seq: 0, renewedMs: this.#o.world.clock.monoMs(), timer: undefined, lost: undefined, onLost: pin.release }
+    const held: Held = {
+      lsn: Number(pin.lsn),
+      owner,
+      seq: 0,
+      renewedMs: this.#o.world.clock.monoMs(),
+      timer: undefined,
+      writing: Promise.resolve(),
+      lost: undefined,
+      onLost: pin.release,
+    }
     this.#held.set(id, held)
     try {
       await this.#write(id, held)
@@ -77,7 +90,8 @@ export class Leases {
     for (const name of this.#seen.keys()) if (!names.includes(name)) this.#seen.delete(name)
     const live: { readonly owner: string; readonly lsn: number }[] = []
     for (const name of names) {
-      if (this.#held.has(name.slice(PREFIX.length))) continue
+      const id = name.slice(PREFIX.length)
+      if (this.#held.has(id) || this.#gone.has(id)) continue
       const lease = await readAgain(world, () => this.#read(name), retry)
       if (lease === undefined) continue
       const before = this.#seen.get(name)
@@ -125,20 +139,30 @@ export class Leases {
       world.logger.log({ level: 'warn', code: 'log.leaseNotRenewed', pin: id, error })
     }
     if (this.#held.get(id) === held) this.#arm(id, held)
-    else await this.#root.delete(PREFIX + id).catch(() => {})
   }
 
+  /** At once for this handle; for others when its object is gone, or has expired. */
   #drop(id: string): void {
-    const timer = this.#held.get(id)?.timer
-    if (timer !== undefined) this.#o.world.timers.clear(timer)
+    const held = this.#held.get(id)
+    if (held === undefined) return
+    if (held.timer !== undefined) this.#o.world.timers.clear(held.timer)
     this.#held.delete(id)
-    void this.#root.delete(PREFIX + id).catch(() => {})
+    this.#gone.add(id)
+    // Behind a renewal that is under way: it would lay the lease again.
+    void held.writing
+      .catch(() => {})
+      .then(() => this.#root.delete(PREFIX + id))
+      .then(
+        () => this.#gone.delete(id),
+        () => {},
+      )
   }
 
-  async #write(id: string, { lsn, owner, seq }: Held): Promise<void> {
+  #write(id: string, held: Held): Promise<void> {
     const { world, retry } = this.#o
-    const bytes = encodeSealed({ format: FORMAT, pin: id, owner, lsn, seq })
-    await readAgain(world, () => this.#root.put(PREFIX + id, bytes), retry)
+    const bytes = encodeSealed({ format: FORMAT, pin: id, owner: held.owner, lsn: held.lsn, seq: held.seq })
+    held.writing = readAgain(world, () => this.#root.put(PREFIX + id, bytes).then(() => {}), retry)
+    return held.writing
   }
 
   async #names(): Promise<string[]> {

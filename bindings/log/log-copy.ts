@@ -7,6 +7,7 @@
 import { assert } from '../assert.ts'
 import {
   ATTEMPT_BYTES,
+  decodeEpochRecord,
   FLAG_MORE,
   FOOTER_BYTES,
   FOOTER_CLOSED,
@@ -48,6 +49,8 @@ export interface LogCopyOptions {
   readonly digest: Digest
   /** Highest epoch of the records up to `lsn`. */
   readonly epoch: number
+  /** By whose decision records of that epoch were written, where their epoch record is not copied (format/mandate.ts). */
+  readonly mandateOf: (epoch: number) => number
   /** Told of each file. */
   readonly wrote: (bytes: number) => void
   /** Between pieces of work: lets others have their turn. */
@@ -66,6 +69,7 @@ interface Filling {
   readonly first: number
   readonly epoch: number
   readonly seed: bigint
+  readonly mandate: number
   readonly parts: Uint8Array[]
   size: number
 }
@@ -81,6 +85,7 @@ export class LogCopy {
   #segment: Filling | undefined
   #seed = 0n
   #epoch: number
+  #mandate: number
   #highest: number
   #next: number
   #last: Omit<CleanMark, 'storeId'> | undefined
@@ -92,6 +97,7 @@ export class LogCopy {
     this.#digest = o.digest.slice() as Digest
     this.#segmentBytes = o.segmentBytes ?? SEGMENT_BYTES
     this.#epoch = o.epoch
+    this.#mandate = o.mandateOf(o.epoch)
     this.#highest = o.epoch
     this.#next = o.lsn + 1
   }
@@ -135,9 +141,11 @@ export class LogCopy {
     if (isSlots) {
       if (begins || !this.#group.fits(bytes, records.length) || this.#group.bytes + bytes > SLOT_BYTES) await this.#flush(this.#group)
     } else if (this.#segment !== undefined && (begins || this.#filled() + bytes > this.#segmentBytes)) await this.#seal(FOOTER_ROLLED)
+    if (epoch !== this.#epoch)
+      this.#mandate = records[0]!.kind === KIND_EPOCH ? (decodeEpochRecord(records[0]!.payload).mandate ?? 0) : this.#o.mandateOf(epoch)
     this.#epoch = epoch
     this.#highest = Math.max(this.#highest, epoch)
-    if (!isSlots) this.#segment ??= { first: this.#next, epoch, seed: this.#newSeed(), parts: [], size: 0 }
+    if (!isSlots) this.#segment ??= { first: this.#next, epoch, seed: this.#newSeed(), mandate: this.#mandate, parts: [], size: 0 }
     let group = this.#group
     if (!group.fits(bytes, records.length)) {
       await this.#flush(group)
@@ -166,7 +174,10 @@ export class LogCopy {
     else {
       group.finish(segment.seed, true, { digest: this.#digest, storeId: this.#o.storeId })
       const start = segment.size === 0 ? 'header' : 'mark'
-      if (start === 'header') writeSegmentHeader(group.header(), { epoch: segment.epoch, firstLsn: segment.first, seed: segment.seed }, hash64)
+      if (start === 'header') {
+        const { epoch, first: firstLsn, seed, mandate } = segment
+        writeSegmentHeader(group.header(), { epoch, firstLsn, seed, mandate }, hash64)
+      }
       const bytes = group.view(start).slice()
       segment.parts.push(bytes)
       segment.size += bytes.length

@@ -117,8 +117,8 @@ export class MemoryLog implements CommitLog {
     return this.disk.groups.length
   }
 
-  listen(listener: LogListener): void {
-    this.#commit.listen(listener)
+  listen(listener: LogListener): Disposable {
+    return this.#commit.listen(listener)
   }
 
   submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission {

@@ -1,12 +1,13 @@
 // log/node-file.ts: the file NODE of an open log: the facts of this node in memory, written when they change (log.md section 3).
 //
 // Put anew at the open (another inode, so that late bytes of an earlier owner land nowhere), then its two slots are written in place, one after the other, each with
-// a sync behind it. Invariant: update() resolves when its facts are durable; committedLsn only grows, and follows lazily, at the latest some 20 ms behind;
-// a failed write is never followed by another one into the same file.
+// a sync behind it. Invariant: update() resolves when its facts are durable in both slots, so that damage to one takes nothing back: other nodes have decided by
+// them. committedLsn alone only grows, and follows lazily in the one slot or the other, at the latest some 20 ms behind. A failed write is never followed by another one
+// into the same file, and what it was to make durable does not count as that: settle() writes it again.
 import type { Root, SegmentFile } from '../root/index.ts'
 import { FP, type TimerHandle, type World } from '../runtime/index.ts'
 
-import { encodeNode, NODE_NAME, type NodeFacts, NODE_SLOT_BYTES, type NodeState, readNode } from './node-state.ts'
+import { encodeNode, FRESH_NODE, NODE_NAME, type NodeFacts, NODE_SLOT_BYTES, type NodeState, readNode } from './node-state.ts'
 import { syncOf } from './segment-io.ts'
 
 const LAZY_MS = 20
@@ -19,30 +20,19 @@ export class NodeFile {
   #file: SegmentFile | undefined
   /** The slot to write next: the other one holds what is durable. */
   #slot = 0
-  #isWhole = true
+  #isSound = true
   #timer: TimerHandle | undefined
   #writing: Promise<void> = Promise.resolve()
+  /** Writes that are asked for and not over. */
+  #pending = 0
   #isClosed = false
 
-  /** What is there, and `patch` over it, put anew. */
-  static async open(root: Root, world: World, storeId: Uint8Array, patch: Partial<NodeFacts>): Promise<NodeFile> {
+  /** What is there, changed and put anew. */
+  static async open(root: Root, world: World, storeId: Uint8Array, change: (before: NodeFacts) => Partial<NodeFacts>): Promise<NodeFile> {
     if (world.failpoints.active) await world.failpoints.hit(FP.log.node)
     const before = await readNode(root)
-    const facts: NodeState = {
-      replicaId: undefined,
-      role: 'primary',
-      epochSeen: 0,
-      session: 0,
-      committedLsn: 0,
-      historyFloorLsn: 0,
-      tailEpoch: 0,
-      lock: 0,
-      ownFrom: 0,
-      ...before,
-      seq: (before?.seq ?? 0) + 1,
-      storeId,
-      ...patch,
-    }
+    const there: NodeFacts = { ...FRESH_NODE, ...before }
+    const facts: NodeState = { ...there, seq: (before?.seq ?? 0) + 1, storeId, ...change(there) }
     await root.put(NODE_NAME, encodeNode(facts))
     return new NodeFile(root, world, { ...facts, seq: facts.seq + 1 })
   }
@@ -63,16 +53,23 @@ export class NodeFile {
     return this.#committed
   }
 
-  /** Durable when it resolves. What it refuses is refused at once. @throws StorageError */
+  /** Durable when it resolves, in both slots. What it refuses is refused at once. @throws StorageError */
   update(patch: Partial<NodeFacts>): Promise<void> {
     if (patch.committedLsn !== undefined) this.#committed = Math.max(this.#committed, patch.committedLsn)
     this.#facts = { ...this.#facts, ...patch, committedLsn: this.#committed }
-    return this.#write()
+    return this.#write(2)
+  }
+
+  /** As update(), of what may be so already: nothing is written where it is durable. What is in memory alone, since a write of it failed or is on its way, is not. @throws StorageError */
+  async settle(patch: Partial<Omit<NodeFacts, 'committedLsn'>>): Promise<void> {
+    const isDurable = this.#isSound && this.#pending === 0
+    if (isDurable && Object.entries(patch).every(([name, value]) => this.#facts[name as keyof typeof patch] === value)) return
+    await this.update(patch)
   }
 
   /** Epoch of the record that is going to be at the tail. */
-  async recordTail(epoch: number): Promise<void> {
-    if (this.#facts.tailEpoch !== epoch) await this.update({ tailEpoch: epoch })
+  recordTail(epoch: number): Promise<void> {
+    return this.settle({ tailEpoch: epoch })
   }
 
   /** Cheap, never down; durable some 20 ms later. */
@@ -91,8 +88,11 @@ export class NodeFile {
     this.#isClosed = true
     const isDirty = this.#stop()
     try {
-      if (isDirty && isOurs()) await this.#write()
       await this.#writing.catch(() => {})
+      if (isDirty && isOurs()) await this.#write()
+      // What a write failed of was told to who asked for it; C, which nobody asked for, may be among it.
+      else if (!this.#isSound && isOurs())
+        await this.#write().catch((error: unknown) => this.#world.logger.log({ level: 'warn', code: 'log.nodeFailed', error }))
     } finally {
       await this.#drop()
     }
@@ -100,7 +100,8 @@ export class NodeFile {
 
   closeSync(isOurs: () => boolean): void {
     this.#isClosed = true
-    if (this.#stop() && isOurs()) {
+    const isDirty = this.#stop() || !this.#isSound
+    if (isDirty && isOurs()) {
       try {
         this.#root.putSync(NODE_NAME, encodeNode(this.#next()))
       } catch (error) {
@@ -122,29 +123,35 @@ export class NodeFile {
     return true
   }
 
-  #write(): Promise<void> {
-    this.#writing = this.#writing.catch(() => {}).then(() => this.#writeNow())
+  /** @param slots  1: where the other one may stay behind, which is true of C alone */
+  #write(slots: 1 | 2 = 1): Promise<void> {
+    this.#pending++
+    this.#writing = this.#writing
+      .catch(() => {})
+      .then(() => this.#writeNow(slots))
+      .finally(() => this.#pending--)
     return this.#writing
   }
 
-  async #writeNow(): Promise<void> {
-    const facts = this.#next()
-    const bytes = encodeNode(facts)
+  async #writeNow(slots: 1 | 2): Promise<void> {
     try {
-      if (!this.#isWhole) {
+      if (!this.#isSound) {
         await this.#drop()
-        await this.#root.put(NODE_NAME, bytes)
+        const facts = this.#next()
+        await this.#root.put(NODE_NAME, encodeNode(facts))
         this.#facts = { ...this.#facts, seq: facts.seq + 1 }
         this.#slot = 0
-        this.#isWhole = true
+        this.#isSound = true
         return
       }
       this.#file ??= await this.#root.segment(NODE_NAME, { open: 'write' })
-      this.#file.writeSync(this.#slot * NODE_SLOT_BYTES, bytes.subarray(0, NODE_SLOT_BYTES))
-      await syncOf(this.#file)
-      this.#slot = 1 - this.#slot
+      for (let written = 0; written < slots; written++) {
+        this.#file.writeSync(this.#slot * NODE_SLOT_BYTES, encodeNode(this.#next()).subarray(0, NODE_SLOT_BYTES))
+        await syncOf(this.#file)
+        this.#slot = 1 - this.#slot
+      }
     } catch (error) {
-      this.#isWhole = false
+      this.#isSound = false
       throw error
     }
   }

@@ -33,7 +33,6 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
   readonly #o: ObjectLogOptions
   readonly #writer: SlotWriter
   readonly #commit: GroupCommit
-  readonly #listeners: LogListener[] = []
   readonly reclaim: Reclaim = new Reclaim()
   readonly #leases: Leases
   readonly #buried = { upTo: 0 }
@@ -65,9 +64,8 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
     return BigInt(this.#commit.submitted) as Lsn
   }
 
-  listen(listener: LogListener): void {
-    this.#listeners.push(listener)
-    this.#commit.listen(listener)
+  listen(listener: LogListener): Disposable {
+    return this.#commit.listen(listener)
   }
 
   submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission {
@@ -212,7 +210,7 @@ export class ObjectWriteLog extends SlotView implements CommitLog {
     const { head } = this.chain
     if (this.#commit.ended !== undefined || this.#commit.busy || head <= this.#commit.head) return
     const error = new LsnTakenError(`other writers appended; the log is at ${head}`, { details: { head: BigInt(head) } })
-    if (!this.#commit.overtaken(error)) for (const listener of this.#listeners) listener.foreign?.(BigInt(head) as Lsn)
+    this.#commit.overtaken(error)
     this.#wakeups.wake()
   }
 

@@ -23,7 +23,7 @@ export class ObjectReadLog extends SlotView implements CommitLog {
   readonly readOnly = true as const
   readonly epoch: Epoch = 0n as Epoch
   readonly #o: ObjectReadOptions
-  readonly #listeners: LogListener[] = []
+  readonly #listeners = new Set<LogListener>()
   readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #timer: TimerHandle | undefined
@@ -44,8 +44,9 @@ export class ObjectReadLog extends SlotView implements CommitLog {
     return this.head
   }
 
-  listen(listener: LogListener): void {
-    this.#listeners.push(listener)
+  listen(listener: LogListener): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
   }
 
   submit(): Submission {

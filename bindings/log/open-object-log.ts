@@ -30,6 +30,8 @@ export interface ObjectLogOptions {
   readonly readOnly?: boolean
   /** Default shared: slots arbitrate. An exclusive writer fences every earlier one. */
   readonly writers?: 'shared' | 'exclusive'
+  /** To claim, at least. */
+  readonly epoch?: number | undefined
   /** Default 0, at most 5: a lone writer is not delayed. */
   readonly groupCommitMs?: number
   /** Longest wait between two looks for records of others while somebody is tailing. Default 1,000. */
@@ -88,7 +90,7 @@ async function takeEpoch(chain: SlotChain, o: ObjectLogOptions): Promise<SlotWri
   const writerId = world.random.bytes(WRITER_ID_BYTES)
   const seed = new DataView(world.random.bytes(8).buffer).getBigUint64(0, true)
   for (let races = 0; races < EPOCH_RACES_MAX; races++) {
-    const epoch = chain.epoch + 1
+    const epoch = Math.max(chain.epoch + 1, o.epoch ?? 0)
     const writer = new SlotWriter({ world, chain, epoch, seed, writerId, retry })
     const records = [{ kind: KIND_EPOCH, payload: encodeEpochRecord({ epoch, writerId, mode }) }] as const
     const group = GroupBuffer.jumbo(records)

@@ -16,7 +16,7 @@ import { observeLock } from './lock.ts'
 import { readNode } from './node-state.ts'
 import { Reclaim } from './reclaim.ts'
 import { corrupt, readSegment, scanSegment, type SegmentScan, unavailable } from './segment-reader.ts'
-import { type DigestPoint, type SegmentInfo, SegmentList } from './segment-list.ts'
+import { type DigestPoint, openMark, type SegmentInfo, SegmentList } from './segment-list.ts'
 import { STOP } from './tail.ts'
 import { Wakeups } from './wakeups.ts'
 
@@ -32,6 +32,8 @@ export interface ReadOnlyOptions {
   readonly follow: boolean
   /** Of a backup: what lies above was left by a run that was cut off, and is not read. */
   readonly until?: number | undefined
+  /** As ExamineOptions.keeps. */
+  readonly keeps?: boolean | undefined
 }
 
 export class ReadOnlyLog implements CommitLog {
@@ -40,7 +42,7 @@ export class ReadOnlyLog implements CommitLog {
   readonly readOnly = true as const
   readonly #root: Root
   readonly #o: ReadOnlyOptions
-  readonly #listeners: LogListener[] = []
+  readonly #listeners = new Set<LogListener>()
   readonly reclaim: Reclaim = new Reclaim()
   readonly #wakeups = new Wakeups()
   #segments: SegmentList
@@ -82,8 +84,8 @@ export class ReadOnlyLog implements CommitLog {
     return BigInt(this.#segments.tail) as Lsn
   }
 
-  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#segments.lineage().map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  get lineage(): CommitLog['lineage'] {
+    return this.#segments.lineage().map(openMark)
   }
 
   get bytes(): number {
@@ -94,8 +96,9 @@ export class ReadOnlyLog implements CommitLog {
     return this.#segments.all.length
   }
 
-  listen(listener: LogListener): void {
-    this.#listeners.push(listener)
+  listen(listener: LogListener): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
   }
 
   submit(): Submission {
@@ -134,6 +137,10 @@ export class ReadOnlyLog implements CommitLog {
     const at = Number(lsn)
     if (at < this.#segments.tail || at > this.#head) throw unavailable(at, this.#segments.tail, this.#head)
     return this.#orMoved(at, () => digestOf(this.#root, this.#segments, at, { lsn: -1, digest: new Uint8Array(32) as Digest }))
+  }
+
+  letGo(): void {
+    this.#segments.letGo()
   }
 
   async refresh(): Promise<Lsn> {
@@ -256,7 +263,7 @@ export class ReadOnlyLog implements CommitLog {
   /** A replica began a new log: we go on in it if it holds what we have shown. */
   async #enterGeneration(): Promise<void> {
     const [before, head] = [this.#segments, this.#head]
-    const examined = await examineBeside(this.#root, { ...this.#o, floors: [] }, true)
+    const examined = await examineBeside(this.#root, { ...this.#o, floors: [], keeps: false }, true)
     const { segments, lastLsn } = examined
     if (head < segments.tail || head > lastLsn) throw unavailable(head, segments.tail, lastLsn)
     const unknown = { lsn: -1, digest: new Uint8Array(32) as Digest }
@@ -287,6 +294,7 @@ export class ReadOnlyLog implements CommitLog {
       info.points = mergePoints(info.points, scan.points, used)
       info.lastLsn = lsn
       info.used = used
+      info.kept = undefined
       this.#head = lsn
     }
     info.sealed = scan.stop === STOP.footer
@@ -320,6 +328,7 @@ export class ReadOnlyLog implements CommitLog {
       lastLsn: firstLsn - 1,
       epoch: head.epoch,
       seed: head.seed,
+      mandate: head.mandate,
       used: SEGMENT_HEADER_BYTES,
       size: 0,
       sealed: false,
@@ -376,10 +385,10 @@ async function examineBeside(root: Root, o: ReadOnlyOptions, isTrimmedBelowFloor
   for (let tries = 1; ; tries++) {
     try {
       const clean = await readClean(root)
-      const { storeId, floors, until } = o
+      const { storeId, floors, until, keeps } = o
       const generation = await currentGeneration(root)
-      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until, isTrimmedBelowFloors })
-      return await believed(root, o, await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors }))
+      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until, isTrimmedBelowFloors, keeps })
+      return await believed(root, o, await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors, keeps }))
     } catch (error) {
       const again = error instanceof CorruptionError || isNotFound(error)
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined

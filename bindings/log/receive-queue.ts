@@ -4,7 +4,7 @@
 // into the group that will be written next, so batches that come while a sync is under way share the next one.
 // Invariant: nothing of a batch that does not verify is written; a group holds records of one epoch; promises resolve in LSN order, after the sync and the LOCK check.
 import { ChainDigestError, EntryChecksumError, GapError } from '../errors-ship.ts'
-import { FRAME_HEADER_BYTES, frameBytes, KIND_MARK, MARK_BYTES, PAYLOAD_BYTES_MAX } from '../format/index.ts'
+import { decodeEpochRecord, DecodeError, FRAME_HEADER_BYTES, frameBytes, KIND_EPOCH, KIND_MARK, MARK_BYTES, PAYLOAD_BYTES_MAX } from '../format/index.ts'
 import type { KernelInstance } from '../kernels/index.ts'
 
 import { advanceIn } from './chain.ts'
@@ -41,6 +41,7 @@ interface Run {
   readonly from: number
   readonly to: number
   readonly epoch: number
+  readonly mandate: number
   readonly bytes: number
   /** digestAt the last one. */
   digest: Digest
@@ -60,6 +61,10 @@ export interface ReceiveOptions {
   readonly digest: Digest
   /** Epoch of record `head`; 0 = none. */
   readonly epoch: number
+  /** By whose decision that record was written. */
+  readonly mandate: number
+  /** The same of records of that epoch whose epoch record does not come. */
+  readonly mandateOf: (epoch: number) => number
   /** After each group, before the promises of its batches. */
   readonly onDurable: (last: number) => void
   /** The handle is dead: poisoned or fenced. */
@@ -75,6 +80,7 @@ export class ReceiveQueue {
   #received: number
   #digest: Digest
   #epoch: number
+  #mandate: number
   #durable: number
   #waiters: Waiter[] = []
   #end: Error | undefined
@@ -82,6 +88,7 @@ export class ReceiveQueue {
   /** A group had too few bytes for what came while another one was written: the next ones are of the full bound. */
   #grown = false
   #durableEpoch: number
+  #durableMandate: number
 
   constructor(o: ReceiveOptions) {
     this.#o = o
@@ -89,7 +96,9 @@ export class ReceiveQueue {
     this.#durable = o.head
     this.#digest = o.digest
     this.#epoch = o.epoch
+    this.#mandate = o.mandate
     this.#durableEpoch = o.epoch
+    this.#durableMandate = o.mandate
   }
 
   /** Verified; perhaps not durable. */
@@ -152,7 +161,9 @@ export class ReceiveQueue {
       const at = kernel.copyIn(bytes)
       const list = arena.reserve(offsets.length * 4)
       kernel.u32.set(offsets, list >>> 2)
-      const runs = runsOf(kernel, at, bytes.length, { first, offsets, epoch: this.#epoch }).map((run) => ({ ...run, digest: this.#digest }))
+      const runs = runsOf(kernel, at, bytes.length, { first, offsets, epoch: this.#epoch, mandate: this.#mandate, mandateOf: this.#o.mandateOf }).map(
+        (run) => ({ ...run, digest: this.#digest }),
+      )
       let chained = this.#digest
       for (const run of runs) run.digest = chained = advanceIn(kernel, chained, at, list + run.from * 4, run.to - run.from)
       if (!sameBytes(chained, digest)) {
@@ -178,13 +189,14 @@ export class ReceiveQueue {
     if (group === undefined || group.epoch !== run.epoch || !group.fits(run.bytes + MARK_BYTES, count)) {
       this.#grown ||= group !== undefined && group.epoch === run.epoch && group.bytes + run.bytes + MARK_BYTES > group.capacityBytes
       group = this.#take(run.bytes + MARK_BYTES, count)
-      group.begin(this.#received + 1, run.epoch, this.#o.writer.seed)
+      group.begin(this.#received + 1, run.epoch, this.#o.writer.seed, run.mandate)
       this.#groups.push(group)
     }
     group.addFrames(kernel, at, offsets, run.from, run.to, run.digest)
     this.#received += count
     this.#digest = run.digest
     this.#epoch = run.epoch
+    this.#mandate = run.mandate
   }
 
   #take(bytes: number, records: number): GroupBuffer {
@@ -228,6 +240,7 @@ export class ReceiveQueue {
     this.#received = this.#durable
     this.#digest = this.#o.writer.digest
     this.#epoch = this.#durableEpoch
+    this.#mandate = this.#durableMandate
     const waiters = this.#waiters
     this.#waiters = []
     for (const { reject } of waiters) reject(error)
@@ -240,6 +253,7 @@ export class ReceiveQueue {
     if (error !== null) return isSpace(error) ? this.#giveBack(error) : this.#o.onFailed(error)
     this.#durable = group.last
     this.#durableEpoch = group.epoch
+    this.#durableMandate = group.mandate
     this.#keep(group)
     this.#o.onDurable(this.#durable)
     while (this.#waiters.length > 0 && this.#waiters[0]!.last <= this.#durable) this.#waiters.shift()!.resolve(this.#durable)
@@ -252,12 +266,12 @@ function runsOf(
   kernel: KernelInstance,
   at: number,
   length: number,
-  batch: { readonly first: number; readonly offsets: Uint32Array; readonly epoch: number },
+  batch: { readonly first: number; readonly offsets: Uint32Array } & Pick<ReceiveOptions, 'epoch' | 'mandate' | 'mandateOf'>,
 ): Omit<Run, 'digest'>[] {
   const { first, offsets } = batch
   const words = kernel.u32
   const runs: Omit<Run, 'digest'>[] = []
-  let { epoch } = batch
+  let { epoch, mandate } = batch
   let [from, bytes, end] = [0, 0, 0]
   for (let i = 0; i < offsets.length; i++) {
     const offset = offsets[i]!
@@ -274,15 +288,30 @@ function runsOf(
     if (words[w + 4]! + words[w + 5]! * TWO_32 !== lsn) throw malformed(`record ${lsn}`, `its frame is of ${words[w + 4]! + words[w + 5]! * TWO_32}`)
     if (its < epoch || its === 0) throw malformed(`record ${lsn}`, `its epoch ${its} follows ${epoch}`)
     if (i > from && (its !== epoch || bytes + total > GROUP_BYTES_MAX || i - from >= GROUP_RECORDS_MAX)) {
-      runs.push({ from, to: i, epoch, bytes })
+      runs.push({ from, to: i, epoch, mandate, bytes })
       ;[from, bytes] = [i, 0]
     }
+    if (its !== epoch)
+      mandate =
+        kind === KIND_EPOCH
+          ? mandateIn(kernel.u8.subarray(at + offset + FRAME_HEADER_BYTES, at + offset + FRAME_HEADER_BYTES + payload), lsn)
+          : batch.mandateOf(its)
     epoch = its
     bytes += total
     end = offset + total
   }
-  runs.push({ from, to: offsets.length, epoch, bytes })
+  runs.push({ from, to: offsets.length, epoch, mandate, bytes })
   return runs
+}
+
+/** @throws EntryChecksumError */
+function mandateIn(payload: Uint8Array, lsn: number): number {
+  try {
+    return decodeEpochRecord(payload).mandate ?? 0
+  } catch (cause) {
+    if (!(cause instanceof DecodeError)) throw cause
+    throw malformed(`record ${lsn}`, cause.message)
+  }
 }
 
 function malformed(what: string, why: string): EntryChecksumError {

@@ -1,6 +1,7 @@
 // log/recent.ts: the newest groups of a log in memory, for those that follow its end closely (replicas): read once when they are written, never from the disk.
 //
-// Nobody follows: nothing is kept and a group costs one look at a number. Invariant: what is kept is acknowledged, dense, ends at the head, and is at most the bound.
+// Nobody follows: nothing is kept and a group costs one look at a number. A group comes as soon as it is written, while its sync is under way; where it was not
+// written ahead of its sync, behind that. Invariant: what is kept is dense, at most the bound, and ends at the head or one group above it; no byte of it changes.
 import { advanceOver } from './chain.ts'
 import type { Digest } from './commit-log.ts'
 import { scanKernel } from './frame-cursor.ts'
@@ -8,6 +9,14 @@ import type { GroupBuffer } from './group-buffer.ts'
 
 /** Of all followers together. */
 const KEPT_BYTES_MAX = 8 * 1024 * 1024
+
+/** Somebody who follows a log closely. */
+export interface Follower {
+  /** A group has come. Must not throw. */
+  readonly added?: () => void
+  /** Groups are sent on before they are synced here, and others wait for that longer than for the sync. */
+  readonly isAhead?: () => boolean
+}
 
 /** One group as it was written, without its marks. */
 export interface RecentGroup {
@@ -21,22 +30,33 @@ export interface RecentGroup {
 }
 
 export class RecentGroups {
-  #followers = 0
+  readonly #followers = new Set<Follower>()
   #groups: RecentGroup[] = []
   #from = 0
   #bytes = 0
+  /** LSN of the last record that came, kept or not. */
+  #newest = 0
 
   /** Keeps what is written from now on, for as long as somebody follows. */
-  follow(): Disposable {
-    this.#followers++
-    let isOver = false
+  follow(follower: Follower = {}): Disposable {
+    const own = { ...follower }
+    this.#followers.add(own)
     return {
       [Symbol.dispose]: () => {
-        if (isOver) return
-        isOver = true
-        if (--this.#followers === 0) this.#clear()
+        if (this.#followers.delete(own) && this.#followers.size === 0) this.#clear()
       },
     }
+  }
+
+  /** Somebody sends groups on before they are synced here. */
+  get isAhead(): boolean {
+    for (const { isAhead } of this.#followers) if (isAhead?.() === true) return true
+    return false
+  }
+
+  /** LSN of the last record that is kept; 0: none is. */
+  get end(): number {
+    return this.#from < this.#groups.length ? this.#groups.at(-1)!.last : 0
   }
 
   /** The group that holds the record after `lsn`, if it is kept. */
@@ -51,10 +71,11 @@ export class RecentGroups {
     return this.#groups[low]
   }
 
-  /** A group that is durable; its buffer is used again. @internal */
+  /** A group that is written; its buffer is used again. Twice is fine. @internal */
   add(group: GroupBuffer, digest: Digest): void {
-    if (this.#followers === 0) return
     const { first, last } = group
+    if (this.#followers.size === 0 || last <= this.#newest) return
+    this.#newest = last
     this.#groups.push({ first, last, bytes: group.view('frames').slice(), offsets: group.offsets(), digest: digest.slice() as Digest })
     this.#bytes += group.bytes
     while (this.#bytes > KEPT_BYTES_MAX) this.#bytes -= this.#groups[this.#from++]!.bytes.length
@@ -62,6 +83,7 @@ export class RecentGroups {
       this.#groups = this.#groups.slice(this.#from)
       this.#from = 0
     }
+    for (const { added } of this.#followers) added?.()
   }
 
   #clear(): void {

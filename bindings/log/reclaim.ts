@@ -21,10 +21,14 @@ export interface Hold {
   readonly logLsn: number
   /** On the monotonic clock; undefined: its owner keeps the time. */
   readonly sinceMs: number | undefined
+  /** It ends where a truncation takes the version away, and refuses none. */
+  readonly yields: boolean
 }
 
 export interface HoldHandle {
   readonly id: string
+  /** Neither released, nor ended by a truncation. */
+  readonly stands: boolean
   /** The reader has gone on. */
   advance(lsn: number): void
   /** Twice is fine. */
@@ -41,6 +45,8 @@ export interface HoldOptions {
   readonly sinceMs?: number
   /** What a tag or a branch holds anyway, below the floor too. */
   readonly isKept?: boolean
+  /** Its owner can begin again. */
+  readonly yields?: boolean
 }
 
 type Entry = { -readonly [K in keyof Hold]: Hold[K] }
@@ -51,8 +57,14 @@ export class Reclaim {
   #count = 0
   /** Set while a vacuum is under way: what lies below is about to go. */
   planned = 0
+  /** G by the record of a vacuum that waits to be committed. */
+  recorded: number | undefined
+  /** Each takes a hold that waits for the lock. */
+  readonly #waiting = new Set<() => unknown>()
   /** G: files that older states need may be gone. The store that folds the log tells. */
   fragmentFloor: () => number = () => 0
+  /** Versions below it lack files for good: a base, a copy, or a catch-up that left them out began here. The opener tells. */
+  historyFloor: () => number = () => 0
 
   /** The lowest LSN held; Infinity without holds. */
   get floor(): number {
@@ -86,13 +98,27 @@ export class Reclaim {
       files: o.files,
       logLsn,
       sinceMs: o.sinceMs,
+      yields: o.yields ?? false,
     }
     this.#holds.set(entry.id, entry)
     const advance = (next: number): void => {
       entry.lsn = next
       entry.logLsn = next
     }
-    return { id: entry.id, advance, release: () => void this.#holds.delete(entry.id) }
+    const holds = this.#holds
+    return {
+      id: entry.id,
+      get stands() {
+        return holds.has(entry.id)
+      },
+      advance,
+      release: () => void holds.delete(entry.id),
+    }
+  }
+
+  /** What lies above is being cut off. */
+  cut(last: number): void {
+    for (const { id, lsn, yields } of this.#holds.values()) if (yields && lsn > last) this.#holds.delete(id)
   }
 
   /** Holds records above `start`, behind whatever is being taken away. @throws PinRefusedError */
@@ -109,8 +135,36 @@ export class Reclaim {
     return dryRun ? limited() : this.#mutex.run(limited)
   }
 
-  /** Runs what decides that files may go: no pin is granted and no tail moves meanwhile. */
+  /** Runs what decides that files may go: no pin is granted and no tail moves meanwhile, but for recording(). */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
     return this.#mutex.run(work)
+  }
+
+  /**
+   * Within exclusively(), of what has planned: the record that says so is on its way. It may wait for replicas, and what those wait for may be a hold: granting()
+   * waits no longer until it resolves. Nothing goes before that, and nothing that goes then is needed at `planned` or above.
+   */
+  async recording<T>(committed: Promise<T>): Promise<T> {
+    this.recorded = this.planned
+    for (const take of this.#waiting) take()
+    try {
+      return await committed
+    } finally {
+      this.recorded = undefined
+    }
+  }
+
+  /** Runs what takes a hold, in its first step, and then looks whether what it needs is there: behind whatever is being taken away. */
+  granting<T>(work: () => Promise<T>): Promise<T> {
+    if (this.recorded !== undefined) return work()
+    return new Promise((resolve, reject) => {
+      let taken: Promise<void> | undefined
+      const take = (): Promise<void> => {
+        this.#waiting.delete(take)
+        return (taken ??= work().then(resolve, reject))
+      }
+      this.#waiting.add(take)
+      void this.#mutex.run(() => taken ?? take())
+    })
   }
 }

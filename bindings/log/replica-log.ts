@@ -6,6 +6,7 @@
 // Invariant: durableLsn is what survives a kill and a power cut now; nothing is written that the chain digest of the primary does not vouch for; a truncation or an
 // install that was begun is finished, by this handle or by the next open, before anything else looks at the log.
 import { ClosedError, StorageError, VarveError } from '../errors.ts'
+import { ReplicaMismatchError } from '../errors-ship.ts'
 import { FOOTER_BYTES, INTENT_NAME, stagedName } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -17,10 +18,11 @@ import type { CommitLog, Digest, Lsn } from './commit-log.ts'
 import type { Examined } from './examine.ts'
 import { type Lock, type OpenRetry, takeLock } from './lock.ts'
 import type { NodeFile } from './node-file.ts'
+import type { NodeFacts, NodeState } from './node-state.ts'
 import { RecentGroups } from './recent.ts'
 import { ReceiveQueue } from './receive-queue.ts'
 import { type ReplicaLine, ReplicaReader } from './replica-reader.ts'
-import { dropLog, dropOlder, settleInstall, type StepParts, sweepLogIntents, truncateSteps, writeLogIntent } from './replica-steps.ts'
+import { dropLog, dropOlder, factsOfInstall, settleInstall, type StepParts, sweepLogIntents, truncateSteps, writeLogIntent } from './replica-steps.ts'
 import { poison } from './segment-io.ts'
 import { DEFAULT_RETRY, epochFloor, SEGMENT_BYTES, settleLog } from './segment-log.ts'
 import { SegmentList } from './segment-list.ts'
@@ -38,24 +40,28 @@ export interface ReplicaLogOptions {
   /** Default 16 MiB. */
   readonly segmentBytes?: number
   readonly signal?: AbortSignal
+  /** Of this root, held since there was no store in it: given back here when the open fails. */
+  readonly lock?: Lock
 }
 
 /**
  * Opens the log of a replica, of a new one or of a former primary too.
  *
- * @throws LockHeldError, OpenLockTimeoutError, CorruptionError, StoreTooNewError, StorageError
+ * @throws LockHeldError, OpenLockTimeoutError, CorruptionError, StoreTooNewError, StorageError; ReplicaMismatchError: the root is another replica's
  */
 export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<ReplicaLog> {
   const { world, storeId, replicaId, floors = [] } = o
-  const lock = await takeLock(root, world, {
-    retry: { ...DEFAULT_RETRY, ...o.openRetry },
-    epochFloor: () => epochFloor(root, storeId, false),
-    signal: o.signal,
-  })
+  const lock =
+    o.lock ??
+    (await takeLock(root, world, {
+      retry: { ...DEFAULT_RETRY, ...o.openRetry },
+      epochFloor: () => epochFloor(root, storeId, (node) => refuseOther(root, node, replicaId)),
+      signal: o.signal,
+    }))
   try {
     await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
     const facts = (lastLsn: number) => ({ role: 'replica' as const, replicaId, lock: lock.epoch, ownFrom: lastLsn + 1 })
-    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts })
+    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts, keeps: true })
     return new ReplicaLog(root, o, lock, node, examined)
   } catch (error) {
     await lock.release().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'log.releaseFailed', error: cause }))
@@ -74,6 +80,15 @@ export interface BaseOptions {
   readonly logDigest: Uint8Array
   /** Up to baseLsn. */
   readonly lineage: readonly LineageMark[]
+}
+
+/** @throws ReplicaMismatchError: the root is that of a replica with another id. A former primary's is whose it is from here on */
+function refuseOther(root: Root, node: NodeState | undefined, replicaId: string): void {
+  if (node?.role !== 'replica' || node.replicaId === undefined || node.replicaId === replicaId) return
+  throw new ReplicaMismatchError(`${root.url} is replica ${node.replicaId}, not ${replicaId}`, {
+    details: { replicaId, found: node.replicaId },
+    hint: `Open it as ${node.replicaId}: what it has confirmed was confirmed under that id. Another replica begins in an empty folder.`,
+  })
 }
 
 export class ReplicaLog implements AsyncDisposable {
@@ -172,6 +187,11 @@ export class ReplicaLog implements AsyncDisposable {
     return this.#changing(() => this.#beginBase(o))
   }
 
+  /** It is folded: what the open has read and kept goes. */
+  letGo(): void {
+    this.#line.segments.letGo()
+  }
+
   /** Removes the logs of older generations: their readers are closed. */
   async dropOld(): Promise<void> {
     this.#checkOpen()
@@ -181,9 +201,11 @@ export class ReplicaLog implements AsyncDisposable {
   }
 
   /** What is older is refused from now on, after a restart too: durable when it resolves. */
-  async recordFence(epoch: number, session: number): Promise<void> {
+  async recordFence({ epoch, session, promised, decision }: { readonly epoch: number } & Pick<NodeFacts, 'session' | 'promised' | 'decision'>): Promise<void> {
     this.#checkOpen()
-    await this.node.update({ epochSeen: epoch, session })
+    // No number is claimed twice: the highest one stays, whomever this node follows.
+    const epochSeen = Math.max(this.node.facts.epochSeen, epoch)
+    await this.node.update({ epochSeen, followed: epoch === epochSeen ? 0 : epoch, session, promised, decision })
   }
 
   /** Never down; durable some 20 ms later, and at close. */
@@ -191,10 +213,17 @@ export class ReplicaLog implements AsyncDisposable {
     this.node.noteCommitted(lsn)
   }
 
-  /** Versions below cannot be read here: files of theirs are not fetched. */
+  /** Versions below cannot be read here: files of theirs are not fetched, by the word of who is followed now. */
   async recordHistoryFloor(lsn: number): Promise<void> {
     this.#checkOpen()
-    if (lsn > this.node.facts.historyFloorLsn) await this.node.update({ historyFloorLsn: lsn })
+    const { historyFloorLsn, followed, epochSeen, promised } = this.node.facts
+    await this.node.settle({ historyFloorLsn: Math.max(lsn, historyFloorLsn), floorEpoch: followed || epochSeen, floorMandate: promised })
+  }
+
+  /** Everything that was ever confirmed from here is here: durable when it resolves. */
+  async recordWhole(): Promise<void> {
+    this.#checkOpen()
+    await this.node.settle({ isWhole: true })
   }
 
   async #settled(): Promise<void> {
@@ -218,11 +247,20 @@ export class ReplicaLog implements AsyncDisposable {
     await queue.drain()
     this.#checkOpen()
     if (last === queue.durable) return
-    checkTruncation(last, { ...o, head: queue.durable, committed: this.committed, segments, holds: this.#reader.reclaim.list() })
+    const { historyFloorLsn: floor } = this.node.facts
+    checkTruncation(last, {
+      ...o,
+      head: queue.durable,
+      committed: this.committed,
+      floor,
+      segments,
+      holds: this.#reader.reclaim.list().filter(({ yields }) => !yields),
+    })
     const parts = this.#stepParts()
     if (failpoints.active) await failpoints.hit(FP.ship.truncateIntent, { lsn: last })
     await this.#decided(async () => {
       const writeId = await writeLogIntent(parts, 'truncate', last, this.generation.number)
+      this.#reader.cutting(last)
       if (failpoints.active) await failpoints.hit(FP.ship.afterTruncateIntent, { lsn: last })
       await writer.abandon()
       const cut = await truncateSteps(parts, this.generation, last)
@@ -290,7 +328,8 @@ export class ReplicaLog implements AsyncDisposable {
       if (failpoints.active) await failpoints.hit(FP.ship.beforeSwitch, { lsn: base.baseLsn })
       await this.#root.putIfAbsent(baseName(base.generation), encodeBase(base))
       if (failpoints.active) await failpoints.hit(FP.ship.afterSwitch, { lsn: base.baseLsn })
-      await this.node.update({ historyFloorLsn: Math.max(this.node.facts.historyFloorLsn, base.baseLsn), tailEpoch: 0, ownFrom: 0 })
+      // The base may end below what was confirmed before: the tail behind it is on its way.
+      await this.node.update(factsOfInstall(base))
       await settleInstall(parts, base)
       await this.#root.delete(stagedName(install, INTENT_NAME))
       const before = this.#line
@@ -364,7 +403,8 @@ export class ReplicaLog implements AsyncDisposable {
     for (const reader of [...this.#older, this.#reader]) await reader.close()
     await writer.abandon()
     try {
-      await this.node.close(() => this.#lock.isCurrent())
+      // Whatever becomes of NODE, the root is free.
+      await this.node.close(() => this.#lock.isCurrent()).catch((error: unknown) => (failed ??= error))
       if (this.#o.world.failpoints.active) await this.#o.world.failpoints.hit(FP.log.afterClean)
       await this.#lock.release()
     } catch (error) {
@@ -407,11 +447,13 @@ export class ReplicaLog implements AsyncDisposable {
       onFatal: onFailed,
     })
     const epoch = segments.newest?.epoch ?? segments.generation.base?.epoch ?? 0
+    const mandate = segments.newest?.mandate ?? segments.generation.mandateOf(epoch)
+    const mandateOf = (its: number): number => segments.generation.mandateOf(its)
     const onDurable = (last: number): void => {
       // Of a base under way nobody reads.
       if (this.#line.segments === segments) this.#reader.tell(last)
     }
-    return { segments, writer, queue: new ReceiveQueue({ writer, storeId, head: lastLsn, digest, epoch, onDurable, onFailed }) }
+    return { segments, writer, queue: new ReceiveQueue({ writer, storeId, head: lastLsn, digest, epoch, mandate, mandateOf, onDurable, onFailed }) }
   }
 
   #readerOf(line: ReplicaLine): ReplicaReader {

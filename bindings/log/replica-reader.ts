@@ -11,7 +11,7 @@ import type { NodeFile } from './node-file.ts'
 import { Reclaim } from './reclaim.ts'
 import type { ReceiveQueue } from './receive-queue.ts'
 import { SegmentHistory } from './segment-history.ts'
-import type { SegmentList } from './segment-list.ts'
+import { openMark, type SegmentList } from './segment-list.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 
 /** A log as it is between two truncations. */
@@ -36,10 +36,12 @@ export class ReplicaReader implements CommitLog {
   readonly reclaim: Reclaim = new Reclaim()
   readonly #o: ReaderParts
   readonly #history: SegmentHistory
-  readonly #listeners: LogListener[] = []
+  readonly #listeners = new Set<LogListener>()
   #line: ReplicaLine
   /** A newer generation took over at this head. */
   #replaced: number | undefined
+  /** What is above is being cut off: decided, so that nobody begins to read it. */
+  #cut: number = Infinity
   #failed: Error | undefined
   #closed = false
 
@@ -52,7 +54,7 @@ export class ReplicaReader implements CommitLog {
       segments: () => this.#line.segments,
       writer: () => (this.#replaced === undefined ? this.#line.writer : undefined),
       head: () => Number(this.head),
-      digest: () => this.#line.writer.digest,
+      end: () => ({ lsn: this.#replaced ?? this.#line.queue.durable, digest: this.#line.writer.digest }),
       checkOpen: () => {
         if (this.#closed) throw new ClosedError('store.closed', 'the log is closed', { details: { what: 'log' } })
       },
@@ -63,7 +65,7 @@ export class ReplicaReader implements CommitLog {
   }
 
   get head(): Lsn {
-    return BigInt(this.#replaced ?? this.#line.queue.durable) as Lsn
+    return BigInt(Math.min(this.#replaced ?? this.#line.queue.durable, this.#cut)) as Lsn
   }
 
   get durableHead(): Lsn {
@@ -78,10 +80,8 @@ export class ReplicaReader implements CommitLog {
     return BigInt(this.#line.segments.tail) as Lsn
   }
 
-  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#line.segments
-      .lineage(this.#o.node.facts.tailEpoch)
-      .map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  get lineage(): CommitLog['lineage'] {
+    return this.#line.segments.lineage(this.#o.node.facts.tailEpoch).map(openMark)
   }
 
   get bytes(): number {
@@ -92,8 +92,9 @@ export class ReplicaReader implements CommitLog {
     return this.#line.segments.all.length
   }
 
-  listen(listener: LogListener): void {
-    this.#listeners.push(listener)
+  listen(listener: LogListener): Disposable {
+    this.#listeners.add(listener)
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
   }
 
   submit(): Submission {
@@ -155,8 +156,15 @@ export class ReplicaReader implements CommitLog {
     this.#history.wake()
   }
 
+  /** The log is to end there: the next steps take away what is above. @internal */
+  cutting(last: number): void {
+    this.#cut = last
+    this.reclaim.cut(last)
+  }
+
   /** The log was cut back, or its handle opened anew behind the cut. @internal */
   replace(line: ReplicaLine): void {
+    this.#cut = Infinity
     this.#line = line
   }
 

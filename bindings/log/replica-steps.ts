@@ -24,7 +24,7 @@ import { type Base, baseName, currentGeneration, type Generation, listBases, log
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { Digest } from './commit-log.ts'
 import { headOf, listSegments } from './examine.ts'
-import { encodeNode, NODE_NAME, readNode } from './node-state.ts'
+import { encodeNode, NODE_NAME, type NodeFacts, readNode } from './node-state.ts'
 import { corrupt, foldFrom, scanSegment } from './segment-reader.ts'
 import { type DigestPoint, pointBefore, type SegmentInfo } from './segment-list.ts'
 import { cutLog, type CutPoint } from './survey.ts'
@@ -87,8 +87,15 @@ export async function sweepLogIntents(parts: StepParts): Promise<void> {
 async function recordInstall(root: Root, base: Base): Promise<void> {
   const node = await readNode(root)
   if (node === undefined) return
-  const historyFloorLsn = Math.max(node.historyFloorLsn, base.baseLsn)
-  await root.put(NODE_NAME, encodeNode({ ...node, seq: node.seq + 1, historyFloorLsn, tailEpoch: 0 }))
+  await root.put(NODE_NAME, encodeNode({ ...node, seq: node.seq + 1, ...factsOfInstall(base) }))
+}
+
+/**
+ * Of the log that a base begins. What was left out of the one before is no matter of it: every file of its version is here, so the floor may go down too.
+ * Said again by whoever finishes the install: until its INTENT is gone nothing is received behind it, and no floor is raised.
+ */
+export function factsOfInstall({ baseLsn }: Base): Partial<NodeFacts> {
+  return { historyFloorLsn: baseLsn, floorEpoch: 0, floorMandate: 0, tailEpoch: 0, ownFrom: 0, isWhole: false }
 }
 
 async function logIntents(root: Root): Promise<Intent[]> {
@@ -139,13 +146,14 @@ async function cutPointIn(root: Root, generation: Generation, lsn: number, store
     const points = scan.points.filter((point) => point.lsn <= lsn && point.offset < scan.wholeEnd)
     const start: DigestPoint = pointBefore(points, lsn)!
     const digest: Digest = await foldFrom(file, head, start, lsn, scan.wholeEnd, name)
-    const { epoch, seed } = head
+    const { epoch, seed, mandate } = head
     const info: SegmentInfo = {
       name,
       firstLsn,
       lastLsn: lsn,
       epoch,
       seed,
+      mandate,
       used: scan.wholeEnd,
       size: file.size,
       sealed: true,

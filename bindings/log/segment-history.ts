@@ -1,6 +1,6 @@
 // log/segment-history.ts: the reading side of a handle that owns its segments: verified records, digests, and what trimming takes away.
 //
-// Invariant: what a reader is handed was acknowledged; a segment that is trimmed under a reader is history that is gone, never damage.
+// Invariant: what a reader is handed was acknowledged; what is trimmed or cut away under a reader is history that is gone, never damage.
 import { FP, type World } from '../runtime/index.ts'
 import type { Root } from '../root/index.ts'
 
@@ -19,8 +19,8 @@ export interface HistoryParts {
   /** The writer; undefined once there is none. */
   writer(): SegmentWriter | undefined
   head(): number
-  /** digestAt(head). */
-  digest(): Digest
+  /** The end of what the segments hold, which a cut under way has left behind: head is lower then. */
+  end(): { readonly lsn: number; readonly digest: Digest }
   /** @throws ClosedError */
   checkOpen(): void
   /** Why nothing more will come. */
@@ -66,10 +66,10 @@ export class SegmentHistory {
   async digestAt(lsn: Lsn): Promise<Digest> {
     this.#o.checkOpen()
     const at = Number(lsn)
-    const head = this.#o.head()
+    const end = this.#o.end()
     const segments = this.#o.segments()
-    if (at < segments.tail || at > head) throw unavailable(at, segments.tail, head)
-    return this.#orTrimmed(at, () => digestOf(this.#o.root, segments, at, { lsn: head, digest: this.#o.digest() }))
+    if (at < segments.tail || at > end.lsn) throw unavailable(at, segments.tail, end.lsn)
+    return this.#orTrimmed(at, at + 1, () => digestOf(this.#o.root, segments, at, end))
   }
 
   /** Under the reclaim lock. @returns T afterwards; with `dryRun` what it would be */
@@ -109,7 +109,7 @@ export class SegmentHistory {
       const batches = readSegment(this.#o.root, info, at, Math.min(end, info.lastLsn), { digestAt: (lsn) => this.digestAt(lsn), signal })
       for (;;) {
         const position = at
-        const next = await this.#orTrimmed(position, () => batches.next())
+        const next = await this.#orTrimmed(position, end, () => batches.next())
         if (next.done === true) break
         yield next.value
         at = Number(next.value.last)
@@ -117,14 +117,14 @@ export class SegmentHistory {
     }
   }
 
-  /** A segment that was trimmed or cut away under a reader is gone, or full of other records: that is no damage. */
-  async #orTrimmed<T>(at: number, read: () => Promise<T>): Promise<T> {
+  /** A segment that was trimmed or cut away under a reader, who is at `at` and wants to get to `end`, is gone, or full of other records: that is no damage. */
+  async #orTrimmed<T>(at: number, end: number, read: () => Promise<T>): Promise<T> {
     try {
       return await read()
     } catch (error) {
       const { tail } = this.#o.segments()
       const head = this.#o.head()
-      if (at < tail || at >= head) throw unavailable(at, tail, head, error)
+      if (at < tail || (at >= head && head < end)) throw unavailable(at, tail, head, error)
       throw error
     }
   }

@@ -1,8 +1,11 @@
 // log/segment-list.ts: what a handle knows of its segments: names, LSN ranges and the points from which a digest can be folded.
 //
 // Invariant: ascending by first LSN; each but the last ends where the next begins; `tail` is the first one's first LSN - 1.
+import { markOf } from '../format/index.ts'
+
 import { Generation, type LineageMark } from './bases.ts'
-import type { Digest } from './commit-log.ts'
+import type { CommitLog, Digest, Epoch, Lsn } from './commit-log.ts'
+import type { Window } from './frame-cursor.ts'
 
 export const LOG_PREFIX = 'log/'
 const NAME = /^log(?:\.\d{10})?\/(\d{20})\.wal$/
@@ -19,6 +22,8 @@ export interface SegmentInfo {
   readonly firstLsn: number
   readonly epoch: number
   readonly seed: bigint
+  /** By whose decision its records were written (format/mandate.ts). */
+  readonly mandate: number
   /** Last LSN in it that counts; of the newest one the last acknowledged. */
   lastLsn: number
   /** Offset behind the last record that counts. */
@@ -33,6 +38,8 @@ export interface SegmentInfo {
   points: DigestPoint[]
   /** All marks of the segment are in `points`. */
   allPoints: boolean
+  /** All its records, verified, as the open has read them; until the open is over. */
+  kept?: readonly Window[] | undefined
 }
 
 export function segmentName(firstLsn: number, dir: string = LOG_PREFIX): string {
@@ -75,6 +82,11 @@ export class SegmentList {
     return undefined
   }
 
+  /** The open is over. */
+  letGo(): void {
+    for (const segment of this.all) segment.kept = undefined
+  }
+
   /** Bytes in use, preallocation not counted. */
   get bytes(): number {
     let sum = 0
@@ -98,10 +110,18 @@ export class SegmentList {
     const { tail } = this
     const marks: LineageMark[] = [...(this.generation.base?.lineage ?? [])].filter(({ firstLsn }) => firstLsn <= tail)
     const begun = marks.at(-1)?.epoch ?? 0
-    if (tail > 0 && tailEpoch > begun && tailEpoch <= (this.all[0]?.epoch ?? tailEpoch)) marks.push({ epoch: tailEpoch, firstLsn: tail })
-    for (const { epoch, firstLsn } of this.all) if (marks.at(-1)?.epoch !== epoch) marks.push({ epoch, firstLsn })
+    const first = this.all[0]
+    // The mandate of an older epoch whose records are gone is not known, and no record is left that it would be asked of.
+    if (tail > 0 && tailEpoch > begun && tailEpoch <= (first?.epoch ?? tailEpoch))
+      marks.push(markOf(tailEpoch, tail, first?.epoch === tailEpoch ? first.mandate : undefined))
+    for (const { epoch, firstLsn, mandate } of this.all) if (marks.at(-1)?.epoch !== epoch) marks.push(markOf(epoch, firstLsn, mandate))
     return marks
   }
+}
+
+/** As a log tells it to who reads it. */
+export function openMark({ epoch, firstLsn, ...mandate }: LineageMark): CommitLog['lineage'][number] {
+  return { epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn, ...mandate }
 }
 
 /** The last point at or before `lsn`. */

@@ -3,8 +3,21 @@
 //   LOCK -> free files unlinked, directory synced -> CLEAN -> examine -> seal the newest segment -> epoch record in a new one -> ready
 //
 // Invariant: H is what this handle acknowledged; every name is given or taken away only after a look at the LOCK; after a fatal error nothing is acknowledged.
+import { OWN_DECISION_HINT, SECOND_DECISION_HINT, StaleEpochError } from '../errors-ship.ts'
 import { ClosedError, ReadOnlyError, VarveError } from '../errors.ts'
-import { encodeEpochRecord, FOOTER_BYTES, KIND_EPOCH, WRITER_ID_BYTES } from '../format/index.ts'
+import {
+  DECISION_BYTES,
+  encodeEpochRecord,
+  epochOfMandate,
+  FOOTER_BYTES,
+  hasVoted,
+  KIND_EPOCH,
+  mandateOfClaim,
+  mandateOfPromotion,
+  NO_DECISION,
+  toHex,
+  WRITER_ID_BYTES,
+} from '../format/index.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 
@@ -15,13 +28,13 @@ import { examine, type Examined, type Floor, headOf, listSegments } from './exam
 import { GroupCommit } from './group-commit.ts'
 import { Lock, type OpenRetry, takeLock } from './lock.ts'
 import { NodeFile } from './node-file.ts'
-import { type NodeFacts, readNode } from './node-state.ts'
+import { FRESH_NODE, type NodeFacts, type NodeState, readNode } from './node-state.ts'
 import { ReadOnlyLog } from './read-only-log.ts'
 import { RecentGroups } from './recent.ts'
 import { Reclaim } from './reclaim.ts'
 import { sealNewest } from './repair-tail.ts'
 import { SegmentHistory } from './segment-history.ts'
-import type { SegmentList } from './segment-list.ts'
+import { openMark, type SegmentList } from './segment-list.ts'
 import { SegmentWriter } from './segment-writer.ts'
 
 export interface SegmentLogOptions {
@@ -43,10 +56,14 @@ export interface SegmentLogOptions {
   readonly floors?: readonly { readonly lsn: Lsn; readonly digest: Uint8Array }[]
   readonly openRetry?: Partial<OpenRetry>
   readonly signal?: AbortSignal
+  /** The caller folds it next and calls letGo(): what is read of it is kept until then, some MiB of it. */
+  readonly keeps?: boolean
   /** Read-only: what lies above is not part of the log. */
   readonly until?: Lsn | undefined
-  /** Makes a primary of a replica: it writes under this epoch or a higher one. Without it, a replica's log is not opened for writing. */
-  readonly promote?: { readonly epoch: number }
+  /** To claim, at least. */
+  readonly epoch?: number | undefined
+  /** Makes a primary of a replica: it writes under this epoch or a higher one, by the decision that was taken at `fencedAt`. Without it, a replica's log is not opened for writing. */
+  readonly promote?: { readonly epoch: number; readonly fencedAt: number }
 }
 
 export const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
@@ -65,11 +82,14 @@ export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<
   const floors = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest }))
   if (o.readOnly === true) {
     const until = o.until === undefined ? undefined : Number(o.until)
-    return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true, until })
+    return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true, until, keeps: o.keeps })
   }
   const lock = await takeLock(root, o.world, {
     retry: { ...DEFAULT_RETRY, ...o.openRetry },
-    epochFloor: async () => Math.max(await epochFloor(root, o.storeId, o.promote === undefined), (o.promote?.epoch ?? 0) - 1),
+    epochFloor: async () => {
+      const known = await epochFloor(root, o.storeId, (node) => o.promote === undefined && refuseReplica(root, node))
+      return Math.max(known, (o.promote?.epoch ?? o.epoch ?? 0) - 1)
+    },
     signal: o.signal,
   })
   try {
@@ -83,17 +103,11 @@ export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<
 /**
  * The highest epoch that NODE or the newest segment states. Damage is met again, with its address, when the log is examined.
  *
- * @param isPrimary what opens it is one
- * @throws ReadOnlyError: the root is a replica's
+ * @param refuse throws where NODE says that the root is not for who opens it
  */
-export async function epochFloor(root: Root, storeId: Uint8Array, isPrimary: boolean): Promise<number> {
+export async function epochFloor(root: Root, storeId: Uint8Array, refuse: (node: NodeState | undefined) => void): Promise<number> {
   const node = await readNode(root)
-  if (isPrimary && node?.role === 'replica') {
-    throw new ReadOnlyError(`${root.url} is a replica: its records are its primary's`, {
-      details: { url: root.url },
-      hint: 'Open it for reading only, follow it with Replica.open, or promote it.',
-    })
-  }
+  refuse(node)
   let floor = node?.epochSeen ?? 0
   const newest = (await listSegments(root, (await currentGeneration(root)).dir)).at(-1)
   if (newest !== undefined) {
@@ -106,17 +120,55 @@ export async function epochFloor(root: Root, storeId: Uint8Array, isPrimary: boo
   return floor
 }
 
+/** @throws ReadOnlyError */
+function refuseReplica(root: Root, node: NodeState | undefined): void {
+  if (node?.role !== 'replica') return
+  throw new ReadOnlyError(`${root.url} is a replica: its records are its primary's`, {
+    details: { url: root.url },
+    hint: 'Open it for reading only, follow it with Replica.open, or promote it.',
+  })
+}
+
 async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Floor[], lock: Lock): Promise<SegmentWriteLog> {
   const { world, storeId } = o
+  const decided = o.promote !== undefined ? mandateOfPromotion(o.promote.fencedAt) : o.epoch !== undefined ? mandateOfClaim(o.epoch) : 0
   if (o.promote !== undefined) {
+    checkVote(root, decided, (await readNode(root)) ?? FRESH_NODE)
     const { sweepLogIntents } = await import('./replica-steps.ts')
     await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
   }
-  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts: () => ({ role: 'primary', epochSeen: lock.epoch }) })
+  const facts = (lastLsn: number, { committedLsn, mandate, promised, decision, isWhole }: NodeFacts): Partial<NodeFacts> => ({
+    role: 'primary',
+    epochSeen: lock.epoch,
+    session: 0,
+    followed: 0,
+    // A plain start decides nothing.
+    mandate: Math.max(mandate, decided),
+    promised: Math.max(promised, decided),
+    // The same again for as long as nothing else is decided. Files of older versions have none.
+    decision: decided > mandate || (mandate > 0 && decision === NO_DECISION) ? toHex(world.random.bytes(DECISION_BYTES)) : decision,
+    // Of a replica that lacks what it once confirmed the record of the epoch below makes what it has the log that counts.
+    isWhole: isWhole || lastLsn === 0,
+    // What the log does not hold is not committed: other records will take the LSNs of those that were given up.
+    committedLsn: Math.min(committedLsn, lastLsn),
+    ...(o.promote === undefined ? {} : { promotedEpoch: lock.epoch }),
+  })
+  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts, keeps: o.keeps })
   if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
   const log = new SegmentWriteLog(root, o, lock, node, examined)
   await log.begin()
   return log
+}
+
+/** Whom this node follows, or has promised itself to, it cannot pass for: it would vote twice. @throws StaleEpochError */
+function checkVote(root: Root, decided: number, before: NodeFacts): void {
+  if (!hasVoted(decided, before)) return
+  const [held, seen] = [epochOfMandate(before.promised), epochOfMandate(decided)]
+  const isOwn = before.mandate === before.promised
+  throw new StaleEpochError(`${root.url} is not promoted at epoch ${seen}: it ${isOwn ? 'was itself decided on' : 'follows what was decided'} at ${held}`, {
+    details: { held, seen },
+    hint: isOwn ? OWN_DECISION_HINT : SECOND_DECISION_HINT,
+  })
 }
 
 export interface SettleOptions {
@@ -126,8 +178,9 @@ export interface SettleOptions {
   readonly lock: Lock
   /** The log may begin above the floors: the caller sees to what is below. */
   readonly isTrimmedBelowFloors?: boolean
-  /** What NODE is to say from now on. */
-  readonly facts: (lastLsn: number) => Partial<NodeFacts>
+  readonly keeps?: boolean | undefined
+  /** What NODE is to say from now on. @param before  what it says */
+  readonly facts: (lastLsn: number, before: NodeFacts) => Partial<NodeFacts>
 }
 
 /** Under the LOCK: the log of the newest generation, examined, and its newest segment sealed: the next record goes into a new one. */
@@ -136,25 +189,28 @@ export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonl
   const check = (): void => lock.assertCurrent()
   const generation = await currentGeneration(root)
   // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
-  if (await unlinkFree(root, generation)) await root.syncDir(generation.dir.slice(0, -1))
+  const hadFree = await unlinkFree(root, generation)
+  const listed = await listSegments(root, generation.dir)
+  if (hadFree || listed.length > 0) await root.syncDir(generation.dir.slice(0, -1))
   const clean = await readClean(root)
-  const examined = await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors: o.isTrimmedBelowFloors === true })
+  const examined = await examine(root, { generation, storeId, clean, floors, listed, isTrimmedBelowFloors: o.isTrimmedBelowFloors === true, keeps: o.keeps })
   check()
-  const node = await NodeFile.open(root, world, storeId, o.facts(examined.lastLsn))
+  const node = await NodeFile.open(root, world, storeId, (before) => ({
+    // Where NODE was lost, or is older than the base.
+    historyFloorLsn: Math.max(before.historyFloorLsn, generation.base?.baseLsn ?? 0),
+    ...o.facts(examined.lastLsn, before),
+  }))
   if (examined.newest !== undefined) await sealNewest(root, examined.newest, { world, digest: examined.digest, check })
   return { examined, node }
 }
 
-/** @returns whether there is a log at all */
+/** @returns whether there was any */
 async function unlinkFree(root: Root, { dir }: Generation): Promise<boolean> {
+  const first = `${dir}free-`
   const free: string[] = []
-  let any = false
-  for await (const { name } of root.list(dir)) {
-    any = true
-    if (name.startsWith(`${dir}free-`)) free.push(name)
-  }
+  for await (const { name } of root.list(dir, { after: first })) if (name.startsWith(first)) free.push(name)
   if (free.length > 0) await root.delete(free)
-  return any
+  return free.length > 0
 }
 
 export class SegmentWriteLog implements CommitLog {
@@ -164,6 +220,8 @@ export class SegmentWriteLog implements CommitLog {
   readonly #root: Root
   readonly #world: World
   readonly #storeId: Uint8Array
+  /** The mandate that its records say. */
+  readonly #writtenBy: number
   readonly #lock: Lock
   readonly #segments: SegmentList
   readonly #writer: SegmentWriter
@@ -185,6 +243,8 @@ export class SegmentWriteLog implements CommitLog {
     this.#lock = lock
     this.#segments = at.segments
     this.epoch = BigInt(lock.epoch) as Epoch
+    // Within one log it never falls: whoever goes on behind a decision goes on by it, though NODE does not say so (a store that was restored).
+    this.#writtenBy = Math.max(node.facts.mandate, at.segments.lineage(node.facts.tailEpoch).at(-1)?.mandate ?? 0)
     this.#writer = new SegmentWriter({
       root,
       world: o.world,
@@ -196,6 +256,7 @@ export class SegmentWriteLog implements CommitLog {
       segments: at.segments,
       lastLsn: at.lastLsn,
       digest: at.digest,
+      mandate: this.#writtenBy,
       recent: this.recent,
       onFatal: (error) => this.#commit.fail(error, true),
     })
@@ -206,7 +267,7 @@ export class SegmentWriteLog implements CommitLog {
       segments: () => this.#segments,
       writer: () => this.#writer,
       head: () => this.#commit.head,
-      digest: () => this.#writer.digest,
+      end: () => ({ lsn: this.#commit.head, digest: this.#writer.digest }),
       checkOpen: () => this.#checkOpen(),
       ended: () => this.#commit.ended,
       assertOwned: () => this.assertOwned(),
@@ -217,11 +278,18 @@ export class SegmentWriteLog implements CommitLog {
 
   /** The epoch record, as the birth of this handle's first segment. @internal */
   async begin(): Promise<void> {
-    const payload = encodeEpochRecord({ epoch: this.#lock.epoch, writerId: this.#world.random.bytes(WRITER_ID_BYTES), mode: 'exclusive' })
+    const payload = encodeEpochRecord({
+      epoch: this.#lock.epoch,
+      writerId: this.#world.random.bytes(WRITER_ID_BYTES),
+      mode: 'exclusive',
+      mandate: this.#writtenBy,
+    })
     try {
       await this.#commit.append([{ kind: KIND_EPOCH, payload }])
+      await this.node.settle({ isWhole: true })
     } catch (error) {
       await this.#writer.abandon()
+      await this.node.close(() => false)
       throw error
     }
   }
@@ -242,10 +310,8 @@ export class SegmentWriteLog implements CommitLog {
     return BigInt(this.#segments.tail) as Lsn
   }
 
-  get lineage(): readonly { readonly epoch: Epoch; readonly firstLsn: Lsn }[] {
-    return this.#segments
-      .lineage(this.node.facts.tailEpoch)
-      .map(({ epoch, firstLsn }) => ({ epoch: BigInt(epoch) as Epoch, firstLsn: BigInt(firstLsn) as Lsn }))
+  get lineage(): CommitLog['lineage'] {
+    return this.#segments.lineage(this.node.facts.tailEpoch).map(openMark)
   }
 
   get bytes(): number {
@@ -260,8 +326,8 @@ export class SegmentWriteLog implements CommitLog {
     return this.#segments.all.length
   }
 
-  listen(listener: LogListener): void {
-    this.#commit.listen(listener)
+  listen(listener: LogListener): Disposable {
+    return this.#commit.listen(listener)
   }
 
   submit(records: readonly LogRecord[], o?: { expect?: Lsn }): Submission {
@@ -299,6 +365,18 @@ export class SegmentWriteLog implements CommitLog {
     this.node.noteCommitted(lsn)
   }
 
+  get promotedEpoch(): number {
+    return this.node.facts.promotedEpoch
+  }
+
+  get mandate(): number {
+    return this.node.facts.mandate
+  }
+
+  get decision(): string {
+    return this.node.facts.decision
+  }
+
   async settleCommitted(lsn: Lsn): Promise<void> {
     this.assertOwned()
     await this.node.update({ committedLsn: Number(lsn) })
@@ -311,6 +389,10 @@ export class SegmentWriteLog implements CommitLog {
     const error = this.#lock.fencedError()
     this.#commit.fail(error, true)
     throw error
+  }
+
+  letGo(): void {
+    this.#segments.letGo()
   }
 
   async refresh(): Promise<Lsn> {
@@ -351,7 +433,8 @@ export class SegmentWriteLog implements CommitLog {
     this.#end()
     await this.#writer.abandon()
     try {
-      await this.node.close(() => this.#lock.isCurrent())
+      // Whatever becomes of NODE, the root is free.
+      await this.node.close(() => this.#lock.isCurrent()).catch((error: unknown) => (failed ??= error))
       if (this.#world.failpoints.active) await this.#world.failpoints.hit(FP.log.afterClean)
       await this.#lock.release()
     } catch (error) {

@@ -30,14 +30,24 @@ import { STOP } from './tail.ts'
 
 export interface SegmentHead extends FrameSource {
   readonly firstLsn: number
+  readonly mandate: number
   /** digestAt(firstLsn - 1), from the first mark. */
   readonly digest: Digest
 }
 
-/** Header and first mark. Both were synced before the segment got its name, so anything wrong with them is damage. */
+/** Bytes of header and first mark. */
+export const HEAD_BYTES: number = SEGMENT_HEADER_BYTES + MARK_BYTES
+
 export async function readHead(file: SegmentFile, name: string, firstLsn: number, storeId: Uint8Array): Promise<SegmentHead> {
-  const bytes = new Uint8Array(SEGMENT_HEADER_BYTES + MARK_BYTES)
+  const bytes = new Uint8Array(HEAD_BYTES)
   const n = await file.read(0, bytes)
+  return headIn(bytes.subarray(0, n), name, firstLsn, storeId)
+}
+
+/** Header and first mark, which a segment begins with. Both were synced before it got its name, so anything wrong with them is damage. */
+export function headIn(front: Uint8Array, name: string, firstLsn: number, storeId: Uint8Array): SegmentHead {
+  const bytes = front.subarray(0, HEAD_BYTES)
+  const n = bytes.length
   let header: ReturnType<typeof readSegmentHeader>
   try {
     header = readSegmentHeader(bytes.subarray(0, Math.min(n, SEGMENT_HEADER_BYTES)), hash64)
@@ -58,7 +68,7 @@ export async function readHead(file: SegmentFile, name: string, firstLsn: number
   const mark = readMarkPayload(bytes, SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES)
   if (!sameBytes(mark.storeId, storeId))
     throw corrupt(name, `it belongs to store ${toHex(mark.storeId)}, not to ${toHex(storeId)}`, SEGMENT_HEADER_BYTES, firstLsn)
-  return { epoch: header.epoch, seed: header.seed, firstLsn, digest: mark.digest.slice() as Digest }
+  return { epoch: header.epoch, seed: header.seed, mandate: header.mandate, firstLsn, digest: mark.digest.slice() as Digest }
 }
 
 export interface SegmentScan {
@@ -80,20 +90,33 @@ export interface ScanStart {
   readonly lsn: number
 }
 
+export interface ScanOptions {
+  readonly start?: ScanStart
+  /** File offset not to look beyond. */
+  readonly limit?: number
+  /** LSN behind which records do not count. */
+  readonly until?: number
+  /** The log, or the segment, is known to end at `until`, so the record there ends an append. */
+  readonly closed?: boolean
+  /** What lies at the start, where it was read before. */
+  readonly held?: Uint8Array<ArrayBuffer>
+  /** Told of each window. */
+  readonly seen?: (window: Window) => void
+}
+
 /**
- * Walks a segment to where the scan stops. `limit`: file offset not to look beyond; `until`: LSN behind which records do not count; `closed`: the log, or the
- * segment, is known to end there, so the record there ends an append.
+ * Walks a segment to where the scan stops.
  *
  * An append ends with its last record; one that a replica got only the beginning of, or was cut back into, with the mark or footer behind it.
  */
 export async function scanSegment(
   file: SegmentFile,
   head: { readonly epoch: number; readonly seed: bigint; readonly firstLsn: number },
-  o: { readonly start?: ScanStart; readonly limit?: number; readonly until?: number; readonly closed?: boolean } = {},
+  o: ScanOptions = {},
 ): Promise<SegmentScan> {
   const start = o.start ?? firstFrame(head)
   const until = o.until ?? Infinity
-  const cursor = new FrameCursor(file, head, { ...start, limit: o.limit ?? file.size })
+  const cursor = new FrameCursor(file, head, { ...start, limit: o.limit ?? file.size, held: o.held })
   const points: DigestPoint[] = []
   let footer: SegmentFooter | undefined
   let [wholeEnd, wholeLsn] = [start.offset, start.lsn - 1]
@@ -104,6 +127,7 @@ export async function scanSegment(
   let window: Window | undefined
   for (let next = await cursor.next(); next !== undefined; next = await cursor.next()) {
     window = next
+    o.seen?.(next)
     const { base, bytes } = next
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
     forEachFrame(next, (at, kind, flags, local) => {
@@ -149,11 +173,21 @@ export async function* readSegment(
   end: number,
   o: { readonly digestAt: (lsn: Lsn) => Promise<Digest>; readonly signal?: AbortSignal | undefined },
 ): AsyncGenerator<LogBatch> {
+  const { kept } = info
+  if (kept !== undefined) {
+    for (const window of kept) {
+      o.signal?.throwIfAborted()
+      const last = window.nextLsn - 1
+      if (last > start && window.offsets.length > 0) yield batchOf(window, info, start, Math.min(last, end), o.digestAt)
+      if (last >= end) return
+    }
+    throw corrupt(info.name, `its records end before LSN ${end}`, info.used, end)
+  }
   const file = await root.segment(info.name, { open: 'read' })
   try {
     const point = pointBefore(info.points, start)
     const from = point === undefined ? firstFrame(info) : { offset: point.offset, lsn: point.lsn + 1 }
-    const cursor = new FrameCursor(file, info, { ...from, limit: info.used })
+    const cursor = new FrameCursor(file, info, { ...from, limit: info.used, isWanted: end >= info.lastLsn })
     for (;;) {
       o.signal?.throwIfAborted()
       const window = await cursor.next()
@@ -172,6 +206,8 @@ export async function* readSegment(
 
 /** digestAt(lsn) for an LSN in firstLsn - 1 .. lastLsn of this segment: from the last mark before it, one short fold. */
 export async function digestInside(root: Root, info: SegmentInfo, lsn: number): Promise<Digest> {
+  const known = info.kept === undefined ? undefined : foldOver(info.kept, pointBefore(info.points, lsn), lsn)
+  if (known !== undefined) return known
   const file = await root.segment(info.name, { open: 'read' })
   try {
     if (!info.allPoints) await loadPoints(file, info)
@@ -181,6 +217,20 @@ export async function digestInside(root: Root, info: SegmentInfo, lsn: number): 
   } finally {
     await file.close()
   }
+}
+
+/** As foldFrom, over windows that were read before. @returns undefined when they do not hold all that is needed */
+export function foldOver(windows: readonly Window[], point: DigestPoint | undefined, lsn: number): Digest | undefined {
+  if (point === undefined || (windows[0]?.firstLsn ?? Infinity) > point.lsn + 1) return undefined
+  let { digest } = point
+  let done = point.lsn
+  for (const { bytes, offsets, consumed, firstLsn } of windows) {
+    if (done >= lsn) break
+    const wanted = offsets.subarray(Math.max(0, done + 1 - firstLsn), Math.max(0, lsn + 1 - firstLsn))
+    digest = advanceOver(scanKernel(), digest, bytes.subarray(0, consumed), wanted)
+    done += wanted.length
+  }
+  return done === lsn ? digest : undefined
 }
 
 /** Folds from a point to `lsn`; all frames between must lie before `limit`. */

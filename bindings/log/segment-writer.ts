@@ -6,7 +6,7 @@
 import type { StorageError } from '../errors.ts'
 import { FOOTER_BYTES, FOOTER_CLOSED, FOOTER_ROLLED, MARK_BYTES, SEGMENT_HEADER_BYTES, writeSegmentHeader } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
-import { FP, type TimerHandle, type World } from '../runtime/index.ts'
+import { FP, soon, type TimerHandle, type World } from '../runtime/index.ts'
 
 import type { Digest } from './commit-log.ts'
 import { hash64 } from './digest.ts'
@@ -21,7 +21,8 @@ import { type FreeSegment, isSpace, SegmentPool } from './segment-pool.ts'
 
 const SEGMENT_BYTES_FIRST = 256 * 1024
 const MARK_EVERY_BYTES = 256 * 1024
-const MARK_EVERY_RECORDS = 1024
+/** Between two marks, unless one group has more: a piece that goes to a replica ends at each of them. */
+const MARK_RECORDS_MAX = 1024
 /** A group of at most this many bytes is written where it was made: a thread would cost more than the copy. */
 const WRITE_SYNC_BYTES_MAX = 64 * 1024
 /** How often a refused caller makes us look whether there is room again. */
@@ -41,7 +42,9 @@ export interface WriterOptions {
   /** Where the log ends: the next group follows it. */
   readonly lastLsn: number
   readonly digest: Digest
-  /** Told of each group that is acknowledged. */
+  /** By whose decision the owner writes; absent: each group says it. */
+  readonly mandate?: number
+  /** Told of each group: with `synced` when it is written and its sync is under way, else when it is acknowledged. */
   readonly recent: RecentGroups
   /** A background sync failed, or found the LOCK lost. */
   readonly onFatal: (error: Error) => void
@@ -237,7 +240,7 @@ export class SegmentWriter implements GroupSink {
   /** Seals the group for the present segment. */
   #prepare(current: Current, group: GroupBuffer): 'frames' | 'mark' {
     const syncedBefore = this.#synced >= group.first - 1
-    const marked = current.markBytes >= MARK_EVERY_BYTES || current.markRecords >= MARK_EVERY_RECORDS
+    const marked = current.markBytes >= MARK_EVERY_BYTES || current.markRecords + group.count > MARK_RECORDS_MAX
     if (marked) {
       current.info.points.push({ lsn: group.first - 1, offset: current.info.used, digest: this.#digest.slice() as Digest })
       current.markBytes = 0
@@ -255,11 +258,21 @@ export class SegmentWriter implements GroupSink {
     if (this.#stopped) return
     if (error !== null) return this.#finish(poison('a write failed', error))
     if (this.#o.durability === 'buffered') return this.#finish(null)
+    const { recent } = this.#o
+    if (recent.isAhead) {
+      // The way over another node is longer than the sync here, and starting that costs a change of threads: the group leaves first, in this turn.
+      this.#hash(this.#group!)
+      recent.add(this.#group!, this.#digest)
+      return soon(() => {
+        if (!this.#stopped) this.#current!.file.datasync(this.#onSynced)
+      })
+    }
     // The sync goes out first; the digest is computed in its shadow.
     this.#hashing = true
     this.#syncedEarly = false
     this.#current!.file.datasync(this.#onSynced)
     this.#hash(this.#group!)
+    recent.add(this.#group!, this.#digest)
     this.#hashing = false
     if (this.#syncedEarly) this.#finish(null)
   }
@@ -326,12 +339,13 @@ export class SegmentWriter implements GroupSink {
     await writeTo(current.file, current.info.used, view.subarray(0, half))
     await failpoints.hit(FP.log.shortWrite)
     await writeTo(current.file, current.info.used + half, view.subarray(half))
+    this.#hash(group)
     if (this.#o.durability === 'synced') {
+      this.#o.recent.add(group, this.#digest)
       await failpoints.hit(FP.log.beforeSync)
       await syncOf(current.file)
       await failpoints.hit(FP.log.afterSync)
     }
-    this.#hash(group)
     await failpoints.hit(FP.log.beforeLockCheck)
   }
 
@@ -349,7 +363,8 @@ export class SegmentWriter implements GroupSink {
     const seed = new DataView(world.random.bytes(8).slice().buffer).getBigUint64(0, true)
     const before = this.#digest.slice() as Digest
     group.finish(seed, true, { digest: before, storeId })
-    writeSegmentHeader(group.header(), { epoch: group.epoch, firstLsn: group.first, seed }, hash64)
+    const mandate = this.#o.mandate ?? group.mandate
+    writeSegmentHeader(group.header(), { epoch: group.epoch, firstLsn: group.first, seed, mandate }, hash64)
     await Promise.all([old === undefined ? undefined : this.#seal(old, FOOTER_ROLLED, before), this.#birth(free, group)])
     if (failpoints.active) await failpoints.hit(FP.log.beforeLockCheck)
     const name = segmentName(group.first, segments.generation.dir)
@@ -360,6 +375,7 @@ export class SegmentWriter implements GroupSink {
       lastLsn: group.last,
       epoch: group.epoch,
       seed,
+      mandate,
       used: FRONT_OF.header + group.bytes,
       size: free.size,
       sealed: false,

@@ -144,8 +144,8 @@ function infoOf(
   size: number,
   o: { readonly lsn: number; readonly end: number; readonly sealed: boolean; readonly points: DigestPoint[] },
 ): SegmentInfo {
-  const { firstLsn, epoch, seed } = head
-  return { name, firstLsn, lastLsn: o.lsn, epoch, seed, used: o.end, size, sealed: o.sealed, own: false, points: o.points, allPoints: true }
+  const { firstLsn, epoch, seed, mandate } = head
+  return { name, firstLsn, lastLsn: o.lsn, epoch, seed, mandate, used: o.end, size, sealed: o.sealed, own: false, points: o.points, allPoints: true }
 }
 
 export interface CutPoint {

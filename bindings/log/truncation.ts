@@ -15,6 +15,8 @@ interface TruncationFacts extends TruncateOptions {
   readonly head: number
   /** RC */
   readonly committed: number
+  /** Versions below it lack files. */
+  readonly floor: number
   readonly segments: SegmentList
   readonly holds: readonly Pick<Hold, 'lsn' | 'owner'>[]
 }
@@ -27,8 +29,11 @@ export function checkTruncation(last: number, o: TruncationFacts): void {
     new TruncationUnsafeError(`the log cannot be truncated to ${last}: ${why}`, { details: { last: BigInt(last), head: BigInt(o.head), tail: BigInt(tail) } })
   if (last > o.head) throw refuse(`it ends at ${o.head}`)
   if (last < tail) throw refuse(`it begins after ${tail}`)
+  // What is left is not written down anywhere: the digest at its end is in the first segment, which would go.
+  if (last === tail && tail !== generation.tailLsn) throw refuse('no record of it would be left')
   const { base } = generation
   if (base !== undefined && last < base.baseLsn) throw refuse(`its base is ${base.baseLsn}`)
+  if (last < o.floor) throw refuse(`files of versions below ${o.floor} were left out`)
   const isWhole = tail === 0 && base === undefined
   if (!isWhole && !o.checkpoints.some(({ lsn, replayFrom }) => lsn <= last && replayFrom >= tail)) {
     throw refuse(`no checkpoint at or below it whose records are there (they begin after ${tail})`)

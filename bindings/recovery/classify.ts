@@ -56,6 +56,8 @@ export interface Observed {
   readonly schema: 'same' | 'compatible' | 'incompatible'
   /** `holdUntil` lies before the time of the newest record, or before the time of whoever looked. */
   readonly expired: boolean
+  /** A table is older than the write expects, and this node was promoted since it was prepared: that history was given up. */
+  readonly givenUp: boolean
   readonly participants: readonly ObservedParticipant[]
 }
 
@@ -96,8 +98,9 @@ export function classify(observed: Observed, intent: Intent | undefined): Decisi
   })
   const has = (...wanted: readonly ParticipantClass[]): boolean => classes.some((each) => wanted.includes(each))
 
-  if (has('Regressed')) return decide('d3', 'refuse', 'a table is older than the write expects', 'InvariantError')
+  if (has('Regressed') && !observed.givenUp) return decide('d3', 'refuse', 'a table is older than the write expects', 'InvariantError')
   if (!observed.branchLive) return decide('d4', 'discard', `branch ${intent.branch} (${intent.branchId}) is gone`, 'branch-deleted')
+  if (has('Regressed')) return decide("d3'", 'rollback', 'prepared on versions that were given up before this node was promoted', 'given-up')
   if (!sealed) {
     if (observed.owner !== 'dead') return decide('d5', 'wait', observed.owner === 'alive' ? 'its writer lives' : 'its writer may live')
     return decide('d6', 'rollback', 'never sealed, and its writer is gone', 'unsealed')
@@ -128,11 +131,16 @@ interface Seen {
   readonly files?: readonly string[]
 }
 
+/** Its table is older than the write expects. */
+export function isBehind({ version }: ObservedParticipant, { expectedVersion }: Participant): boolean {
+  return version !== undefined && BigInt(version) < BigInt(expectedVersion)
+}
+
 /** One participant against its table and files. */
 export function classifyParticipant(observed: ObservedParticipant, participant: Participant): Seen {
   const { version, files, moved, overlap } = observed
   const expected = BigInt(participant.expectedVersion)
-  if (version !== undefined && BigInt(version) < expected) return { class: 'Regressed', rule: 'p1', what: `version ${version}, expected ${expected}` }
+  if (isBehind(observed, participant)) return { class: 'Regressed', rule: 'p1', what: `version ${version}, expected ${expected}` }
   if (version === undefined || observed.incarnation !== participant.incarnation) {
     const now = observed.incarnation === undefined ? 'no such table' : `incarnation ${observed.incarnation}`
     return { class: 'Gone', rule: 'p2', what: `${now}, prepared against ${participant.incarnation}` }

@@ -18,10 +18,11 @@ import {
   stagedName,
 } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
+import { readNode } from '../log/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import { FP, ulidBytes, type World } from '../runtime/index.ts'
 import { intentName } from '../staging/index.ts'
-import type { Observed, ObservedFile, ObservedIntent, ObservedParticipant } from './classify.ts'
+import { isBehind, type Observed, type ObservedFile, type ObservedIntent, type ObservedParticipant } from './classify.ts'
 import type { Owners } from './owners.ts'
 
 /** Keys written since, told in a decision. */
@@ -97,6 +98,7 @@ export async function observe(parts: ObserveParts, subject: Subject, o: ObserveO
   const outcome = catalog.outcomes.of(idHex(writeId))?.outcome
   const undecided = outcome === undefined && intent !== undefined
   const view = undecided ? await parts.viewOf(intent) : undefined
+  const participants = undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, view, subject, each, o))) : []
   return {
     writeId,
     file,
@@ -107,8 +109,14 @@ export async function observe(parts: ObserveParts, subject: Subject, o: ObserveO
     owner: undecided ? await parts.owners.liveness(intent) : 'dead',
     schema: view === undefined ? 'same' : schemaOf(view, intent!, seal),
     expired: isPast(parts, intent),
-    participants: undecided ? await Promise.all(intent.participants.map((each) => participantOf(parts, view, subject, each, o))) : [],
+    givenUp: intent !== undefined && participants.some((each, i) => isBehind(each, intent.participants[i]!)) && (await isBeforePromotion(parts.root, intent)),
+    participants,
   }
+}
+
+/** What a former primary had under way may stand on records that were cut off while it was a replica. */
+async function isBeforePromotion(root: Root, intent: Intent): Promise<boolean> {
+  return Number(intent.owner.epoch) < ((await readNode(root))?.promotedEpoch ?? 0)
 }
 
 /**

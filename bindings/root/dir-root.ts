@@ -2,7 +2,7 @@
 //
 // Invariant: under a name there are always all bytes of one version, and a resolved synced call survives a power cut, its name and the folders above it
 // included. Errors are StorageErrors by errno; permission, I/O and space are never taken for "not there".
-import { UnsupportedRootError, VarveError } from '../errors.ts'
+import { InvalidConfigError, UnsupportedRootError, VarveError } from '../errors.ts'
 import type { FileHandle, FileStat, FileSystem, World } from '../runtime/index.ts'
 
 import { DirFolders, parentPath } from './dir-folders.ts'
@@ -332,6 +332,13 @@ export class DirRoot implements Root {
       }
       return this.caps
     } catch (error) {
+      if (errnoOf(error) === 'ENOTDIR') {
+        throw new InvalidConfigError(`${this.url} cannot be a folder: a file is in its way`, {
+          details: { key: 'path', value: this.url },
+          hint: 'Name a folder, or one that can be made.',
+          cause: error,
+        })
+      }
       throw writeError('probe', 'probe', error)
     }
   }

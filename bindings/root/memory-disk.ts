@@ -79,10 +79,11 @@ export class MemoryDisk {
   fill(file: MemoryFile, bytes: Uint8Array): void {
     const before = file.size
     file.data = bytes
-    file.ownsData = true
+    // What is recorded is these bytes themselves.
+    file.ownsData = !this.tracks
     file.size = bytes.length
     file.mtimeMs = ++this.#ticks
-    if (this.tracks) this.#changed(file, 0, bytes.slice(), before)
+    if (this.tracks) this.#changed(file, 0, bytes, before)
   }
 
   write(file: MemoryFile, at: number, bytes: Uint8Array): void {
@@ -119,11 +120,15 @@ export class MemoryDisk {
     if (!this.tracks) return
     if (file.pending.length > 0) {
       const fits = file.pending.every((change) => 'at' in change && change.at + change.bytes.length <= file.durable.length)
-      if (fits) {
+      const first = file.pending[0]!
+      const isWhole = file.pending.length === 1 && 'at' in first && first.at === 0 && file.durable.length === 0
+      if (isWhole) file.durable = first.bytes
+      else if (fits) {
         if (!file.ownsDurable) file.durable = file.durable.slice()
         for (const change of file.pending as { at: number; bytes: Uint8Array }[]) file.durable.set(change.bytes, change.at)
       } else file.durable = survivors(file.durable, file.pending, keepAlways, CRASH_MODEL)
-      file.ownsDurable = true
+      // The live image may be made of the very bytes of a first content.
+      file.ownsDurable = !isWhole
       file.pending = []
     }
     this.observer?.({ op: 'sync', file: file.id })

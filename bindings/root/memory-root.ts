@@ -107,7 +107,8 @@ export class MemoryRoot implements Root {
 
   putSync(name: string, bytes: Uint8Array, o?: PutOptions): { tag: string } {
     checkName(name)
-    const file = this.#make(bytes, o?.sync !== false)
+    // Not slice(): that of a Node Buffer shares its memory.
+    const file = this.#make(new Uint8Array(bytes), o?.sync !== false)
     this.#bind(name, file, syncsName(o))
     return { tag: tagOf(file) }
   }
@@ -239,10 +240,10 @@ export class MemoryRoot implements Root {
     return file
   }
 
+  /** Takes `bytes` over. */
   #make(bytes: Uint8Array, sync: boolean): MemoryFile {
     const file = this.#disk.create()
-    // Not slice(): that of a Node Buffer shares its memory.
-    this.#disk.fill(file, new Uint8Array(bytes))
+    this.#disk.fill(file, bytes)
     if (sync) this.#disk.sync(file)
     return file
   }

@@ -3,19 +3,22 @@ import { UnsupportedRootError } from '../errors.ts'
 import type { World } from '../runtime/index.ts'
 
 import { DirRoot, type DirRootOptions } from './dir-root.ts'
-import { MemoryRoot } from './memory-root.ts'
 import type { Root } from './root.ts'
 
 /**
  * `./data`, `/data`, `file:///data`: a directory. `memory:`: private memory; `memory:name`: shared in this process under that name.
  *
  * @throws UnsupportedRootError for a scheme without a root (`s3:` is not there yet)
- * @example const root = openRoot('./data', defaultWorld())
+ * @example const root = await openRoot('./data', defaultWorld())
  */
-export function openRoot(place: string | URL | Root, world: World, o?: DirRootOptions): Root {
+export async function openRoot(place: string | URL | Root, world: World, o?: DirRootOptions): Promise<Root> {
   if (typeof place === 'object' && !(place instanceof URL)) return place
   const text = String(place)
-  if (text.startsWith('memory:')) return text.length > 7 ? new MemoryRoot({ name: text.slice(7) }) : new MemoryRoot()
+  if (text.startsWith('memory:')) {
+    // Most stores are in directories, and do not load it.
+    const { MemoryRoot } = await import('./memory-root.ts')
+    return text.length > 7 ? new MemoryRoot({ name: text.slice(7) }) : new MemoryRoot()
+  }
   // One letter is a drive, not a scheme.
   const scheme = /^([a-z][a-z0-9+.-]+):(\/\/|$)/i.exec(text)?.[1]?.toLowerCase()
   if (scheme !== undefined && scheme !== 'file') {

@@ -17,9 +17,10 @@ export const nodeNetwork: Network = {
     await opened(socket, tls === undefined ? 'connect' : 'secureConnect', signal)
     return new SocketStream(socket)
   },
-  listen: async ({ host, port }, { accept, tls, handshakeMs }) => {
+  listen: async ({ host, port }, { accept, refused, tls, handshakeMs }) => {
     const onSocket = (socket: Socket): void => accept(new SocketStream(socket))
     const server = tls === undefined ? createServer({ noDelay: true }, onSocket) : await secureServer(tls, handshakeMs, onSocket)
+    if (tls !== undefined) server.on('tlsClientError', (error: Error) => refused?.(error))
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen({ host, port }, () => {
@@ -91,6 +92,8 @@ function opened(socket: Socket, event: 'connect' | 'secureConnect', signal: Abor
     socket.once(event, open)
     socket.once('error', fail)
     signal.addEventListener('abort', abort, { once: true })
+    // Since, while TLS was loaded.
+    if (signal.aborted) abort()
   })
 }
 

@@ -153,7 +153,13 @@ export interface Network {
   connect(address: NetworkAddress, o: { readonly signal: AbortSignal; readonly tls?: TlsOptions }): Promise<ByteStream>
   listen(
     address: NetworkAddress,
-    o: { readonly accept: (stream: ByteStream) => void; readonly tls?: TlsOptions; readonly handshakeMs?: number },
+    o: {
+      readonly accept: (stream: ByteStream) => void
+      /** A connection did not get through the handshake of TLS. */
+      readonly refused?: (error: Error) => void
+      readonly tls?: TlsOptions
+      readonly handshakeMs?: number
+    },
   ): Promise<Listener>
 }
 

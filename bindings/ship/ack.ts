@@ -13,7 +13,9 @@ import type { AckMode, ReplicaId, ReplicaState, SessionId } from './types.ts'
 const COUNTING: ReadonlySet<ReplicaState> = new Set<ReplicaState>(['in_sync', 'catching_up'])
 const QUORUM_NODES_MIN = 3
 
-interface Voter {
+interface Follower {
+  /** A learner is followed too: it may be made a voter while its session lasts. */
+  isVoter: boolean
   state: ReplicaState
   /** Of the acknowledgements that are believed; undefined: of none. */
   session: SessionId | undefined
@@ -42,7 +44,8 @@ export interface Amnesia {
 export class AckTracker {
   readonly epoch: number
   readonly firstLsn: number
-  private readonly voters = new Map<ReplicaId, Voter>()
+  private readonly followers = new Map<ReplicaId, Follower>()
+  private voters: readonly Follower[] = []
   private localLsn = 0
   private readonly best: Record<AckMode, number>
 
@@ -55,14 +58,17 @@ export class AckTracker {
   /** The voters from here on; those known before keep what they confirmed. */
   assign(ids: Iterable<ReplicaId>): void {
     const wanted = new Set(ids)
-    for (const id of this.voters.keys()) if (!wanted.has(id)) this.voters.delete(id)
-    for (const id of wanted)
-      if (!this.voters.has(id)) this.voters.set(id, { state: 'disconnected', session: undefined, durable: 0, confirmed: 0, isAmnesic: false })
+    for (const [id, follower] of this.followers) {
+      follower.isVoter = wanted.has(id)
+      if (!follower.isVoter && follower.session === undefined) this.followers.delete(id)
+    }
+    for (const id of wanted) if (!this.followers.has(id)) this.followers.set(id, unknown(true))
+    this.voters = [...this.followers.values()].filter(({ isVoter }) => isVoter)
   }
 
   /** N */
   get nodes(): number {
-    return 1 + this.voters.size
+    return 1 + this.voters.length
   }
 
   /** The primary has synced up to here. */
@@ -76,42 +82,47 @@ export class AckTracker {
    * @returns what it has forgotten, if it has; undefined: nothing, or it is no voter
    */
   follow(id: ReplicaId, session: SessionId, durableLsn: number): Amnesia | undefined {
-    const voter = this.voters.get(id)
-    if (voter === undefined || session.epoch !== this.epoch) return undefined
-    voter.session = session
-    voter.durable = durableLsn
-    if (durableLsn >= voter.confirmed) return undefined
-    const { confirmed } = voter
-    voter.isAmnesic = true
-    voter.confirmed = durableLsn
-    return { confirmed, durable: durableLsn }
+    if (session.epoch !== this.epoch) return undefined
+    let follower = this.followers.get(id)
+    if (follower === undefined) this.followers.set(id, (follower = unknown(false)))
+    follower.session = session
+    follower.durable = durableLsn
+    // It may have confirmed what this node then failed to sync, and was told to cut it.
+    const confirmed = Math.min(follower.confirmed, this.localLsn)
+    // It counts for C from here on, like what comes.
+    follower.confirmed = durableLsn
+    if (durableLsn >= confirmed) return undefined
+    follower.isAmnesic = true
+    return follower.isVoter ? { confirmed, durable: durableLsn } : undefined
   }
 
-  /** No session: what the replica said last no longer counts. */
-  unfollow(id: ReplicaId): void {
-    const voter = this.voters.get(id)
-    if (voter !== undefined) voter.session = undefined
+  /** That session is over: what the replica said in it no longer counts. One that was followed since stays. */
+  unfollow(id: ReplicaId, session: SessionId): void {
+    const follower = this.followers.get(id)
+    if (follower === undefined || !isOf(follower, session)) return
+    if (follower.isVoter) follower.session = undefined
+    else this.followers.delete(id)
   }
 
   state(id: ReplicaId, state: ReplicaState): void {
-    const voter = this.voters.get(id)
-    if (voter === undefined) return
-    voter.state = state
-    if (state === 'in_sync') voter.isAmnesic = false
+    const follower = this.followers.get(id)
+    if (follower === undefined) return
+    follower.state = state
+    if (state === 'in_sync') follower.isAmnesic = false
   }
 
   /** @returns whether it is of the session that is believed, and says something new */
   ack(id: ReplicaId, session: SessionId, durableLsn: number): boolean {
-    const voter = this.voters.get(id)
-    if (voter?.session === undefined || session.epoch !== voter.session.epoch || session.seq !== voter.session.seq) return false
-    if (durableLsn <= voter.durable) return false
-    voter.durable = durableLsn
-    voter.confirmed = Math.max(voter.confirmed, durableLsn)
+    const follower = this.followers.get(id)
+    if (follower === undefined || !isOf(follower, session)) return false
+    if (durableLsn <= follower.durable) return false
+    follower.durable = durableLsn
+    follower.confirmed = Math.max(follower.confirmed, durableLsn)
     return true
   }
 
   isAmnesic(id: ReplicaId): boolean {
-    return this.voters.get(id)?.isAmnesic === true
+    return this.followers.get(id)?.isAmnesic === true
   }
 
   /** C as the mode counts it; never down. */
@@ -124,7 +135,7 @@ export class AckTracker {
 
   private count(mode: AckMode): number {
     if (mode === 'async') return this.localLsn
-    const others = [...this.voters.values()].map((voter) => (counts(voter) ? Math.min(voter.durable, this.localLsn) : 0)).sort((a, b) => b - a)
+    const others = this.voters.map((voter) => (counts(voter) ? Math.min(voter.durable, this.localLsn) : 0)).sort((a, b) => b - a)
     const needed = this.others(mode)
     return needed <= others.length ? others[needed - 1]! : 0
   }
@@ -132,14 +143,14 @@ export class AckTracker {
   /** Nodes that have synced the record, the primary included. */
   durableNodes(lsn: number): number {
     let nodes = lsn <= this.localLsn ? 1 : 0
-    for (const voter of this.voters.values()) if (counts(voter) && voter.durable >= lsn) nodes++
+    for (const voter of this.voters) if (counts(voter) && voter.durable >= lsn) nodes++
     return nodes
   }
 
   /** Nodes that can confirm a record now, the primary included. */
   get reachable(): number {
     let nodes = 1
-    for (const voter of this.voters.values()) if (counts(voter)) nodes++
+    for (const voter of this.voters) if (counts(voter)) nodes++
     return nodes
   }
 
@@ -158,12 +169,20 @@ export class AckTracker {
   }
 
   /** Replicas that must confirm. "all" of none is not everybody. */
-  private others(mode: AckMode): number {
+  others(mode: AckMode): number {
     if (mode === 'async') return 0
     return mode === 'quorum' ? Math.max(1, Math.floor(this.nodes / 2)) : Math.max(1, this.nodes - 1)
   }
 }
 
-function counts({ state, session, isAmnesic }: Voter): boolean {
+function unknown(isVoter: boolean): Follower {
+  return { isVoter, state: 'disconnected', session: undefined, durable: 0, confirmed: 0, isAmnesic: false }
+}
+
+function isOf({ session: of }: Follower, { epoch, seq }: SessionId): boolean {
+  return of !== undefined && of.epoch === epoch && of.seq === seq
+}
+
+function counts({ state, session, isAmnesic }: Follower): boolean {
   return session !== undefined && !isAmnesic && COUNTING.has(state)
 }

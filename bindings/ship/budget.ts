@@ -12,7 +12,7 @@ export const CATCH_UP_BUDGET: CatchUpBudget = Object.freeze({
   progressDeadlineMs: 5_000,
 })
 
-/** Of a rebuild: only a standstill ends it; verified bytes are its progress. */
+/** Of a rebuild: only a standstill ends it; bytes sent, and what the replica says that it has done with its own, are its progress. */
 export const REBUILD_BUDGET: CatchUpBudget = Object.freeze({ maxDurationMs: 0, maxEntries: 0, maxBytes: 0, progressDeadlineMs: 15_000 })
 
 export interface Spent {

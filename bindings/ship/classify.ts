@@ -5,8 +5,8 @@
 
 import { FencedError } from '../errors.ts'
 import { HistoryMissingError, ProtocolVersionError, ReplicaMismatchError, StoreMismatchError } from '../errors-ship.ts'
-import { digestQuestion, matchPoint } from './match-point.ts'
-import type { Agreement, Handshake, Hello, Outcome, ReplicaId, RetainedHistory } from './types.ts'
+import { digestQuestion, holdsElision, homonymsOf, matchPoint } from './match-point.ts'
+import type { Agreement, EpochMark, Handshake, Hello, Outcome, ReplicaId, RetainedHistory } from './types.ts'
 
 /** Of this side's hello. */
 export const PROTOCOL_VERSION = 1
@@ -56,8 +56,10 @@ export function classify(hello: Hello, history: RetainedHistory | null, agreemen
   for (const [name, value] of Object.entries(facts)) {
     if (value !== null && (!Number.isSafeInteger(value) || value < 0)) throw new RangeError(`${name} of replica ${hello.replicaId} is ${value}, not an LSN`)
   }
-  const { detail, ...ruling } = beforeMatch(facts, o) ?? ruleByMatch(facts, digestQuestion(hello, history), agreement, o) ?? ruleOnOurLine(facts, o)
-  const recoverable = ruling.outcome === 'zero_gap' || ruling.outcome === 'catch_up'
+  const byTable =
+    beforeMatch(facts, o) ?? ruleBySuccessor(hello, history) ?? ruleByMatch(facts, digestQuestion(hello, history), agreement, o) ?? ruleOnOurLine(facts, o)
+  const { detail, ...ruling } = ruleByElision(byTable, hello, history) ?? byTable
+  const recoverable = isRecoverable(ruling)
   const { R, RC, H, T, G, C, D } = facts
   return Object.freeze({
     ...ruling,
@@ -85,6 +87,39 @@ function beforeMatch({ R, RC, H, T, G, C }: Facts, o: ClassifyOptions): Ruling |
   // 3
   if (R < T) return stopped('needs_rebuild', 'gap_beyond_retention', `need ${R + 1}, tail=${T}`, R)
   return undefined
+}
+
+/**
+ * Between 3 and 4: another primary wrote after what this one knows to be committed, and nobody has promoted this one since. Its records may have been acknowledged
+ * by others without a word of that to this replica: an old primary that was started again must not cut them off, whatever epoch it has claimed.
+ */
+function ruleBySuccessor(hello: Hello, history: RetainedHistory): Ruling | undefined {
+  const { lineage, durableLsn } = hello
+  const { lineage: own, mandate, promotion = 0 } = history
+  if (lineage === null || mandate === undefined) return undefined
+  const homonyms = homonymsOf(lineage, hello, history)
+  const isOurs = (epoch: number): boolean => own.some((mark) => mark.epoch === epoch) && !homonyms.has(epoch)
+  // An epoch may be high by the starts of its node alone: who was decided on later is a successor, too.
+  const decided = own.find(({ epoch }) => epoch === mandate)
+  const isLater = (mark: EpochMark): boolean => mark.epoch > mandate || (decided !== undefined && (mark.mandate ?? 0) > (decided.mandate ?? 0))
+  const successor = lineage.find((mark) => isLater(mark) && (mark.mandate ?? 0) >= promotion && mark.firstLsn <= durableLsn && !isOurs(mark.epoch))
+  if (successor === undefined) return undefined
+  const { epoch, firstLsn } = successor
+  return stopped('halt', 'split_history', `a primary of epoch ${epoch} wrote from LSN ${firstLsn} on, and this one was not promoted since`, durableLsn)
+}
+
+/**
+ * Over every row that lets it go on: by another primary's word files are missing that its records name, dead at an LSN that this log does not have. Here they may be
+ * needed, and nobody would ask for them again; nor would it show anything before that LSN, however far it is.
+ */
+function ruleByElision(ruling: Ruling, { elided, durableLsn }: Hello, history: RetainedHistory): Ruling | undefined {
+  if (elided === null || !isRecoverable(ruling) || holdsElision(history, elided)) return undefined
+  const detail = `files up to ${elided.lsn} were left out by the word of a primary of epoch ${elided.epoch}, whose records up to there are not in this log; replica=${durableLsn}`
+  return stopped('needs_rebuild', 'fragments_reclaimed', detail, durableLsn)
+}
+
+function isRecoverable({ outcome }: Pick<Ruling, 'outcome'>): boolean {
+  return outcome === 'zero_gap' || outcome === 'catch_up'
 }
 
 /** Rows 4 to 7: histories that differ, or a replica that is ahead of what they share. */

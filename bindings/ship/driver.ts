@@ -21,7 +21,7 @@ export class ShippingDriver {
 
   constructor({ maxParallelRebuilds, ...parts }: DriverOptions) {
     this.registry = parts.registry
-    this.#parts = { ...parts, slots: new RebuildSlots(parts.world.timers, maxParallelRebuilds) }
+    this.#parts = { ...parts, slots: new RebuildSlots(parts.world.timers, maxParallelRebuilds, () => parts.registry.all().length) }
   }
 
   /**

@@ -14,6 +14,9 @@ const MESSAGE_CHARS_MAX = 4096
 const DETAILS_CHARS_MAX = 16 * 1024
 const INFOS: Readonly<Record<string, ErrorInfo>> = { ...CODES, ...SHIP_CODES }
 
+/** Of an error about a link that ended before anything was answered. */
+export const UNANSWERED_HINT = 'Look at its log. If it listens with TLS, give tls to this side too.'
+
 /** What the other side is told. Errors that are not varve's are told as a failed transport: what they say is nobody else's concern. */
 export function errorMessage(error: unknown): ErrorMessage {
   if (error instanceof VarveError) {

@@ -3,7 +3,8 @@
 //   check fence -> I/O -> check fence, record -> await onStep -> check fence -> check budget
 //
 // While a call is out, a timer looks at the budget, and whoever ends the session aborts the call. Invariants: on every way out the session is over before the pins
-// go, the pins go once, and that is told before the promise settles; behind the first failure no further I/O begins.
+// go, the pins go once, and that is told, once and with the reason, before the promise settles; a session has one terminal event, whatever fails and where; behind
+// the first failure no further I/O begins.
 
 import { CancelledError, CatchUpBudgetError, ExecutorReusedError, SessionFencedError } from '../errors-ship.ts'
 import { FP, type TimerHandle } from '../runtime/index.ts'
@@ -19,7 +20,7 @@ export const STEP_ENTRIES = 512
 export const STEP_BYTES: number = 4 * 1024 * 1024
 
 export interface ExecutorOptions {
-  /** Waited for after each step. One that throws ends the run. */
+  /** Waited for after each step. One that throws ends the run; at `complete` and `release` the replica is out of sync again, though it has what was sent. */
   readonly onStep?: (step: Step) => void | Promise<void>
   /** Aborting it is cancel(). */
   readonly signal?: AbortSignal
@@ -58,6 +59,7 @@ export class Run implements PlanOwner {
   #isRunning = false
   #isOver = false
   #isComplete = false
+  #hasGivenBack = false
   #steps = 0
 
   /** @throws PlanConsumedError, UnknownReplicaError */
@@ -91,8 +93,9 @@ export class Run implements PlanOwner {
       this.#isComplete = true
       await this.#told('complete', this.counts.achieved, 0)
       this.#checkGrant()
-      this.#release('')
+      this.#giveBack()
       await this.#told('release', this.counts.achieved, 0)
+      this.#release('')
       this.log(this.#kind.completed, `at ${this.counts.achieved}`, this.counts)
       return { state: 'in_sync', ...this.counts, grant }
     } catch (error) {
@@ -293,18 +296,27 @@ export class Run implements PlanOwner {
   /** The session is over, then the pins go. */
   #end(reason: string, error: unknown): void {
     const { sender, fence, plan } = this
-    if (this.#isComplete) sender.markDegraded(reason, textOf(error))
-    else if (error instanceof CancelledError) this.#planner.endSession(plan, reason)
+    if (this.#isComplete) {
+      // Nothing is left to invalidate, and the run that was to hand it on ends here.
+      this.log('session_invalidated', reason, { reason, isComplete: true })
+      sender.markDegraded(reason, textOf(error))
+    } else if (error instanceof CancelledError) this.#planner.endSession(plan, reason)
     else sender.fail(fence.sessionId, reason as EndReason, textOf(error))
     this.#release(reason)
+  }
+
+  #giveBack(): void {
+    if (this.#hasGivenBack) return
+    this.#hasGivenBack = true
+    this.#unsubscribe()
+    this.#o.signal?.removeEventListener('abort', this.#aborted)
+    this.#planner.release(this.plan)
   }
 
   #release(reason: string): void {
     if (this.#isOver) return
     this.#isOver = true
-    this.#unsubscribe()
-    this.#o.signal?.removeEventListener('abort', this.#aborted)
-    this.#planner.release(this.plan)
+    this.#giveBack()
     this.log('exec_resources_released', reason, { reason, pins: this.plan.pins.length })
   }
 

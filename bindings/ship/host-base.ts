@@ -5,7 +5,7 @@
 
 import { checkpointName, decodeCheckpoint } from '../catalog/index.ts'
 import { BaseIncompleteError, BoundaryMismatchError, ManifestHashError, StoreMismatchError } from '../errors-ship.ts'
-import { decodeManifest, digestInName, isContentName, type Message, STAGING_PREFIX, toHex } from '../format/index.ts'
+import { DecodeError, decodeManifest, isContentName, type Message, STAGING_PREFIX, toHex } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import { getIfThere, type Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
@@ -15,61 +15,67 @@ import type { BaseTarget, ReplicaParts } from './host-parts.ts'
 import { decodeRecords } from './host-walk.ts'
 import type { FileRef, Manifest } from './types.ts'
 
-/** What a base under way is; it is kept until the base is installed, or for a day. */
+/** What a base under way is; it is kept until the base is installed or records of the log are granted again, or for a day. */
 export const BASE_MANIFEST_NAME: string = `${STAGING_PREFIX}base/manifest`
 export const BASE_KEPT_MS: number = 24 * 3600 * 1000
 
 type ManifestMessage = Extract<Message, { readonly type: 'manifest' }>
 type Entries = Extract<Message, { readonly type: 'entries' }>
 
+/** What a base asks of its link. */
+export interface BaseWire {
+  /** Sends a `want` of the manifest; with no files: everything is here. */
+  readonly ask: (files: readonly FileRef[]) => void
+  /** A file cannot be had. */
+  readonly fail: (error: unknown) => void
+  /** So much more was done, in bytes about. */
+  readonly worked: (bytes: number) => void
+}
+
 export class BaseTransfer {
   readonly manifest: Manifest
   readonly hash: Uint8Array
   private readonly parts: ReplicaParts
   private readonly target: BaseTarget
-  private readonly tell: () => void
+  private readonly wire: BaseWire
   /** That of the base, and older ones that branches begin at: they get their names with the switch. */
   private readonly checkpoints = new Map<string, Uint8Array>()
   private filesThere = false
   private next: number
   private receiving: Promise<void> = Promise.resolve()
   private told = false
+  private isOver = false
 
-  private constructor(parts: ReplicaParts, manifest: Manifest, hash: Uint8Array, target: BaseTarget, tell: () => void) {
+  private constructor(parts: ReplicaParts, manifest: Manifest, hash: Uint8Array, target: BaseTarget, wire: BaseWire) {
     this.parts = parts
     this.manifest = manifest
     this.hash = hash
     this.target = target
-    this.tell = tell
+    this.wire = wire
     this.next = manifest.logFrom + 1
   }
 
-  /**
-   * @param ask   sends a `want` of the manifest; with no files: everything is here
-   * @param fail  a file that cannot be had
-   * @throws ManifestHashError, StoreMismatchError, BoundaryMismatchError, CommittedTruncationError
-   */
-  static async begin(
-    parts: ReplicaParts,
-    message: ManifestMessage,
-    gate: FileGate,
-    ask: (files: readonly FileRef[]) => void,
-    fail: (error: unknown) => void,
-  ): Promise<BaseTransfer> {
+  /** @throws ManifestHashError, StoreMismatchError, BoundaryMismatchError, CommittedTruncationError */
+  static async begin(parts: ReplicaParts, message: ManifestMessage, gate: FileGate, wire: BaseWire): Promise<BaseTransfer> {
     const manifest = checked(parts, message)
     const target = await parts.beginBase(manifest, message.hash)
     try {
-      const transfer = new BaseTransfer(parts, manifest, message.hash, target, () => ask([]))
+      const transfer = new BaseTransfer(parts, manifest, message.hash, target, wire)
       await parts.root.put(BASE_MANIFEST_NAME, message.bytes)
-      const missing = await gate.missing(manifest.files.filter(({ name }) => isContentName(name)))
+      const { missing, unread } = await gate.look(
+        manifest.files.filter(({ name }) => isContentName(name)),
+        target.doubts,
+      )
       const checkpoints = [...manifest.files.filter(({ name }) => !isContentName(name)), manifest.checkpoint]
       const stored = gate.request(0, missing, false)
       for (const each of checkpoints) stored.push(...gate.request(0, [each], false, (bytes) => transfer.checkpoints.set(each.name, bytes)))
-      ask([...missing, ...checkpoints])
+      wire.ask([...missing, ...checkpoints])
+      // While those come, what is here is read; of which no byte counts before it was.
+      stored.push(gate.ensure(0, unread))
       Promise.all(stored).then(() => {
         transfer.filesThere = true
         transfer.look()
-      }, fail)
+      }, wire.fail)
       return transfer
     } catch (error) {
       await target.abandon()
@@ -86,6 +92,7 @@ export class BaseTransfer {
     this.next += count
     this.receiving = this.receiving.then(() => this.target.receive({ first, last: first + count - 1, bytes, offsets, digest, records }))
     await this.receiving
+    this.wire.worked(bytes.length)
     this.look()
   }
 
@@ -102,12 +109,13 @@ export class BaseTransfer {
     if (found.lsn !== baseLsn || toHex(found.digest) !== toHex(digest) || toHex(found.storeId) !== toHex(this.manifest.storeId)) {
       throw new BoundaryMismatchError(`the checkpoint of the base at ${baseLsn} was made for LSN ${found.lsn}`, { details: { baseLsn: BigInt(baseLsn) } })
     }
-    await this.target.install(this.checkpoints)
+    await this.target.install(this.checkpoints, this.wire.worked)
     await this.parts.root.delete(BASE_MANIFEST_NAME)
     return baseLsn
   }
 
   abandon(): Promise<void> {
+    this.isOver = true
     return this.receiving.catch(() => undefined).then(() => this.target.abandon())
   }
 
@@ -116,20 +124,33 @@ export class BaseTransfer {
   }
 
   private look(): void {
-    if (this.told || !this.isWhole) return
+    if (this.told || this.isOver || !this.isWhole) return
     this.told = true
-    this.receiving.then(this.tell, () => undefined)
+    this.receiving.then(
+      () => this.wire.ask([]),
+      () => undefined,
+    )
+  }
+}
+
+/** Bytes that have their hash, and are none that a primary would have made, are no manifest either. */
+function decoded(bytes: Uint8Array, hash: Uint8Array): Manifest {
+  try {
+    return decodeManifest(bytes)
+  } catch (cause) {
+    if (!(cause instanceof DecodeError)) throw cause
+    throw new ManifestHashError(`what came is no manifest: ${cause.message}`, { details: { expected: toHex(hash) }, cause })
   }
 }
 
 function checked(parts: ReplicaParts, { hash, bytes }: ManifestMessage): Manifest {
   if (toHex(sha256(bytes)) !== toHex(hash)) throw new ManifestHashError('the manifest does not have its hash', { details: { expected: toHex(hash) } })
-  const manifest = decodeManifest(bytes)
-  const { storeId, baseLsn, logFrom, checkpoint, files } = manifest
+  const manifest = decoded(bytes, hash)
+  const { storeId, baseLsn, checkpoint, files } = manifest
   if (toHex(storeId) !== toHex(parts.storeId!))
     throw new StoreMismatchError(`the manifest is of store ${toHex(storeId)}`, { details: { storeId: toHex(storeId) } })
-  const stranger = files.find(({ name, hash: digest }) => (isContentName(name) ? digestInName(name) !== toHex(digest) : !isOlderCheckpoint(name, baseLsn)))
-  if (stranger !== undefined || checkpoint.name !== checkpointName(baseLsn) || logFrom > baseLsn) {
+  const stranger = files.find(({ name }) => !isContentName(name) && !isOlderCheckpoint(name, baseLsn))
+  if (stranger !== undefined || checkpoint.name !== checkpointName(baseLsn)) {
     throw new BoundaryMismatchError(`the manifest of the base at ${baseLsn} contradicts itself: ${stranger?.name ?? checkpoint.name}`, {
       details: { baseLsn: BigInt(baseLsn), name: stranger?.name ?? checkpoint.name },
     })
@@ -140,6 +161,11 @@ function checked(parts: ReplicaParts, { hash, bytes }: ManifestMessage): Manifes
 function isOlderCheckpoint(name: string, baseLsn: number): boolean {
   const lsn = Number(/^checkpoints\/(\d{20})\.ckpt$/.exec(name)?.[1] ?? Infinity)
   return lsn < baseLsn
+}
+
+/** Nobody goes on with it. Its files stay where they are: the next base reads and counts them. */
+export async function endBase(root: Root): Promise<void> {
+  await root.delete(BASE_MANIFEST_NAME)
 }
 
 /** Hash of the manifest of a base whose files are kept for the next try; what is older than a day is let go. */

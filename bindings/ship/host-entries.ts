@@ -4,8 +4,8 @@
 // Invariant: records reach the log in LSN order, each once, and none before every file it names; `durable` is what the log has synced, and only that is told.
 
 import { ChainDigestError, DivergentEntryError, GapError } from '../errors-ship.ts'
-import { decodeRecord, type StateRecord } from '../engine/index.ts'
-import type { Message } from '../format/index.ts'
+import { decodeRecord, readInline, type StateRecord } from '../engine/index.ts'
+import { InlineCommit, type Message } from '../format/index.ts'
 import { chainOver, type Digest } from '../log/index.ts'
 import { FP } from '../runtime/index.ts'
 import { FilesNamed } from './files-wanted.ts'
@@ -17,6 +17,12 @@ type Entries = Extract<Message, { readonly type: 'entries' }>
 
 /** Received and not durable: the link is not read on above it, whatever its sender thinks. */
 const QUEUE_BYTES_MAX = 32 * 1024 * 1024
+/**
+ * On their way to the log: four groups of records, or two of bytes, so that one fills while another is written. More would only lie there, in part decoded, and cost
+ * the collector of garbage more than the writing does.
+ */
+const FLIGHT_RECORDS_MAX = 4096
+const FLIGHT_BYTES_MAX = 8 * 1024 * 1024
 
 interface Queued extends ReceivedRecords {
   isReady: boolean
@@ -40,6 +46,8 @@ export class EntryGate {
   private room: (() => void)[] = []
   /** On their way to the log. */
   private flights = 0
+  private flightRecords = 0
+  private flightBytes = 0
   /** While failpoints are set, one after the other. */
   private slow: Promise<void> = Promise.resolve()
   private ended = false
@@ -71,7 +79,12 @@ export class EntryGate {
     const offsets = walkFrames(message.bytes, first, count)
     if (first <= this.received) return this.overlapping(message, offsets)
     this.add(message, offsets, first)
-    return this.queuedBytes > QUEUE_BYTES_MAX ? new Promise((resolve) => this.room.push(resolve)) : undefined
+    return this.isFull ? new Promise((resolve) => this.room.push(resolve)) : undefined
+  }
+
+  /** What waits for its files does not count as on its way: they come over the link. */
+  private get isFull(): boolean {
+    return this.queuedBytes > QUEUE_BYTES_MAX || this.flightRecords > FLIGHT_RECORDS_MAX || this.flightBytes > FLIGHT_BYTES_MAX
   }
 
   /** Resolves when everything that was taken is durable, or the link is over. */
@@ -89,12 +102,16 @@ export class EntryGate {
 
   private add(message: Entries, offsets: Uint32Array, first: number): void {
     const { bytes, digest } = message
-    const records: StateRecord[] = []
+    const inline = new InlineCommit()
+    let records: (StateRecord | undefined)[] | undefined
     const last = first + offsets.length - 1
     let files: FileRef[] | undefined
     for (let i = 0; i < offsets.length; i++) {
+      // What most records are names no file, and is read where it is applied.
+      if (readInline(inline, bytes, offsets[i]!)) continue
       const record = decodeRecord(bytes, offsets[i]!, first + i)
-      records.push(record)
+      records ??= Array.from({ length: offsets.length })
+      records[i] = record
       const named = this.named.of(record)
       if (named.length > 0) (files ??= []).push(...named)
     }
@@ -138,6 +155,8 @@ export class EntryGate {
     while (!this.ended && this.queue[0]?.isReady === true) {
       const queued = this.queue.shift()!
       this.flights++
+      this.flightRecords += queued.offsets.length
+      this.flightBytes += queued.bytes.length
       const receiving = this.parts.world.failpoints.active ? (this.slow = this.slow.then(() => this.receiveSlowly(queued))) : this.parts.receive(queued)
       receiving.then(
         () => this.settled(queued),
@@ -157,11 +176,13 @@ export class EntryGate {
     await failpoints.hit(FP.ship.afterApply, { last: queued.last })
   }
 
-  private settled({ last, bytes }: Queued): void {
+  private settled({ last, bytes, offsets }: Queued): void {
     this.flights--
     this.queuedBytes -= bytes.length
+    this.flightRecords -= offsets.length
+    this.flightBytes -= bytes.length
     this.durable = last
-    if (this.queuedBytes <= QUEUE_BYTES_MAX || this.isIdle) this.release()
+    if (!this.isFull || this.isIdle) this.release()
     if (!this.ended) this.events.durable()
   }
 

@@ -1,20 +1,33 @@
 // ship/host-files.ts: the file gate of a replica host: what is missing is asked for, what comes is hashed on its way to the root (docs/shipping.md "Replica").
 //
-// Invariant: a file gets its name only when its length and SHA-256 are those that were asked for; what is there already is read and hashed before it is believed.
+// Invariant: a file gets its name only when its length and SHA-256 are those that were asked for; what is there already is believed when it was read and hashed: over
+// this link, since the rebuild under way was begun, or, where the caller has no reason to doubt, lately (verified-files.ts). What cannot be read is not there.
 
 import { FragmentHashError } from '../errors-ship.ts'
+import { StorageError } from '../errors.ts'
 import { isContentName, type Message, toHex } from '../format/index.ts'
 import { Sha256, sha256 } from '../kernels/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import { type Failpoints, FP, type World } from '../runtime/index.ts'
 import type { FileRef } from './types.ts'
+import type { VerifiedFiles } from './verified-files.ts'
 
 type Piece = Extract<Message, { readonly type: 'fragment' }>
 
 /** Times that one file may fail its hash. */
 const ATTEMPTS_MAX = 3
+/** What lies here under the names that were asked about, before any of it was read. */
+export interface Looked {
+  /** Not there, or of another length. */
+  readonly missing: readonly FileRef[]
+  /** There, and nobody has read it lately. */
+  readonly unread: readonly FileRef[]
+}
+
 /** Bytes that may wait to be stored before the link is read on. */
 const WAITING_BYTES_MAX = 8 * 1024 * 1024
+/** Names remembered over one link: beyond it a file that is named again is read again. */
+const HELD_NAMES_MAX = 4096
 /** Files read at one time to see whether they are what they are called. */
 const LOOKS_AT_ONCE = 4
 const LOOK_BYTES = 4 * 1024 * 1024
@@ -37,12 +50,15 @@ interface Wanted {
 export interface FileGateParts {
   readonly root: Root
   readonly world: Pick<World, 'failpoints'>
+  readonly verified: VerifiedFiles
   /** Sends a `want`. */
   readonly ask: (lsn: number, files: readonly FileRef[]) => void
   /** Told of a file that was there already, before it is looked at. */
-  readonly found: (name: string) => void
+  readonly claim: (name: string) => Promise<void>
   /** A file is gone at its source: what needs it is given up before it counts as there. @throws where that may not be */
   readonly dead: (lsn: number) => Promise<void>
+  /** So much more was looked at, read or stored, in bytes; a look at one file counts as one. */
+  readonly worked: (bytes: number) => void
   /** The bytes of a piece are not looked at any more. */
   readonly done?: (bytes: Uint8Array) => void
 }
@@ -62,18 +78,30 @@ export class FileGate {
 
   /** Asks for what is missing; resolves when all of it is there. @param lsn  0: of a base */
   async ensure(lsn: number, files: readonly FileRef[]): Promise<void> {
+    // What is on its way looks for its names there.
+    if (this.held.size > HELD_NAMES_MAX && this.wanted.size === 0) this.held.clear()
     const missing = await this.missing(files)
     await Promise.all(this.request(lsn, missing, true))
   }
 
-  /** Those that are not there as they should be. */
+  /** Nothing is read. @param doubts  what was seen before this rebuild was begun counts for nothing */
+  async look(files: readonly FileRef[], doubts: boolean): Promise<Looked> {
+    const missing: FileRef[] = []
+    const unread: FileRef[] = []
+    await inLanes(files, async (file) => {
+      const found = await this.find(file)
+      if (found === undefined) missing.push(file)
+      else if (!this.held.has(file.name) && !(await this.parts.verified.has(file.name, found, doubts))) unread.push(file)
+    })
+    return { missing, unread }
+  }
+
+  /** Those that are not there as they should be, by reading what is. */
   async missing(files: readonly FileRef[]): Promise<FileRef[]> {
     const missing: FileRef[] = []
-    const queue = files.values()
-    const lane = async (): Promise<void> => {
-      for (const file of queue) if (!(await this.isHeld(file))) missing.push(file)
-    }
-    await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, lane))
+    await inLanes(files, async (file) => {
+      if (this.ended === undefined && !(await this.isHeld(file))) missing.push(file)
+    })
     return missing
   }
 
@@ -89,8 +117,12 @@ export class FileGate {
         this.wanted.set(hash, (wanted = wantedOf(file, hash, lsn)))
         fresh.push(file)
       }
-      if (keep === undefined) wanted.names.add(file.name)
-      else wanted.keep = keep
+      if (keep !== undefined) wanted.keep = keep
+      else if (!wanted.names.has(file.name)) {
+        wanted.names.add(file.name)
+        // It was there once.
+        this.held.delete(file.name)
+      }
       promises.add(wanted.there)
     }
     if (asks && fresh.length > 0) this.parts.ask(lsn, fresh)
@@ -134,16 +166,30 @@ export class FileGate {
     for (const go of this.roomFor.splice(0)) go()
   }
 
-  private async isHeld({ name, hash, bytes }: FileRef): Promise<boolean> {
-    if (this.wanted.has(toHex(hash)) || !isContentName(name)) return false
-    const { root } = this.parts
-    this.parts.found(name)
-    const there = await root.head(name)
-    if (there?.size !== bytes) return false
+  /** @returns its tag; undefined: it is not there with its length, or on its way */
+  private async find({ name, hash, bytes }: FileRef): Promise<string | undefined> {
+    if (!isContentName(name)) return undefined
+    // Also one whose content is on its way under another name: it gets this one too.
+    await this.parts.claim(name)
+    if (this.wanted.has(toHex(hash))) return undefined
+    const there = await this.parts.root.head(name)
+    this.parts.worked(1)
+    return there?.size === bytes ? there.tag : undefined
+  }
+
+  private async isHeld(file: FileRef): Promise<boolean> {
+    const { name, hash, bytes } = file
+    const tag = await this.find(file)
+    if (tag === undefined) return false
     if (this.held.has(name)) return true
-    const isGood = toHex(await hashOf(root, name, bytes)) === toHex(hash)
-    if (isGood) this.held.add(name)
-    return isGood
+    if (toHex(await hashOf(this.parts.root, name, bytes, this.parts.worked)) !== toHex(hash)) return false
+    await this.hold(name, tag, bytes)
+    return true
+  }
+
+  private hold(name: string, tag: string, bytes: number): Promise<void> {
+    this.held.add(name)
+    return this.parts.verified.add(name, tag, bytes)
   }
 
   private whole(wanted: Wanted, bytes: Uint8Array): Promise<void> | undefined {
@@ -153,7 +199,8 @@ export class FileGate {
     const store = async (): Promise<void> => {
       wanted.keep?.(bytes)
       for (const name of wanted.names) {
-        await this.parts.root.put(name, bytes, failpoints.active ? { beforeName: () => beforeLink(failpoints, name) } : {})
+        const { tag } = await this.parts.root.put(name, bytes, failpoints.active ? { beforeName: () => beforeLink(failpoints, name) } : {})
+        await this.hold(name, tag, bytes.length)
       }
       if (wanted.keep === undefined) this.parts.done?.(bytes)
     }
@@ -176,8 +223,16 @@ export class FileGate {
 
   private async pour(wanted: Wanted, incoming: Incoming, first: string): Promise<void> {
     const { root } = this.parts
-    await root.putLarge(first, incoming.parts())
-    for (const name of wanted.names) if (name !== first) await root.put(name, (await root.get(first)).bytes)
+    const { tag } = await root.putLarge(first, incoming.parts())
+    await this.hold(first, tag, wanted.bytes)
+  }
+
+  /** The same content under another name. */
+  private async copy(wanted: Wanted, name: string): Promise<void> {
+    const { root } = this.parts
+    const source = [...wanted.names].find((each) => this.held.has(each))!
+    const { tag } = await root.put(name, (await root.get(source)).bytes)
+    await this.hold(name, tag, wanted.bytes)
   }
 
   private async collect(wanted: Wanted, incoming: Incoming): Promise<void> {
@@ -188,13 +243,14 @@ export class FileGate {
       at += part.length
     }
     wanted.keep?.(bytes)
-    for (const name of wanted.names) await this.parts.root.put(name, bytes)
+    for (const name of wanted.names) await this.hold(name, (await this.parts.root.put(name, bytes)).tag, bytes.length)
   }
 
   private async stored(wanted: Wanted, storing: Promise<void>, incoming?: Incoming): Promise<void> {
     try {
       await storing
-      for (const name of wanted.names) this.held.add(name)
+      // Those that were asked for meanwhile.
+      for (const name of wanted.names) if (!this.held.has(name)) await this.copy(wanted, name)
       this.settle(wanted)
     } catch (error) {
       // One that was begun again has failed already, or is of no interest.
@@ -229,6 +285,7 @@ export class FileGate {
   }
 
   private free(bytes: number): void {
+    this.parts.worked(bytes)
     this.waitingBytes -= bytes
     if (this.waitingBytes <= WAITING_BYTES_MAX) for (const go of this.roomFor.splice(0)) go()
   }
@@ -310,13 +367,25 @@ function wantedOf(file: FileRef, hash: string, lsn: number): Wanted {
   }
 }
 
-async function hashOf(root: Root, name: string, bytes: number): Promise<Uint8Array> {
+async function inLanes(files: readonly FileRef[], look: (file: FileRef) => Promise<void>): Promise<void> {
+  const queue = files.values()
+  const lane = async (): Promise<void> => {
+    for (const file of queue) await look(file)
+  }
+  await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, lane))
+}
+
+async function hashOf(root: Root, name: string, bytes: number, read: (bytes: number) => void): Promise<Uint8Array> {
   const hash = new Sha256()
   try {
-    for (let at = 0; at < bytes; at += LOOK_BYTES) hash.update((await root.get(name, { range: { start: at, end: Math.min(bytes, at + LOOK_BYTES) } })).bytes)
+    for (let at = 0; at < bytes; at += LOOK_BYTES) {
+      const part = (await root.get(name, { range: { start: at, end: Math.min(bytes, at + LOOK_BYTES) } })).bytes
+      hash.update(part)
+      read(part.length)
+    }
   } catch (error) {
-    // Gone between the look and the read.
-    if (!isNotFound(error)) throw error
+    // Gone between the look and the read, or on a part of the disk that gives nothing back: what is sent takes its place, by a rename.
+    if (!isNotFound(error) && !(error instanceof StorageError && error.class === 'io')) throw error
   }
   return hash.digest()
 }

@@ -31,13 +31,24 @@ const WANT_FILES_MAX = 1000
 type Of<T extends Message['type']> = Extract<Message, { readonly type: T }>
 export type LinkMode = 'observe' | 'handshake' | Of<'grant'>['mode'] | 'base'
 
+/** Who wants to change things. */
+export interface Greeting {
+  readonly epoch: number
+  readonly session: number
+  readonly mandate: number
+  readonly decision: string
+  readonly storeId: Uint8Array
+}
+
 /** What a link asks of its host. */
 export interface LinkOwner {
   readonly parts: ReplicaParts
-  /** Makes the link the one that may change things. Resolves once its fence is durable and nothing of the one before is on its way. @returns false: a newer one was seen */
-  take(link: HostLink, epoch: number, session: number, storeId: Uint8Array): Promise<boolean>
-  /** Everything below the epoch is refused from when it resolves on. @returns false: a newer one was seen */
+  /** Makes the link the one that may change things. Resolves once its fence is durable and nothing of the one before is on its way. @returns false: a newer one was seen @throws StaleEpochError: of a mandate that is no longer followed */
+  take(link: HostLink, greeting: Greeting): Promise<boolean>
+  /** Everything below the epoch is refused from when it resolves on. @returns false: a newer one was seen @throws StaleEpochError: a session of this very one was */
   fence(epoch: number): Promise<boolean>
+  /** Of the newest fence that was accepted. */
+  readonly epoch: number
   /** @throws StaleEpochError, SessionFencedError */
   check(link: HostLink, epoch: number, session: number): void
   /** Told when what status() says has changed. */
@@ -57,6 +68,10 @@ export class HostLink {
   private base: BaseTransfer | undefined
   private greeted = false
   private granted: Of<'grant'> | undefined
+  /** C as the grant of the stream tells it, until this node is known to be whole. */
+  private wholeFrom: number | undefined
+  /** That is being made durable: nothing is acknowledged meanwhile. */
+  private settling = false
   private ended: Promise<void> | undefined
   private sending: Promise<void> | undefined
   private timer: TimerHandle | undefined
@@ -65,6 +80,9 @@ export class HostLink {
   private sentMs: number
   private handling = false
   private ackOwed = false
+  /** Done for a base over this link, in bytes about: what of it the primary was told. */
+  private done = 0
+  private doneTold = 0
   private acked = { lsn: -1, applied: -1, atMs: 0 }
 
   constructor(owner: LinkOwner, link: Link) {
@@ -131,7 +149,9 @@ export class HostLink {
         if (this.mode === 'observe') return
         // What a primary calls committed is a promise: one that was fenced makes none.
         this.owner.check(this, epoch, session)
-        return this.committed(message.committedLsn)
+        // Without a grant it speaks of records that do not follow: what is about to be cut off, or what lies above the base that is on its way, may stand in their
+        // place here, and neither is done below what was called committed.
+        return this.granted === undefined ? undefined : this.committed(message.committedLsn)
       case 'verifySelf':
         return this.send({ type: 'verified', ...(await this.parts.verifySelf(message.upTo)) })
     }
@@ -155,7 +175,7 @@ export class HostLink {
     }
   }
 
-  private async hello(epoch: number, session: number, { protocol, replicaId, storeId, kind }: Of<'hello'>): Promise<void> {
+  private async hello(epoch: number, session: number, { protocol, replicaId, storeId, mandate, decision, kind }: Of<'hello'>): Promise<void> {
     const { parts } = this
     if (this.greeted) throw new SessionFencedError('a link serves one session', { details: { replicaId: parts.replicaId } })
     if (protocol !== PROTOCOL_VERSION)
@@ -176,10 +196,12 @@ export class HostLink {
       if (kind === 'fence') await this.owner.fence(epoch)
     } else {
       // A primary that was fenced hears it from `epochSeen`.
-      if (await this.owner.take(this, epoch, session, storeId)) this.entries = await this.newEntries()
+      if (await this.owner.take(this, { epoch, session, mandate, decision, storeId })) this.entries = await this.newEntries()
     }
     this.greeted = true
-    this.send({ type: 'helloReply', protocol: PROTOCOL_VERSION, replicaId: parts.replicaId, storeId: parts.storeId, ...(await factsOf(parts)) })
+    const facts = await factsOf(parts)
+    const epochSeen = isLook ? facts.epochSeen : this.owner.epoch
+    this.send({ type: 'helloReply', protocol: PROTOCOL_VERSION, replicaId: parts.replicaId, storeId: parts.storeId, ...facts, epochSeen })
     this.owner.changed()
   }
 
@@ -190,10 +212,15 @@ export class HostLink {
     await this.entries!.drained()
     if (this.ended !== undefined) return
     if (grant.start > parts.durableLsn) throw gap(parts.durableLsn + 1, grant.start + 1)
+    await parts.granted()
+    // Before NODE says that it is whole, so that C is in there too: what a base brought is not shown, nor promoted, below it.
+    this.committed(grant.committedLsn)
+    this.wholeFrom = grant.mode === 'stream' ? grant.committedLsn : undefined
+    if (this.isWhole) await this.settleWhole()
+    if (this.ended !== undefined) return
     this.granted = grant
     this.mode = grant.mode
     this.send({ type: 'grantAck', durableLsn: parts.durableLsn })
-    this.committed(grant.committedLsn)
     this.owner.changed()
   }
 
@@ -228,11 +255,41 @@ export class HostLink {
     })
   }
 
+  // whole: everything that was ever confirmed from here is here (docs/decisions/0031-when-a-replica-is-whole.md)
+
+  /**
+   * It follows the live stream, and has all that its former disk can have confirmed: the record that its primary's epoch begins with, and so what any primary
+   * acknowledged before; and what this one had acknowledged when it granted the stream. C alone does not tell: of a primary that was just started it may be behind.
+   */
+  private get isWhole(): boolean {
+    const { wholeFrom, epoch, parts } = this
+    // Asked before each acknowledgement.
+    if (wholeFrom === undefined || parts.durableLsn < wholeFrom) return false
+    return parts.lineage?.some((mark) => mark.epoch === epoch && mark.firstLsn <= parts.durableLsn) === true
+  }
+
+  private async settleWhole(): Promise<void> {
+    await this.parts.whole()
+    this.wholeFrom = undefined
+  }
+
   // acknowledgements: at most one per ACK_MS or ACK_ENTRIES, and always when idle
 
   private ackOr(): void {
     const { entries } = this
-    if (entries === undefined || this.ended !== undefined) return
+    if (entries === undefined || this.ended !== undefined || this.settling) return
+    if (this.isWhole) {
+      // Before anybody counts on what is acknowledged next.
+      this.settling = true
+      this.settleWhole().then(
+        () => {
+          this.settling = false
+          this.ackOr()
+        },
+        (error: unknown) => void this.end(error),
+      )
+      return
+    }
     const isDue = entries.isIdle || entries.durable - this.acked.lsn >= ACK_ENTRIES || this.now() - this.acked.atMs >= ACK_MS
     if (!isDue) return
     if (this.sending !== undefined) {
@@ -271,13 +328,12 @@ export class HostLink {
     if (this.ended !== undefined) return
     this.mode = 'base'
     this.granted = undefined
-    this.base = await BaseTransfer.begin(
-      this.parts,
-      message,
-      this.files,
-      (files) => this.want(0, files),
-      (error) => void this.end(error),
-    )
+    this.wholeFrom = undefined
+    this.base = await BaseTransfer.begin(this.parts, message, this.files, {
+      ask: (files) => this.want(0, files),
+      fail: (error) => void this.end(error),
+      worked: this.worked,
+    })
     this.owner.changed()
   }
 
@@ -297,12 +353,16 @@ export class HostLink {
     return new FileGate({
       root: this.parts.root,
       world: this.parts.world,
+      verified: this.parts.verified,
       ask: (lsn, files) => this.want(lsn, files),
-      found: (name) => this.parts.fileFound(name),
+      claim: (name) => this.parts.claim(name),
       dead: (lsn) => this.elided(lsn),
+      worked: this.worked,
       done: (bytes) => this.link.recycle?.(bytes),
     })
   }
+
+  private readonly worked = (bytes: number): void => void (this.done += bytes)
 
   private want(lsn: number, files: readonly FileRef[]): void {
     for (let at = 0; at === 0 || at < files.length; at += WANT_FILES_MAX) this.send({ type: 'want', lsn, files: files.slice(at, at + WANT_FILES_MAX) })
@@ -338,6 +398,8 @@ export class HostLink {
       }
       // What readers see has grown since the last word of it.
       if (this.granted !== undefined && this.parts.appliedLsn !== this.acked.applied) this.ackOr()
+      // A heartbeat says that somebody is there, whatever has become of the work.
+      if (this.mode === 'base' && this.done > this.doneTold) this.send({ type: 'working', done: (this.doneTold = this.done) })
       if (this.greeted && now - this.sentMs >= HEARTBEAT_MS)
         this.send({ type: 'heartbeat', committedLsn: this.parts.committedLsn, durableLsn: this.parts.durableLsn })
       this.tick()
@@ -353,9 +415,9 @@ type Facts = Omit<Of<'helloReply'>, 'type' | 'protocol' | 'replicaId' | 'storeId
 
 /** What a replica says of itself. */
 export async function factsOf(parts: ReplicaParts): Promise<Facts> {
-  const { epochSeen, durableLsn, committedLsn, lineage, rebuildInProgress } = parts
+  const { epochSeen, durableLsn, committedLsn, tailLsn, lineage, rebuildInProgress, isWhole, elided } = parts
   const digest = (await parts.digestAt(durableLsn)) ?? new Uint8Array(32)
-  return { epochSeen, durableLsn, committedLsn, lineage, digest, checkpoints: await parts.checkpoints(), rebuildInProgress }
+  return { epochSeen, durableLsn, committedLsn, tailLsn, lineage, digest, checkpoints: await parts.checkpoints(), rebuildInProgress, isWhole, elided }
 }
 
 /** What the other side is told: of what has no code, that this side failed. */

@@ -6,9 +6,21 @@ import type { PendingSeal } from '../catalog/index.ts'
 import type { StateRecord } from '../engine/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
-import type { EpochMark, Manifest, ReplicaId } from './types.ts'
+import type { Elided, EpochMark, Manifest, ReplicaId } from './types.ts'
+import type { VerifiedFiles } from './verified-files.ts'
 
-/** Records as they came, decoded once: `bytes` are whole frames, `offsets` those of the records among them. */
+/** What a replica has accepted last: whatever is older, or was decided on before that, changes nothing any more. */
+export interface AcceptedFence {
+  readonly epoch: number
+  /** 0: none of that epoch was taken. */
+  readonly session: number
+  /** No hello of a lower mandate is taken. */
+  readonly promised: number
+  /** Nor one of that mandate by another decision; '': none of it was met yet. */
+  readonly decision: string
+}
+
+/** Records as they came: `bytes` are whole frames, `offsets` those of the records among them. */
 export interface ReceivedRecords {
   readonly first: number
   readonly last: number
@@ -16,15 +28,23 @@ export interface ReceivedRecords {
   readonly offsets: Uint32Array
   /** digestAt(last), as the primary states it. */
   readonly digest: Uint8Array
-  readonly records: readonly StateRecord[]
+  /** Those that were decoded for the files that they may name: all but commits that only add inline rows. undefined: none. */
+  readonly records: readonly (StateRecord | undefined)[] | undefined
 }
 
 /** The log of a base under way: records (logFrom, baseLsn] of a generation that is not switched to yet. */
 export interface BaseTarget {
+  /** Something else than a log that went on without this replica may be why the base comes: every file that is here is read before it counts, once in a rebuild. */
+  readonly doubts: boolean
   /** Durable when it resolves. @throws ChainDigestError */
   receive(records: ReceivedRecords): Promise<void>
-  /** The one atomic switch. Every other file of the manifest is there. @param checkpoints  by name: that of the base, and older ones that it needs */
-  install(checkpoints: ReadonlyMap<string, Uint8Array>): Promise<void>
+  /**
+   * The one atomic switch, and the state behind it. Every other file of the manifest is there.
+   *
+   * @param checkpoints  by name: that of the base, and older ones that it needs
+   * @param worked       told of each step, in bytes about
+   */
+  install(checkpoints: ReadonlyMap<string, Uint8Array>, worked: (bytes: number) => void): Promise<void>
   /** Leaves what was before. Twice is fine. */
   abandon(): Promise<void>
 }
@@ -33,26 +53,44 @@ export interface ReplicaParts {
   readonly world: Pick<World, 'clock' | 'timers' | 'failpoints' | 'logger'>
   readonly root: Root
   readonly replicaId: ReplicaId
+  /** What was lately seen to be whole. */
+  readonly verified: VerifiedFiles
   /** Hash of the manifest of a base whose files are kept for the next try. */
   readonly rebuildInProgress: Uint8Array | null
+  /** It has everything that it ever confirmed. */
+  readonly isWhole: boolean
   /** undefined before the first contact. */
   readonly storeId: Uint8Array | undefined
-  /** The newest fence that was accepted. */
+  /** The highest epoch that it has met: no fence is below it. */
   readonly epochSeen: number
+  /** The newest fence that was accepted: an epoch at or below that. */
+  readonly followed: number
   readonly session: number
+  /** The lowest mandate that is still followed. */
+  readonly promised: number
+  /** Which decision of it is followed; '': none was met yet. */
+  readonly decision: string
   /** R */
   readonly durableLsn: number
   /** RC */
   readonly committedLsn: number
   readonly appliedLsn: number
+  /** T */
+  readonly tailLsn: number
   readonly lineage: readonly EpochMark[] | null
+  /** By whose word files are missing that records here name, until the log has come to where they are dead; null: none are. */
+  readonly elided: Elided | null
   /** @returns undefined where it is not known */
   digestAt(lsn: number): Promise<Uint8Array | undefined>
   checkpoints(): Promise<readonly number[]>
   /** First contact: the store exists here when it resolves. @throws StoreMismatchError */
   found(storeId: Uint8Array): Promise<void>
   /** Durable before anything is applied under it. */
-  fence(epoch: number, session: number): Promise<void>
+  fence(newest: AcceptedFence): Promise<void>
+  /** Records follow what is here: no base is under way any more. */
+  granted(): Promise<void>
+  /** What is here is everything that was ever confirmed, durably so when it resolves. */
+  whole(): Promise<void>
   /** Seals that no record up to R has decided. */
   pendingSeals(): Promise<readonly PendingSeal[]>
   /** Durable when it resolves; what readers may see of it is folded by and by. May be called again before that, in order. @throws ChainDigestError */
@@ -67,6 +105,6 @@ export interface ReplicaParts {
   verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }>
   /** @throws CommittedTruncationError when RC is above its base */
   beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget>
-  /** A file that a record on its way names was there already: it is not deleted as one that nothing names. */
-  fileFound(name: string): void
+  /** A file that a record on its way names may be there already: from when it resolves on it is not deleted as one that nothing names. */
+  claim(name: string): Promise<void>
 }

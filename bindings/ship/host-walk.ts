@@ -9,6 +9,8 @@ import { FRAME_HEADER_BYTES, frameBytes, KIND_FOOTER, KIND_MARK, readU53 } from 
 
 /** Offsets of the records `first`..`first + count - 1`; marks and footers between them are passed over. @throws EntryChecksumError */
 export function walkFrames(bytes: Uint8Array, first: number, count: number): Uint32Array {
+  // Before room is made for so many.
+  if (count * FRAME_HEADER_BYTES > bytes.length) throw broken(first, `${count} records were announced, in ${bytes.length} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const offsets = new Uint32Array(count)
   let found = 0

@@ -46,6 +46,7 @@ export type {
   BudgetVerdict,
   CatchUpBudget,
   CatchUpIO,
+  Elided,
   Endpoint,
   EpochMark,
   Fence,
@@ -83,12 +84,14 @@ export type {
   Want,
   WireFrame,
 } from './types.ts'
-export { fenceReplica, recordOf } from './fence.ts'
+export { decidedAt, fenceReplica, recordOf } from './fence.ts'
+export type { DecidedAt } from './one-decision.ts'
 export type { FenceOptions } from './fence.ts'
-export { baseUnderWay } from './host-base.ts'
+export { baseUnderWay, endBase } from './host-base.ts'
 export { gap } from './host-entries.ts'
 export { factsOf } from './host-link.ts'
 export type { LinkMode } from './host-link.ts'
-export type { BaseTarget, ReceivedRecords, ReplicaParts } from './host-parts.ts'
+export type { AcceptedFence, BaseTarget, ReceivedRecords, ReplicaParts } from './host-parts.ts'
+export { VerifiedFiles } from './verified-files.ts'
 export { ReplicaHost } from './host.ts'
 export type { HostStatus } from './host.ts'

@@ -38,7 +38,7 @@ export class LinkIO implements CatchUpIO, RebuildIO {
   async sendFragments(fence: Fence, want: Want, sink: (progress: { files: number; bytes: number }) => void, signal: AbortSignal): Promise<void> {
     this.#shipper.checkFence(fence)
     const { manifest } = this.#begun()
-    const records = (): Promise<void> => this.#shipper.sendBaseRecords(manifest.logFrom, manifest.baseLsn, signal)
+    const records = (sent: (bytes: number) => void): Promise<void> => this.#shipper.sendBaseRecords(manifest.logFrom, manifest.baseLsn, sent, signal)
     await this.#peer.sendBase(manifest, want, { attemptsMax: this.#attemptsMax, records, sink, signal })
   }
 

@@ -1,4 +1,5 @@
 // ship/observe.ts: a look at what answers at an address, beside whoever ships to it: who it is and how far it got. Fences nobody and changes nothing.
+import { NO_DECISION } from '../format/index.ts'
 import type { World } from '../runtime/index.ts'
 
 import { Peer } from './peer.ts'
@@ -28,7 +29,10 @@ export async function observeReplica(o: ObserveOptions): Promise<Observation> {
   const link = await o.transport.connect(o.endpoint, signal)
   const peer = new Peer(link, { world: o.world, epoch: 0, session: 0, root: undefined, committed: () => 0, head: () => 0 })
   try {
-    const hello = await peer.hello({ replicaId: o.replicaId ?? '', storeId: o.storeId, endpointVersion: o.endpoint.version, kind: 'observe' }, signal)
+    const hello = await peer.hello(
+      { replicaId: o.replicaId ?? '', storeId: o.storeId, endpointVersion: o.endpoint.version, mandate: 0, decision: NO_DECISION, kind: 'observe' },
+      signal,
+    )
     return { ...hello, digestThere: o.at === undefined ? undefined : await peer.digestAt(o.at, signal) }
   } finally {
     await peer.close()

@@ -10,7 +10,8 @@ import { isNotFound, type Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
 import { PROTOCOL_VERSION } from './classify.ts'
-import type { FileRef, Hello, Link, Manifest, ReplicaId, SessionKind, Want, WireFrame } from './types.ts'
+import { UNANSWERED_HINT } from './error-frame.ts'
+import type { FileRef, Hello, Link, Manifest, ReplicaId, Want, WireFrame } from './types.ts'
 
 /** Of one `fragment` message. */
 const CHUNK_BYTES = FILE_PIECE_BYTES_MAX
@@ -36,6 +37,8 @@ export interface PeerOptions {
   readonly session: number
   /** Where the files are; undefined: none is sent. */
   readonly root: Root | undefined
+  /** Files that some version still needs: none of them is ever called dead. undefined: none may be. */
+  readonly needed?: () => Promise<ReadonlySet<string>>
   /** What heartbeats tell. */
   readonly committed: () => number
   readonly head: () => number
@@ -67,6 +70,12 @@ export class Peer {
   #timer: TimerHandle | undefined
   #isGreeted = false
   #ended: Error | undefined
+  /** Settled when nothing is left of the connection. */
+  closed: Promise<void> = Promise.resolve()
+  /** Of this grant, once one was missing. */
+  #needed: Promise<ReadonlySet<string>> | undefined
+  /** What the replica has done for a base, as it says. */
+  #done = 0
   #heardMs: number
   #sentMs: number
   /** Bytes of files sent. */
@@ -82,6 +91,8 @@ export class Peer {
   elideDead = false
   /** Told at each ack that says more is durable. */
   onDurable: (lsn: number) => void = () => {}
+  /** Told when the replica says that it has done more for a base. */
+  onWork: () => void = () => {}
   /** Told at each ack and at the end. */
   onChange: () => void = () => {}
 
@@ -108,10 +119,7 @@ export class Peer {
   }
 
   /** First of all. @throws TransportError */
-  async hello(
-    about: { readonly replicaId: string; readonly storeId: Uint8Array; readonly endpointVersion: number; readonly kind: SessionKind | 'observe' | 'fence' },
-    signal: AbortSignal,
-  ): Promise<Hello> {
+  async hello(about: Pick<Of<'hello'>, 'replicaId' | 'storeId' | 'endpointVersion' | 'mandate' | 'decision' | 'kind'>, signal: AbortSignal): Promise<Hello> {
     const reply = await this.#ask({ type: 'hello', protocol: PROTOCOL_VERSION, ...about }, 'helloReply', signal, { limitMs: this.#timeouts.helloMs })
     this.#isGreeted = true
     this.durableLsn = reply.durableLsn
@@ -121,7 +129,11 @@ export class Peer {
 
   /** @returns undefined where it is not known there */
   async digestAt(lsn: number, signal: AbortSignal): Promise<Uint8Array | undefined> {
-    return (await this.#ask({ type: 'digestReq', lsn }, 'digestReply', signal)).digest
+    const reply = await this.#ask({ type: 'digestReq', lsn }, 'digestReply', signal)
+    // Of an older question: what it says of another position decides nothing here.
+    if (reply.lsn !== lsn)
+      throw new TransportError(`${this.#link.peer} answered ${reply.lsn} where the digest at ${lsn} was asked for`, { details: { peer: this.#link.peer } })
+    return reply.digest
   }
 
   async verifySelf(upTo: number, signal: AbortSignal): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
@@ -137,6 +149,7 @@ export class Peer {
   /** What comes next. @returns where the replica stands */
   async grant(o: Omit<Of<'grant'>, 'type'>, signal: AbortSignal): Promise<number> {
     this.elideDead = o.elideDead
+    this.#needed = undefined
     const { durableLsn } = await this.#ask({ type: 'grant', ...o }, 'grantAck', signal)
     this.durableLsn = this.receivedLsn = durableLsn
     this.ackedMs = this.#o.world.clock.monoMs()
@@ -153,7 +166,7 @@ export class Peer {
     want: Want,
     o: {
       readonly attemptsMax: number
-      readonly records: () => Promise<void>
+      readonly records: (sent: (bytes: number) => void) => Promise<void>
       readonly sink: (progress: { files: number; bytes: number }) => void
       readonly signal: AbortSignal
     },
@@ -162,6 +175,10 @@ export class Peer {
     const attempts = new Map<string, number>()
     const hasRecords = manifest.logFrom < manifest.baseLsn
     const sent = { files: 0, bytes: 0 }
+    const count = (bytes: number): void => {
+      sent.bytes += bytes
+      o.sink(sent)
+    }
     let asked = want
     if (asked.length === 0 && !hasRecords) return
     for (let round = 0; ; round++) {
@@ -175,14 +192,11 @@ export class Peer {
             details: { file: name, attempts: o.attemptsMax },
           })
         }
-        await this.#sendFile(file, o.signal, (bytes) => {
-          sent.bytes += bytes
-          o.sink(sent)
-        })
+        await this.#sendFile(file, o.signal, count)
         sent.files++
         o.sink(sent)
       }
-      if (round === 0 && hasRecords) await o.records()
+      if (round === 0 && hasRecords) await o.records(count)
       asked = (this.#again.shift() ?? (await this.#await('want', o.signal, { isWork: true }))).files
       if (asked.length === 0) return
     }
@@ -210,7 +224,7 @@ export class Peer {
     return this.send({ type: 'heartbeat', committedLsn: this.#o.committed(), durableLsn: this.#o.head() })
   }
 
-  /** Idempotent. */
+  /** Idempotent. The connection goes in its own time: `closed`. */
   async close(reason?: Error): Promise<void> {
     this.#end(reason ?? new TransportError('the link was closed here', { details: { peer: this.#link.peer } }), reason !== undefined)
     await this.#serving
@@ -225,7 +239,9 @@ export class Peer {
         this.#heardMs = this.#o.world.clock.monoMs()
         if (frame.epoch === this.#o.epoch && frame.session === this.#o.session) this.#hear(frame.message)
       }
-      throw new TransportError(`${this.#link.peer} closed the link`, { details: { peer: this.#link.peer } })
+      const { peer } = this.#link
+      if (this.#isGreeted) throw new TransportError(`${peer} closed the link`, { details: { peer } })
+      throw new TransportError(`${peer} closed the link before it answered`, { details: { peer }, hint: UNANSWERED_HINT })
     } catch (error) {
       this.#end(error as Error)
     }
@@ -242,6 +258,10 @@ export class Peer {
         this.onDurable(message.durableLsn)
       }
       this.onChange()
+    } else if (message.type === 'working') {
+      if (message.done <= this.#done) return
+      this.#done = message.done
+      this.onWork()
     } else if (message.type === 'want' && message.lsn > 0) {
       this.#wanted.push(message)
       this.#serving ??= this.#serve().finally(() => (this.#serving = undefined))
@@ -292,12 +312,18 @@ export class Peer {
       return (await this.#o.root!.get(name, { range: { start, end }, immutable: true })).bytes
     } catch (cause) {
       if (isNotFound(cause)) {
-        if (this.elideDead) return undefined
+        if (this.elideDead && (await this.#isDead(name))) return undefined
         throw missing(name, 'it is not there', cause)
       }
       if (cause instanceof RangeError) throw missing(name, `it ends before byte ${end}`, cause)
       throw cause
     }
+  }
+
+  /** Doomed by a vacuum and needed by nothing: a file that is lost is none of these. */
+  async #isDead(name: string): Promise<boolean> {
+    this.#needed ??= this.#o.needed?.()
+    return this.#needed !== undefined && !(await this.#needed).has(name)
   }
 
   // questions and time
@@ -360,7 +386,7 @@ export class Peer {
     if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer)
     for (const { reject } of this.#waiting.splice(0)) reject(error)
     this.#wanted.length = 0
-    void this.#link.close(isTold ? error : undefined).catch(() => undefined)
+    this.closed = this.#link.close(isTold ? error : undefined).catch(() => undefined)
     this.onChange()
   }
 }

@@ -3,7 +3,8 @@
 // Invariant: a plan is frozen when it is built; of cancelling and running exactly one happens first, and whoever owns it releases its pins.
 
 import { PlanConsumedError } from '../errors-ship.ts'
-import type { Handshake, RecoveryPlan, ShipPin } from './types.ts'
+import type { Sender } from './sender.ts'
+import type { Fence, Handshake, RecoveryPlan, ShipPin } from './types.ts'
 
 /** What runs a plan. */
 export interface PlanOwner {
@@ -67,6 +68,14 @@ export class Plans {
 /** The last one first. */
 export function releaseAll(pins: readonly ShipPin[]): void {
   for (const pin of pins.toReversed()) pin.release()
+}
+
+/** Why a plan with that fence is none of the session that is active now. undefined: no other epoch, address or session is why. */
+export function outdated(sender: Sender, { epoch, endpointVersion, sessionId }: Fence): 'epoch_bump' | 'address_change' | 'superseded' | undefined {
+  if (sender.epoch !== epoch) return 'epoch_bump'
+  if (sender.endpoint.version !== endpointVersion) return 'address_change'
+  const active = sender.session()
+  return active !== null && active.id.seq !== sessionId.seq ? 'superseded' : undefined
 }
 
 /** Nothing to stream: it owes a truncation alone. */

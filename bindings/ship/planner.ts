@@ -9,7 +9,7 @@ import { toHex } from '../format/index.ts'
 import type { World } from '../runtime/index.ts'
 import { manifestHash } from './manifest.ts'
 import { digestQuestion } from './match-point.ts'
-import { isTruncationOnly, type PlanOwner, Plans, releaseAll } from './plan.ts'
+import { isTruncationOnly, outdated, type PlanOwner, Plans, releaseAll } from './plan.ts'
 import { decideSource, type RebuildDecision } from './rebuild-source.ts'
 import type { RecoveryEventName, RecoveryLog } from './recovery-log.ts'
 import type { Registry } from './registry.ts'
@@ -212,7 +212,8 @@ export class Planner {
   }
 
   /** What was pinned is what was planned: nothing was trimmed between the two, and the session is still the one. */
-  async #confirmed({ sender, session }: Met, pins: readonly ShipPin[], from: number): Promise<void> {
+  async #confirmed(met: Met, pins: readonly ShipPin[], from: number): Promise<void> {
+    const { sender, session } = met
     try {
       sender.checkFence(session.fence)
       const { tailLsn } = await this.#parts.history.read({ positions: true })
@@ -222,8 +223,12 @@ export class Planner {
         details: { replicaId: session.fence.replicaId, sessionId: session.id, tail: tailLsn, from },
       })
     } catch (error) {
-      sender.fail(session.id, 'history_moved', textOf(error))
+      const isStale = !sender.fail(session.id, 'history_moved', textOf(error))
       releaseAll(pins)
+      if (isStale) {
+        const reason = outdated(sender, session.fence) ?? sender.status().reason
+        this.#log('plan_cancelled', met, reason, { reason })
+      }
       throw error
     }
   }
@@ -267,11 +272,16 @@ export class Planner {
   }
 }
 
-/** When a newer primary was met, nothing is shipped below it any more, to anybody. @returns whether one was */
+/** When a newer primary was met, or a node that waits for a decision, nothing is shipped below it any more, to anybody. @returns whether one was */
 export function noteFence(registry: Registry, id: ReplicaId, epoch: number, error: unknown): boolean {
   const seen = error instanceof StaleEpochError ? error.held : error instanceof FencedError ? Number(error.seen) : 0
-  if (seen <= epoch) return false
-  registry.fence(seen, id)
+  // By starting again this primary has passed the epoch of a fence, and not the fence.
+  const details = error instanceof StaleEpochError ? error.details : {}
+  const isUndecided = details['mandate'] !== undefined
+  if (seen <= epoch && !isUndecided) return false
+  // It follows another decision of the same number: that is one vote.
+  if (typeof details['isSettled'] === 'boolean' && !registry.outvoted(id, details['isSettled'])) return false
+  registry.fence(seen, id, Math.max(seen, isUndecided ? epoch + 1 : 0))
   return true
 }
 

@@ -11,13 +11,17 @@ interface Waiting {
 
 export class RebuildSlots {
   readonly #timers: World['timers']
+  readonly #askers: () => number
+  readonly #max: number
   #free: number
   #waiting: Waiting[] = []
   #isGathering = false
 
-  constructor(timers: World['timers'], max: number) {
+  /** @param askers  how many there are who may ask: when nobody else is left, nobody is waited for */
+  constructor(timers: World['timers'], max: number, askers: () => number) {
     this.#timers = timers
-    this.#free = max
+    this.#askers = askers
+    this.#free = this.#max = max
   }
 
   /** Resolves when there is a place. @throws the signal's reason */
@@ -51,15 +55,20 @@ export class RebuildSlots {
 
   #gather(): void {
     if (this.#isGathering || this.#free === 0 || this.#waiting.length === 0) return
+    if (this.#waiting.length + this.#max - this.#free >= this.#askers()) return this.#grant()
     this.#isGathering = true
     this.#timers.set(GATHER_MS, () => {
       this.#isGathering = false
-      const byLag = this.#waiting.map((each) => ({ each, lag: each.lag() })).sort((a, b) => a.lag - b.lag)
-      for (const { each } of byLag.slice(0, this.#free)) {
-        this.#free--
-        this.#waiting = this.#waiting.filter((other) => other !== each)
-        each.grant()
-      }
+      this.#grant()
     })
+  }
+
+  #grant(): void {
+    const byLag = this.#waiting.map((each) => ({ each, lag: each.lag() })).sort((a, b) => a.lag - b.lag)
+    for (const { each } of byLag.slice(0, this.#free)) {
+      this.#free--
+      this.#waiting = this.#waiting.filter((other) => other !== each)
+      each.grant()
+    }
   }
 }

@@ -1,4 +1,4 @@
-// ship/rebuild-source.ts: what a rebuild starts from (table of shipping.md section 8). Pure, from one history.
+// ship/rebuild-source.ts: what a rebuild starts from (table of shipping.md section 8, and what section 8 says of RC: no base below it). Pure, from one history.
 //
 // Invariant: live state never stands in for an older point: a base is a trusted checkpoint with its tail, or a base frozen at the target.
 
@@ -15,6 +15,7 @@ export interface RebuildDecision {
     | 'no_checkpoint'
     | 'untrusted_checkpoint'
     | 'checkpoint_above_committed'
+    | 'checkpoint_below_promised'
     | 'trusted_checkpoint_unreplayable_tail'
     | 'trusted_checkpoint_replayable_tail'
 }
@@ -33,5 +34,7 @@ export function decideSource(history: RetainedHistory | null, replicaCommittedLs
   if (base > promised) return full('checkpoint_above_committed')
   // An empty tail needs them too: the stream goes on from there.
   if (base < tailLsn || base < fragmentFloorLsn || target > headLsn) return full('trusted_checkpoint_unreplayable_tail')
+  // The replica holds what it was promised, and lets no base below that take its place: a replica in good order would be halted.
+  if (base < replicaCommittedLsn) return full('checkpoint_below_promised')
   return { source: 'snapshot_tail', baseLsn: base, target, reason: 'trusted_checkpoint_replayable_tail' }
 }

@@ -23,7 +23,7 @@ export interface AssignmentResult {
 
 export interface RegistryStatus {
   readonly epoch: number
-  /** A newer primary was met: its epoch; 0 = none. */
+  /** A newer primary was met, or a fence: its epoch; 0 = none. */
   readonly fencedBy: number
   readonly total: number
   readonly inSync: number
@@ -60,6 +60,11 @@ export class Registry {
   readonly #fencedSubscribers = new Subscribers<number>()
   #epoch: number
   #fencedBy = 0
+  /** Epochs below it are fenced: where a fence asked for a decision, the next one too. */
+  #fencedBelow = 0
+  /** They follow another decision of the same number. */
+  readonly #lostVotes = new Set<ReplicaId>()
+  #isOutvoted = false
 
   /** @param epoch of this primary: that of its writer */
   constructor(context: ShipContext, epoch: number) {
@@ -70,9 +75,19 @@ export class Registry {
   get epoch(): number {
     return this.#epoch
   }
-  /** Epoch of the newer primary that was met; 0 = none. */
+  /** Epoch of the newer primary, or of the fence, that was met; 0 = none. */
   get fencedBy(): number {
     return this.#fencedBy
+  }
+
+  /** Another decision of the same number has the votes: that is why it is fenced. */
+  get isOutvoted(): boolean {
+    return this.#isOutvoted
+  }
+
+  /** Nothing is shipped any more. */
+  get isFenced(): boolean {
+    return this.#fencedBelow > this.#epoch
   }
 
   /** @throws UnknownReplicaError */
@@ -142,12 +157,37 @@ export class Registry {
       .map((sender) => sender.id)
   }
 
-  /** A newer primary exists, as `by` showed: every sender stops shipping. */
-  fence(seen: number, by: ReplicaId): void {
-    if (seen <= this.#epoch || seen <= this.#fencedBy) return
+  /**
+   * A newer primary exists, as `by` showed: every sender stops shipping.
+   *
+   * @param below  epochs that may ship no more; above `seen` where this primary has passed the epoch of a fence and nobody has decided that it goes on
+   */
+  fence(seen: number, by: ReplicaId, below: number = seen): void {
+    if (below <= this.#epoch || below <= this.#fencedBelow) return
     this.#fencedBy = seen
-    for (const sender of this.all()) sender.fence(seen, by)
+    this.#fencedBelow = below
+    for (const sender of this.all()) sender.fence(seen, by, below)
     this.#fencedSubscribers.tell(seen)
+  }
+
+  /**
+   * A node follows another decision of the same number (decision 0035): one vote, while others may still make the majority.
+   *
+   * @param isSettled  the other one is known to have it
+   * @returns whether this primary's decision can no longer have one
+   */
+  outvoted(by: ReplicaId, isSettled: boolean): boolean {
+    this.#lostVotes.add(by)
+    const voters = this.all().filter(({ role }) => role === 'voter')
+    const nodes = 1 + voters.length
+    const lost = voters.filter(({ id }) => this.#lostVotes.has(id)).length
+    this.#isOutvoted ||= isSettled || nodes - lost <= Math.floor(nodes / 2)
+    return this.#isOutvoted
+  }
+
+  /** A node follows this primary, whatever it has said before. */
+  voted(by: ReplicaId): void {
+    this.#lostVotes.delete(by)
   }
 
   /** @throws UnknownReplicaError, InvalidConfigError (`confirm` must be the replica's id) @returns false: it was not halted */
@@ -211,7 +251,7 @@ export class Registry {
 
   #add(replica: ReplicaAssignment): void {
     const sender = new Sender(this.#context, replica, this.#epoch, (seen, by) => this.fence(seen, by))
-    if (this.#fencedBy > 0) sender.fence(this.#fencedBy, replica.id)
+    if (this.#fencedBy > 0) sender.fence(this.#fencedBy, replica.id, this.#fencedBelow)
     this.#senders.set(replica.id, sender)
     this.#context.log.append('sender_added', replica.id, null, `${replica.role} at ${replica.endpoint.data}`, {
       endpoint: replica.endpoint,

@@ -22,6 +22,7 @@ import { Handover } from './handover.ts'
 import { LinkIO } from './link-io.ts'
 import { observeReplica } from './observe.ts'
 import { Peer } from './peer.ts'
+import { outdated } from './plan.ts'
 import { noteFence, type Questions } from './planner.ts'
 import type { RebuildSlots } from './rebuild-slots.ts'
 import type { Registry } from './registry.ts'
@@ -58,8 +59,8 @@ export interface Recovery {
 export interface AckSink {
   /** The replica's log is on our line up to there; undefined: nothing of it counts before it says so. */
   follow(id: ReplicaId, session: SessionId, durableLsn: number | undefined): void
-  /** No session: nothing of it counts. */
-  unfollow(id: ReplicaId): void
+  /** That session is over: nothing of it counts. The replica may be followed in another one by now. */
+  unfollow(id: ReplicaId, session: SessionId): void
   ack(id: ReplicaId, session: SessionId, durableLsn: number): void
 }
 
@@ -77,6 +78,10 @@ export interface TaskParts {
   readonly world: World
   readonly root: Root
   readonly storeId: Uint8Array
+  /** By whose decision this is the primary (format/mandate.ts). */
+  readonly mandate: number
+  /** Which decision of that number. */
+  readonly decision: string
   readonly transport: Transport
   readonly registry: Registry
   readonly source: HistorySource
@@ -129,6 +134,8 @@ export class ReplicaTask {
   #kind: SessionKind = 'bootstrap'
   #hold: { readonly pin: ShipPin; readonly timer: TimerHandle } | undefined
   #wire: Wire | undefined
+  /** Connections that are going. */
+  readonly #links = new Set<Promise<void>>()
   #sent = { bytes: 0, entries: 0, files: 0 }
   #appliedLsn = 0
   #lastError: Error | undefined
@@ -158,6 +165,7 @@ export class ReplicaTask {
     this.#attempt?.abort(this.#stopping.signal.reason)
     this.#ring()
     await this.#running
+    await Promise.all(this.#links)
     this.#unsubscribe()
     this.#release()
     this.#parts.throttle(this.sender.id, false)
@@ -196,7 +204,7 @@ export class ReplicaTask {
     const attached = this.sender.session()
     if (attached !== null) return attached.kind
     const { state } = this.sender
-    if (state === 'stopped' || state === 'halted' || registry.fencedBy > registry.epoch) return undefined
+    if (state === 'stopped' || state === 'halted' || registry.isFenced) return undefined
     if (state === 'needs_rebuild') return settings.autoRebuild ? 'rebuild' : undefined
     return this.#kind
   }
@@ -215,7 +223,7 @@ export class ReplicaTask {
         await this.#leave(live)
         return false
       }
-      await this.#stream(live, attempt.signal)
+      await this.#stream(live, attempt)
       return false
     } finally {
       this.#attempt = undefined
@@ -238,8 +246,10 @@ export class ReplicaTask {
       this.#session = id
       wire = await this.#connect(id, kind, signal)
       const { fence, peer, shipper } = wire
-      const hello = await peer.hello({ replicaId: sender.id, storeId: this.#parts.storeId, endpointVersion: fence.endpointVersion, kind }, signal)
+      const { storeId, mandate, decision, registry } = this.#parts
+      const hello = await peer.hello({ replicaId: sender.id, storeId, endpointVersion: fence.endpointVersion, mandate, decision, kind }, signal)
       isAnswered = true
+      registry.voted(sender.id)
       this.#backOff.answered()
       sender.checkHello(id, hello)
       const plan = await this.#plan(kind, hello, peer, signal)
@@ -270,16 +280,26 @@ export class ReplicaTask {
     const { world, root, transport, tape, committed, settings } = this.#parts
     const { fence } = sender.session()!
     const link = await transport.connect(sender.endpoint, signal)
-    const peer = new Peer(link, { world, epoch: fence.epoch, session: id.seq, root, committed, head: () => tape.head })
+    const peer = new Peer(link, {
+      world,
+      epoch: fence.epoch,
+      session: id.seq,
+      root,
+      needed: () => this.#parts.source.needed(),
+      committed,
+      head: () => tape.head,
+    })
     const shipper = new Shipper({ peer, tape, world, fence, committed, limits: settings.limits })
     const wire = { fence, peer, shipper }
     try {
       sender.beginConnect(id)
     } catch (error) {
       await peer.close()
+      await peer.closed
       throw error
     }
     this.#wire = wire
+    peer.onWork = () => void sender.recordWork(id)
     // A rebuild that is under way counts for nothing.
     if (kind !== 'rebuild') peer.onDurable = (lsn) => this.#acked(fence, lsn, false)
     return wire
@@ -292,7 +312,7 @@ export class ReplicaTask {
     })
     // Made for what is no longer so: it is not run.
     if (signal.aborted && !isOver(plan)) {
-      this.#parts.recovery.cancel(plan, reasonText(signal))
+      this.#parts.recovery.cancel(plan, outdated(this.sender, plan.fence) ?? reasonText(signal))
       throw signal.reason
     }
     return plan
@@ -334,17 +354,21 @@ export class ReplicaTask {
     return true
   }
 
-  async #stream({ fence, peer, shipper, grant, pin }: Live, attempt: AbortSignal): Promise<void> {
+  /** The last of an attempt: whoever closes the stream ends it. */
+  async #stream({ fence, peer, shipper, grant, pin }: Live, attempt: AbortController): Promise<void> {
     const { sender } = this
-    const closing = new AbortController()
     let isKept = false
     try {
-      sender.streamOpened(fence, { close: (reason) => closing.abort(new Error(reason)) })
+      sender.streamOpened(fence, { close: (reason) => attempt.abort(new Error(reason)) })
       this.#release()
       this.#parts.throttle(sender.id, false)
-      pin.onLimit = (limit) => void sender.streamClosed(fence, 'retention_exceeded', limit)
+      pin.onLimit = (limit) => void sender.streamClosed(fence, limit)
       peer.onDurable = (lsn) => this.#acked(fence, lsn, true)
-      const end = await shipper.follow(grant.cursor - 1, pin, AbortSignal.any([attempt, closing.signal]), () => this.#backOff.reset())
+      const end = await shipper.follow(grant.cursor - 1, pin, attempt.signal, () => {
+        this.#backOff.reset()
+        // What it has by then it has said under this fence: C need not wait for a next record.
+        this.#acked(fence, peer.durableLsn, true)
+      })
       this.#lastError = end.cause
       noteFence(this.#parts.registry, sender.id, sender.epoch, end.cause)
       sender.streamClosed(fence, end.reason, end.cause.message)
@@ -370,7 +394,8 @@ export class ReplicaTask {
   #failed(id: SessionId | undefined, kind: SessionKind, error: Error, signal: AbortSignal, isUnconnected: boolean): void {
     const { sender } = this
     if (error !== signal.reason) this.#lastError = error
-    noteFence(this.#parts.registry, sender.id, sender.epoch, error)
+    // Where nothing was connected, no node of ours has said it.
+    if (!isUnconnected) noteFence(this.#parts.registry, sender.id, sender.epoch, error)
     if (id === undefined || sender.state === 'stopped') return
     if (signal.aborted) sender.invalidate(id, reasonText(signal), kind === 'rebuild' ? 'needs_rebuild' : 'disconnected')
     else sender.fail(id, isUnconnected ? 'connect_failed' : endReason(error, kind), error.message)
@@ -378,9 +403,9 @@ export class ReplicaTask {
     sender.markDegraded('stream_send_failed', error.message)
   }
 
-  async #leave({ peer, shipper }: Wire, reason?: Error): Promise<void> {
+  async #leave({ fence, peer, shipper }: Wire, reason?: Error): Promise<void> {
     this.#wire = undefined
-    this.#parts.acks.unfollow(this.sender.id)
+    this.#parts.acks.unfollow(this.sender.id, fence.sessionId)
     this.#appliedLsn = peer.appliedLsn ?? this.#appliedLsn
     this.#sent = {
       bytes: this.#sent.bytes + shipper.bytes + peer.fileBytes,
@@ -388,6 +413,8 @@ export class ReplicaTask {
       files: this.#sent.files + peer.files,
     }
     await peer.close(reason)
+    this.#links.add(peer.closed)
+    void peer.closed.then(() => this.#links.delete(peer.closed))
     await shipper.close()
   }
 
@@ -397,8 +424,9 @@ export class ReplicaTask {
     this.#release()
     const timer = world.timers.set(settings.degradedPinMs, () => this.#release())
     this.#hold = { pin, timer }
-    pin.onLimit = () => {
-      if (this.sender.session() === null) this.sender.markNeedsRebuild('retention_exceeded')
+    pin.onLimit = (limit) => {
+      // A lease that is lost says nothing about how much is kept: the next hello finds out whether the log is still there.
+      if (limit === 'retention_exceeded' && this.sender.session() === null) this.sender.markNeedsRebuild(limit)
       this.#release()
     }
   }

@@ -1,5 +1,6 @@
 // ship/sender-nouns.ts: what senders share and what they tell: the numbers of sessions, changes, frozen copies.
 
+import { EPOCH_MAX } from '../options.ts'
 import type { RecoveryLog } from './recovery-log.ts'
 import type { SessionStatus } from './session.ts'
 import type { Endpoint, ReplicaAssignment, ReplicaId, ReplicaState, SessionId } from './types.ts'
@@ -58,6 +59,7 @@ export interface SenderStatus {
 
 /** @throws RangeError */
 export function checkedEpoch(epoch: number): number {
-  if (!Number.isSafeInteger(epoch) || epoch < 1) throw new RangeError(`an epoch is a positive integer, not ${epoch}`)
+  if (!Number.isSafeInteger(epoch) || epoch < 1 || epoch > 2 * EPOCH_MAX)
+    throw new RangeError(`an epoch is an integer from 1 to ${2 * EPOCH_MAX}, not ${epoch}`)
   return epoch
 }

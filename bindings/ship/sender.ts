@@ -43,6 +43,7 @@ export class Sender {
   #epoch: number
   /** Highest epoch of another primary that was met; 0 = none. */
   #fencedBy = 0
+  #fencedBelow = 0
   #session: Session | null = null
   #grant: StreamGrant | null = null
   #stream: LiveStream | null = null
@@ -139,11 +140,13 @@ export class Sender {
     this.#standing.enter('stopped', 'sender_stopped')
   }
 
-  /** A primary of a newer epoch exists: nothing is shipped below it any more. */
-  fence(seen: number, by: ReplicaId): void {
-    if (this.#standing.state === 'stopped' || seen <= this.#fencedBy || seen <= this.#epoch) return
+  /** A primary of a newer epoch exists, or nodes wait for a decision (Registry.fence): nothing is shipped below it any more. */
+  fence(seen: number, by: ReplicaId, below: number = seen): void {
+    if (this.#standing.state === 'stopped' || below <= this.#fencedBelow || below <= this.#epoch) return
     this.#fencedBy = seen
-    this.#log('fenced', this.#session?.id ?? null, `epoch ${seen} was seen at replica ${by}, this primary is at ${this.#epoch}`, {
+    this.#fencedBelow = below
+    const why = seen > this.#epoch ? 'was seen at' : 'is that of a fence which waits for a decision at'
+    this.#log('fenced', this.#session?.id ?? null, `epoch ${seen} ${why} replica ${by}, this primary is at ${this.#epoch}`, {
       seen,
       held: this.#epoch,
       by,
@@ -310,6 +313,12 @@ export class Sender {
 
   // Rebuild
 
+  /** The replica says that it has done more for its base, where nothing is recorded before all of that is done. @returns false: it is of no use to this session */
+  recordWork(id: SessionId): boolean {
+    const session = this.#session
+    return session !== null && isSame(session.id, id) && session.worked(this.#context.clock.monoMs())
+  }
+
   selectSource(id: SessionId, decision: RebuildDecision): void {
     this.#rebuild(id).selectSource(decision)
   }
@@ -447,7 +456,7 @@ export class Sender {
 
   #mayAttach(kind: SessionKind): void {
     if (!Object.hasOwn(PATHS, kind)) throw new RangeError(`no kind of session: ${String(kind)}`)
-    if (this.#fencedBy > this.#epoch) {
+    if (this.#fencedBelow > this.#epoch) {
       throw new FencedError(`epoch ${this.#fencedBy} exists, this primary is at ${this.#epoch}`, {
         details: { scope: 'primary', held: BigInt(this.#epoch), seen: BigInt(this.#fencedBy) },
       })

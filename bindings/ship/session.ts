@@ -72,7 +72,8 @@ export class Session {
   #countedFrom = 0
   #running = false
   #startedAt = 0
-  #lastProgressAt = 0
+  /** In memory of its own: as a field it would be a number on the heap, made anew with each step. */
+  readonly #lastProgressAt = new Float64Array(1)
 
   constructor(fence: Fence, kind: SessionKind, o: SessionOptions) {
     this.id = fence.sessionId
@@ -127,7 +128,7 @@ export class Session {
     if (this.#phase !== 'catchup') throw this.#outOfPhase('recordProgress', 'catchup')
     this.#grows(lsn, this.#recoveredTo, this.#target)
     this.#recoveredTo = lsn
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
   }
 
   truncated(lsn: number, now: number): void {
@@ -136,7 +137,7 @@ export class Session {
     if (owed === null || this.#truncated) throw new TruncationNotRequiredError(`session ${this.#text} owes no truncation`, this.#details({ lsn }))
     if (lsn !== owed) throw new TruncationMismatchError(`session ${this.#text} owes a truncation to ${owed}, not ${lsn}`, this.#details({ lsn, owed }))
     this.#truncated = true
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
   }
 
   /** @throws PhaseError, CompletionRejectedError; nothing changes */
@@ -170,7 +171,7 @@ export class Session {
     const limit = this.#source!.source === 'snapshot_tail' ? this.#source!.baseLsn : (this.#secondTarget ?? Infinity)
     this.#grows(lsn, this.#transferredTo, limit)
     this.#transferredTo = lsn
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
   }
 
   beginTailReplay(now: number): void {
@@ -183,14 +184,14 @@ export class Session {
     }
     this.move('beginTailReplay')
     this.#replayedTo = baseLsn
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
   }
 
   tail(lsn: number, now: number): void {
     if (this.#phase !== 'tail_replay') throw this.#outOfPhase('recordTail', 'tail_replay')
     this.#grows(lsn, this.#replayedTo, this.#secondTarget ?? this.#target)
     this.#replayedTo = lsn
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
   }
 
   /** The records that were committed while the base moved: frozen once, counted anew, under a budget of its own. */
@@ -217,7 +218,14 @@ export class Session {
     if (!this.#running) throw this.#outOfPhase('recordBytes', this.rebuilds ? 'transfer' : 'catchup')
     if (!(bytes >= 0)) throw new RangeError(`${bytes} bytes`)
     this.#bytes += bytes
-    if (this.rebuilds && this.#secondTarget === null && bytes > 0) this.#lastProgressAt = now
+    if (this.rebuilds && this.#secondTarget === null && bytes > 0) this.#lastProgressAt[0] = now
+  }
+
+  /** On a base, up to its switch: what is done there before it can be recorded is no standstill. */
+  worked(now: number): boolean {
+    if (this.#phase !== 'transfer' || this.#secondTarget !== null || this.#transferredTo > 0) return false
+    this.#lastProgressAt[0] = now
+    return true
   }
 
   verdict(now: number): BudgetVerdict {
@@ -250,14 +258,14 @@ export class Session {
       secondTarget: this.#secondTarget,
       bytes: this.#bytes,
       startedAt: this.#running ? this.#startedAt : null,
-      lastProgressAt: this.#running ? this.#lastProgressAt : null,
+      lastProgressAt: this.#running ? this.#lastProgressAt[0]! : null,
     })
   }
 
   get #spent(): Spent {
     const isBase = this.rebuilds && this.#secondTarget === null
     const entries = isBase ? Math.max(0, this.#replayedTo - this.#source!.baseLsn) : this.achieved - this.#countedFrom
-    return { startedAt: this.#startedAt, lastProgressAt: this.#lastProgressAt, entries, bytes: this.#bytes }
+    return { startedAt: this.#startedAt, lastProgressAt: this.#lastProgressAt[0]!, entries, bytes: this.#bytes }
   }
 
   get #text(): string {
@@ -267,7 +275,7 @@ export class Session {
   #run(countedFrom: number, now: number): void {
     this.#countedFrom = countedFrom
     this.#startedAt = now
-    this.#lastProgressAt = now
+    this.#lastProgressAt[0] = now
     this.#running = true
   }
 

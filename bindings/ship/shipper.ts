@@ -1,14 +1,16 @@
 // ship/shipper.ts: what sends a primary's log to one replica: one cursor over the tape, bounded (a catch-up) or without an end (the live stream).
 //
 //   cursor <= end and room in the window  -> the oldest records not sent yet
-//   otherwise                             -> C, if it moved; then wait: an append, an ack, 20 ms
+//   otherwise                             -> C, if it moved and nothing took it along for 4 ms; then wait: an append, an ack, C
+//
+// A bounded run ends at or below the synced head; the live stream goes as far as the tape lets records leave, and ends where the log fails below what it has sent.
 //
 // Invariant: records go out in order, each once; a new append never overtakes. What is not acknowledged as received stays below the window.
 import { GapError, SessionFencedError } from '../errors-ship.ts'
-import type { World } from '../runtime/index.ts'
+import type { TimerHandle, World } from '../runtime/index.ts'
 
 import type { Peer } from './peer.ts'
-import type { Tape, TapeReader } from './tape.ts'
+import { PIECE_RECORDS_MAX, type Tape, type TapeReader } from './tape.ts'
 import type { Fence, ShipPin, StreamOptions, StreamSink } from './types.ts'
 
 export interface StreamLimits {
@@ -22,8 +24,11 @@ export interface StreamLimits {
 
 export const STREAM_LIMITS: StreamLimits = { windowEntries: 4096, windowBytes: 16 * 1024 * 1024, ackTimeoutMs: 5000, maxLag: 65_536 }
 
-/** How long a sleeping sender relies on being woken. */
+/** How long a sleeping sender relies on being woken: while the replica owes an answer to what was sent, and while nothing is owed. */
 const LOOK_MS = 20
+const IDLE_MS = 250
+/** How long C waits for records to go along with: a frame of its own costs the replica as much as a small group. */
+const COMMITTED_MS = 4
 
 /** Why a live stream is over. */
 export interface StreamEnd {
@@ -53,6 +58,9 @@ export class Shipper {
   #reader: TapeReader | undefined
   #granted: Grant | undefined
   #toldCommitted = 0
+  /** Since when C is owed; undefined: it is not. */
+  #committedMs: number | undefined
+  #timer: { readonly handle: TimerHandle; readonly dueMs: number } | undefined
   /** Sent and not acknowledged as received. */
   #flight: { readonly last: number; readonly bytes: number }[] = []
   #flightBytes = 0
@@ -86,7 +94,7 @@ export class Shipper {
     const from = this.bytes
     let told = start
     await this.#run({
-      end: () => target,
+      end: () => Math.min(target, this.#o.tape.head),
       isDone: () => peer.durableLsn >= end || (peer.durableLsn > start && this.bytes - from >= maxBytes),
       look: () => {
         if (peer.durableLsn > told) sink({ durableLsn: Math.min(end, (told = peer.durableLsn)), bytes: this.bytes - from })
@@ -96,8 +104,8 @@ export class Shipper {
     return Math.min(end, peer.durableLsn)
   }
 
-  /** Records of a base that is being sent; they are not acknowledged one by one. */
-  async sendBaseRecords(start: number, end: number, signal: AbortSignal): Promise<void> {
+  /** Records of a base that is being sent; they are not acknowledged one by one. `sent` is told of each piece. */
+  async sendBaseRecords(start: number, end: number, sent: (bytes: number) => void, signal: AbortSignal): Promise<void> {
     const reader = this.#o.tape.reader(start)
     try {
       for (let piece = await reader.next(end); piece !== undefined; piece = await reader.next(end)) {
@@ -105,6 +113,7 @@ export class Shipper {
         const { first, last, bytes, digest } = piece
         await this.#o.peer.send({ type: 'entries', first, count: last - first + 1, committedLsn: this.#o.committed(), digest, base: true, bytes })
         this.bytes += bytes.length
+        sent(bytes.length)
       }
     } finally {
       await reader.close()
@@ -121,12 +130,18 @@ export class Shipper {
       await this.#grant(start, { mode: 'stream', target: 0 }, false, signal)
       begun?.()
       await this.#run({
-        end: () => tape.head,
+        end: () => tape.end,
         isDone: () => end !== undefined,
         look: () => {
           const { durableLsn } = peer
-          if (durableLsn > pinned) pin.advance((pinned = durableLsn))
-          const lag = tape.head - durableLsn
+          const { head, failure } = tape
+          if (failure !== undefined && this.sent > head) {
+            end = { reason: 'stream_send_failed', cause: failure }
+            return
+          }
+          const held = Math.min(durableLsn, head)
+          if (held > pinned) pin.advance((pinned = held))
+          const lag = head - durableLsn
           if (lag > limits.maxLag) end = failed('lag_exceeded', `${lag} records behind`)
           const nowMs = world.clock.monoMs()
           if (durableLsn >= this.sent || durableLsn > this.#owedFrom) {
@@ -139,7 +154,11 @@ export class Shipper {
       })
       return end!
     } catch (cause) {
-      if (signal.aborted) throw signal.reason
+      if (signal.aborted) {
+        // C that still waits for records: there will be none.
+        if (peer.ended === undefined && this.#o.committed() > this.#toldCommitted) void peer.heartbeat().catch(() => undefined)
+        throw signal.reason
+      }
       return { reason: 'stream_send_failed', cause: cause as Error }
     } finally {
       await this.#reader?.close()
@@ -189,25 +208,31 @@ export class Shipper {
         this.#landed()
         o.look()
         if (o.isDone()) return
-        const end = Math.min(o.end(), tape.head, peer.receivedLsn + limits.windowEntries)
-        if (reader.at < end && this.#flightBytes < limits.windowBytes) {
+        const upTo = o.end()
+        const end = Math.min(upTo, peer.receivedLsn + limits.windowEntries)
+        // What is left of the window is not filled with a short piece, whose digest nobody knows yet.
+        const isRoom = end === upTo || end - reader.at >= Math.min(PIECE_RECORDS_MAX, limits.windowEntries)
+        if (reader.at < end && isRoom && this.#flightBytes < limits.windowBytes) {
           const piece = await reader.next(end)
-          if (piece === undefined) continue
+          if (piece === undefined) {
+            await this.#wait(LOOK_MS)
+            continue
+          }
           const { first, last, bytes, digest } = piece
           this.#flight.push({ last, bytes: bytes.length })
           this.#flightBytes += bytes.length
           this.bytes += bytes.length
           this.entries += last - first + 1
           this.#toldCommitted = Math.max(this.#toldCommitted, committed())
+          this.#committedMs = undefined
           await peer.send({ type: 'entries', first, count: last - first + 1, committedLsn: this.#toldCommitted, digest, base: false, bytes })
-        } else if (committed() > this.#toldCommitted) {
-          this.#toldCommitted = committed()
-          await peer.heartbeat()
-        } else await this.#wait()
+        } else if (committed() > this.#toldCommitted) await this.#tell()
+        else await this.#wait(peer.durableLsn < this.sent ? LOOK_MS : IDLE_MS)
       }
     } finally {
       o.signal.removeEventListener('abort', ring)
       peer.onChange = () => {}
+      this.#disarm()
     }
   }
 
@@ -219,15 +244,43 @@ export class Shipper {
     if (n > 0) this.#flight.splice(0, n)
   }
 
-  #wait(): Promise<void> {
-    const { timers } = this.#o.world
+  /** C, which has moved: by itself once it has waited long enough for records. */
+  async #tell(): Promise<void> {
+    const { peer, committed, world } = this.#o
+    const nowMs = world.clock.monoMs()
+    const leftMs = (this.#committedMs ??= nowMs) + COMMITTED_MS - nowMs
+    if (leftMs > 0) return this.#wait(leftMs)
+    this.#committedMs = undefined
+    this.#toldCommitted = committed()
+    await peer.heartbeat()
+  }
+
+  /** Until something happens, for `ms` at most. */
+  #wait(ms: number): Promise<void> {
+    this.#arm(ms)
     return new Promise((resolve) => {
-      const timer = timers.set(LOOK_MS, () => this.#ring())
       this.#ring = () => {
-        timers.clear(timer)
         this.#ring = () => {}
         resolve()
       }
     })
+  }
+
+  /** One timer for many waits: it rings for nothing now and then, and is not set anew for each group. */
+  #arm(ms: number): void {
+    const { timers, clock } = this.#o.world
+    const dueMs = clock.monoMs() + ms
+    if (this.#timer !== undefined && this.#timer.dueMs <= dueMs) return
+    this.#disarm()
+    const handle = timers.set(ms, () => {
+      this.#timer = undefined
+      this.#ring()
+    })
+    this.#timer = { handle, dueMs }
+  }
+
+  #disarm(): void {
+    if (this.#timer !== undefined) this.#o.world.timers.clear(this.#timer.handle)
+    this.#timer = undefined
   }
 }

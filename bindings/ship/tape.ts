@@ -3,13 +3,15 @@
 //   log.recent  newest groups, in memory        near the end: every Shipper sends the same bytes
 //   log.read    verified frames from the files  far behind: each Shipper has a reader of its own
 //
-// Invariant: the pieces of one reader are dense and in order, whole frames without marks, each with the chain digest at its end; nothing above the synced head.
-import { frameBytes } from '../format/index.ts'
+// Where replicas are waited for, groups leave when they are written, in parallel with the sync of this node: `end` is above the head then, by one group at most.
+// Invariant: the pieces of one reader are dense and in order, whole frames without marks, each with the chain digest at its end; nothing above `end`, which is the
+// synced head again once the log has failed. Only memory is read above the head.
+import { FRAME_HEADER_BYTES, frameBytes, KIND_MARK, readMarkPayload } from '../format/index.ts'
 import { chainOver, type CommitLog, type Digest, type LogBatch, type Lsn, type RecentGroup } from '../log/index.ts'
 
 /** Of one message, unless a single record is longer. */
 const PIECE_BYTES_MAX = 1024 * 1024
-const PIECE_RECORDS_MAX = 1024
+export const PIECE_RECORDS_MAX = 1024
 
 /** Records first..last: their frames one after the other. */
 export interface Piece {
@@ -24,21 +26,46 @@ interface Run {
   readonly first: number
   readonly bytes: Uint8Array
   readonly offsets: Uint32Array
-  /** At the end of the run, where it is known. */
-  readonly digest: Digest | undefined
+  /** Upwards: behind the first `count` records of the run the digest is known, and frames that are no records may follow. */
+  readonly known: readonly { readonly count: number; readonly digest: Digest | undefined }[]
 }
 
 export class Tape {
   readonly log: CommitLog
   readonly #following: Disposable | undefined
+  readonly #listening: Disposable
   readonly #listeners = new Set<() => void>()
+  readonly #isAhead: (() => boolean) | undefined
   #isOver = false
+  /** Why the log takes nothing more. */
+  failure: Error | undefined
 
-  constructor(log: CommitLog) {
+  /** @param isAhead  whether records leave before they are synced here now; undefined: never, nor may they in a log that does not sync each group */
+  constructor(log: CommitLog, isAhead?: () => boolean) {
     this.log = log
-    this.#following = log.recent?.follow()
-    const wake = (): void => this.wake()
-    log.listen({ durable: wake, failed: wake, rejected: () => {}, foreign: wake })
+    this.#isAhead = isAhead
+    this.#following = log.recent?.follow(
+      isAhead === undefined
+        ? {}
+        : {
+            isAhead,
+            added: () => {
+              if (isAhead()) this.wake()
+            },
+          },
+    )
+    this.#listening = log.listen({
+      durable: (last) => {
+        // Those that left before are known already.
+        if (isAhead?.() !== true || log.recent === undefined || log.recent.end < Number(last)) this.wake()
+      },
+      failed: (error) => {
+        this.failure = error
+        this.wake()
+      },
+      rejected: () => {},
+      foreign: () => this.wake(),
+    })
   }
 
   /** H: what a power cut would leave. */
@@ -47,7 +74,20 @@ export class Tape {
     return Number(head < durableHead ? head : durableHead)
   }
 
-  /** Told at each append that is durable, and by wake(). */
+  /** What may leave. */
+  get end(): number {
+    const { head } = this
+    return this.#isAhead?.() === true && this.failure === undefined ? Math.max(head, this.log.recent?.end ?? 0) : head
+  }
+
+  /** Resolves when what left before its sync is durable here, or never will be. */
+  async settled(): Promise<void> {
+    const { log } = this
+    if (this.#isAhead !== undefined && this.failure === undefined && log.recent !== undefined && log.recent.end > this.head)
+      await log.sync().catch(() => undefined)
+  }
+
+  /** Told when there is more that may leave, at the end of the log, and by wake(). */
   onAppend(listener: () => void): Disposable {
     this.#listeners.add(listener)
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) }
@@ -67,6 +107,7 @@ export class Tape {
     this.#isOver = true
     this.#listeners.clear()
     this.#following?.[Symbol.dispose]()
+    this.#listening[Symbol.dispose]()
   }
 }
 
@@ -88,16 +129,24 @@ export class TapeReader {
     return this.#at
   }
 
-  /** The next records, none above `end`; undefined at `end`. @throws HistoryUnavailableError, CorruptionError, StorageError */
+  /** The next records, none above `end`; undefined at `end`, or where none can be had yet. @throws HistoryUnavailableError, CorruptionError, StorageError */
   async next(end: number): Promise<Piece | undefined> {
-    if (this.#at >= end) return undefined
+    if (this.#at >= end) {
+      // Nothing is held for a reader that has everything: neither what it has read last, nor the segment that it was read from.
+      this.#run = undefined
+      if (this.#cold !== undefined) await this.#endCold()
+      return undefined
+    }
     const { recent } = this.#tape.log
     const group = recent?.after(this.#at)
     if (group !== undefined) {
       await this.#endCold()
       if (group.first === this.#at + 1 && group.last <= end && group.bytes.length <= PIECE_BYTES_MAX) return this.#whole(group)
-      this.#run = group
-    } else if (this.#run === undefined || this.#run.first + this.#run.offsets.length <= this.#at + 1) this.#run = await this.#read(end)
+      this.#run = { ...group, known: [{ count: group.offsets.length, digest: group.digest }] }
+    } else if (this.#run === undefined || this.#run.first + this.#run.offsets.length <= this.#at + 1) {
+      if (this.#at >= this.#tape.head) return undefined
+      this.#run = await this.#read()
+    }
     return await this.#cut(this.#run, end)
   }
 
@@ -112,16 +161,15 @@ export class TapeReader {
     return { first, last, bytes, digest }
   }
 
-  async #read(end: number): Promise<Run> {
-    this.#cold ??= this.#tape.log.read(BigInt(this.#at) as Lsn, { end: BigInt(end) as Lsn })[Symbol.asyncIterator]()
+  /** As far as the log is synced, whatever was asked for: a read that ends with each window of a stream would open and search the segment again for the next. */
+  async #read(): Promise<Run> {
+    const reading = (): AsyncIterator<LogBatch> => this.#tape.log.read(BigInt(this.#at) as Lsn, { end: BigInt(this.#tape.head) as Lsn })[Symbol.asyncIterator]()
+    this.#cold ??= reading()
     let next = await this.#cold.next()
-    if (next.done === true) {
-      // It was asked for up to an earlier end.
-      this.#cold = this.#tape.log.read(BigInt(this.#at) as Lsn, { end: BigInt(end) as Lsn })[Symbol.asyncIterator]()
-      next = await this.#cold.next()
-    }
+    // The head was further back when it was begun.
+    if (next.done === true) next = await (this.#cold = reading()).next()
     const batch = next.value as LogBatch
-    return { first: Number(batch.first), ...packed(batch), digest: undefined }
+    return { first: Number(batch.first), bytes: batch.bytes, offsets: batch.offsets, known: marksOf(batch) }
   }
 
   /** The records after `at` of a run, as many as make a message. */
@@ -132,17 +180,19 @@ export class TapeReader {
     const countMax = Math.min(offsets.length - from, PIECE_RECORDS_MAX, end - this.#at)
     let count = 1
     while (count < countMax && endOf(bytes, offsets, from + count) - start <= PIECE_BYTES_MAX) count++
+    const known = knownIn(run, from, count)
+    if (known !== undefined) count = known.count - from
     const piece = bytes.subarray(start, endOf(bytes, offsets, from + count - 1))
-    const isEnd = from + count === offsets.length
-    if (isEnd && run.digest !== undefined) this.#digest = run.digest
+    const own = start === 0 ? offsets.subarray(from, from + count) : offsets.subarray(from, from + count).map((offset) => offset - start)
+    if (known !== undefined) this.#digest = known.digest
     else {
       this.#digest ??= await this.#tape.log.digestAt(BigInt(this.#at) as Lsn)
-      const own = offsets.subarray(from, from + count)
-      this.#digest = chainOver(this.#digest, piece, start === 0 ? own : own.map((offset) => offset - start))
+      this.#digest = chainOver(this.#digest, piece, own)
     }
+    const isDense = !run.known.some((each) => each.count > from && each.count < from + count)
     const first = this.#at + 1
     this.#at += count
-    return { first, last: this.#at, bytes: piece, digest: this.#digest }
+    return { first, last: this.#at, bytes: isDense ? piece : packed(piece, own), digest: this.#digest! }
   }
 
   async #endCold(): Promise<void> {
@@ -154,22 +204,47 @@ export class TapeReader {
 
 function endOf(bytes: Uint8Array, offsets: Uint32Array, index: number): number {
   const at = offsets[index]!
-  return at + frameBytes(new DataView(bytes.buffer, bytes.byteOffset + at, 12).getUint32(8, true))
+  // Asked of every record: a view of each would cost more than what is looked at.
+  const length = bytes[at + 8]! | (bytes[at + 9]! << 8) | (bytes[at + 10]! << 16) | (bytes[at + 11]! << 24)
+  return at + frameBytes(length >>> 0)
 }
 
-/** Without the marks that may stand between the records. */
-function packed({ bytes, offsets }: LogBatch): { readonly bytes: Uint8Array; readonly offsets: Uint32Array } {
-  const ends = Array.from(offsets, (_, i) => endOf(bytes, offsets, i))
-  const isDense = ends.every((end, i) => i + 1 === ends.length || end === offsets[i + 1])
-  if (isDense) return { bytes, offsets }
-  const lengths = ends.map((end, i) => end - offsets[i]!)
-  const out = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0))
-  const at = new Uint32Array(offsets.length)
-  let used = 0
-  for (let i = 0; i < lengths.length; i++) {
-    out.set(bytes.subarray(offsets[i]!, ends[i]!), used)
-    at[i] = used
-    used += lengths[i]!
+/**
+ * Where the log says what the digest is, nothing is hashed for it: the replica's own chain is what proves it. So a piece of up to `count` records ends at a mark, unless
+ * that makes it much shorter and the next mark is out of reach from there.
+ */
+function knownIn({ known }: Run, from: number, count: number): { readonly count: number; readonly digest: Digest } | undefined {
+  const last = known.findLastIndex((each) => each.digest !== undefined && each.count > from && each.count <= from + count)
+  const found = known[last]
+  if (found?.digest === undefined) return undefined
+  const next = known[last + 1]
+  const isWorth = found.count - from >= count / 2 || (next !== undefined && next.count - found.count <= PIECE_RECORDS_MAX)
+  return isWorth ? { count: found.count, digest: found.digest } : undefined
+}
+
+/** What stands between the records of a batch: marks, whose digests are those of the records before them. */
+function marksOf({ bytes, offsets }: LogBatch): Run['known'] {
+  const known: Run['known'][number][] = []
+  for (let i = 1; i < offsets.length; i++) {
+    const end = endOf(bytes, offsets, i - 1)
+    if (end === offsets[i]) continue
+    const digest = bytes[end + 12] === KIND_MARK ? (readMarkPayload(bytes, end + FRAME_HEADER_BYTES).digest.slice() as Digest) : undefined
+    known.push({ count: i, digest })
   }
-  return { bytes: out, offsets: at }
+  return known
+}
+
+/** The records alone. */
+function packed(bytes: Uint8Array, offsets: Uint32Array): Uint8Array {
+  const out = new Uint8Array(bytes.length)
+  let used = 0
+  for (let i = 0; i < offsets.length;) {
+    const start = offsets[i]!
+    let end = start
+    // One copy for what lies together.
+    while (i < offsets.length && offsets[i] === end) end = endOf(bytes, offsets, i++)
+    out.set(bytes.subarray(start, end), used)
+    used += end - start
+  }
+  return out.subarray(0, used)
 }

@@ -8,6 +8,7 @@ import { InvalidConfigError } from '../errors.ts'
 import { AuthError, TransportError } from '../errors-ship.ts'
 import { parseHex } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
+import { UNANSWERED_HINT } from './error-frame.ts'
 import type { Link, WireFrame } from './types.ts'
 
 export type Side = 'client' | 'server'
@@ -27,9 +28,9 @@ export function keyBytes(key: Uint8Array | string): Uint8Array {
   throw new InvalidConfigError(`key: ${KEY_BYTES} bytes, or ${2 * KEY_BYTES} hex digits, expected`, { details: { key: 'key', value: typeof key } })
 }
 
-/** Settles once both sides have proved themselves. @throws AuthError; what broke the link */
+/** Settles once both sides have proved themselves; `trust()` is called once the other one has. @throws AuthError; what broke the link */
 export async function authenticate(
-  link: Pick<Link, 'send' | 'peer'>,
+  link: Pick<Link, 'send' | 'peer'> & { trust(): void },
   frames: AsyncIterator<WireFrame>,
   side: Side,
   key: Uint8Array,
@@ -44,6 +45,8 @@ export async function authenticate(
   if (side === 'client') await prove()
   const { mac } = await expected(link.peer, frames, 'proof')
   if (!isEqual(mac, proofOf(side === 'client' ? 'server' : 'client', key, nc, ns))) throw refusal(link.peer)
+  // Before the own proof leaves: behind it anything may come.
+  link.trust()
   if (side === 'server') await prove()
 }
 
@@ -77,7 +80,7 @@ async function expected<T extends AuthMessage['type']>(
   type: T,
 ): Promise<Extract<AuthMessage, { readonly type: T }>> {
   const { value, done } = await frames.next()
-  if (done === true) throw new TransportError(`${peer} hung up before it proved that it knows the key`, { details: { peer } })
+  if (done === true) throw new TransportError(`${peer} hung up before it proved that it knows the key`, { details: { peer }, hint: UNANSWERED_HINT })
   const { message } = value
   if (message.type !== type) throw refusal(peer)
   return message as Extract<AuthMessage, { readonly type: T }>

@@ -34,6 +34,8 @@ const READ_AHEAD_BYTES: number = 4 * 1024 * 1024
 const WRITE_BYTES_MAX: number = 256 * 1024
 /** Frames of somebody who has not proved to know the key. */
 const STRANGER_BYTES_MAX = 16 * 1024
+/** A handshake or alert of TLS: content type, then the version of the record (RFC 8446 section 5.1). No first frame of ours is so long. */
+const isTls = (bytes: Uint8Array): boolean => (bytes[0] === 0x16 || bytes[0] === 0x15) && bytes[1] === 3 && (bytes[2] === 1 || bytes[2] === 3)
 /** How long a close with a reason waits for the other side to have heard it, and one without for the other side's end. */
 const LINGER_MS = 40
 const LINGER_MS_MAX = 500
@@ -63,6 +65,7 @@ export class TcpLink implements Link {
   #closed: { readonly reason: Error } | undefined
   /** While the two sides prove themselves. */
   #isStranger = false
+  #hasHeard = false
 
   constructor(stream: ByteStream, world: Pick<World, 'timers' | 'clock'>, o: TcpLinkOptions) {
     this.#stream = stream
@@ -74,10 +77,16 @@ export class TcpLink implements Link {
     void this.#receive()
   }
 
-  /** Until a proof came nothing but challenges and proofs is taken, and no long frame. */
+  /** Until `trust()` nothing but challenges and proofs is taken, no long frame, and an error says no more than that the link ends. */
   distrust(): void {
     this.#isStranger = true
     this.#decoder.frameBytesMax = STRANGER_BYTES_MAX
+  }
+
+  /** The other side has proved that it knows the key. */
+  trust(): void {
+    this.#isStranger = false
+    this.#decoder.frameBytesMax = SHIP_FRAME_BYTES_MAX
   }
 
   async send({ epoch, session, message }: WireFrame): Promise<void> {
@@ -123,6 +132,8 @@ export class TcpLink implements Link {
   async #receive(): Promise<void> {
     try {
       for await (const chunk of this.#stream.chunks) {
+        if (!this.#hasHeard && isTls(chunk)) throw tlsMismatch(`${this.peer} speaks TLS, and this side does not`, this.peer)
+        this.#hasHeard = true
         // After our close only the end matters.
         if (this.#closed === undefined) this.#decoder.push(chunk, (frame) => this.#take(frame))
         if (this.#aheadBytes > READ_AHEAD_BYTES) await new Promise<void>((resolve) => (this.#onRoom = resolve))
@@ -141,18 +152,13 @@ export class TcpLink implements Link {
   #take({ type, epoch, session, body }: ShipFrame): void {
     if (this.#closed !== undefined) return
     const message = decodeMessage(type, new ByteReader(body))
-    if (message.type === 'error') throw errorOf(message)
+    if (message.type === 'error') throw this.#isStranger ? saidByStranger(this.peer, errorOf(message)) : errorOf(message)
     const isAuth = message.type === 'challenge' || message.type === 'proof'
     if (isAuth !== this.#isStranger) {
       const what = isAuth ? 'asks for a key, and this side has none' : 'does not know the shared key'
       const error = new AuthError(`${this.peer} ${what}`, { details: { peer: this.peer } })
       this.#tell(error)
       throw error
-    }
-    // What follows a proof in the same chunk was sent by somebody who took ours.
-    if (message.type === 'proof') {
-      this.#isStranger = false
-      this.#decoder.frameBytesMax = SHIP_FRAME_BYTES_MAX
     }
     // Heartbeats come when nothing else does.
     if (message.type === 'heartbeat') this.#pieces.drop()
@@ -232,4 +238,15 @@ export class TcpLink implements Link {
     this.#waiting = []
     for (const { reject } of waiting) reject(reason)
   }
+}
+
+/** What is done about an error depends on what it tells (a newer epoch fences a primary): of somebody who has proved nothing, only that the key is refused is heard. */
+function saidByStranger(peer: string, error: VarveError): VarveError {
+  if (error instanceof AuthError) return error
+  return new TransportError(`${peer} refused before it proved that it knows the key: ${error.message}`, { details: { peer, code: error.code } })
+}
+
+/** One side encrypts, the other does not. */
+export function tlsMismatch(message: string, peer: string, cause?: unknown): AuthError {
+  return new AuthError(message, { details: { peer }, hint: 'Give tls to both sides, or to neither.', ...(cause === undefined ? {} : { cause }) })
 }

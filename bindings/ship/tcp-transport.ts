@@ -8,16 +8,16 @@ import { type ByteStream, fillWorld, type TlsOptions, type World } from '../runt
 import { isLoopback, isWildcard } from './address.ts'
 import { parseAddress } from './endpoint.ts'
 import { authenticate, keyBytes } from './tcp-auth.ts'
-import { TcpLink } from './tcp-link.ts'
+import { TcpLink, tlsMismatch } from './tcp-link.ts'
 import type { Endpoint, Link, LinkHost, Transport } from './types.ts'
 
 export type { TlsOptions } from '../runtime/index.ts'
 
 export interface TcpTransportOptions {
   /** 32 bytes that both sides know, or 64 hex digits. Without one only loopback addresses are used. */
-  readonly key?: Uint8Array | string
+  readonly key?: Uint8Array | string | undefined
   /** Encrypts the connections; the key is still asked for. */
-  readonly tls?: TlsOptions
+  readonly tls?: TlsOptions | undefined
   /** Until the connection is there and both sides have proved themselves. */
   readonly connectTimeoutMs?: number
   /** A connection that takes nothing for so long while something waits is broken off. */
@@ -74,6 +74,8 @@ export class TcpTransport implements Transport {
       if (error instanceof AuthError && error.details['peer'] !== endpoint.data)
         throw new AuthError(`${endpoint.data} refuses the shared key of this side`, { details: { peer: endpoint.data }, cause: error })
       if (error instanceof VarveError) throw error
+      if (this.#o.tls !== undefined && isNoTls(error))
+        throw tlsMismatch(`${endpoint.data} does not answer in TLS, which this side speaks: ${whyOf(error)}`, endpoint.data, error)
       throw new TransportError(`${endpoint.data} cannot be reached: ${whyOf(error)}`, { details: { endpoint: endpoint.data }, cause: error })
     } finally {
       timers.clear(timeout)
@@ -87,9 +89,14 @@ export class TcpTransport implements Transport {
       throw new InvalidConfigError('tls: who listens shows a certificate: cert and key', { details: { key: 'tls', value: Object.keys(tls) } })
     }
     const accept = (stream: ByteStream): void => void this.#accept(host, stream)
+    let { data } = endpoint
+    const refused = (cause: Error): void => {
+      const error = tlsMismatch(`who connected to ${data} does not speak TLS, or shows no certificate that is known: ${whyOf(cause)}`, data, cause)
+      this.#world.logger.log({ level: 'warn', code: 'ship.refused', peer: data, error })
+    }
     try {
-      const listener = await this.#world.network.listen(address, { accept, ...this.#tls(), handshakeMs: this.#o.connectTimeoutMs })
-      const data = endpoint.data.replace(/:\d+$/, `:${listener.address.port}`)
+      const listener = await this.#world.network.listen(address, { accept, refused, ...this.#tls(), handshakeMs: this.#o.connectTimeoutMs })
+      data = endpoint.data.replace(/:\d+$/, `:${listener.address.port}`)
       return { endpoint: { ...endpoint, data }, [Symbol.asyncDispose]: () => listener.close() }
     } catch (cause) {
       throw new InvalidEndpointError(`${endpoint.data} cannot be listened on: ${whyOf(cause)}`, { details: { endpoint: endpoint.data }, cause })
@@ -158,4 +165,10 @@ export class TcpTransport implements Transport {
 function whyOf(error: unknown): string {
   const { code, message } = error as Error & { readonly code?: string }
   return code ?? message
+}
+
+/** What came back was no record of TLS, or nothing at all (Bun and Deno say it by the first, Node by either). */
+function isNoTls(error: unknown): boolean {
+  const { code = '', message } = error as Error & { readonly code?: string }
+  return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || /before secure TLS connection|wrong version number|InvalidContentType/i.test(message)
 }

@@ -2,9 +2,9 @@
 //
 // Policy (sender, registry, classify, planner, executors, acknowledgement) is synchronous or waits only for what it was handed; it never imports I/O.
 
-import type { Message } from '../format/index.ts'
+import type { Elided, Message } from '../format/index.ts'
 
-export type { Message } from '../format/index.ts'
+export type { Elided, Message } from '../format/index.ts'
 
 export type { AckMode } from '../format/index.ts'
 
@@ -41,6 +41,8 @@ export type SessionPhase = 'init' | 'connecting' | 'handshake' | 'catchup' | 'tr
 export interface EpochMark {
   readonly epoch: number
   readonly firstLsn: number
+  /** By which its writer wrote: 2e + 1, promoted behind a fence at e; 2e, opened with `{ epoch: e }`; absent: nobody decided (decision 0030). */
+  readonly mandate?: number
 }
 
 /** One consistent view of the primary's log, taken under its append lock. */
@@ -53,6 +55,15 @@ export interface RetainedHistory {
   readonly committedLsn: number
   readonly checkpoint: { readonly lsn: number; readonly trusted: boolean; readonly manifestHash: Uint8Array } | null
   readonly lineage: readonly EpochMark[]
+  /**
+   * Records of other primaries up to this epoch hold nothing that was promised and is not here: of a newer one nobody knows that. undefined: nothing is promised
+   * (mode async).
+   */
+  readonly mandate?: number | undefined
+  /** The same of records that were written by a lower mandate than this one, that of the promotion that made this node the primary; 0 or absent: none did. */
+  readonly promotion?: number
+  /** Of a log of slots: its lineage names no mandates, whatever its records say. */
+  readonly lacksMandates?: boolean
 }
 
 /** What a replica says of itself (a helloReply). */
@@ -66,11 +77,17 @@ export interface Hello {
   readonly durableLsn: number
   /** RC */
   readonly committedLsn: number
+  /** T of its log: marks above T + 1 are where their epochs began. */
+  readonly tailLsn: number
   readonly lineage: readonly EpochMark[] | null
   /** digestAt(R). */
   readonly digest: Uint8Array
   readonly checkpoints: readonly number[]
   readonly rebuildInProgress: Uint8Array | null
+  /** It has everything that it ever confirmed: false in a new folder and behind an install, until its first live stream. */
+  readonly isWhole: boolean
+  /** It is amid a catch-up that leaves files out; null: it is not. */
+  readonly elided: Elided | null
 }
 
 /** What the primary asked and was told before it classifies: digests at the match point, and what the replica found in its own chain. */
@@ -186,6 +203,8 @@ export interface HistorySource {
   pinLog(start: number, owner: ShipPin['owner'], o?: PinLogOptions): Promise<ShipPin>
   /** @throws PinRefusedError unless a trusted checkpoint is at exactly that LSN */
   pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin>
+  /** Every file that a version which can still be read needs, or a branch or a tag: what is gone of the others is dead. @cost reads the log from the newest checkpoint below G on */
+  needed(): Promise<ReadonlySet<string>>
   /** A base at the lowest LSN >= minLsn that can be made. @throws PinRefusedError */
   pinFullBase(minLsn: number, owner: ShipPin['owner']): Promise<FullBasePin>
 }

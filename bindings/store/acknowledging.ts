@@ -9,9 +9,10 @@ import { InvalidConfigError } from '../errors.ts'
 import { ACK_MODES, type AckMode } from '../format/index.ts'
 import { type CommitLog, type LogBatch, type Lsn, readNode } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { FP, type World } from '../runtime/index.ts'
+import { FP, Mutex, type World } from '../runtime/index.ts'
 import type { AckWriteOptions, CommitResult } from '../table/index.ts'
 import type { History } from './at.ts'
+import type { PinHandle, Pins } from './pins.ts'
 import type { CommittedStore, GateStart, QuorumGate } from './quorum-gate.ts'
 
 /** Between two looks of a feed beside a writer whose commits wait for replicas. */
@@ -33,6 +34,8 @@ export class Acknowledging {
   private readonly parts: AcknowledgingParts
   private gate: QuorumGate | undefined
   private committer: Committer | undefined
+  /** Of the mode, one after the other. */
+  private readonly changes = new Mutex()
   private readonly behind = new WeakMap<StateView, StateView>()
 
   constructor(parts: AcknowledgingParts) {
@@ -42,11 +45,10 @@ export class Acknowledging {
   /** After the fold: the log may say that what is above C in NODE waits for replicas. */
   async open(): Promise<void> {
     const { log, root, state, checkpointLsn } = this.parts
-    const { mode, lsn, floor } = state.catalog.ack
+    const { ack, committedFloor } = state.catalog
+    const { mode, lsn } = ack
     if (lsn === 0) return
-    // No vacuum lets go of what is above C: its floor proves one, should NODE have lost it.
-    const proved = Math.max(checkpointLsn, floor, state.catalog.fragmentFloor)
-    const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, proved))
+    const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, checkpointLsn, committedFloor))
     if (mode === 'async' && lsn <= committed) return
     const { recordsAbove } = await import('./quorum-gate.ts')
     const above = await recordsAbove(log, committed)
@@ -123,12 +125,27 @@ export class Acknowledging {
     return at
   }
 
-  /** The newest version that is durable here, committed or not. */
-  async uncommitted(branch: number): Promise<ReadPoint | undefined> {
-    const { gate, parts } = this
-    const lsn = gate?.durableHere ?? Number(parts.log.durableHead)
-    if (lsn <= this.committed) return undefined
-    return new ReadPoint(await parts.history.state({ branch, lsn }), lsn)
+  /** The newest version that is durable here, committed or not, held for a reader from before the first look at it. */
+  async uncommitted(branch: number, pins: Pins): Promise<{ readonly point: ReadPoint; readonly pin: Promise<PinHandle> } | undefined> {
+    for (;;) {
+      const lsn = this.durableHere
+      if (lsn <= this.committed) return undefined
+      const hold = pins.uncommitted({ branch, lsn })
+      try {
+        const point = new ReadPoint(await this.parts.history.state({ branch, lsn }), lsn)
+        // Of a replica: cut back while it was read, it may be that of less, or of records that others have replaced.
+        if (hold.stands) return { point, pin: pins.holdEverywhere(point, 'reader') }
+      } catch (error) {
+        // Likewise. Then what is left of it.
+        if (hold.stands) throw error
+      } finally {
+        hold.release()
+      }
+    }
+  }
+
+  private get durableHere(): number {
+    return this.gate?.durableHere ?? Number(this.parts.log.durableHead)
   }
 
   /** The log up to C. */
@@ -183,7 +200,7 @@ export class Acknowledging {
 
   /** @throws InvalidConfigError; QuorumTooSmallError; AckUnavailableError, AckTimeoutError: by the mode so far */
   async setMode(mode: AckMode, o: { readonly force?: boolean } = {}): Promise<void> {
-    const { log, world } = this.parts
+    const { log } = this.parts
     const { force = false } = o
     if (!ACK_MODES.includes(mode)) throw new InvalidConfigError(`no acknowledgement mode ${JSON.stringify(mode)}`, { details: { key: 'mode', value: mode } })
     if (log.shared && mode !== 'async') {
@@ -191,9 +208,15 @@ export class Acknowledging {
         details: { key: 'mode', value: mode },
       })
     }
+    // One that is forced does not wait for one that cannot be confirmed.
+    await (force ? this.change(mode, true) : this.changes.run(() => this.change(mode, false)))
+  }
+
+  private async change(mode: AckMode, force: boolean): Promise<void> {
+    const { world } = this.parts
     const gate = await this.load(undefined)
     if (!force) await gate.steady()
-    if (gate.mode === mode) return force ? gate.steady() : undefined
+    if (gate.mode === mode) return await gate.steady()
     gate.check(mode)
     if (world.failpoints.active) await world.failpoints.hit(FP.ship.modeRecord, { mode })
     await this.committer!.mode({ mode, before: gate.mode, forced: force }, gate)

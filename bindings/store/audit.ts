@@ -33,7 +33,7 @@ export interface AuditSource {
 
 /** What AuditRow.kind may be: what records are, what recovery decided, what repair did. */
 const RECOVERED_KINDS = ['rolledForward', 'rolledBack', 'orphanDiscarded'] as const satisfies readonly RecoveryFacts['kind'][]
-const RECORD_KINDS = ['epoch', 'schema', 'branch', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum', 'mode'] as const
+const RECORD_KINDS = ['epoch', 'schema', 'branch', 'commit', 'flush', 'optimize', 'seal', 'publish', 'rollback', 'vacuum', 'mode', 'promotion'] as const
 const REPAIR_KINDS: Readonly<Record<RepairKind, true>> = {
   'adopt-log': true,
   'drop-node': true,

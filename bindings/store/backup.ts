@@ -62,7 +62,7 @@ async function identityOf({ root, storeId }: CopySource): Promise<CopyIdentity> 
 }
 
 async function withRoot<T>(place: string | URL | Root, world: World, work: (root: Root) => Promise<T>): Promise<T> {
-  const root = openRoot(place, world)
+  const root = await openRoot(place, world)
   try {
     return await work(root)
   } finally {

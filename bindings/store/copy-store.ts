@@ -129,6 +129,7 @@ async function copyLog(
     lsn: base.lsn,
     digest: base.digest,
     epoch: base.epoch,
+    mandateOf: (epoch) => log.lineage.find((mark) => Number(mark.epoch) === epoch)?.mandate ?? 0,
     wrote: (bytes) => {
       count.files++
       count.bytes += bytes

@@ -25,7 +25,7 @@ import {
   type LogLayout,
   type Lsn,
   NODE_NAME,
-  type NodeFacts,
+  FRESH_NODE,
   openObjectLog,
   openSegmentLog,
   readBackupMark,
@@ -68,17 +68,6 @@ export interface Completed {
   readonly historyFloor: number
   /** Its log has a record of the acknowledgement mode. */
   readonly isShipped: boolean
-}
-
-const FRESH_NODE: Omit<NodeFacts, 'committedLsn'> = {
-  replicaId: undefined,
-  role: 'primary',
-  epochSeen: 0,
-  session: 0,
-  historyFloorLsn: 0,
-  tailEpoch: 0,
-  lock: 0,
-  ownFrom: 0,
 }
 
 export class CopyTarget {

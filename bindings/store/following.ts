@@ -17,9 +17,9 @@ const KIND_OFFSET = 12
 
 /** Where a reader may go, of a state at any LSN; undefined: to the head. @param known  C is there at least */
 export async function committedEnd(root: Root, { catalog }: StoreState, known: number): Promise<number | undefined> {
-  const { mode, lsn, floor } = catalog.ack
+  const { mode, lsn } = catalog.ack
   if (lsn === 0) return undefined
-  const committed = Math.max((await readNode(root))?.committedLsn ?? 0, known, floor)
+  const committed = Math.max((await readNode(root))?.committedLsn ?? 0, known, catalog.committedFloor)
   return mode === 'async' && lsn <= committed ? undefined : committed
 }
 

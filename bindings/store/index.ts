@@ -2,14 +2,15 @@
 
 import type { Root } from '../root/index.ts'
 import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
+import type { NodeRecord } from '../ship/index.ts'
 import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
 import type { DoctorReport } from '../recovery/index.ts'
 import { type DoctorOptions, doctorStore, repairStore, type RepairStoreOptions } from './repair-door.ts'
 import { openHandle } from './opening.ts'
-import type { Observed, ObserveTarget } from './observe.ts'
+import type { FenceTarget, Observed, ObserveTarget } from './observe.ts'
 import type { Replica as ReplicaType, ReplicaOptions } from './replica.ts'
-export type { Observed, ObserveTarget } from './observe.ts'
+export type { FenceTarget, Observed, ObserveTarget } from './observe.ts'
 import type { ShipOptions } from './ship-options.ts'
 import type { Shipping } from './shipping.ts'
 import type { Store as StoreType } from './store.ts'
@@ -99,7 +100,7 @@ export interface ReplicaOpener {
    * Hold a copy of a primary's store at `root`, and keep up with it. An empty root becomes a replica of whichever primary reaches it first; the root of a former
    * primary comes back as a replica of the present one.
    *
-   * @throws LockHeldError, OpenLockTimeoutError, StoreMismatchError, InvalidReplicaIdError, InvalidEndpointError, InvalidConfigError, CorruptionError, StorageError
+   * @throws LockHeldError, OpenLockTimeoutError, StoreMismatchError, ReplicaMismatchError, InvalidReplicaIdError, InvalidEndpointError, InvalidConfigError, CorruptionError, StorageError
    * @cost some five syncs; reads the log since the newest checkpoint
    * @example await using replica = await Replica.open('./copy', { replicaId: 'r1', listen: '127.0.0.1:7401' })
    */
@@ -119,4 +120,16 @@ export const Replica: ReplicaOpener = {
  */
 export async function observe(address: string, o: ObserveTarget = {}): Promise<Observed> {
   return await (await import('./observe.ts')).observeAt(address, o)
+}
+
+/**
+ * Before a promotion: the replica there refuses every primary below the epoch from now on, and says what it holds. The records of enough fenced nodes, given to
+ * candidates(), tell who may be promoted, at that epoch. The same as `replica.fence()`, from anywhere.
+ *
+ * @param address  `host:port`, as its `listen` has it
+ * @throws StaleEpochError when it has seen a newer epoch; TransportError when nobody answers; AuthError; StoreMismatchError, ReplicaMismatchError
+ * @example const records = await Promise.all(addresses.map((address) => fence(address, { epoch })))
+ */
+export async function fence(address: string, o: FenceTarget): Promise<NodeRecord> {
+  return await (await import('./observe.ts')).fenceAt(address, o)
 }

@@ -20,7 +20,7 @@ export async function forceUnlock(root: string | URL | Root): Promise<UnlockInfo
 }
 
 async function withRoot<R>(place: string | URL | Root, work: (root: Root) => Promise<R>): Promise<R> {
-  const root = openRoot(place, defaultWorld())
+  const root = await openRoot(place, defaultWorld())
   try {
     return await work(root)
   } finally {

@@ -92,6 +92,11 @@ export class Pins {
     }
   }
 
+  /** While a version that is not committed is put together: before the first look at what it is made of. Where a truncation comes between it stands no more. */
+  uncommitted(point: HeldPoint): HoldHandle {
+    return this.take(point, BRIEF, true)
+  }
+
   /** As hold(), and for vacuums of other processes too. @throws PinRefusedError; StorageError */
   async holdEverywhere(point: HeldPoint, owner: 'reader'): Promise<PinHandle> {
     const pin = this.hold(point, owner)
@@ -112,11 +117,11 @@ export class Pins {
     }
   }
 
-  private take({ lsn, branch, files }: HeldPoint, owner: string): HoldHandle {
+  private take({ lsn, branch, files }: HeldPoint, owner: string, yields = false): HoldHandle {
     const { reclaim, tail, isNamed } = this.o
     const isPoint = owner === 'reader' || owner === BRIEF
     const isKept = isPoint && lsn < Math.max(reclaim.planned, reclaim.fragmentFloor()) && isNamed(branch, lsn)
-    return reclaim.hold(lsn, tail(), { owner, branch, isPoint, isKept, ...(files === undefined ? {} : { files }) })
+    return reclaim.hold(lsn, tail(), { owner, branch, isPoint, isKept, yields, ...(files === undefined ? {} : { files }) })
   }
 
   /** @throws PinRefusedError: what it would read is gone, or about to go */

@@ -70,6 +70,8 @@ export class QuorumGate implements CommitGate {
   private counted: AckMode
   private readonly changes: Change[]
   private persisting: Promise<void> | undefined
+  /** Of the change of the mode that is made, or was made last. */
+  private turn = 0
   private c: number
   private local: number
   private openHead: number
@@ -79,6 +81,8 @@ export class QuorumGate implements CommitGate {
   /** Nobody will confirm any more. */
   private isOver = false
   private acker: Acker | undefined
+  /** Enough nodes were within reach when a write was admitted, and nothing has changed since. */
+  private hasEnough = false
   private askers: Asker[] = []
   private timer: TimerHandle | undefined
 
@@ -136,6 +140,7 @@ export class QuorumGate implements CommitGate {
     assert(this.acker === undefined, 'one shipping counts acknowledgements at a time')
     this.acker = acker
     this.isOver = false
+    this.hasEnough = false
     acker.durable(this.local)
     this.changed()
     return {
@@ -145,6 +150,7 @@ export class QuorumGate implements CommitGate {
       [Symbol.dispose]: () => {
         if (this.acker !== acker) return
         this.acker = undefined
+        this.hasEnough = false
         if (this.isClosing) this.giveUp()
       },
     }
@@ -165,7 +171,7 @@ export class QuorumGate implements CommitGate {
   }
 
   admit(o: AckOptions | undefined): void {
-    if (this.isOpening) return
+    if (this.isOpening || (o === undefined && this.hasEnough)) return
     const { acker, wanted: mode } = this
     const asked = o?.ack ?? mode
     if (rank(asked) < rank(mode)) {
@@ -176,7 +182,11 @@ export class QuorumGate implements CommitGate {
     if (asked === 'async') return
     const neededNodes = acker?.neededNodes(asked) ?? NODES_MIN
     const reachable = acker?.reachable ?? 1
-    if (reachable >= neededNodes || o?.allowIndeterminate === true || acker?.allowIndeterminate === true) return
+    if (reachable >= neededNodes) {
+      if (asked === mode) this.hasEnough = true
+      return
+    }
+    if (o?.allowIndeterminate === true || acker?.allowIndeterminate === true) return
     const why = acker === undefined ? 'the store does not ship' : `${reachable} of them can be reached`
     throw new AckUnavailableError(`mode ${JSON.stringify(asked)} needs ${neededNodes} nodes, and ${why}: nothing was written`, {
       details: { reachable, neededNodes },
@@ -195,6 +205,7 @@ export class QuorumGate implements CommitGate {
 
   queued(lsn: number, { mode, before, forced }: ModeRecord): void {
     this.changes.push({ lsn, mode, before, forced })
+    this.hasEnough = false
   }
 
   takeBack(first: number): void {
@@ -252,6 +263,7 @@ export class QuorumGate implements CommitGate {
   }
 
   private advance(): void {
+    this.hasEnough = false
     const c = this.count()
     if (c > this.c) {
       this.c = c
@@ -271,7 +283,12 @@ export class QuorumGate implements CommitGate {
     if (forced >= 0) {
       const [change] = this.changes.splice(0, forced + 1).slice(-1)
       c = Math.max(c, change!.lsn)
-      this.make(change!)
+      if (rank(change!.mode) < rank(this.counted)) this.make(change!)
+      else {
+        // What comes behind it is committed by it.
+        this.turn++
+        this.counted = change!.mode
+      }
     }
     for (;;) {
       const next = this.changes[0]
@@ -287,18 +304,23 @@ export class QuorumGate implements CommitGate {
 
   /** A weaker mode: counts once NODE says that its record is committed. */
   private make(change: Change): void {
+    const turn = ++this.turn
     const done = (): void => {
+      // A forced one has taken its place.
+      if (turn !== this.turn) return
       if (this.changes[0] === change) this.changes.shift()
       this.counted = change.mode
     }
     if (this.node === undefined) return done()
-    this.persisting = this.node
+    const persisting = this.node
       .update({ committedLsn: change.lsn })
       .then(done, (cause: unknown) => this.committer().fail(new PoisonedError('NODE cannot be written', { details: { lsn: BigInt(change.lsn) }, cause })))
       .finally(() => {
-        this.persisting = undefined
+        // A forced one may have begun behind it.
+        if (this.persisting === persisting) this.persisting = undefined
         this.changed()
       })
+    this.persisting = persisting
   }
 
   private asked(lsn: number, ack: AckMode | undefined, startedMs: number = this.world.clock.monoMs()): Promise<void> {

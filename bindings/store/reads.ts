@@ -131,11 +131,12 @@ export class Reads {
     if (readUncommitted && at !== undefined) {
       throw new InvalidConfigError('readUncommitted shows the head: no position goes with it', { details: { key: 'readUncommitted', value: true } })
     }
-    const point = (readUncommitted ? await this.parts.o.acknowledgement.uncommitted(this.parts.branch) : undefined) ?? (await this.pointAt(at))
     const { context, pins } = this.parts
+    const uncommitted = readUncommitted ? await this.parts.o.acknowledgement.uncommitted(this.parts.branch, pins) : undefined
+    const point = uncommitted?.point ?? (await this.pointAt(at))
     return new SnapshotHandle(point, {
       context,
-      pin: await pins.holdEverywhere(point, 'reader'),
+      pin: await (uncommitted?.pin ?? pins.holdEverywhere(point, 'reader')),
       canBlock: this.parts.o.root.caps.syncRead,
       pointAt: (older, head) => new Reads({ ...this.parts, branch: point.branch }).pointAt(older, head),
     })

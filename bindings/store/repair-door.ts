@@ -75,7 +75,7 @@ async function withParts<R>(
 ): Promise<R> {
   o.signal?.throwIfAborted()
   const world = fillWorld(o.world)
-  const root = openRoot(place, world)
+  const root = await openRoot(place, world)
   try {
     return await work(root, world, () => new SharedContext(root, new ColumnCache(CACHE_BYTES), world))
   } finally {

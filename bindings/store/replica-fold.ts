@@ -1,7 +1,8 @@
 // store/replica-fold.ts: what a replica has received becomes what its readers see, up to min(R, C) (docs/shipping.md "Replica").
 //
 // Records come decoded, straight from the link; what had to wait too long for its commit is read from the log again.
-// Invariant: the state is at or below both what is durable here and what the primary called committed.
+// Invariant: the state is at or below both what is durable here and what the primary called committed, and never between the LSN where it stood when files began to be
+// left out and the one up to which they are (elision): those versions lack files.
 
 import type { StoreState } from '../engine/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
@@ -21,6 +22,8 @@ export interface FoldParts {
   readonly folded: (bytes: number) => void
   /** The state cannot go on. */
   readonly failed: (error: unknown) => void
+  /** What is behind the versions that lack files may be shown now: a new state is to begin there. */
+  readonly beyond: () => void
 }
 
 export class ReplicaFold {
@@ -31,6 +34,8 @@ export class ReplicaFold {
   private committed: number
   private running: Promise<void> | undefined
   private stopped = false
+  /** Versions below it that the state has not reached lack files. */
+  private floor = 0
 
   constructor(parts: FoldParts) {
     this.parts = parts
@@ -46,6 +51,11 @@ export class ReplicaFold {
     this.waitingBytes += records.bytes.length
     while (this.waitingBytes > WAITING_BYTES_MAX) this.waitingBytes -= this.waiting.pop()!.bytes.length
     this.start()
+  }
+
+  /** From here on records may come whose files are left out, up to `lsn`. */
+  holdBelow(lsn: number): void {
+    this.floor = Math.max(this.floor, lsn)
   }
 
   commit(lsn: number): void {
@@ -71,11 +81,17 @@ export class ReplicaFold {
   }
 
   private get target(): number {
-    return Math.min(this.durable, this.committed)
+    return this.isHeld ? this.parts.state.applied : Math.min(this.durable, this.committed)
+  }
+
+  private get isHeld(): boolean {
+    return this.parts.state.applied < this.floor
   }
 
   private start(): void {
-    if (this.running !== undefined || this.stopped || this.parts.state.applied >= this.target) return
+    if (this.running !== undefined || this.stopped) return
+    if (this.isHeld && Math.min(this.durable, this.committed) >= this.floor) return this.parts.beyond()
+    if (this.parts.state.applied >= this.target) return
     // Behind the acknowledgement of what just came, and all that came with it.
     this.running = new Promise<void>((resolve) => soon(resolve))
       .then(() => this.run())
@@ -124,5 +140,5 @@ function part(batch: ReceivedRecords, after: number, last: number): Parameters<S
   const from = after + 1 - batch.first
   const end = last + 1 - batch.first
   if (from === 0 && end === batch.offsets.length) return batch
-  return { first: after + 1, bytes: batch.bytes, offsets: batch.offsets.subarray(from, end), records: batch.records.slice(from, end) }
+  return { first: after + 1, bytes: batch.bytes, offsets: batch.offsets.subarray(from, end), records: batch.records?.slice(from, end) }
 }

@@ -4,22 +4,37 @@
 //
 // Invariant: what the host was told is durable is so; readers see one generation at a time, whole, and never what the primary has not called committed.
 
-import { checkpointName, type PendingSeal } from '../catalog/index.ts'
-import { decodeRecord, listCheckpoints, NamedFiles, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
-import { ClosedError, CorruptionError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
-import { StoreMismatchError } from '../errors-ship.ts'
-import { fromHex, isContentName, toHex } from '../format/index.ts'
-import { chainOver, type CommitLog, type Lock, type Lsn, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
+import type { PendingSeal } from '../catalog/index.ts'
+import { listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
+import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
+import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
+import { type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
-import { isNotFound, type Root } from '../root/index.ts'
+import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
-import { type BaseTarget, baseUnderWay, type EpochMark, gap, type Manifest, type ReceivedRecords, type ReplicaId, type ReplicaParts } from '../ship/index.ts'
+import {
+  type AcceptedFence,
+  type BaseTarget,
+  baseUnderWay,
+  type Elided,
+  endBase,
+  type EpochMark,
+  gap,
+  type Manifest,
+  type ReceivedRecords,
+  type ReplicaId,
+  type ReplicaParts,
+  VerifiedFiles,
+} from '../ship/index.ts'
 import type { Events } from './events.ts'
-import { checkVacant, found, type Known, readIdentity } from './founding.ts'
+import { checkVacant, found, type Known, readIdentity, storeMismatch } from './founding.ts'
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
+import { checkChain, namedBehind, pendingSealsOf, type TrustedCheckpoint, trustedCheckpoints } from './replica-reads.ts'
 import { ReplicaHandle } from './replica-store.ts'
-import { ReplicaUpkeep } from './replica-upkeep.ts'
+import { contentNames, ReplicaUpkeep } from './replica-upkeep.ts'
+import { sweepTemporary } from './sweep-temporary.ts'
+import { makeCheckpoint } from './ship-base.ts'
 import { VisibleLog } from './visible-log.ts'
 import { WrittenBytes } from './watched-root.ts'
 import { type Opened, wireState } from './wiring.ts'
@@ -32,6 +47,7 @@ export interface NodeOptions {
   readonly events: Events
   /** Of the store that it shall hold; undefined: of whichever primary comes first. */
   readonly storeId: Uint8Array | undefined
+  readonly signal: AbortSignal | undefined
   readonly checkpointBytes?: number
   /** What readers see, or what status() says, has changed. */
   readonly changed: (what: 'ready' | 'installed' | 'truncated' | 'failed') => void
@@ -57,6 +73,7 @@ export class ReplicaNode implements ReplicaParts {
   readonly replicaId: ReplicaId
   storeId: Uint8Array | undefined
   rebuildInProgress: Uint8Array | null = null
+  readonly verified: VerifiedFiles
   private readonly o: NodeOptions
   private readonly metering: Metering
   private readonly closing = new AbortController()
@@ -66,12 +83,18 @@ export class ReplicaNode implements ReplicaParts {
   private view: View | undefined
   /** Views of older generations that are still read. */
   private readonly retiring = new Set<Promise<void>>()
+  /** How many of them: what they show is not in the log of now, whose holds do not know of it. */
+  private readBefore = 0
   /** Its state is replaced, as soon as there is another one. */
   private outdated: View | undefined
   /** Files that lay here when a base came, until it is known which of them are needed; and those that records on their way have named since. */
   private strays: Set<string> | undefined
   private claimed: Set<string> | undefined
+  /** Some of them are being deleted. */
+  private deleting: Promise<void> | undefined
   private fold: ReplicaFold | undefined
+  /** Told of what a state is put together of: set by the install of a base, which waits for it. */
+  private worked: (bytes: number) => void = () => undefined
   failure: Error | undefined
 
   private constructor(o: NodeOptions) {
@@ -79,6 +102,7 @@ export class ReplicaNode implements ReplicaParts {
     this.root = o.root
     this.world = o.world
     this.replicaId = o.replicaId
+    this.verified = new VerifiedFiles(o.root, o.world)
     this.metering = new Metering(o.options.meter, o.world, o.root.url)
   }
 
@@ -87,11 +111,18 @@ export class ReplicaNode implements ReplicaParts {
     const identity = await readIdentity(o.root)
     const storeId = o.storeId ?? (identity === undefined ? undefined : fromHex(identity.storeId))
     if (identity !== undefined && storeId !== undefined && identity.storeId !== toHex(storeId)) throw storeMismatch(identity.storeId, storeId)
-    if (storeId !== undefined) await node.found(storeId)
-    else {
+    if (storeId !== undefined) {
+      try {
+        await node.found(storeId, o.signal)
+      } catch (error) {
+        // Of what was opened nobody holds anything.
+        await node.log_?.close().catch((cause: unknown) => o.world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
+        throw error
+      }
+    } else {
       // Nothing to lock yet, but a place that is taken: for another replica, and for whoever would make a store of it.
       await checkVacant(o.root)
-      node.place = await takeLock(o.root, o.world, { retry: o.options.openRetry, epochFloor: () => Promise.resolve(0), signal: o.options.signal })
+      node.place = await takeLock(o.root, o.world, { retry: o.options.openRetry, epochFloor: () => Promise.resolve(0), signal: o.signal })
     }
     return node
   }
@@ -111,8 +142,21 @@ export class ReplicaNode implements ReplicaParts {
     return this.log_?.node.facts.epochSeen ?? 0
   }
 
+  get followed(): number {
+    const facts = this.log_?.node.facts
+    return facts === undefined ? 0 : facts.followed || facts.epochSeen
+  }
+
   get session(): number {
     return this.log_?.node.facts.session ?? 0
+  }
+
+  get promised(): number {
+    return this.log_?.node.facts.promised ?? 0
+  }
+
+  get decision(): string {
+    return this.log_?.node.facts.decision ?? NO_DECISION
   }
 
   get durableLsn(): number {
@@ -123,12 +167,26 @@ export class ReplicaNode implements ReplicaParts {
     return this.log_?.committed ?? 0
   }
 
+  get isWhole(): boolean {
+    return this.log_?.node.facts.isWhole ?? false
+  }
+
+  /** Amid a catch-up that leaves files out: the version that its log ends at is not whole. */
+  get elided(): Elided | null {
+    const { historyFloorLsn: lsn, floorEpoch: epoch, floorMandate: mandate } = this.log_?.node.facts ?? FRESH_NODE
+    return this.durableLsn < lsn ? { lsn, epoch, mandate } : null
+  }
+
   get appliedLsn(): number {
     return this.view?.opened.state.applied ?? 0
   }
 
   get generation(): number {
     return this.log_?.generation.number ?? 0
+  }
+
+  get tailLsn(): number {
+    return this.log_?.tailLsn ?? 0
   }
 
   get lineage(): readonly EpochMark[] | null {
@@ -147,14 +205,13 @@ export class ReplicaNode implements ReplicaParts {
 
   // founding
 
-  async found(storeId: Uint8Array): Promise<void> {
+  async found(storeId: Uint8Array, signal?: AbortSignal): Promise<void> {
     const { root, world, o } = this
-    await this.leavePlace()
     const { opened } = await found(
       root,
       world,
       { ...o.options, readOnly: false, create: 'if-missing', writers: 'exclusive' },
-      (known) => this.openLog(known, storeId),
+      (known) => this.openLog(known, storeId, signal),
       (log) => log.close(),
       storeId,
     )
@@ -162,21 +219,27 @@ export class ReplicaNode implements ReplicaParts {
     this.storeId = storeId
     this.rebuildInProgress = (await baseUnderWay(root, world)) ?? null
     await this.begin()
+    opened.letGo()
+    void sweepTemporary(root, world, this.closing.signal)
   }
 
-  private async openLog({ storeId, layout, mark }: Known, wanted: Uint8Array): Promise<ReplicaLog> {
+  private async openLog({ storeId, layout, mark }: Known, wanted: Uint8Array, signal: AbortSignal | undefined): Promise<ReplicaLog> {
     const { root, world, o } = this
     if (toHex(storeId) !== toHex(wanted)) throw storeMismatch(toHex(storeId), wanted)
     if (layout === 'slots' || mark !== undefined) {
       throw new UnsupportedRootError(`${root.url}: a replica has a root of its own, with a log of segments`, { details: { feature: 'segments' } })
     }
+    // Nobody else gets in between the empty place and the store.
+    const { place: lock } = this
+    this.place = undefined
     return await openReplicaLog(root, {
+      ...(lock === undefined ? {} : { lock }),
       world,
       storeId,
       replicaId: this.replicaId,
       segmentBytes: o.options.segmentBytes,
       openRetry: o.options.openRetry,
-      ...(o.options.signal === undefined ? {} : { signal: o.options.signal }),
+      ...(signal === undefined ? {} : { signal }),
     })
   }
 
@@ -186,12 +249,16 @@ export class ReplicaNode implements ReplicaParts {
   private async begin(): Promise<void> {
     const log = this.log_!
     const upto = Math.min(log.durableLsn, log.committed)
-    const [newest] = await this.trusted(upto)
+    const floor = log.node.facts.historyFloorLsn
+    const [newest] = await this.checkpointsFrom(floor, upto)
     const checkpoint = newest === undefined ? undefined : await readCheckpoint(this.root, this.storeId!, newest.lsn)
     if (checkpoint === undefined && log.tailLsn > 0) return
+    // Between here and the floor files were left out.
+    if (upto < floor) return
     const inner = log.current
     const visible = new VisibleLog(inner)
     visible.show(upto)
+    visible.onRead = (bytes) => this.worked(bytes)
     const frozen: View['frozen'] = { floor: undefined }
     const opened = await wireState({
       root: this.root,
@@ -208,9 +275,16 @@ export class ReplicaNode implements ReplicaParts {
       written: new WrittenBytes(),
       release: async () => undefined,
     })
+    visible.onRead = undefined
     const { checkpointBytes } = this.o
     const settleCommitted = (): Promise<void> => log.node.update({ committedLsn: log.committed })
-    const upkeep = new ReplicaUpkeep({ opened, log: inner, settleCommitted, ...(checkpointBytes === undefined ? {} : { checkpointBytes }) })
+    const upkeep = new ReplicaUpkeep({
+      opened,
+      log: inner,
+      settleCommitted,
+      isReadBefore: () => this.readBefore > 0,
+      ...(checkpointBytes === undefined ? {} : { checkpointBytes }),
+    })
     const fold = new ReplicaFold({
       state: opened.state,
       log: inner,
@@ -221,62 +295,56 @@ export class ReplicaNode implements ReplicaParts {
         visible.show(opened.state.applied)
         upkeep.folded(bytes)
       },
+      // The state at the floor and above takes the place of this one, which is folded no further: deletion vectors on the way may be missing.
+      beyond: () => this.beginLate(() => this.beginAnew()),
       failed: (error) => {
         opened.failure = this.failure = error as Error
         this.world.logger.log({ level: 'error', code: 'replica.foldFailed', cause: error })
         this.o.changed('failed')
       },
     })
+    // Raised while the state was put together.
+    if (log.node.facts.historyFloorLsn > floor) frozen.floor = floor
+    fold.holdBelow(log.node.facts.historyFloorLsn)
     opened.catchUp = () => this.settled()
     const { outdated } = this
     this.outdated = undefined
     this.fold = fold
     this.view = { log: inner, visible, opened, handle: new ReplicaHandle(opened), upkeep, fold, frozen }
     fold.commit(log.committed)
+    if (outdated !== undefined) this.retire(outdated, outdated.log === inner ? upto : Infinity)
     upkeep.look()
-    if (outdated !== undefined) this.retire(outdated)
     this.o.changed('ready')
   }
 
   // records
 
-  async fence(epoch: number, session: number): Promise<void> {
-    await this.log_!.recordFence(epoch, session)
+  async fence(newest: AcceptedFence): Promise<void> {
+    await this.log_!.recordFence(newest)
+  }
+
+  async granted(): Promise<void> {
+    if (this.rebuildInProgress !== null) await endBase(this.root)
+    this.rebuildInProgress = null
+    // What failed to begin when it was due: C may not move for long.
+    if (this.fold === undefined) this.beginLate()
+  }
+
+  async whole(): Promise<void> {
+    await this.log_!.recordWhole()
   }
 
   async pendingSeals(): Promise<readonly PendingSeal[]> {
     const log = this.log_
     if (log === undefined) return []
-    const named = new NamedFiles()
     const own = this.view?.log === log.current ? this.view.opened.state.catalog : undefined
-    const catalog = own ?? (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog
-    const lsns = new Map<string, number>()
-    const from = catalog?.lsn ?? log.tailLsn
-    for (const seal of catalog?.outcomes.pending.values() ?? []) {
-      named.seals.set(toHex(seal.writeId), seal)
-      lsns.set(toHex(seal.writeId), seal.lsn)
-    }
-    for await (const batch of log.current.read(BigInt(from) as Lsn)) {
-      let lsn = Number(batch.first)
-      for (const offset of batch.offsets) {
-        const record = decodeRecord(batch.bytes, offset, lsn)
-        named.ofRecord(record)
-        if ('seal' in record) lsns.set(toHex(record.seal.writeId), lsn)
-        lsn++
-      }
-    }
-    return [...named.seals].map(([id, seal]) => ({ ...seal, lsn: lsns.get(id)! }))
+    return await pendingSealsOf(log.current, own ?? (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog)
   }
 
   async receive(records: ReceivedRecords): Promise<void> {
-    try {
-      await this.log_!.receive(records.first, records.bytes, records.offsets, records.digest)
-    } catch (error) {
-      // The log takes no more: nothing but a new open helps.
-      if (error instanceof PoisonedError || error instanceof FencedError) this.failed(error)
-      throw error
-    }
-    this.fold?.add(records)
+    await this.logged(this.log_!.receive(records.first, records.bytes, records.offsets, records.digest))
+    if (this.fold !== undefined) this.fold.add(records)
+    else if (this.view === undefined && this.canBegin) this.beginLate()
   }
 
   commit(lsn: number): void {
@@ -287,13 +355,21 @@ export class ReplicaNode implements ReplicaParts {
     else this.beginLate()
   }
 
-  private beginning: Promise<void> | undefined
+  private beginning: Promise<unknown> | undefined
+  /** Why the last try to begin failed: the next one may succeed. */
+  private notBegun: unknown
 
-  private beginLate(): void {
-    this.beginning ??= this.tryToBegin()
-      .catch((error: unknown) => this.failed(error))
+  private beginLate(begin: () => Promise<unknown> = () => this.tryToBegin()): void {
+    if (this.beginning !== undefined) return
+    if (this.failure === this.notBegun) this.failure = undefined
+    this.beginning = begin()
+      .catch((error: unknown) => {
+        this.notBegun = error instanceof PoisonedError || error instanceof FencedError ? undefined : error
+        this.failed(error)
+      })
       .finally(() => {
         this.beginning = undefined
+        this.fold?.commit(this.committedLsn)
       })
   }
 
@@ -302,6 +378,16 @@ export class ReplicaNode implements ReplicaParts {
       tried = this.committedLsn
       await this.begin()
     }
+    // A base came when nothing could be read.
+    if (this.strays !== undefined && this.retiring.size === 0) this.cleanUpBehind(Promise.resolve())
+  }
+
+  /** Where the log takes no more, nothing but a new open helps; of a node that has failed nothing is deleted, so its readers stay. */
+  private logged<T>(work: Promise<T>): Promise<T> {
+    return work.catch((error: unknown) => {
+      if (error instanceof PoisonedError || error instanceof FencedError) this.failed(error)
+      throw error
+    })
   }
 
   private failed(error: unknown): void {
@@ -309,31 +395,55 @@ export class ReplicaNode implements ReplicaParts {
     this.o.changed('failed')
   }
 
+  /** Readers stay where they are until what lies behind the files that are left out is here. */
   async raiseFloor(lsn: number): Promise<void> {
-    await this.log_!.recordHistoryFloor(lsn)
+    const { log_: log, view, fold } = this
+    if (view !== undefined) view.frozen.floor ??= log!.node.facts.historyFloorLsn
+    fold?.holdBelow(lsn)
+    await log!.recordHistoryFloor(lsn)
   }
 
-  fileFound(name: string): void {
+  /** The state that readers have goes on being read, and no further. @returns it */
+  private async beginAnew(): Promise<View | undefined> {
+    const before = (this.outdated ??= this.view)
+    await this.fold?.stop()
+    await this.view?.upkeep.stop()
+    this.fold = undefined
+    await this.begin()
+    return before
+  }
+
+  private get canBegin(): boolean {
+    const floor = this.log_?.node.facts.historyFloorLsn ?? 0
+    return floor > 0 && this.durableLsn >= floor && this.committedLsn >= floor
+  }
+
+  /** Trusted ones up to `upto`; where files below `floor` were left out and none is above it, one is made there: of records alone. */
+  private async checkpointsFrom(floor: number, upto: number): Promise<TrustedCheckpoint[]> {
+    const found = await this.trusted(upto)
+    const log = this.log_!
+    const isWhole = (found[0]?.lsn ?? 0) >= floor || (found.length === 0 && log.tailLsn > 0)
+    if (upto < floor || isWhole) return found
+    await makeCheckpoint({ root: this.root, world: this.world, storeId: this.storeId!, log: log.current }, floor)
+    return await this.trusted(upto)
+  }
+
+  async claim(name: string): Promise<void> {
     this.claimed?.add(name)
+    await this.deleting
   }
 
   async verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
-    const log = this.log_!
+    const log = this.log_
+    // Before the first contact there is nothing that could be wrong.
+    if (log === undefined) return { ok: true, firstBad: 0 }
     const end = Math.min(upTo, log.durableLsn)
+    if (this.elided !== null) return { ok: false, firstBad: log.durableLsn }
     const [newest] = await this.trusted(end)
-    let at = Math.max(newest?.lsn ?? 0, log.tailLsn)
-    try {
-      let digest = await log.digestAt(at)
-      for await (const batch of log.current.read(BigInt(at) as Lsn, { end: BigInt(end) as Lsn, signal: this.closing.signal })) {
-        digest = chainOver(digest, batch.bytes, batch.offsets)
-        at = Number(batch.last)
-      }
-      const ok = toHex(digest) === toHex(await log.digestAt(end))
-      return { ok, firstBad: ok ? 0 : end }
-    } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error
-      return { ok: false, firstBad: at + 1 }
-    }
+    const found = await checkChain(log, Math.max(newest?.lsn ?? 0, log.tailLsn), end, this.closing.signal)
+    // A disk that damages its log is not believed about its files.
+    if (!found.ok) await this.verified.clear()
+    return found
   }
 
   // cutting back
@@ -344,62 +454,79 @@ export class ReplicaNode implements ReplicaParts {
     if (lsn === log.durableLsn) return await log.digestAt(lsn)
     await this.beginning
     await this.fold?.settled()
+    const named = await this.namedBehindFold()
     const cut = async (): Promise<void> => {
-      await log.truncate(lsn, { checkpoints: await this.trusted(lsn) })
+      await this.logged(log.truncate(lsn, { checkpoints: await this.trusted(lsn) }))
       this.fold?.cut(lsn)
       this.view?.opened.history.forget(lsn)
-      this.view?.upkeep.cut(lsn)
       if (this.world.failpoints.active) await this.world.failpoints.hit(FP.ship.afterRefold, { lsn })
     }
     await (this.view === undefined ? cut() : this.view.upkeep.exclusively(cut))
+    // Before the link hears of it: no record that could name one of them again is on its way.
+    if (this.isOutdated) this.leave(named)
+    else await this.view?.upkeep.drop(named).catch((cause: unknown) => this.world.logger.log({ level: 'warn', code: 'replica.cleanUpFailed', cause }))
     this.o.changed('truncated')
     return await log.digestAt(lsn)
   }
 
-  /** Checkpoints at or below `lsn` that are what the log says. */
-  private async trusted(lsn: number): Promise<{ readonly lsn: number; readonly replayFrom: number }[]> {
-    const trusted: { readonly lsn: number; readonly replayFrom: number }[] = []
-    for (const each of await listCheckpoints(this.root)) {
-      if (each > lsn) continue
-      try {
-        const { catalog, digest } = await readCheckpoint(this.root, this.storeId!, each)
-        const held = await this.digestAt(each)
-        if (held === undefined || toHex(held) === toHex(digest)) trusted.push({ lsn: each, replayFrom: catalog.replayFrom })
-      } catch (error) {
-        if (isNotFound(error)) continue
-        if (!(error instanceof CorruptionError)) throw error
-        this.o.events.keep('checkpointInvalid', { file: checkpointName(each) })
-      }
+  /** Files that records name which are not folded: what of them is cut off may be all that named one. */
+  private async namedBehindFold(): Promise<Set<string>> {
+    const { log_: log, view, isOutdated } = this
+    if (view === undefined) return new Set()
+    const { catalog, applied } = view.opened.state
+    return await namedBehind(log!.current, isOutdated ? undefined : catalog, applied)
+  }
+
+  /** Readers are shown a generation that a base has replaced: what that has folded says nothing of the log. */
+  private get isOutdated(): boolean {
+    return this.view !== undefined && this.view.log !== this.log_!.current
+  }
+
+  /** To the clean-up behind the base, which knows what is needed. */
+  private leave(named: ReadonlySet<string>): void {
+    for (const name of named) {
+      this.strays?.add(name)
+      this.claimed?.delete(name)
     }
-    return trusted
+  }
+
+  /** Checkpoints at or below `lsn` that are what the log says. */
+  private trusted(lsn: number): Promise<TrustedCheckpoint[]> {
+    return trustedCheckpoints({ root: this.root, storeId: this.storeId!, events: this.o.events, digestAt: (each) => this.digestAt(each) }, lsn)
   }
 
   // a new base
 
   async beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget> {
     const { baseLsn, digest, logFrom, logDigest, lineage } = manifest
+    await this.verified.drop(this.view?.opened.damaged ?? [])
+    // One that is under way goes on, whatever its base was.
+    if (this.rebuildInProgress === null) await this.verified.renew()
     const base = await this.log_!.beginBase({ baseLsn, digest, logFrom, logDigest, lineage })
     this.rebuildInProgress = manifestHash
     return {
+      // Whoever could go on by the log is rebuilt for another reason.
+      doubts: this.durableLsn >= logFrom,
       receive: async ({ first, bytes, offsets, digest: stated }) => void (await base.receive(first, bytes, offsets, stated)),
       abandon: () => base.abort(),
-      install: async (checkpoints) => {
+      install: async (checkpoints, worked) => {
+        this.worked = worked
         await this.beginning
         const before = this.view
+        const held = before?.frozen.floor
         const install = async (): Promise<void> => {
-          const there = await this.contentNames()
-          if (before !== undefined) before.frozen.floor = this.log_!.node.facts.historyFloorLsn
-          for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes)
-          await base.install({ manifestHash, checkpoints: [...checkpoints.keys()] })
+          const there = await contentNames(this.root, worked)
+          // Another base may have been installed before, and its version not be committed yet.
+          if (before !== undefined) before.frozen.floor ??= this.log_!.node.facts.historyFloorLsn
+          for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes).then(() => worked(bytes.length))
+          await this.logged(base.install({ manifestHash, checkpoints: [...checkpoints.keys()] }))
           this.claimed = new Set()
           this.strays = there
         }
-        try {
-          await (before === undefined ? install() : before.upkeep.exclusively(install))
-        } catch (error) {
-          if (before !== undefined) before.frozen.floor = undefined
+        await (before === undefined ? install() : before.upkeep.exclusively(install)).catch((error: unknown) => {
+          if (before !== undefined && this.failure === undefined) before.frozen.floor = held
           throw error
-        }
+        })
         await this.replaced()
       },
     }
@@ -408,19 +535,19 @@ export class ReplicaNode implements ReplicaParts {
   /** A new generation is the log: its state takes the place of the one that readers have. */
   private async replaced(): Promise<void> {
     this.rebuildInProgress = null
-    this.outdated ??= this.view
-    await this.fold?.stop()
-    await this.view?.upkeep.stop()
-    this.fold = undefined
-    await this.begin()
-    if (this.outdated === undefined) await this.cleanUp()
+    // Else behind the last reader of what was there: see retire().
+    if ((await this.beginAnew()) === undefined) await this.cleanUp()
     this.o.changed('installed')
   }
 
   /** Its readers go on until they are done; then what only they needed goes. */
-  private retire(view: View): void {
-    const retiring = view.handle
-      .retire(this.closing.signal)
+  private retire(view: View, below: number): void {
+    this.readBefore++
+    this.cleanUpBehind(view.handle.retire(this.closing.signal, below).finally(() => this.readBefore--))
+  }
+
+  private cleanUpBehind(readers: Promise<unknown>): void {
+    const retiring = readers
       .then(() => this.cleanUp())
       .catch((cause: unknown) => {
         if (!this.closing.signal.aborted) this.world.logger.log({ level: 'warn', code: 'replica.cleanUpFailed', cause })
@@ -431,18 +558,18 @@ export class ReplicaNode implements ReplicaParts {
 
   /** The log of the generation before, and the files that nothing of this one names. */
   private async cleanUp(): Promise<void> {
-    if (this.closing.signal.aborted || this.view === undefined) return
+    // What readers are shown may be what a base has replaced, until there is something of the base to show.
+    if (this.closing.signal.aborted || this.view === undefined || this.isOutdated || this.readBefore > 0) return
     await this.log_!.dropOld()
     const { strays, claimed } = this
-    if (strays === undefined || claimed === undefined) return
-    await this.view.upkeep.clean(strays, claimed)
-    this.strays = this.claimed = undefined
-  }
-
-  private async contentNames(): Promise<Set<string>> {
-    const names = new Set<string>()
-    for (const prefix of ['fragments/', 'indexes/']) for await (const { name } of this.root.list(prefix)) if (isContentName(name)) names.add(name)
-    return names
+    if (strays !== undefined && claimed !== undefined) {
+      await this.view.upkeep.clean(strays, claimed, (deleting) => {
+        this.deleting = deleting
+      })
+      // Another base may have come meanwhile.
+      if (this.strays === strays) this.strays = this.claimed = this.deleting = undefined
+    }
+    this.view.upkeep.look()
   }
 
   /** The fold is where it may be. */
@@ -453,25 +580,20 @@ export class ReplicaNode implements ReplicaParts {
 
   async close(): Promise<void> {
     this.closing.abort(new ClosedError('store.closed', 'the replica is closed', { details: { what: 'store' } }))
-    await this.beginning
-    await this.fold?.stop()
-    const views = [this.view, this.outdated]
-    for (const view of new Set(views)) {
-      await view?.upkeep.stop()
-      await view?.handle.close()
+    try {
+      await this.beginning
+      await this.fold?.stop()
+      for (const view of new Set([this.view, this.outdated])) {
+        await view?.upkeep.stop()
+        await view?.handle.close()
+      }
+      await Promise.all(this.retiring)
+      await this.verified.save()
+    } finally {
+      const { place } = this
+      this.place = undefined
+      await place?.release()
+      await this.log_?.close()
     }
-    await Promise.all(this.retiring)
-    await this.leavePlace()
-    await this.log_?.close()
   }
-
-  private async leavePlace(): Promise<void> {
-    const { place } = this
-    this.place = undefined
-    await place?.release()
-  }
-}
-
-function storeMismatch(found: string, wanted: Uint8Array): StoreMismatchError {
-  return new StoreMismatchError(`this root holds store ${found}, not ${toHex(wanted)}`, { details: { storeId: found, asked: toHex(wanted) } })
 }

@@ -24,15 +24,15 @@ export class ReplicaHandle extends ReadOnlyHandle {
     })
   }
 
-  /** Feeds end; resolves when nobody reads it any more and it is closed. */
-  async retire(signal: AbortSignal): Promise<void> {
+  /** Feeds end; resolves when nobody reads it any more and it is closed. @param below  what is held from there on is held by readers of its successor */
+  async retire(signal: AbortSignal, below: number): Promise<void> {
     this.closing.abort(
       new HistoryUnavailableError('the replica was rebuilt: what it holds begins anew', {
         details: { asked: this.lsn, floor: this.lsn },
         hint: 'Begin again at a version that it holds.',
       }),
     )
-    while (this.o.log.reclaim.list().length > 0 && !signal.aborted) await this.o.world.timers.sleep(DRAIN_MS, signal).catch(() => undefined)
+    while (this.o.log.reclaim.list().some(({ lsn }) => lsn < below) && !signal.aborted) await this.o.world.timers.sleep(DRAIN_MS, signal).catch(() => undefined)
     await this.close()
   }
 }

@@ -2,12 +2,15 @@
 // that those have doomed (docs/shipping.md "Replica"). Rows are moved, and files named, by the primary's records alone.
 //
 // Invariant: one job at a time, none while the log is cut back or replaced; a file goes only behind a vacuum record that is committed, durably so (a state is folded
-// up to RC at the next open, and must not stand below it then), and only when no reader here shows a version below that record's floor; nothing runs after stop().
+// up to RC at the next open, and must not stand below it then), and only when no reader here shows a version below that record's floor; a deletion vector besides only
+// when no checkpoint here is older than what replaced it (those of the primary may be newer); nothing runs after stop().
 
 import { writeCheckpoint } from '../engine/index.ts'
 import { ClosedError, VarveError } from '../errors.ts'
+import { isContentName } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { DEFAULTS } from '../options.ts'
+import type { Root } from '../root/index.ts'
 import { Mutex } from '../runtime/index.ts'
 import { listUnkept, neededNames, planFollowedTrim } from '../upkeep/index.ts'
 import type { Opened } from './wiring.ts'
@@ -23,6 +26,8 @@ export interface ReplicaUpkeepParts {
   readonly log: CommitLog
   /** Makes RC durable, as far as it was told. */
   readonly settleCommitted: () => Promise<void>
+  /** Somebody still reads a state that this one has replaced. */
+  readonly isReadBefore: () => boolean
   /** Between two checkpoints. */
   readonly checkpointBytes?: number
 }
@@ -31,22 +36,24 @@ export class ReplicaUpkeep {
   private readonly opened: Opened
   private readonly log: CommitLog
   private readonly settleCommitted: () => Promise<void>
+  private readonly isReadBefore: () => boolean
   private readonly checkpointBytes: number
   private readonly turns = new Mutex()
   private readonly stopper = new AbortController()
   private running: Promise<void> | undefined
   private sinceLook = 0
   private sinceCheckpoint: number
-  private checkpointLsn: number
   /** Dead files of records up to here are deleted. */
   private deletedUpTo = 0
+  /** Dead deletion vectors that a replay from the checkpoints here still reads. */
+  private readonly replayed = new Set<string>()
 
-  constructor({ opened, log, settleCommitted, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
+  constructor({ opened, log, settleCommitted, isReadBefore, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
     this.opened = opened
     this.log = log
     this.settleCommitted = settleCommitted
+    this.isReadBefore = isReadBefore
     this.checkpointBytes = checkpointBytes
-    this.checkpointLsn = opened.checkpointLsn
     this.sinceCheckpoint = opened.state.replayedBytes
   }
 
@@ -74,11 +81,6 @@ export class ReplicaUpkeep {
       })
   }
 
-  /** A checkpoint now, and what follows it. */
-  checkpointNow(): Promise<void> {
-    return this.turns.run(() => this.work(this.opened.state.applied > this.checkpointLsn))
-  }
-
   /** While the log is cut back or replaced. */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
     return this.turns.run(work)
@@ -90,32 +92,48 @@ export class ReplicaUpkeep {
     await this.turns.run(() => undefined)
   }
 
-  /** Versions above are gone. */
-  cut(lsn: number): void {
-    this.checkpointLsn = Math.min(this.checkpointLsn, lsn)
-  }
-
   /**
    * Deletes those of `names` that nothing needs: what lay there before the base that this state was made of.
    *
-   * @param claimed  names that a record on its way may name
+   * @param claimed  names that a record on its way may name; looked at again before each delete
+   * @param during  told of each delete: who claims a name meanwhile looks for the file when it is over
    */
-  async clean(names: ReadonlySet<string>, claimed: ReadonlySet<string>): Promise<number> {
+  async clean(names: ReadonlySet<string>, claimed: ReadonlySet<string>, during: (deleting: Promise<void>) => void): Promise<number> {
     return await this.turns.run(async () => {
-      const { root, storeId, context, state, fragmentFloor } = this.opened
-      const { log } = this
-      const needed = await neededNames({ root, log, storeId, context }, state, Math.max(fragmentFloor(), this.opened.checkpointLsn))
+      const { root, fragmentFloor, checkpointLsn } = this.opened
+      const needed = await this.needed(Math.max(fragmentFloor(), checkpointLsn))
       const unkept = await listUnkept(root, needed, this.stopper.signal)
-      const gone = unkept.map(({ name }) => name).filter((name) => names.has(name) && !claimed.has(name))
-      await this.deleteNames(gone)
-      return gone.length
+      const strays = unkept.map(({ name }) => name).filter((name) => names.has(name))
+      let count = 0
+      for (let at = 0; at < strays.length; at += BATCH_NAMES) {
+        const gone = strays.slice(at, at + BATCH_NAMES).filter((name) => !claimed.has(name))
+        const deleting = this.deleteNames(gone)
+        during(deleting.catch(() => undefined))
+        await deleting
+        count += gone.length
+      }
+      return count
+    })
+  }
+
+  /** Deletes those of `names` that nothing needs: the records that named them were cut off. */
+  async drop(names: ReadonlySet<string>): Promise<void> {
+    if (names.size === 0) return
+    await this.turns.run(async () => {
+      const needed = await this.needed(this.opened.fragmentFloor())
+      const shown = new Set(this.log.reclaim.list().flatMap(({ files }) => [...(files?.() ?? [])]))
+      await this.deleteNames([...names].filter((name) => !needed.has(name) && !shown.has(name)))
     })
   }
 
   /** Files to delete. A reader of an older version may show them; whoever comes later is refused below the floor. */
   private get hasDead(): boolean {
     const { dead, fragmentFloor } = this.opened.state.catalog
-    return dead.batches.length > 0 && dead.batches.at(-1)!.lsn > this.deletedUpTo && this.log.reclaim.floor >= fragmentFloor
+    return dead.batches.length > 0 && dead.batches.at(-1)!.lsn > this.deletedUpTo && this.mayDelete(fragmentFloor)
+  }
+
+  private mayDelete(fragmentFloor: number): boolean {
+    return !this.isReadBefore() && this.log.reclaim.floor >= fragmentFloor
   }
 
   private async work(isDue: boolean): Promise<void> {
@@ -124,7 +142,7 @@ export class ReplicaUpkeep {
       await this.checkpoint()
       await this.trim()
     }
-    await this.deleteDead()
+    await this.deleteDead(isDue)
   }
 
   private async checkpoint(): Promise<void> {
@@ -132,7 +150,7 @@ export class ReplicaUpkeep {
     const startedMs = world.clock.monoMs()
     this.sinceCheckpoint = 0
     try {
-      this.checkpointLsn = await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
+      await writeCheckpoint(root, storeId, log, state.catalog, world.failpoints)
       events.emit('upkeep', { job: 'checkpoint', durationMs: world.clock.monoMs() - startedMs })
     } catch (cause) {
       events.emit('checkpointFailed', { lsn: BigInt(state.applied) as Lsn, cause })
@@ -153,11 +171,26 @@ export class ReplicaUpkeep {
     if (plan.upTo > Number(log.tail)) await log.trim(BigInt(plan.upTo) as Lsn)
   }
 
-  private async deleteDead(): Promise<void> {
-    if (!this.hasDead) return
-    const batches = this.opened.state.catalog.dead.batches.filter(({ lsn }) => lsn > this.deletedUpTo)
-    await this.deleteNames([...new Set(batches.flatMap(({ names }) => [...names]))])
-    this.deletedUpTo = batches.at(-1)!.lsn
+  /** @param isNewer  there is a newer checkpoint */
+  private async deleteDead(isNewer: boolean): Promise<void> {
+    if (!this.hasDead && !(isNewer && this.replayed.size > 0)) return
+    const { fragmentFloor, dead } = this.opened.state.catalog
+    if (!this.mayDelete(fragmentFloor)) return
+    const batches = dead.batches.filter(({ lsn }) => lsn > this.deletedUpTo)
+    const names = new Set([...this.replayed, ...batches.flatMap(({ names: of }) => [...of])])
+    const vectors = [...names].filter((name) => name.endsWith('.dv'))
+    this.replayed.clear()
+    if (vectors.length > 0) {
+      const needed = await this.needed(this.opened.fragmentFloor())
+      for (const name of vectors) if (needed.has(name) && names.delete(name)) this.replayed.add(name)
+    }
+    await this.deleteNames([...names])
+    this.deletedUpTo = batches.at(-1)?.lsn ?? this.deletedUpTo
+  }
+
+  private needed(from: number): Promise<ReadonlySet<string>> {
+    const { root, storeId, context, state } = this.opened
+    return neededNames({ root, log: this.log, storeId, context }, state, from)
   }
 
   private async deleteNames(names: readonly string[]): Promise<void> {
@@ -167,4 +200,16 @@ export class ReplicaUpkeep {
       await this.opened.root.delete(names.slice(at, at + BATCH_NAMES))
     }
   }
+}
+
+/** Content-addressed files that lie in the root, named or not. */
+export async function contentNames(root: Root, listed: (count: number) => void): Promise<Set<string>> {
+  const names = new Set<string>()
+  for (const prefix of ['fragments/', 'indexes/']) {
+    for await (const { name } of root.list(prefix)) {
+      if (isContentName(name)) names.add(name)
+      listed(1)
+    }
+  }
+  return names
 }

@@ -2,16 +2,18 @@
 //
 // Invariant: it writes nothing that its primary has not sent, but its own caches; after close() or promote() nothing of it is at work.
 
-import { ClosedError, InvalidConfigError } from '../errors.ts'
-import { CommittedTruncationError, StaleEpochError } from '../errors-ship.ts'
-import { fromHex, toHex } from '../format/index.ts'
-import type { Lsn } from '../log/index.ts'
+import { ClosedError, CorruptionError, InvalidConfigError, NotAStoreError, UnsupportedRootError } from '../errors.ts'
+import { CommittedTruncationError, OWN_DECISION_HINT, SECOND_DECISION_HINT, StaleEpochError } from '../errors-ship.ts'
+import { epochOfMandate, hasVoted, mandateOfClaim, mandateOfPromotion, NO_DECISION, toHex } from '../format/index.ts'
+import { type Lsn, readNode } from '../log/index.ts'
 import { resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, showAs } from '../runtime/index.ts'
 import {
+  decidedAt,
   type Endpoint,
   factsOf,
+  type ForcedPromotion,
   type LinkMode,
   type NodeRecord,
   recordOf,
@@ -24,11 +26,13 @@ import {
 } from '../ship/index.ts'
 import type { OpenOptions, ReadStore } from '../table/index.ts'
 import { Events } from './events.ts'
-import { checkKnown } from './known-options.ts'
+import { readIdentity } from './founding.ts'
+import { checkEpoch, checkKnown, storeIdOption } from './known-options.ts'
 import type { Store } from './store.ts'
 import { ReplicaNode } from './replica-node.ts'
 import { replicaStore } from './replica-store.ts'
 import { openHandle } from './opening.ts'
+import type { Promotion } from './wiring.ts'
 
 export interface ReplicaOptions extends Pick<OpenOptions, 'world' | 'memory' | 'segmentBytes' | 'openRetry' | 'signal'> {
   /** Stable name of this replica: 1 to 128 bytes of `[A-Za-z0-9._:-]`. */
@@ -43,6 +47,8 @@ export interface ReplicaOptions extends Pick<OpenOptions, 'world' | 'memory' | '
   readonly tls?: TcpTransportOptions['tls']
   /** Of the store that it shall hold, lower-case hex; default: of whichever primary comes first. */
   readonly storeId?: string
+  /** `never`: where there is no replica yet, be it an empty place or the root of a primary, nothing is touched (NotAStoreError, InvalidConfigError). Default `if-missing`. */
+  readonly create?: 'if-missing' | 'never'
   /** Log bytes between two checkpoints. */
   readonly checkpointBytes?: number
 }
@@ -91,8 +97,10 @@ export interface PromoteOptions {
   readonly epoch?: number
   /** In mode async what the primary had and this replica lacks is lost: say up to where it is known to be whole. */
   readonly acceptLossAbove?: Lsn | number
+  /** What forcePromotion() returned for this replica: the range that it names is logged as given up. */
+  readonly forced?: ForcedPromotion
   /** How the store is opened that it becomes, on top of what Replica.open was given: upkeep, durability, threads, ... */
-  readonly open?: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' | 'writers' | 'world'>
+  readonly open?: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' | 'writers' | 'epoch' | 'world'>
 }
 
 const KNOWN: readonly string[] = [
@@ -103,6 +111,7 @@ const KNOWN: readonly string[] = [
   'key',
   'tls',
   'storeId',
+  'create',
   'checkpointBytes',
   'world',
   'memory',
@@ -119,38 +128,52 @@ const READY_MS = 5
 
 /** @internal what `Replica.open` of varve/ship does */
 export async function openReplica(place: string | URL | Root, given: ReplicaOptions): Promise<Replica> {
-  const { listen, endpoint: asked, transport, key, tls, storeId, checkpointBytes, replicaId: id, ...rest } = checkKnown('Replica.open', given, KNOWN)
+  const {
+    listen,
+    endpoint: asked,
+    transport,
+    key,
+    tls,
+    storeId,
+    create = 'if-missing',
+    checkpointBytes,
+    replicaId: id,
+    signal,
+    ...rest
+  } = checkKnown('Replica.open', given, KNOWN)
   const name = replicaId(id)
-  const options = resolveOptions({ ...rest, readOnly: true })
-  options.signal?.throwIfAborted()
-  if (storeId !== undefined && !/^[0-9a-f]{32}$/.test(storeId))
-    throw new InvalidConfigError('storeId is 32 lower-case hex digits', { details: { key: 'storeId', value: storeId } })
+  const options = resolveOptions({ ...rest, readOnly: true, signal })
+  signal?.throwIfAborted()
+  const storeIdBytes = storeIdOption(storeId)
   if ((listen === undefined) === (asked === undefined))
     throw new InvalidConfigError('say where to listen: `listen` or `endpoint`', { details: { key: 'listen', value: listen } })
+  if (create !== 'if-missing' && create !== 'never')
+    throw new InvalidConfigError('create of a replica is `if-missing` or `never`', { details: { key: 'create', value: create } })
   const world = fillWorld(options.world)
-  const root = openRoot(place, world)
+  const root = await openRoot(place, world)
   const ownsRoot = (root as unknown) !== place
   try {
+    checkSegments(root)
+    if (create === 'never') await checkReplica(root)
     await probeRoot(root)
     const events = new Events((event) => world.logger.log(event))
     const heard: { replica: Replica | undefined } = { replica: undefined }
     const node = await ReplicaNode.open({
       root,
       world,
-      options,
+      // Of the open alone: neither the first greeting nor a promotion ends with it.
+      options: { ...options, signal: undefined },
+      signal,
       replicaId: name,
       events,
-      storeId: storeId === undefined ? undefined : fromHex(storeId),
+      storeId: storeIdBytes,
       changed: (what) => heard.replica?.tell(what),
       ...(checkpointBytes === undefined ? {} : { checkpointBytes }),
     })
     const replica = new Replica({ node, events, root, place, given: rest, releaseRoot: async () => (ownsRoot ? root[Symbol.asyncDispose]() : undefined) })
     heard.replica = replica
     try {
-      await replica.listen(
-        transport ?? new TcpTransport({ world, ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }) }),
-        asked ?? { data: listen!, version: 1 },
-      )
+      await replica.listen(transport ?? new TcpTransport({ world, key, tls }), asked ?? { data: listen!, version: 1 })
     } catch (error) {
       await node.close().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'open.releaseFailed', cause }))
       throw error
@@ -158,8 +181,37 @@ export async function openReplica(place: string | URL | Root, given: ReplicaOpti
     return replica
   } catch (error) {
     if (ownsRoot) await root[Symbol.asyncDispose]()
-    throw error
+    throw error instanceof CorruptionError ? damaged(error, root.url) : error
   }
+}
+
+/** Nothing here is the only copy: what helps a store does not help a replica. */
+function damaged({ code, message, file, offset, lsn }: CorruptionError, url: string): CorruptionError {
+  return new CorruptionError(code as 'log.corrupt', message, {
+    details: { file, offset, lsn },
+    hint: `This is a replica: move ${url} away and open an empty folder under its id; the primary makes it whole.`,
+  })
+}
+
+/** What a replica is sent goes into segments of its own; an object log is read where it is. */
+function checkSegments(root: Root): void {
+  if (root.caps.segments) return
+  throw new UnsupportedRootError(`${root.url}: a replica keeps its log in segments, which object storage does not have`, {
+    details: { feature: 'segments' },
+    hint: 'Give the replica a folder of its own. To read a store that is on object storage no replica is needed: Store.open(url, { readOnly: true }) follows its log.',
+  })
+}
+
+/** Only looks. @throws NotAStoreError, InvalidConfigError */
+async function checkReplica(root: Root): Promise<void> {
+  if ((await readIdentity(root)) === undefined) {
+    throw new NotAStoreError(`${root.url} holds no replica`, { details: { url: root.url }, hint: 'Give the folder of a replica that its primary has reached.' })
+  }
+  if ((await readNode(root))?.role !== 'primary') return
+  throw new InvalidConfigError(`${root.url} is a primary already`, {
+    details: { key: 'create', value: 'never' },
+    hint: 'It is written to as it is: Store.open, or varve serve.',
+  })
 }
 
 interface ReplicaPlace {
@@ -247,12 +299,13 @@ export class Replica implements AsyncDisposable {
     }
   }
 
-  /** Resolves when there is something to read. @throws the signal's reason, ClosedError */
+  /** Resolves when there is something to read. @throws the signal's reason, ClosedError; what made it fail before there was (`status().failure`) */
   async ready(o: { readonly signal?: AbortSignal } = {}): Promise<void> {
     for (;;) {
       o.signal?.throwIfAborted()
       if (this.closing !== undefined) throw closedError()
       if (this.node.handle !== undefined) return
+      if (this.node.failure !== undefined) throw this.node.failure
       await this.node.world.timers.sleep(READY_MS, o.signal, true)
     }
   }
@@ -261,18 +314,18 @@ export class Replica implements AsyncDisposable {
    * Refuses every primary below `epoch` from now on, and says what this node holds: a record for candidates(). Those of enough fenced nodes tell who is to be
    * promoted, at that epoch or above.
    *
-   * @throws StaleEpochError when a newer epoch was seen
+   * @throws StaleEpochError when a newer epoch was seen, or a primary of this very epoch, which would not be fenced; InvalidConfigError
    * @cost one sync; reads the log from the newest checkpoint on
    */
   async fence(o: { readonly epoch: number; readonly role?: NodeRecord['role']; readonly isAmnesic?: boolean }): Promise<NodeRecord> {
     const { node } = this
     const { epoch } = checkKnown('fence', o, ['epoch', 'role', 'isAmnesic'])
-    if (!Number.isSafeInteger(epoch) || epoch < 1)
-      throw new InvalidConfigError('epoch is a whole number from 1 on', { details: { key: 'epoch', value: epoch } })
+    checkEpoch('fence', epoch)
     await this.host.fence(epoch)
     const facts = await factsOf(node)
     const verified = node.storeId === undefined ? { ok: true, firstBad: 0 } : await node.verifySelf(facts.durableLsn)
-    return recordOf({ ...facts, replicaId: node.replicaId, storeId: node.storeId === undefined ? '' : toHex(node.storeId) }, o, verified)
+    const decided = await decidedAt(facts, (lsn) => node.digestAt(lsn))
+    return recordOf({ ...facts, replicaId: node.replicaId, storeId: node.storeId === undefined ? '' : toHex(node.storeId) }, o, verified, decided)
   }
 
   /**
@@ -281,21 +334,43 @@ export class Replica implements AsyncDisposable {
    *
    * Whether it is the right one to promote is the caller's to know: see candidates().
    *
-   * @throws StaleEpochError for an epoch below one that was seen; InvalidConfigError in mode async without `acceptLossAbove`;
-   * CommittedTruncationError when this replica lacks records below `acceptLossAbove`, or that were called committed
+   * @throws StaleEpochError for an epoch below one that was seen; InvalidConfigError in mode async without `acceptLossAbove`, and of a replica that is not fit: it has
+   * failed, or files of the version that it ends at are not there, or (mode quorum or all, with neither `acceptLossAbove` nor `forced`) it may have lost what it once
+   * confirmed; CommittedTruncationError when this replica lacks records below `acceptLossAbove`, or that were called committed. Where one of these comes to be true while
+   * it stops to listen, it is closed then
    */
   async promote(o: PromoteOptions = {}): Promise<Store> {
-    const { epoch, acceptLossAbove, open } = checkKnown('promote', o, ['epoch', 'acceptLossAbove', 'open'])
+    const { epoch, acceptLossAbove, forced, open } = checkKnown('promote', o, ['epoch', 'acceptLossAbove', 'forced', 'open'])
+    if (forced !== undefined && forced.id !== this.replicaId)
+      throw new InvalidConfigError(`promote: forcePromotion() named ${forced.id}, this is ${this.replicaId}`, { details: { key: 'forced', value: forced.id } })
+    if (epoch !== undefined) checkEpoch('promote', epoch)
     resolveOptions({ ...this.o.given, ...open })
     if (this.closing !== undefined) throw closedError()
     const { node } = this
     const { world } = node
-    this.checkPromotion(epoch, acceptLossAbove)
-    const { durableLsn, committedLsn, epochSeen } = node
-    if (world.failpoints.active) await world.failpoints.hit(FP.ship.promote, { durable: durableLsn })
+    this.checkPromotion(o)
+    if (world.failpoints.active) await world.failpoints.hit(FP.ship.promote, { durable: node.durableLsn })
     // A root in memory without a name is there as long as it is held.
     const isHeld = this.o.root.url.startsWith('memory:')
     await this.shut(!isHeld)
+    // Its primary sent records until now, or has been followed by a newer one: what was looked at may be so no more.
+    try {
+      this.checkPromotion(o)
+    } catch (error) {
+      if (isHeld) await this.o.releaseRoot()
+      throw error
+    }
+    const { durableLsn, committedLsn, epochSeen, session, promised, decision } = node
+    const isFenced = session === 0 && promised === mandateOfClaim(epochSeen) && decision === NO_DECISION
+    const promotion: Promotion = {
+      epoch: Math.max(epoch ?? 0, epochSeen + 1),
+      fencedAt: epoch ?? (isFenced ? epochSeen : epochSeen + 1),
+      replicaId: this.replicaId,
+      durableLsn,
+      committedLsn,
+      acceptLossAbove: acceptLossAbove === undefined ? undefined : Number(acceptLossAbove),
+      lostUpTo: forced?.upTo,
+    }
     world.logger.log({
       level: 'info',
       code: 'ship.promoted',
@@ -305,16 +380,40 @@ export class Replica implements AsyncDisposable {
       epochSeen,
       acceptLossAbove,
     })
-    return await openHandle(isHeld ? this.o.root : this.o.place, { ...this.o.given, ...open }, { epoch: Math.max(epoch ?? 0, epochSeen + 1) })
+    return await openHandle(isHeld ? this.o.root : this.o.place, { ...this.o.given, ...open }, promotion)
   }
 
-  private checkPromotion(epoch: number | undefined, accept: Lsn | number | undefined): void {
-    const { durableLsn, committedLsn, epochSeen, handle } = this.node
+  private checkPromotion({ epoch, acceptLossAbove: accept, forced }: PromoteOptions): void {
+    const { durableLsn, committedLsn, epochSeen, promised, handle, failure, elided, isWhole } = this.node
     if (epoch !== undefined && epoch < epochSeen) {
       throw new StaleEpochError(`epoch ${epoch}; ${epochSeen} was seen`, { details: { held: epochSeen, seen: epoch } })
     }
-    if (handle === undefined)
-      throw new InvalidConfigError('promote: this replica holds nothing that could be written to', { details: { key: 'replica', value: '' } })
+    // Promoted at the number of one whom it follows it would vote twice.
+    if (epoch !== undefined && hasVoted(mandateOfPromotion(epoch), this.node)) {
+      const held = epochOfMandate(promised)
+      const isOwn = this.node.log?.node.facts.mandate === promised
+      throw new StaleEpochError(`promote: ${this.replicaId} ${isOwn ? 'was itself' : 'follows a node that was'} decided on at epoch ${held}`, {
+        details: { held, seen: epoch },
+        hint: isOwn ? OWN_DECISION_HINT : SECOND_DECISION_HINT,
+      })
+    }
+    if (failure !== undefined) {
+      throw new InvalidConfigError(`promote: this replica has failed: ${failure.message}`, {
+        details: { key: 'replica', value: '' },
+        hint: 'Open it again, and promote it if it comes up; else promote another node.',
+        cause: failure,
+      })
+    }
+    if (handle === undefined || elided !== null) {
+      const why =
+        durableLsn === 0
+          ? 'this replica holds nothing that could be written to'
+          : `files of the version it ends at, ${durableLsn}, were left out or are on their way`
+      throw new InvalidConfigError(`promote: ${why}`, {
+        details: { key: 'replica', value: '' },
+        hint: 'Promote another node, or let its primary finish with it.',
+      })
+    }
     const whole = Math.max(accept === undefined ? 0 : Number(accept), accept === undefined ? committedLsn : 0)
     if (durableLsn < whole) {
       throw new CommittedTruncationError(`promote: this replica ends at ${durableLsn}, records up to ${whole} would be lost`, {
@@ -327,6 +426,16 @@ export class Replica implements AsyncDisposable {
         hint: `Say which LSN is known to be whole: promote({ acceptLossAbove: ${durableLsn} }) gives up everything above ${durableLsn}.`,
       })
     }
+    // In mode async nothing rests on what nodes have confirmed. Whoever names an LSN, or a forced promotion, has said what may be lost.
+    if (accept === undefined && forced === undefined && !isWhole) {
+      throw new InvalidConfigError(
+        'promote: this replica may lack what it once confirmed: its disk came back empty, or with less, and it was not in sync since',
+        {
+          details: { key: 'replica', value: '' },
+          hint: `Ask the nodes (fence, candidates) and promote another one, or let its primary bring it in sync. Where neither can be: promote({ acceptLossAbove: ${durableLsn} }), or what forcePromotion() returned, gives up everything above ${durableLsn}.`,
+        },
+      )
+    }
   }
 
   /** Idempotent. */
@@ -337,10 +446,13 @@ export class Replica implements AsyncDisposable {
 
   private async shut(releasesRoot: boolean): Promise<void> {
     this.closing ??= Promise.resolve()
-    await this.listening?.[Symbol.asyncDispose]()
-    await this.host.close(closedError())
-    await this.node.close()
-    if (releasesRoot) await this.o.releaseRoot()
+    try {
+      await this.listening?.[Symbol.asyncDispose]()
+      await this.host.close(closedError())
+      await this.node.close()
+    } finally {
+      if (releasesRoot) await this.o.releaseRoot()
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

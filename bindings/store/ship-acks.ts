@@ -81,8 +81,8 @@ export class Acks implements AckSink, Acker {
     if (registry.has(id)) this.state(id, registry.sender(id).state)
   }
 
-  unfollow(id: ReplicaId): void {
-    this.parts.tracker.unfollow(id)
+  unfollow(id: ReplicaId, session: SessionId): void {
+    this.parts.tracker.unfollow(id, session)
     this.attached?.changed()
   }
 
@@ -115,6 +115,10 @@ export class Acks implements AckSink, Acker {
 
   neededNodes(mode: AckMode): number {
     return this.parts.tracker.neededNodes(mode)
+  }
+
+  neededReplicas(mode: AckMode): number {
+    return this.parts.tracker.others(mode)
   }
 
   get reachable(): number {

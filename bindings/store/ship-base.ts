@@ -6,14 +6,16 @@
 // Invariant: two bases at one LSN of one store with the same names alive are the same bytes; every file of one is named by the state at B or by those positions.
 
 import { Branches, Catalog, type Checkpoint, checkpointName, MAIN } from '../catalog/index.ts'
-import { decodeRecord, markNames, NamedFiles, newestCheckpoint, readCheckpointFile, StoreState } from '../engine/index.ts'
+import { decodeRecord, markNames, NamedFiles, newestCheckpoint, readCheckpointFile, StoreState, writeCheckpoint } from '../engine/index.ts'
 import { CorruptionError } from '../errors.ts'
-import { fromHex, toHex } from '../format/index.ts'
+import { fromHex, markOf, toHex } from '../format/index.ts'
 import { sha256 } from '../kernels/index.ts'
 import type { Lsn } from '../log/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import { Turns } from '../runtime/index.ts'
 import type { FileRef, Manifest } from '../ship/index.ts'
+import { ColumnCache } from '../table/index.ts'
+import { SharedContext } from './context.ts'
 import { contentFiles } from './copy-files.ts'
 import type { Opened } from './wiring.ts'
 
@@ -43,9 +45,7 @@ export async function manifestAt(source: BaseSource, lsn: number): Promise<Manif
     throw new CorruptionError('checkpoint.corrupt', `${checkpointName(lsn)}: states another digest than the log`, { details: { file: checkpointName(lsn) } })
   }
   const { logFrom, files } = await contentsOf(source, file.checkpoint)
-  const lineage = log.lineage
-    .filter(({ firstLsn }) => firstLsn <= BigInt(lsn))
-    .map(({ epoch, firstLsn }) => ({ epoch: Number(epoch), firstLsn: Number(firstLsn) }))
+  const lineage = log.lineage.filter(({ firstLsn }) => firstLsn <= BigInt(lsn)).map(({ epoch, firstLsn, mandate }) => markOf(epoch, firstLsn, mandate))
   return {
     storeId,
     baseLsn: lsn,
@@ -174,8 +174,15 @@ async function sizeOf(root: Root, name: string): Promise<number | undefined> {
   }
 }
 
+/** One of an older version, of its records alone. @throws as catalogAt(), StorageError */
+export async function makeCheckpoint(source: Omit<BaseSource, 'state' | 'context'>, lsn: number): Promise<void> {
+  const { root, world, storeId, log } = source
+  const catalog = await catalogAt({ ...source, context: new SharedContext(root, new ColumnCache(0), world) }, lsn)
+  await writeCheckpoint(root, storeId, log, catalog, world.failpoints)
+}
+
 /** The catalog as it was at `lsn`, folded without rows from the newest checkpoint below. @throws CorruptionError, HistoryUnavailableError, StorageError */
-export async function catalogAt({ root, log, storeId, context, world }: BaseSource, lsn: number): Promise<Catalog> {
+export async function catalogAt({ root, log, storeId, context, world }: Omit<BaseSource, 'state'>, lsn: number): Promise<Catalog> {
   const base = await newestCheckpoint(root, storeId, lsn)
   const state = StoreState.ofCatalog(context, base?.catalog ?? new Catalog())
   const turns = new Turns(world)

@@ -7,6 +7,7 @@
 import type { Catalog } from '../catalog/index.ts'
 import { listCheckpoints, writeCheckpoint } from '../engine/index.ts'
 import { CorruptionError, HistoryUnavailableError, PinRefusedError, VarveError } from '../errors.ts'
+import { markOf } from '../format/index.ts'
 import type { HoldOptions, Lsn } from '../log/index.ts'
 import { isNotFound } from '../root/index.ts'
 import {
@@ -19,6 +20,7 @@ import {
   type RetainedHistory,
   type ShipPin,
 } from '../ship/index.ts'
+import { neededNames } from '../upkeep/index.ts'
 import { absentFile, type BaseSource, catalogAt, filesOfBase, manifestAt } from './ship-base.ts'
 import { ShipPins, type ShipPinLimits } from './ship-pins.ts'
 import type { Opened } from './wiring.ts'
@@ -30,6 +32,15 @@ const NO_HASH = new Uint8Array(32)
 export interface ShipHistoryParts extends BaseSource, Pick<Opened, 'history' | 'fragmentFloor' | 'damaged'> {
   /** C; Infinity: everything that is durable counts (mode async). */
   readonly committed: () => number
+  readonly acknowledgement: Pick<Opened['acknowledgement'], 'isFrozen'>
+  /** RetainedHistory.mandate. */
+  readonly mandate?: () => number | undefined
+  /** RetainedHistory.promotion. */
+  readonly promotion?: number
+  /** Resolves when what left before its sync is durable here, or never will be. */
+  readonly settled?: () => Promise<void>
+  /** A vacuum whose record is on its way has named the file; those of records that are folded are in the catalog. */
+  readonly isDead?: (name: string) => boolean
   readonly limits?: Partial<ShipPinLimits>
 }
 
@@ -56,18 +67,22 @@ export class StoreHistory implements HistorySource, Disposable {
     const { log, root } = this.parts
     const newest = positions ? undefined : (await listCheckpoints(root))[0]
     const manifest = newest === undefined ? undefined : await this.trusted(newest)
+    // A replica may have more than this node has synced, and that is no other history.
+    await this.parts.settled?.()
     // From here on one step.
     const head = this.head()
     return {
       headLsn: head,
       tailLsn: Number(log.tail),
-      fragmentFloorLsn: Math.min(head, this.parts.fragmentFloor()),
+      // A vacuum whose record waits for replicas grants nothing below its floor: they need not wait for what it is about to take.
+      fragmentFloorLsn: Math.min(head, Math.max(this.parts.fragmentFloor(), log.reclaim.recorded ?? 0)),
       committedLsn: Math.min(head, this.parts.committed()),
       checkpoint:
         newest === undefined ? null : { lsn: newest, trusted: manifest !== undefined, manifestHash: manifest === undefined ? NO_HASH : manifestHash(manifest) },
-      lineage: log.lineage
-        .filter(({ firstLsn }) => firstLsn <= BigInt(head))
-        .map(({ epoch, firstLsn }) => ({ epoch: Number(epoch), firstLsn: Number(firstLsn) })),
+      lineage: log.lineage.filter(({ firstLsn }) => firstLsn <= BigInt(head)).map(({ epoch, firstLsn, mandate }) => markOf(epoch, firstLsn, mandate)),
+      mandate: this.parts.mandate?.(),
+      lacksMandates: log.shared,
+      promotion: this.parts.promotion ?? 0,
     }
   }
 
@@ -76,9 +91,15 @@ export class StoreHistory implements HistorySource, Disposable {
   }
 
   pinLog(start: number, owner: ShipPin['owner'], { isRebuild = false, elided = false }: PinLogOptions = {}): Promise<ShipPin> {
-    return this.pins.grant({ kind: 'log', lsn: start, owner, isAgeless: isRebuild }, async () =>
-      elided ? { lsn: Math.max(start, this.parts.fragmentFloor()), logLsn: start } : {},
+    const { log, fragmentFloor } = this.parts
+    return this.pins.grant({ kind: 'log', lsn: start, owner, isAgeless: isRebuild }, () =>
+      elided ? { lsn: Math.max(start, fragmentFloor(), log.reclaim.planned), logLsn: start } : {},
     )
+  }
+
+  needed(): Promise<ReadonlySet<string>> {
+    const { root, log, storeId, context, state, fragmentFloor } = this.parts
+    return neededNames({ root, log, storeId, context }, state, fragmentFloor())
   }
 
   async pinSnapshot(lsn: number, owner: ShipPin['owner']): Promise<FullBasePin> {
@@ -90,7 +111,7 @@ export class StoreHistory implements HistorySource, Disposable {
   }
 
   async pinFullBase(minLsn: number, owner: ShipPin['owner']): Promise<FullBasePin> {
-    const { history, state, root } = this.parts
+    const { history, state, root, acknowledgement, committed } = this.parts
     const head = this.head()
     const lowest = Math.max(minLsn, await history.floor())
     if (lowest > head) throw this.refused(minLsn, `the newest version is ${head}`)
@@ -98,6 +119,10 @@ export class StoreHistory implements HistorySource, Disposable {
     let last: unknown
     // The last is the state as it is then: writers go on while the others are looked at.
     for (const lsn of [...new Set([lowest, ...above]), undefined]) {
+      // No checkpoint is above C: the next open would take it for committed. Nor is C waited for: the replica that is to be rebuilt may be the one that it lacks.
+      if (lsn === undefined && acknowledgement.isFrozen) {
+        throw this.refused(minLsn, `no version from there up to C, ${committed()}, can be made, and what is above it here is not committed`, last)
+      }
       try {
         return await this.materialised(lsn ?? Math.min(this.head(), state.applied), owner, lsn === undefined)
       } catch (error) {
@@ -130,17 +155,20 @@ export class StoreHistory implements HistorySource, Disposable {
   }
 
   private async pinBase(kind: 'snapshot' | 'full_base', manifest: Manifest, owner: ShipPin['owner'], o: Pick<HoldOptions, 'isPoint'>): Promise<FullBasePin> {
-    const { root, state } = this.parts
+    const { root, state, isDead } = this.parts
     const files = filesOfBase(manifest)
     const checkpoints = files.filter(({ name }) => name.startsWith('checkpoints/'))
-    const pin = await this.pins.grant({ kind, lsn: manifest.baseLsn, owner, isAgeless: true }, async () => {
-      // Under the lock. A vacuum names a file in a record before it goes, and drops checkpoints while it holds the lock.
-      const { dead } = state.catalog
-      const gone = files.find(({ name }) => dead.has(name))?.name ?? (await absentFile(root, checkpoints))
-      if (gone !== undefined) throw this.refused(manifest.baseLsn, `${gone} is gone`)
-      const names = files.map(({ name }) => name)
-      return { ...o, logLsn: manifest.logFrom, files: () => names }
-    })
+    const names = files.map(({ name }) => name)
+    const pin = await this.pins.grant(
+      { kind, lsn: manifest.baseLsn, owner, isAgeless: true },
+      () => ({ ...o, logLsn: manifest.logFrom, files: () => names }),
+      async () => {
+        // A vacuum names a file in a record before it goes, and drops checkpoints while it holds the lock, but those that are held.
+        const { dead } = state.catalog
+        const gone = names.find((name) => dead.has(name) || isDead?.(name) === true) ?? (await absentFile(root, checkpoints))
+        if (gone !== undefined) throw this.refused(manifest.baseLsn, `${gone} is gone`)
+      },
+    )
     return Object.assign(pin, { manifest })
   }
 

@@ -47,6 +47,11 @@ export interface ShipOptions {
   readonly retention?: ShipRetention
   /** Replicas that need a rebuild get one. Default true. */
   readonly autoRebuild?: boolean
+  /**
+   * Catch up by the log where a vacuum has taken files on the way, and leave those out, in place of a rebuild: the replica has no history below the target then.
+   * Default false.
+   */
+  readonly elideDead?: boolean
   /** Default 1. */
   readonly maxParallelRebuilds?: number
   /** Default none: a replica that cannot keep up falls behind. */
@@ -74,6 +79,7 @@ const KNOWN: readonly string[] = [
   'budget',
   'retention',
   'autoRebuild',
+  'elideDead',
   'maxParallelRebuilds',
   'backpressure',
   'ackTimeoutMs',
@@ -90,6 +96,7 @@ export interface ResolvedShipOptions {
   readonly ack: AckMode | undefined
   readonly degradedPinMs: number
   readonly autoRebuild: boolean
+  readonly elideDead: boolean
   readonly maxParallelRebuilds: number
   readonly backpressure: 'none' | 'throttle'
   readonly ackTimeoutMs: number
@@ -116,6 +123,7 @@ export function resolveShipOptions(given: ShipOptions): ResolvedShipOptions {
     ack: chosen,
     degradedPinMs: atLeast('retention.degradedPinMs', retention.degradedPinMs ?? 60_000, 0),
     autoRebuild: given.autoRebuild ?? true,
+    elideDead: given.elideDead ?? false,
     maxParallelRebuilds: atLeast('maxParallelRebuilds', given.maxParallelRebuilds ?? 1, 1),
     backpressure,
     ackTimeoutMs: atLeast('ackTimeoutMs', given.ackTimeoutMs ?? 5000, 1),

@@ -1,6 +1,7 @@
 // store/ship-pins.ts: pins of shipping: granted under the reclaim lock, limited in age and in the log that they keep (docs/shipping.md "Pins").
 //
-// Invariant: an owner is told that its pin goes before it goes; a pin is released once, whoever asks first; none outlives the handle.
+// Invariant: an owner is told that its pin goes before it goes; a pin is released once, whoever asks first; none outlives the handle. One of a log that stands at the
+// head holds nothing back, for however long; its age counts from when a look finds log above it.
 
 import type { HoldHandle, HoldOptions, Lsn, Pin } from '../log/index.ts'
 import { FP, newUlid, type TimerHandle } from '../runtime/index.ts'
@@ -14,7 +15,7 @@ const LOOK_MS = 1000
 export interface ShipPinLimits {
   /** Log that came since the pin was granted and that it keeps. */
   readonly maxPinnedBytes: number
-  /** Since it was granted, or last advanced; not of a rebuild's. */
+  /** Since it was granted, last advanced, or began to hold log back; not of a rebuild's. */
   readonly maxPinAgeMs: number
 }
 
@@ -40,17 +41,29 @@ export class ShipPins implements Disposable {
   }
 
   /**
-   * @param under  asked under the reclaim lock: what is held besides the log above `lsn`, or a refusal
+   * @param more  asked when it is granted: what is held besides the log above `lsn`
+   * @param look  at what is held then, before anything can be taken away: refuses
    * @throws PinRefusedError, StorageError (the lease of a shared log)
    */
-  async grant(request: PinRequest, under: () => Promise<Partial<HoldOptions> & { readonly lsn?: number }>): Promise<HeldShipPin> {
+  async grant(
+    request: PinRequest,
+    more: () => Partial<HoldOptions> & { readonly lsn?: number },
+    look: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<HeldShipPin> {
     const { log, world } = this.o
     const { kind, lsn, owner } = request
     if (world.failpoints.active) await world.failpoints.hit(FP.ship.pin, { kind, lsn })
     const id = newUlid(world)
-    const hold = await log.reclaim.exclusively(async () => {
-      const { lsn: from = lsn, ...more } = await under()
-      return log.reclaim.hold(from, Number(log.tail), { owner: ownerText(owner), sinceMs: world.clock.monoMs(), ...more })
+    const hold = await log.reclaim.granting(async () => {
+      const { lsn: from = lsn, ...besides } = more()
+      const held = log.reclaim.hold(from, Number(log.tail), { owner: ownerText(owner), sinceMs: world.clock.monoMs(), ...besides })
+      try {
+        await look()
+      } catch (error) {
+        held.release()
+        throw error
+      }
+      return held
     })
     let lease: Pin | undefined
     if (log.shared) {
@@ -64,6 +77,7 @@ export class ShipPins implements Disposable {
     const pin = new HeldShipPin(request, id, hold, lease, {
       monoMs: () => world.clock.monoMs(),
       head: Number(log.head),
+      isAtHead: (at) => BigInt(at) >= log.durableHead,
       released: () => {
         try {
           if (world.failpoints.active) world.failpoints.hitSync(FP.ship.release, { kind, lsn })
@@ -106,7 +120,7 @@ export class ShipPins implements Disposable {
   private limitOf(pin: HeldShipPin): PinLimit | undefined {
     const { maxPinnedBytes, maxPinAgeMs } = this.limits
     if (pin.lease?.lost?.() !== undefined || pin.lease?.isExpiring?.() === true) return 'lease_lost'
-    if (maxPinAgeMs > 0 && !pin.isAgeless && this.o.world.clock.monoMs() - pin.sinceMs > maxPinAgeMs) return 'retention_exceeded'
+    if (maxPinAgeMs > 0 && !pin.isAgeless && pin.ageMs() > maxPinAgeMs) return 'retention_exceeded'
     return maxPinnedBytes > 0 && this.pinnedBytes(pin) > maxPinnedBytes ? 'retention_exceeded' : undefined
   }
 
@@ -147,10 +161,17 @@ class HeldShipPin implements ShipPin {
   readonly headThen: number
   onLimit: ShipPin['onLimit']
   private at: number
-  private since: number
+  /** undefined: when last looked at it held nothing back. */
+  private since: number | undefined
   private isValid = true
   private readonly hold: HoldHandle
-  private readonly o: { readonly monoMs: () => number; readonly head: number; readonly released: () => void }
+  private readonly o: {
+    readonly monoMs: () => number
+    readonly head: number
+    /** There is no log above it that a reader could miss. */
+    readonly isAtHead: (lsn: number) => boolean
+    readonly released: () => void
+  }
 
   constructor({ kind, lsn, owner, isAgeless }: PinRequest, id: string, hold: HoldHandle, lease: Pin | undefined, o: HeldShipPin['o']) {
     this.id = id
@@ -162,15 +183,18 @@ class HeldShipPin implements ShipPin {
     this.lease = lease
     this.o = o
     this.headThen = o.head
-    this.since = o.monoMs()
+    this.ageMs()
   }
 
   get lsn(): number {
     return this.at
   }
 
-  get sinceMs(): number {
-    return this.since
+  /** For how long it has held log back, counted from the look that found it so: this is one. */
+  ageMs(): number {
+    const now = this.o.monoMs()
+    this.since = this.kind === 'log' && this.o.isAtHead(this.at) ? undefined : (this.since ?? now)
+    return now - (this.since ?? now)
   }
 
   get valid(): boolean {
@@ -180,7 +204,8 @@ class HeldShipPin implements ShipPin {
   advance(lsn: number): void {
     if (this.kind !== 'log' || lsn <= this.at || !this.isValid) return
     this.at = lsn
-    this.since = this.o.monoMs()
+    this.since = undefined
+    this.ageMs()
     this.hold.advance(lsn)
   }
 

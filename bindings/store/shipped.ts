@@ -2,7 +2,7 @@
 // first ship() (store/shipping.ts).
 
 import type { Committer } from '../engine/index.ts'
-import { InvalidConfigError } from '../errors.ts'
+import { ClosedError, InvalidConfigError } from '../errors.ts'
 import type { SessionSequence } from '../ship/index.ts'
 import type { ShipOptions } from './ship-options.ts'
 import type { Shipping } from './shipping.ts'
@@ -16,7 +16,9 @@ export class Shipped {
   /** Session ids go on where an earlier ship() of this handle stopped. */
   sequence: SessionSequence | undefined
   private current: Shipping | undefined
-  private isStarting = false
+  private starting: Promise<Shipping> | undefined
+  /** Aborted when the store closes. */
+  readonly closing: AbortController = new AbortController()
 
   constructor(o: Opened, committer: Committer) {
     this.o = o
@@ -25,22 +27,33 @@ export class Shipped {
   }
 
   async ship(o: ShipOptions): Promise<Shipping> {
-    if (this.isStarting || this.current?.closed === false) {
+    if (this.starting !== undefined || this.current?.closed === false) {
       throw new InvalidConfigError('this store ships already', {
         details: { key: 'ship', value: 'open' },
         hint: 'Use assign() of what it returned, or close that first.',
       })
     }
-    this.isStarting = true
     try {
-      const { shipStore } = await import('./shipping.ts')
-      return (this.current = await shipStore(this, o))
+      return await (this.starting = this.start(o))
     } finally {
-      this.isStarting = false
+      this.starting = undefined
     }
   }
 
+  private async start(o: ShipOptions): Promise<Shipping> {
+    const { shipStore } = await import('./shipping.ts')
+    // One that was told to close may still be letting go.
+    await this.current?.close()
+    this.current = await shipStore(this, o)
+    if (!this.closing.signal.aborted) return this.current
+    await this.current.close()
+    throw this.closing.signal.reason
+  }
+
+  /** What is being started ends with it. */
   async close(): Promise<void> {
+    this.closing.abort(new ClosedError('store.closed', 'the store was closed', { details: { what: 'store' } }))
+    await this.starting?.catch(() => undefined)
     await this.current?.close()
   }
 }

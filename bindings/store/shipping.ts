@@ -4,9 +4,9 @@
 //
 // Invariant: what is made here is given back by close(), which the store's own close calls first; after it no pin, link or timer of shipping is left.
 import { ClosedError, FencedError } from '../errors.ts'
-import { toHex } from '../format/index.ts'
-import type { Lsn } from '../log/index.ts'
-import type { World } from '../runtime/index.ts'
+import { SECOND_DECISION_HINT } from '../errors-ship.ts'
+import { decisionOfEpoch, isPromotion, mandateOfClaim, toHex } from '../format/index.ts'
+import type { CommitLog, Lsn } from '../log/index.ts'
 import {
   type AckMode,
   AckTracker,
@@ -32,6 +32,7 @@ import {
   TcpTransport,
   type Transport,
 } from '../ship/index.ts'
+import { logPromotion } from './promotion.ts'
 import { Acks } from './ship-acks.ts'
 import { StoreHistory } from './ship-history.ts'
 import { type ReplicaGiven, type ResolvedShipOptions, resolveShipOptions, type ShipOptions, wrong } from './ship-options.ts'
@@ -62,12 +63,14 @@ export interface ReplicaProgress {
 
 export interface ShippingStatus {
   readonly mode: AckMode
+  /** Voters that must have a commit before it resolves; 0 in mode async. */
+  readonly neededReplicas: number
   readonly epoch: number
   /** H: what is durable here. */
   readonly durableLsn: Lsn
   /** C: what the mode promises. */
   readonly committedLsn: Lsn
-  /** Epoch of a newer primary that was met; 0: none. */
+  /** Epoch of a newer primary, or of a fence, that was met; 0: none. */
   readonly fencedBy: number
   /** Writers are being slowed down for a replica that cannot keep up. */
   readonly throttled: boolean
@@ -85,7 +88,10 @@ export interface ShippingStatus {
 export interface ShippingEvents {
   /** A replica changed its state. */
   state: { readonly replicaId: string; readonly from: ReplicaState; readonly to: ReplicaState; readonly reason: string }
-  /** A newer primary exists: nothing is shipped any more and the store refuses writes. */
+  /**
+   * A newer primary exists, or replicas were fenced at an epoch that this one has passed by starting again (`seen` is not above `held` then): nothing is shipped any
+   * more and the store refuses writes.
+   */
   fenced: { readonly held: number; readonly seen: number }
   /** A replica needs a decision of yours; see clearHalt(). */
   halted: { readonly replicaId: string; readonly reason: string }
@@ -152,8 +158,10 @@ export class Shipping implements AsyncDisposable {
         lastError: error === undefined ? null : { code: (error as { code?: string }).code ?? error.name, message: error.message },
       }
     })
+    const { mode } = shipped.o.acknowledgement
     return {
-      mode: shipped.o.acknowledgement.mode,
+      mode,
+      neededReplicas: acks.neededReplicas(mode),
       epoch,
       durableLsn: BigInt(head) as Lsn,
       committedLsn: BigInt(acks.boundary()) as Lsn,
@@ -196,6 +204,20 @@ export class Shipping implements AsyncDisposable {
   /** Lets a halted replica be tried again; where it was about two histories, the replica's own is given up. @throws UnknownReplicaError, InvalidConfigError: `confirm` is the replica's id */
   clearHalt(id: string, o: { readonly confirm: string }): boolean {
     return this.parts.driver.clearHalt(replicaId(id), o)
+  }
+
+  /**
+   * A base for a replica whose files were damaged or lost: it keeps what passes its hash, and is sent the rest. What it shows meanwhile stays.
+   *
+   * @returns false: it is halted, and clearHalt() comes first
+   * @throws UnknownReplicaError
+   */
+  async rebuild(id: string): Promise<boolean> {
+    const { registry, driver } = this.parts
+    const checked = registry.sender(replicaId(id)).id
+    const replicas = registry.all().map(({ id: each, endpoint, role }) => ({ id: each, endpoint, role }))
+    const { failed } = await driver.assign({ epoch: registry.epoch, replicas, recover: { [checked]: 'rebuild' } })
+    return failed.length === 0
   }
 
   /** As store.setAckMode(). */
@@ -258,7 +280,7 @@ export class Shipping implements AsyncDisposable {
   private async idAt(data: string): Promise<string> {
     const { transport, shipped } = this.parts
     const { world, storeId } = shipped.o
-    return (await observeReplica({ transport, world, storeId, endpoint: { data, version: 1 } })).replicaId
+    return (await observeReplica({ transport, world, storeId, endpoint: { data, version: 1 }, signal: shipped.closing.signal })).replicaId
   }
 
   private changed({ replicaId: id, from, to, reason }: SenderChange): void {
@@ -271,8 +293,15 @@ export class Shipping implements AsyncDisposable {
   private fenced(seen: number): void {
     const { shipped, registry } = this.parts
     const held = registry.epoch
-    const error = new FencedError(`a primary of epoch ${seen} exists; this one is at ${held}`, {
+    const why =
+      seen > held
+        ? `a primary of epoch ${seen} exists; this one is at ${held}`
+        : registry.isOutvoted
+          ? `replicas follow another node that was decided on with the same number, ${seen}; this one is at ${held}`
+          : `replicas were fenced at epoch ${seen}, and nobody has decided since that this primary goes on: it is at ${held} by starting again`
+    const error = new FencedError(why, {
       details: { scope: 'primary', held: BigInt(held), seen: BigInt(seen) },
+      ...(registry.isOutvoted ? { hint: SECOND_DECISION_HINT } : {}),
     })
     shipped.committer.fail(error)
     this.emit('fenced', { held, seen })
@@ -289,27 +318,49 @@ export class Shipping implements AsyncDisposable {
   }
 }
 
+/** The epoch of the newest record that is committed, or of the promotion that made this node the primary. */
+function mandateOf(log: CommitLog, committed: number): number {
+  const epoch = log.lineage.findLast(({ firstLsn }) => firstLsn <= BigInt(committed))?.epoch ?? 0n
+  return Math.max(Number(epoch), log.promotedEpoch ?? 0)
+}
+
 /** @internal ship() of an open store. */
 export async function shipStore(shipped: Shipped, given: ShipOptions): Promise<Shipping> {
   const options = resolveShipOptions(given)
   const { o } = shipped
   checkRoot(shipped, options)
+  // A log of slots that was opened from a checkpoint knows the epochs below it once it was asked for what lies there.
+  if (o.log.shared) await o.log.digestAt(o.log.tail)
   const { world, root, storeId, log } = o
   const events = new RecoveryLog({ clock: world.clock, verbose: given.verbose ?? false })
+  if (o.promotion !== undefined) logPromotion(events, o.promotion, Number(log.epoch))
   const sequence = (shipped.sequence ??= new SessionSequence())
   const epoch = Number(log.epoch)
   const registry = new Registry({ storeId: toHex(storeId), clock: world.clock, log: events, sequence }, epoch)
-  const transport = given.transport ?? tcp(given, world)
-  const tape = new Tape(log)
+  const transport = given.transport ?? new TcpTransport({ world, key: given.key, tls: given.tls })
+  const isAsync = (): boolean => o.acknowledgement.mode === 'async'
+  // Where replicas are waited for, their syncs and the one here run in parallel.
+  const tape = o.options.durability === 'synced' ? new Tape(log, () => !isAsync()) : new Tape(log)
   const tracker = new AckTracker({ epoch, firstLsn: Number(log.lineage.at(-1)!.firstLsn), committed: o.acknowledgement.committed })
   const acks = new Acks({ shipped, tracker, tape, registry, log: events, ackTimeoutMs: options.ackTimeoutMs, allowIndeterminate: options.allowIndeterminate })
-  const isAsync = (): boolean => o.acknowledgement.mode === 'async'
-  const history = new StoreHistory({ ...o, committed: () => (isAsync() ? Infinity : acks.boundary()), limits: limitsOf(given) })
-  const planner = new Planner({ registry, history, log: events, world })
+  const history = new StoreHistory({
+    ...o,
+    committed: () => (isAsync() ? Infinity : acks.boundary()),
+    mandate: () => (isAsync() ? undefined : mandateOf(log, acks.boundary())),
+    // Of an explicit claim, which compares no logs: none.
+    promotion: isPromotion(log.mandate ?? 0) ? log.mandate! : 0,
+    settled: () => tape.settled(),
+    isDead: (name) => shipped.committer.isDead(name),
+    limits: limitsOf(given),
+  })
+  const planner = new Planner({ registry, history, log: events, world, elision: options.elideDead })
   const driver = new ShippingDriver({
     world,
     root,
     storeId,
+    // A log without a NODE keeps no decisions: its epoch stands for them.
+    mandate: log.mandate ?? mandateOfClaim(epoch),
+    decision: log.decision ?? decisionOfEpoch(epoch),
     transport,
     registry,
     source: history,
@@ -345,10 +396,6 @@ export async function shipStore(shipped: Shipped, given: ShipOptions): Promise<S
     await shipping.close()
     throw error
   }
-}
-
-function tcp({ key, tls }: ShipOptions, world: World): Transport {
-  return new TcpTransport({ world, ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }) })
 }
 
 /** On object storage the storage is the redundancy, and many writers have no one stream. */

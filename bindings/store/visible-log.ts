@@ -14,6 +14,8 @@ export class VisibleLog implements CommitLog {
   private readonly wakeups = new Wakeups()
   private seen_ = 0
   private ended: Error | undefined
+  /** Told of what is read, while a state is put together. */
+  onRead: ((bytes: number) => void) | undefined
 
   constructor(inner: CommitLog) {
     this.inner = inner
@@ -65,8 +67,9 @@ export class VisibleLog implements CommitLog {
     return this.inner.segments
   }
 
-  listen(): void {
-    // The fold tells.
+  /** The fold tells. */
+  listen(): Disposable {
+    return { [Symbol.dispose]: () => undefined }
   }
 
   submit(): Submission {
@@ -78,7 +81,8 @@ export class VisibleLog implements CommitLog {
   }
 
   read(start: Lsn, { end = this.head, signal }: { end?: Lsn; signal?: AbortSignal } = {}): AsyncIterable<LogBatch> {
-    return this.inner.read(start, { end, ...(signal === undefined ? {} : { signal }) })
+    const batches = this.inner.read(start, { end, ...(signal === undefined ? {} : { signal }) })
+    return this.onRead === undefined ? batches : told(batches, this.onRead)
   }
 
   async *tailing(start: Lsn, { signal }: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
@@ -125,6 +129,13 @@ export class VisibleLog implements CommitLog {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+}
+
+async function* told(batches: AsyncIterable<LogBatch>, onRead: (bytes: number) => void): AsyncGenerator<LogBatch> {
+  for await (const batch of batches) {
+    onRead(batch.bytes.length)
+    yield batch
   }
 }
 

@@ -6,6 +6,7 @@
 
 import type { Branches, Checkpoint } from '../catalog/index.ts'
 import { Binder, BranchViews, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { InvalidConfigError } from '../errors.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, currentGeneration, type Lsn, openObjectLog, openSegmentLog, readNode, settledGeneration } from '../log/index.ts'
 import { type ResolvedOptions, resolveOptions } from '../options.ts'
@@ -56,6 +57,8 @@ export interface Opened {
   catchUp(): Promise<void>
   isPending(writeIdHex: string): boolean
   kernelBytes(): number
+  /** It was a replica until this open. */
+  readonly promotion: Promotion | undefined
   /** Close log, workers and root. */
   release: () => Promise<void>
 }
@@ -71,6 +74,16 @@ const SLOT_GROUP_MS_MAX = 5
 export interface Promotion {
   /** To claim, at least. */
   readonly epoch: number
+  /** Of the fence behind which it was decided. */
+  readonly fencedAt: number
+  readonly replicaId: string
+  /** Where its log ended, and what it had been told is committed. */
+  readonly durableLsn: number
+  readonly committedLsn: number
+  /** What may be on other nodes and is given up lies above. */
+  readonly acceptLossAbove: number | undefined
+  /** And up to there, as far as any record told. */
+  readonly lostUpTo: number | undefined
 }
 
 export async function wire(place: string | URL | Root, given: object | undefined, promotion?: Promotion): Promise<Opened> {
@@ -81,7 +94,7 @@ export async function wire(place: string | URL | Root, given: object | undefined
   reporter.tell({ phase: 'open', done: 0, unit: 'commits' })
   const ownWorkers = base.workers.threads === 0 && threadsOf(options.threads) > 0 && !options.readOnly
   const world: World = ownWorkers ? { ...base, workers: createTableWorkers(threadsOf(options.threads)) } : base
-  const root = openRoot(place, world)
+  const root = await openRoot(place, world)
   const ownsRoot = (root as unknown) !== place
   const release = async (log: CommitLog | undefined): Promise<void> => {
     try {
@@ -139,16 +152,21 @@ async function assemble(
       events,
       metering,
       written,
+      promotion,
       release,
     }
     let opened = await wireState(parts)
-    if (!options.readOnly) return opened
+    if (!options.readOnly) {
+      log.letGo?.()
+      return opened
+    }
     // What a writer whose commits wait for replicas has not committed yet is not there for a reader beside it.
     const end = isBackup || log.shared ? undefined : await committedEnd(root, opened.state, opened.checkpointLsn)
     if (end !== undefined && end < opened.state.applied) {
       // The fold used up the checkpoint that it began with.
       opened = await wireState({ ...parts, checkpoint: checkpoint === undefined ? undefined : await readCheckpoint(root, storeId, checkpoint.lsn), end })
     }
+    log.letGo?.()
     follow(opened)
     return opened
   } catch (error) {
@@ -164,6 +182,7 @@ export interface WiredParts extends Pick<Opened, 'root' | 'world' | 'options' | 
   readonly end?: number
   /** Versions below cannot be read, whatever the log says. */
   readonly historyFloor: () => number
+  readonly promotion?: Promotion | undefined
   readonly release: (log: CommitLog) => Promise<void>
 }
 
@@ -177,6 +196,7 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
   folded.state = state
   const fragmentFloor = (): number => Math.max(historyFloor(), state.catalog.fragmentFloor)
   log.reclaim.fragmentFloor = fragmentFloor
+  log.reclaim.historyFloor = historyFloor
   const history = new History({
     root,
     log,
@@ -218,6 +238,7 @@ export async function wireState(parts: WiredParts): Promise<Opened> {
     catchUp: async () => undefined,
     isPending: () => false,
     kernelBytes: () => kernels().arena.memoryBytes,
+    promotion: parts.promotion,
     release: async () => {
       metering.settle(cache, kernels().arena.memoryBytes)
       await parts.release(log)
@@ -240,7 +261,7 @@ async function openLog(
     else await probeRoot(root)
   }
   // Checkpoints are those of one log; a replica may begin another one while we look.
-  const generation = layout === 'segments' && options.readOnly ? (await settledGeneration(root, world, options.signal)).number : undefined
+  const generation = layout === 'segments' && options.readOnly ? await settledGeneration(root, world, options.signal) : undefined
   const checkpoint = await newestCheckpoint(root, storeId, mark?.lsn, (file, cause) => {
     world.logger.log({ level: 'warn', code: 'checkpoint.invalid', file, cause })
     events.keep('checkpointInvalid', { file })
@@ -252,7 +273,12 @@ async function openLog(
     readOnly: options.readOnly,
     follow: options.follow,
     floors,
+    keeps: true,
     until: mark === undefined ? undefined : (BigInt(mark.lsn) as Lsn),
+    epoch: options.epoch,
+  }
+  if (options.epoch !== undefined && (options.readOnly || (layout === 'slots' && options.writers !== 'exclusive'))) {
+    throw new InvalidConfigError('epoch: claimed by the one writer of a log', { details: { key: 'epoch', value: options.epoch } })
   }
   if (layout === 'slots') {
     const groupCommitMs = Math.min(options.groupCommitMs, SLOT_GROUP_MS_MAX)
@@ -265,15 +291,15 @@ async function openLog(
     bufferedSyncMs: options.bufferedSyncMs,
     segmentBytes: options.segmentBytes,
     openRetry: options.openRetry,
-    ...(promotion === undefined ? {} : { promote: promotion }),
+    ...(promotion === undefined ? {} : { promote: { epoch: promotion.epoch, fencedAt: promotion.fencedAt } }),
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   }).catch(async (error: unknown) => {
-    if (generation === undefined || (await currentGeneration(root)).number === generation) throw error
+    if (generation === undefined || (await currentGeneration(root)).number === generation.number) throw error
     return undefined
   })
   if (log === undefined) return openLog(root, world, options, events, known, promotion)
   const node = log.readOnly ? await readNode(root) : log.node.facts
-  return { log, checkpoint, historyFloor: node?.historyFloorLsn ?? 0 }
+  return { log, checkpoint, historyFloor: Math.max(node?.historyFloorLsn ?? 0, generation?.base?.baseLsn ?? 0) }
 }
 
 function threadsOf(threads: number | 'auto'): number {

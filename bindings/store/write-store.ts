@@ -38,6 +38,7 @@ import { type BranchWriter, BranchWriters } from './branch-writers.ts'
 import { CommitWatch } from './commit-watch.ts'
 import { checkKnown } from './known-options.ts'
 import { Reporter } from './progress.ts'
+import { auditOf } from './promotion.ts'
 import { ReadHandle, type Watched } from './read-store.ts'
 import { Recovering } from './recovering.ts'
 import { factsOf, RowWriter } from './row-writer.ts'
@@ -48,6 +49,7 @@ import { Upkeep } from './upkeep.ts'
 import { Optimizing } from './optimizing.ts'
 import type { ShipOptions } from './ship-options.ts'
 import { Shipped } from './shipped.ts'
+import { sweepTemporary } from './sweep-temporary.ts'
 import type { Shipping } from './shipping.ts'
 import { checkNotes } from './write-options.ts'
 import { sealLoad, type StagedWriteHandle, Writes } from '../write/index.ts'
@@ -55,9 +57,6 @@ import type { Opened } from './wiring.ts'
 
 /** Between two looks of a writer for records of others. */
 const FOLLOW_MS = 1000
-const SWEEP_AFTER_MS = 60_000
-/** No writer leaves a temporary file alone for so long. */
-const TEMPORARY_MS = 3_600_000
 
 export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
@@ -182,7 +181,7 @@ export class WriteHandle extends ReadHandle {
     }
     this.shipped = new Shipped(o, this.committer)
     o.isPending = (id) => this.committer.isPending(id)
-    if (options.upkeep === 'auto') void this.sweepTemporary()
+    if (options.upkeep === 'auto') void sweepTemporary(o.root, o.world, this.closing.signal)
     if (log.shared) {
       o.catchUp = async () => {
         await log.refresh()
@@ -212,17 +211,6 @@ export class WriteHandle extends ReadHandle {
     return { engine, writes, rows: new RowWriter({ engine, writes, transactions, writable, ready: (given) => this.ready(given), heal, confirmed, facts }) }
   }
 
-  /** Temporary files of processes that were killed: not before this handle has been open for a while, since it walks the whole root. */
-  private async sweepTemporary(): Promise<void> {
-    const { root, world } = this.o
-    const { signal } = this.closing
-    await world.timers.sleep(SWEEP_AFTER_MS, signal).catch(() => undefined)
-    if (signal.aborted || root.sweepTemporary === undefined) return
-    await root.sweepTemporary(world.clock.nowMs() - TEMPORARY_MS, { signal }).catch((cause: unknown) => {
-      if (!signal.aborted) world.logger.log({ level: 'warn', code: 'sweep.temporaryFailed', cause })
-    })
-  }
-
   /** Shared logs: what others commit shows here without being asked for. */
   private async followOthers(): Promise<void> {
     const { world } = this.o
@@ -245,6 +233,11 @@ export class WriteHandle extends ReadHandle {
       if (this.recovering.hasDrifted) {
         await this.optimizing.stop()
         await this.upkeep.stop()
+      }
+      const { promotion } = this.o
+      if (promotion !== undefined && !this.recovering.hasDrifted) {
+        const facts = auditOf(promotion, Number(this.epoch))
+        await inTurn(this.engine, undefined, () => this.committer.audit(facts))
       }
       this.o.acknowledgement.opened()
     } catch (error) {

@@ -7,6 +7,8 @@ import type { KeyColumn } from '../kernels/index.ts'
 
 const SUB_TABLES = 16
 const FIRST_SLOTS = 16
+/** A sub-table without a key. */
+const EMPTY: Uint32Array = new Uint32Array(2)
 
 /** Canonical key bytes of some rows. */
 export interface RowKeys extends KeyColumn {
@@ -126,7 +128,7 @@ export class MemoryIndex {
 
   constructor(equals: (ref: number, bytes: Uint8Array, start: number, end: number) => boolean) {
     this.equals = equals
-    for (let i = 0; i < SUB_TABLES; i++) this.tables.push(new Uint32Array(FIRST_SLOTS * 2))
+    for (let i = 0; i < SUB_TABLES; i++) this.tables.push(EMPTY)
   }
 
   get byteLength(): number {
@@ -150,7 +152,8 @@ export class MemoryIndex {
   put(hash: number, bytes: Uint8Array, start: number, end: number, ref: number): number {
     const sub = hash >>> 28
     let table = this.tables[sub]!
-    if (this.counts[sub]! * 10 >= (table.length / 2) * 7) table = this.double(sub)
+    if (table === EMPTY) table = this.tables[sub] = new Uint32Array(FIRST_SLOTS * 2)
+    else if (this.counts[sub]! * 10 >= (table.length / 2) * 7) table = this.double(sub)
     const mask = table.length / 2 - 1
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const held = table[slot * 2 + 1]!

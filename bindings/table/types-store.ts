@@ -167,6 +167,11 @@ export interface OpenOptions extends Long {
    */
   writers?: 'shared' | 'exclusive'
   /**
+   * Claim at least this epoch: of a primary whose replicas were fenced at it by a promotion that nobody won. It says that somebody has decided that this one goes
+   * on, and stays said: never while a promotion is under way. Default: the next one, and nothing decided. Of a log with one writer.
+   */
+  epoch?: number
+  /**
    * How large writes of append, upsert and replace become durable: "fused" (default), in one record; "separate", sealed first, so that a crash while their files
    * get their final names loses no work. Writes above 64 files or 1 GiB, and staged ones, are always sealed first; large deletes and flushes never, since they
    * can be done again from what is there.

@@ -93,7 +93,8 @@ export class FakeClock {
   }
 
   #clear(handle: TimerHandle): void {
-    this.#waiting = this.#waiting.filter((timer) => timer.id !== handle.id)
+    const at = this.#waiting.findIndex(({ id }) => id === handle.id)
+    if (at >= 0) this.#waiting.splice(at, 1)
   }
 }
 
@@ -132,6 +133,10 @@ export function fakeWorld(o: FakeWorldOptions = {}): World {
 }
 
 /** Lets everything run that is ready: a few turns of the event loop, with their microtasks. */
-async function breathe(turns: number): Promise<void> {
-  for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => soon(resolve))
+function breathe(turns: number): Promise<void> {
+  return new Promise((resolve) => {
+    let left = turns
+    const turn = (): void => (left-- > 0 ? soon(turn) : resolve())
+    turn()
+  })
 }

@@ -158,7 +158,7 @@ export class FaultyRoot implements Root {
     return this.#run('rename', to, () => this.inner.rename(from, to))
   }
 
-  async segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
+  segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
     return this.#run('segment', name, async () => new FaultySegment(this, await this.inner.segment(name, o), name))
   }
 
@@ -217,8 +217,10 @@ export class FaultyRoot implements Root {
     return run()
   }
 
-  async #run<T>(method: RootMethod, name: string, effect: () => Promise<T>): Promise<T> {
+  #run<T>(method: RootMethod, name: string, effect: () => Promise<T>): Promise<T> {
     const fault = this.ask(method, name)
+    const points = this.#failpoints
+    if (fault === undefined && points?.active !== true) return effect()
     const run = async (): Promise<T> => {
       await fault?.wait?.()
       if (fault?.error === undefined) return effect()
@@ -229,11 +231,9 @@ export class FaultyRoot implements Root {
       }
       throw toError(fault.error, method, name)
     }
-    const points = this.#failpoints
     if (points?.active !== true) return run()
     const point = POINTS[method]
-    if (point !== undefined) return points.around(point, { name, method }, run)
-    return this.alive(run)
+    return point === undefined ? this.alive(run) : points.around(point, { name, method }, run)
   }
 
   /** A crash point has struck. */
@@ -242,10 +242,12 @@ export class FaultyRoot implements Root {
   }
 
   /** The promise of a call, which a stopped world never settles. For segments and held objects. */
-  async alive<T>(call: () => Promise<T>): Promise<T> {
+  alive<T>(call: () => Promise<T>): Promise<T> {
     if (this.isStopped) return stopped()
-    const result = await call().catch((error: unknown) => (this.isStopped ? stopped() : Promise.reject(error as Error)))
-    return this.isStopped ? stopped() : result
+    return call().then(
+      (value) => (this.isStopped ? stopped() : value),
+      (error: unknown) => (this.isStopped ? stopped() : Promise.reject(error as Error)),
+    )
   }
 
   checkAlive(method: RootMethod, name: string): void {
@@ -275,9 +277,10 @@ class FaultySegment implements SegmentFile {
 
   read(at: number, into: Uint8Array): Promise<number> {
     const fault = this.#root.ask('segment.read', this.#name)
+    if (fault === undefined) return this.#root.alive(() => this.#inner.read(at, into))
     return this.#root.alive(async () => {
-      await fault?.wait?.()
-      if (fault?.error !== undefined) throw toError(fault.error, 'segment.read', this.#name)
+      await fault.wait?.()
+      if (fault.error !== undefined) throw toError(fault.error, 'segment.read', this.#name)
       return this.#inner.read(at, into)
     })
   }
@@ -333,10 +336,11 @@ class FaultySegment implements SegmentFile {
 
   close(): Promise<void> {
     const fault = this.#root.ask('segment.close', this.#name)
+    if (fault === undefined) return this.#root.alive(() => this.#inner.close())
     return this.#root.alive(async () => {
-      await fault?.wait?.()
+      await fault.wait?.()
       await this.#inner.close()
-      if (fault?.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
+      if (fault.error !== undefined) throw toError(fault.error, 'segment.close', this.#name)
     })
   }
 

@@ -219,14 +219,14 @@ class Vacuum {
     isOvertaken: () => boolean,
   ): Promise<{ readonly lsn?: number; readonly names: readonly string[] } | undefined> {
     const { engine } = this.parts
-    const { committer, state } = engine.parts
+    const { committer, log, state } = engine.parts
     return inTurn(engine, { signal: this.run_.signal }, async () => {
       // One step with the queueing: what is on its way to the log counts as if it were there.
       for (const record of committer.onTheirWay()) met(record)
       if (isOvertaken()) return undefined
       const left = names.filter((name) => !isKept(name))
       if (left.length === 0 && !(isTrimming && floor > state.catalog.fragmentFloor)) return { names: [] }
-      return { lsn: await committer.vacuum({ id: this.id, floor, names: left }), names: left }
+      return { lsn: await log.reclaim.recording(committer.vacuum({ id: this.id, floor, names: left })), names: left }
     })
   }
 

@@ -94,16 +94,14 @@ export class StagedWriteHandle {
   delete(table: AnyTable, key: unknown): Promise<void> {
     const keys = Array.isArray(key) ? (key as readonly unknown[]) : [key]
     return this.staging(async () => {
-      const stage = this.stageOf(table)
-      const bytes = await stage.deleteKeys(keys)
+      const { stage, done: bytes } = await this.onStage(table, (its) => its.deleteKeys(keys))
       this.ask(() => requestDigest('delete', stage.tableUid, bytes))
     })
   }
 
   deleteWhere(table: AnyTable, where: Predicate<any>): Promise<void> {
     return this.staging(async () => {
-      const stage = this.stageOf(table)
-      await stage.deleteWhere(where)
+      const { stage } = await this.onStage(table, (its) => its.deleteWhere(where))
       this.ask(() => requestDigest('deleteWhere', stage.tableUid, new TextEncoder().encode(JSON.stringify(where))))
     })
   }
@@ -113,12 +111,12 @@ export class StagedWriteHandle {
       o?.signal?.throwIfAborted()
       const { view, state } = this.parts.engine.binder.bind(table)
       if (op === 'upsert' && table.key.length === 0) throw keyless(view)
-      const stage = this.stageOf(table)
       const digest = this.o.idempotencyKey === undefined ? undefined : new DataDigest(op, state.uid)
       const signals = [this.o.signal, o?.signal].filter((signal) => signal !== undefined)
       const batches = toBatches(view, data, { signal: AbortSignal.any([this.parts.closing, ...signals]) })
       const onProgress = o?.onProgress ?? this.o.onProgress
-      await stage[op](digest === undefined ? batches : noted(batches, digest), onProgress === undefined ? o : { ...o, onProgress })
+      const long = onProgress === undefined ? o : { ...o, onProgress }
+      await this.onStage(table, (stage) => stage[op](digest === undefined ? batches : noted(batches, digest), long))
       if (digest !== undefined) this.asked.push(digest.digest())
     })
   }
@@ -142,6 +140,19 @@ export class StagedWriteHandle {
       }
       this.known = 'staged'
     })
+  }
+
+  /** A refused call leaves no trace: where it was the first one of its table, conflicts are looked for from the next one on. */
+  private async onStage<T>(table: AnyTable, work: (stage: TableStage) => Promise<T>): Promise<{ stage: TableStage; done: T }> {
+    const tables = this.stages.size
+    const stage = this.stageOf(table)
+    const isFirst = this.stages.size > tables
+    try {
+      return { stage, done: await work(stage) }
+    } catch (error) {
+      if (isFirst && !stage.isFailed) this.stages.delete(stage.tableId)
+      throw error
+    }
   }
 
   /** @throws TableNotFoundError, SchemaMismatchError, ResourceLimitError */

@@ -45,6 +45,34 @@ describe('a lease', () => {
     expect((await pinner.log.pin(lsn(30), 'hold')).lost?.()).toBeUndefined()
   })
 
+  it.each(['slow', 'refused'])('that was given back holds nothing for its own handle where its deletion is %s', async (how) => {
+    const held = Promise.withResolvers<void>()
+    pinner.root.plan(({ method, name }) =>
+      method === 'delete' && name.startsWith('leases/') ? (how === 'slow' ? { wait: () => held.promise } : { error: 'io' }) : undefined,
+    )
+    const pin = await pinner.log.pin(lsn(10), 'hold')
+    expect(await pinner.log.trim(lsn(30))).toBe(10n)
+    pin.release()
+    expect(await pinner.log.trim(lsn(30))).toBe(30n)
+    // Others know of it only by its object.
+    expect(await leases()).toHaveLength(1)
+    held.resolve()
+  })
+
+  it('that is given back amid a renewal is not laid again by it', async () => {
+    const [asked, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const pin = await pinner.log.pin(lsn(10), 'hold')
+    pinner.root.plan(({ method, name }) => (method === 'put' && name.startsWith('leases/') ? { wait: () => (asked.resolve(), held.promise) } : undefined))
+    await bench.clock.advance(20_000)
+    await asked.promise
+    pin.release()
+    pinner.root.plan(undefined)
+    held.resolve()
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+    expect(await leases()).toEqual([])
+    expect(await trimmer.log.trim(lsn(30))).toBe(30n)
+  })
+
   it('is renewed for as long as it is held, and goes with its handle', async () => {
     await pinner.log.pin(lsn(10), 'hold')
     for (let minute = 0; minute < 10; minute++) {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { drawn } from '../../bindings/cli/commands/top.ts'
+import { drawn } from '../../bindings/cli/frames.ts'
 import { Store, t, table } from '../../bindings/index.ts'
 import { cli, ok, startCli, tempFolder } from './cli-run.ts'
 

@@ -1,13 +1,14 @@
-// e2e/cli-run.ts: the command `varve` as a process of its own, from the sources.
+// e2e/cli-run.ts: the command `varve` as a process of its own, from the bundle of the run where its project has one (bundled.ts), else from the sources.
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
+import { inject, onTestFinished } from 'vitest'
 
-const MAIN = fileURLToPath(new URL('../../bindings/cli/main.ts', import.meta.url))
+export const SOURCES: string = fileURLToPath(new URL('../../bindings/cli/main.ts', import.meta.url))
+const MAIN = inject('cli') ?? SOURCES
 
 export interface CliResult {
   readonly code: number | null
@@ -19,12 +20,12 @@ export interface CliResult {
   lines(): any[]
 }
 
-export function startCli(args: readonly string[], nodeArgs: readonly string[] = []): ChildProcessWithoutNullStreams {
-  return spawn(process.execPath, [...nodeArgs, MAIN, ...args])
+export function startCli(args: readonly string[], nodeArgs: readonly string[] = [], main: string = MAIN): ChildProcessWithoutNullStreams {
+  return spawn(process.execPath, [...nodeArgs, main, ...args])
 }
 
-export async function cli(args: readonly string[], input?: string | Uint8Array, nodeArgs: readonly string[] = []): Promise<CliResult> {
-  const child = startCli(args, nodeArgs)
+export async function cli(args: readonly string[], input?: string | Uint8Array, nodeArgs: readonly string[] = [], main: string = MAIN): Promise<CliResult> {
+  const child = startCli(args, nodeArgs, main)
   const outs: Buffer[] = []
   const errs: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => outs.push(chunk))

@@ -1,10 +1,11 @@
 // e2e/cli-ship.test.ts: serve, replica, promote and ship status as processes of their own, over loopback.
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Store, t, table } from '../../bindings/index.ts'
+import { fence } from '../../bindings/shipping.ts'
 import { cli, ok, startCli, tempFolder } from './cli-run.ts'
 
 const rows = table('rows', { id: t.int64(), text: t.utf8() }, { key: ['id'] })
@@ -18,6 +19,8 @@ interface Started {
   /** Ctrl-C. @returns the exit code */
   interrupt(): Promise<number | null>
   ended(): Promise<number | null>
+  /** What it has said on stderr. */
+  errors(): string
 }
 
 function start(args: readonly string[]): Started {
@@ -43,6 +46,7 @@ function start(args: readonly string[]): Started {
       return await closed
     },
     ended: () => closed,
+    errors: () => errors,
   }
 }
 
@@ -104,9 +108,106 @@ describe('varve serve, varve replica, varve ship status, varve promote', () => {
     expect([await primary.interrupt(), await replica.interrupt()]).toEqual([0, 0])
   })
 
+  it.each([
+    ['without --append', []],
+    ['with --append', ['--append', 'rows']],
+  ])('serve ends at Ctrl-C with its closing status and exit code 0, %s', { timeout: 60_000 }, async (_, more) => {
+    const { folder, path } = await store()
+    const replica = start(['replica', join(folder, 'one'), '--id', 'r1'])
+    const primary = start(['serve', path, '--replica', `r1=${(await replica.event('listening')).endpoint}`, ...more])
+    while ((await primary.event('state')).to !== 'in_sync');
+    if (more.length > 0) {
+      primary.write(JSON.stringify({ id: '1', text: 'one' }))
+      await primary.event('committed')
+    }
+    expect(await primary.interrupt()).toBe(0)
+    expect(await primary.event('closing')).toMatchObject({ mode: 'async', replicas: [{ id: 'r1' }] })
+    expect(await replica.interrupt()).toBe(0)
+  })
+
+  it('serve with --append waits for as many replicas as its mode does, says for whom, and takes the lines then', { timeout: 60_000 }, async () => {
+    const { folder, path } = await store()
+    const one = start(['replica', join(folder, 'one'), '--id', 'r1'])
+    const named = ['--replica', `r1=${(await one.event('listening')).endpoint}`, '--replica', 'r2=127.0.0.1:1']
+    const primary = start(['serve', path, ...named, '--ack', 'quorum', '--append', 'rows'])
+    // Before anybody is reached.
+    primary.write(JSON.stringify({ id: '1', text: 'one' }))
+    primary.endInput()
+    expect(await primary.event('committed')).toMatchObject({ line: 1 })
+    expect(await primary.ended()).toBe(0)
+    expect(primary.errors()).toContain('waiting for r1, r2: mode quorum')
+    expect(await one.interrupt()).toBe(0)
+    expect((await ok(['get', path, 'rows', '1'])).stdout).toContain('one')
+  })
+
+  it('serve that waits for replicas ends at Ctrl-C, and takes no line', { timeout: 60_000 }, async () => {
+    const { path } = await store()
+    const primary = start(['serve', path, '--replica', 'r1=127.0.0.1:1', '--ack', 'all', '--append', 'rows'])
+    primary.write(JSON.stringify({ id: '1', text: 'one' }))
+    await primary.event('serving')
+    expect(await primary.interrupt()).toBe(0)
+    expect(await primary.event('closing')).toMatchObject({ mode: 'all', inSync: 0 })
+    expect((await cli(['get', path, 'rows', '1'])).stdout).not.toContain('one')
+  })
+
+  it.each([
+    ['without --append', []],
+    ['with --append, while it waits for replicas', ['--replica', 'r2=127.0.0.1:1', '--ack', 'all', '--append', 'rows']],
+  ])('serve ends when another primary takes over, %s', { timeout: 60_000 }, async (_, more) => {
+    const { folder, path } = await store()
+    const replica = start(['replica', join(folder, 'one'), '--id', 'r1'])
+    const { endpoint } = await replica.event('listening')
+    const primary = start(['serve', path, '--replica', `r1=${endpoint}`, ...more])
+    while ((await primary.event('state')).to !== 'in_sync');
+    await fence(endpoint, { epoch: 50 })
+    // stdin stays open.
+    expect(await primary.ended()).toBe(2)
+    expect(primary.errors()).toContain('another primary exists')
+    expect(await replica.interrupt()).toBe(0)
+  })
+
+  it('serve says at once that a line was not committed, and takes no further one', { timeout: 60_000 }, async () => {
+    const { folder, path } = await store()
+    const replicas = ['r1', 'r2'].map((id) => start(['replica', join(folder, id), '--id', id]))
+    const named = await Promise.all(replicas.map(async (replica, i) => `--replica=r${i + 1}=${(await replica.event('listening')).endpoint}`))
+    const primary = start(['serve', path, ...named, '--ack', 'quorum', '--append', 'rows'])
+    for (let i = 0; i < 2;) if ((await primary.event('state')).to === 'in_sync') i++
+    primary.write(JSON.stringify({ id: '1', text: 'one' }))
+    await primary.event('committed')
+    expect(await Promise.all(replicas.map((replica) => replica.interrupt()))).toEqual([0, 0])
+    for (let i = 0; i < 2;) if ((await primary.event('state')).from === 'in_sync') i++
+    // stdin stays open.
+    primary.write(JSON.stringify({ id: '2', text: 'two' }))
+    expect(await primary.ended()).toBe(1)
+    expect(primary.errors()).toContain('ship.ack-unavailable')
+  })
+
+  it('promote touches nothing where there is no replica of that name', { timeout: 60_000 }, async () => {
+    const { folder, path } = await store()
+    const one = join(folder, 'one')
+    const replica = start(['replica', one, '--id', 'r1'])
+    const primary = start(['serve', path, '--replica', `r1=${(await replica.event('listening')).endpoint}`])
+    while ((await primary.event('state')).to !== 'in_sync');
+    expect([await primary.interrupt(), await replica.interrupt()]).toEqual([0, 0])
+    const before = await readdir(path, { recursive: true })
+    for (const [place, id, what] of [
+      [path, 'r1', /is a primary already[^]*hint:.*varve serve/],
+      [join(folder, 'nowhere'), 'r1', /holds no replica/],
+      [one, 'wrong', /is replica r1, not wrong \[ship\.replica-mismatch\]/],
+    ] as const) {
+      const result = await cli(['promote', place, '--id', id, '--accept-loss-above', '1'])
+      expect([result.code, result.stderr]).toEqual([1, expect.stringMatching(what)])
+    }
+    expect((await readdir(folder)).toSorted()).toEqual(['one', 'store'])
+    expect(await readdir(path, { recursive: true })).toEqual(before)
+    expect((await ok(['promote', one, '--id', 'r1', '--accept-loss-above', '1'])).stdout).toContain('is a primary now')
+    expect((await cli(['promote', one, '--id', 'r1'])).stderr).toContain('is a primary already')
+  })
+
   it('say what they refuse, with an exit code and a hint', { timeout: 60_000 }, async () => {
     const { folder, path } = await store()
     await writeFile(join(folder, 'short'), 'abc')
+    const file = join(folder, 'short')
     for (const [args, code, what] of [
       [['serve', path], 2, 'no replica'],
       [['serve', path, '--replica', 'nowhere'], 2, 'is not id=host:port'],
@@ -117,8 +218,12 @@ describe('varve serve, varve replica, varve ship status, varve promote', () => {
       [['replica', join(folder, 'one')], 2, 'a replica has a name'],
       [['replica', join(folder, 'one'), '--id', 'r 1'], 1, 'ship.invalid-replica-id'],
       [['replica', join(folder, 'one'), '--id', 'r1', '--listen', '0.0.0.0:0'], 1, 'ship.invalid-endpoint'],
+      [['replica', file, '--id', 'r1'], 1, 'a file is in its way [options.invalid]'],
+      [['replica', join(file, 'below'), '--id', 'r1'], 1, 'a file is in its way'],
+      [['promote', join(file, 'below'), '--id', 'r1'], 1, 'holds no replica [store.not-a-store]'],
+      [['serve', file, '--replica', 'r1=127.0.0.1:1'], 1, 'holds no varve store'],
       [['ship', 'sink'], 2, 'varve ship status'],
-      [['promote', join(folder, 'none'), '--id', 'r1'], 1, ''],
+      [['promote', join(folder, 'none'), '--id', 'r1'], 1, 'holds no replica'],
     ] as const) {
       const result = await cli(args)
       expect([args.join(' '), result.code]).toEqual([args.join(' '), code])

@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { Store, t, table } from '../../bindings/index.ts'
-import { cli, ok, startCli, tempFolder } from './cli-run.ts'
+import { cli, ok, SOURCES, startCli, tempFolder } from './cli-run.ts'
 
 const CSV = `id,at,delay,origin,note
 1,2001-01-01T00:01:00,33,SFO,late
@@ -361,7 +361,10 @@ describe('varve', () => {
 
   it('demonstrates the store and checks every claim', async () => {
     const folder = await tempFolder()
-    const demo = (await ok(['demo', '--rows', '30000', '--dir', join(folder, 'demo'), '--json'])).json() as {
+    // As `npm run demo` does, from the sources: it prints how it was called.
+    const first = await cli(['demo', '--rows', '30000', '--dir', join(folder, 'demo'), '--json'], undefined, [], SOURCES)
+    expect(first.code, first.stderr).toBe(0)
+    const demo = first.json() as {
       ok: boolean
       claims: { ok: boolean }[]
       figures: { name: string }[]
@@ -372,6 +375,7 @@ describe('varve', () => {
     expect(demo.figures.map(({ name }) => name)).toEqual(expect.arrayContaining(['import', 'upsert', 'commits', 'reopen after the kill', 'store on disk']))
     // The commands that it prints work on the store that it leaves.
     for (const command of demo.commands.filter((one) => !one.includes(' -o '))) {
+      expect(command).toMatch(/^npx .*?main\.ts /)
       const args = [...command.replace(/^npx .*?main\.ts /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare!)
       await ok(args)
     }

@@ -44,7 +44,8 @@ const REMOVALS: Reasons = {
   'bindings/store/copy-target.ts': 'in the target of a backup or restore: files of the log and checkpoints behind what is whole, that nobody reads',
   'bindings/store/replica-upkeep.ts':
     'on a replica: checkpoints that nothing needs, files behind the record that names them, and those that a new base does not have',
-  'bindings/ship/host-base.ts': 'the manifest of a base that is installed, or too old',
+  'bindings/ship/host-base.ts': 'the manifest of a base that is installed, given up, or too old',
+  'bindings/ship/verified-files.ts': 'its own notes of files that were seen whole',
   'bindings/store/watched-root.ts': 'the calls of others, passed through',
   'bindings/staging/staging-area.ts': 'the files of its own write',
   'bindings/staging/write-intent.ts': 'the folder of a write whose INTENT never came to be',

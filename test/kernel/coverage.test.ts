@@ -96,7 +96,7 @@ describe('sets of rows', () => {
       }),
       { numRuns: 120 },
     )
-  }, 60_000)
+  })
 
   it('has exactly its rows, and gives them as a bitmap of any length', () => {
     fc.assert(
@@ -189,7 +189,7 @@ describe('the file of a set', () => {
       }),
       { numRuns: 150 },
     )
-  }, 60_000)
+  })
 
   it('chooses the smallest container, ties to runs, then arrays', () => {
     const size = (rows: readonly number[]): number => Coverage.ofRows(rows).encode().length - 20

@@ -76,7 +76,7 @@ class Model {
 }
 
 describe.each(POINTS)('an optimize parked at %s', (point) => {
-  it('while others write never brings a row back and never loses one', { timeout: 120_000 }, async () => {
+  it('while others write never brings a row back and never loses one', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(op, { minLength: 3, maxLength: 12 }), fc.array(op, { maxLength: 8 }), fc.boolean(), async (before, during, staged) => {
         const place = await Place.open(staged ? { inlineLimitBytes: 0 } : {})

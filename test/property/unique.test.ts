@@ -181,7 +181,7 @@ async function run(script: readonly Step[], sealMode: 'fused' | 'separate'): Pro
 
 describe('a table with a key and two unique constraints', () => {
   for (const sealMode of ['fused', 'separate'] as const) {
-    it(`takes and refuses what the model does, loads sealed ${sealMode}`, { timeout: 120_000 }, async () => {
+    it(`takes and refuses what the model does, loads sealed ${sealMode}`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 14 }), (script) => run(script, sealMode)),
         { numRuns: 60 },
@@ -190,7 +190,7 @@ describe('a table with a key and two unique constraints', () => {
   }
 })
 
-it('a table without a key, loads and deletes by position included', { timeout: 60_000 }, async () => {
+it('a table without a key, loads and deletes by position included', async () => {
   const mails = fc.array(fc.constantFrom(null, 'a', 'b', 'c'), { minLength: 1, maxLength: 3 })
   const moves = fc.oneof(
     fc.record({ how: fc.constantFrom('append' as const, 'load' as const, 'staged' as const, 'replace' as const), mails }),

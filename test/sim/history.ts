@@ -55,6 +55,11 @@ export type Step =
   | { readonly op: 'reopen'; readonly how: 'clean' | 'kill' }
   | { readonly op: 'tick'; readonly ms: number }
 
+/** Log since the checkpoint from which on a clean close flushes what is in memory and writes another. */
+const CLOSE_BYTES = 1024 * 1024
+/** No roll-back record is longer. */
+const ROLLBACK_BYTES = 512
+
 const key = fc.nat(60)
 const keys = fc.array(key, { minLength: 1, maxLength: 6 })
 const salt = fc.nat(8)
@@ -146,6 +151,8 @@ interface Version {
   readonly lsn: number
   readonly timeMs: number
   readonly state: State
+  /** Of a commit without any table a feed of tables tells nothing. */
+  readonly isTold: boolean
 }
 
 export class History {
@@ -174,7 +181,7 @@ export class History {
   async open(): Promise<void> {
     this.store = await Store.open(this.place.root as string, { ...this.place.options, threads: 0, world: this.place.sim.world })
     await this.store.create(accounts, pairs, events)
-    if (this.versions.length === 0) this.versions.push({ lsn: Number(this.store.lsn), timeMs: 0, state: EMPTY })
+    if (this.versions.length === 0) this.versions.push({ lsn: Number(this.store.lsn), timeMs: 0, state: EMPTY, isTold: true })
     if (this.follows)
       this.follower = await Store.open(this.place.root as string, {
         ...this.place.options,
@@ -250,10 +257,10 @@ export class History {
     this.committed(result, right.state)
   }
 
-  protected committed(result: { lsn: bigint; time: Date }, state: State): void {
+  protected committed(result: { lsn: bigint; time: Date }, state: State, isTold = true): void {
     this.state = state
     this.acknowledged = Math.max(this.acknowledged, Number(result.lsn))
-    this.versions.push({ lsn: Number(result.lsn), timeMs: result.time.getTime(), state })
+    this.versions.push({ lsn: Number(result.lsn), timeMs: result.time.getTime(), state, isTold })
   }
 
   /** Many at once; what is acknowledged took effect in LSN order, what is refused had no effect. */
@@ -354,21 +361,31 @@ export class History {
     for (const { snapshot } of this.snapshots.splice(0)) await snapshot[Symbol.asyncDispose]()
     await this.follower?.close()
     const { digest, lsn } = await this.store.verify({ level: 'log' })
-    if (how === 'clean' || this.place.killed === undefined) {
+    const { bytesSinceCheckpoint } = (await this.store.stats()).log
+    const killed = how === 'clean' ? undefined : this.place.killed?.()
+    const isClean = killed === undefined
+    if (isClean) {
       const head = Number(this.store.lsn)
       await this.store.close()
       this.synced = head
     } else {
       const dead = this.store
-      this.place = this.place.killed()
+      this.place = killed
       dead.close().catch(() => undefined)
     }
     await this.open()
     const report = await this.store.verify({ level: 'log' })
     expect(report.problems).toEqual([])
-    expect(Number(report.lsn), 'an open adds its epoch record').toBe(Number(lsn) + 1 + this.extraRecords)
-    this.extraRecords = 0
     expect(digest.length).toBe(32)
+    const added = await kindsAfter(this.store, Number(lsn))
+    expect(Number(report.lsn), `records from ${lsn} on: ${added.join(', ')}`).toBe(Number(lsn) + added.length)
+    const flushes = added.filter((kind) => kind === 'flush').length
+    expect(added.length - flushes, `an open adds its epoch record: ${added.join(', ')}`).toBe(1 + this.extraRecords)
+    // What a close rolls back is log, too.
+    const bytes = bytesSinceCheckpoint + this.extraRecords * ROLLBACK_BYTES
+    if (flushes > 0) expect(isClean ? bytes : 0, 'only a clean close with much log behind it flushes').toBeGreaterThanOrEqual(CLOSE_BYTES)
+    if (isClean) expect((await this.store.stats()).log.bytesSinceCheckpoint, 'left by a clean close').toBeLessThan(CLOSE_BYTES)
+    this.extraRecords = 0
   }
 
   async check(what: string): Promise<void> {
@@ -453,7 +470,7 @@ export class History {
         expect(version, `feed: a commit ${commit.lsn} that nobody made`).toBeDefined()
         expect(stateText(state), `feed: the state after LSN ${commit.lsn}`).toBe(stateText(version!.state))
       }
-      expect(seen, 'feed: every commit').toBe(this.versions.length - 1 - from)
+      expect(seen, 'feed: every commit').toBe(this.versions.slice(from + 1).filter((version) => version.isTold).length)
     }
   }
 
@@ -462,6 +479,13 @@ export class History {
     await this.follower?.close()
     await this.store.close()
   }
+}
+
+/** What the records after an LSN are. */
+export async function kindsAfter(store: ReadStore, lsn: number): Promise<string[]> {
+  const kinds: string[] = []
+  for await (const { kind } of store.audit({ from: lsn as never })) kinds.push(kind)
+  return kinds
 }
 
 function abortAfter(turns: number, reason: Error): AbortSignal {

@@ -1,12 +1,16 @@
 // Seeded runs of a cluster: a writer and replicas on disks that lose what was not synced, over a network that loses and damages what is sent.
 //
 //   VARVE_RUNS=2000 VARVE_SEED=1 vitest run test/sim/ship.test.ts      or      npm run sim -- ship --seeds 20000 --seed 1
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+
 import { describe, expect, it } from 'vitest'
 
+import { Cluster } from './ship/cluster.ts'
 import { runShards } from './ship/shards.ts'
 import { simulateShip } from './ship/simulate.ts'
 
-const RUNS = Number(process.env['VARVE_RUNS'] ?? 12)
+const RUNS = Number(process.env['VARVE_RUNS'] ?? 135)
 const FIRST = Number(process.env['VARVE_SEED'] ?? 9)
 
 describe('a cluster that ships its log', () => {
@@ -29,5 +33,28 @@ describe('a cluster that ships its log', () => {
     const [first, second] = [await simulateShip(o), await simulateShip(o)]
     expect(second).toEqual(first)
     expect((await simulateShip({ ...o, seed: o.seed + 1 })).hash).not.toBe(first.hash)
+  })
+
+  // A killed process ends nothing of what it began: whatever the runtime keeps for it would be kept for good.
+  it('leaves nothing behind in its process', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const clusters: WeakRef<Cluster>[] = []
+    const { start } = Cluster.prototype
+    Cluster.prototype.start = function (machine) {
+      if (clusters.at(-1)?.deref() !== this) clusters.push(new WeakRef(this))
+      start.call(this, machine)
+    }
+    try {
+      for (let i = 0; i < 3; i++) await simulateShip({ seed: FIRST + i, events: 300 })
+    } finally {
+      Cluster.prototype.start = start
+    }
+    for (let i = 0; i < 5; i++) {
+      await new Promise((resolve) => void setImmediate(resolve))
+      collect()
+    }
+    // The last one may be on the stack.
+    expect(clusters.slice(0, 2).map((cluster) => cluster.deref())).toEqual([undefined, undefined])
   })
 })

@@ -157,7 +157,7 @@ export class StagedHistory extends History {
     expect(await this.store.outcome(write.id)).toBe('published')
     let after: State = this.state
     for (const [table, written] of write.tables) after = seen(after, table, written)
-    this.committed(result, after)
+    this.committed(result, after, write.tables.size > 0)
   }
 
   /** What the log since each table's first call says of the write. */

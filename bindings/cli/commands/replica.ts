@@ -41,7 +41,8 @@ export const runPromote: Run = async (context, [path = ''], options) => {
   const accept = wholeOption(options, 'acceptLossAbove', 0)
   const epoch = wholeOption(options, 'epoch', 1)
   const startMs = performance.now()
-  const replica = await opened(path, options, LOOPBACK, context.signal)
+  // A folder that is no replica's is not made one on the way.
+  const replica = await opened(path, options, LOOPBACK, context.signal, 'never')
   let before: ReplicaStatus
   let store: Awaited<ReturnType<Replica['promote']>>
   try {
@@ -51,20 +52,34 @@ export const runPromote: Run = async (context, [path = ''], options) => {
     await replica.close().catch(() => undefined)
     throw error
   }
-  const facts = { id: store.id, epoch: store.epoch, lsn: store.lsn, durable: before.durable, committed: before.committed }
+  const facts = {
+    id: store.id,
+    epoch: store.epoch,
+    lsn: store.lsn,
+    durable: before.durable,
+    committed: before.committed,
+    ...(accept === undefined ? {} : { lostAbove: before.durable }),
+  }
   await store.close()
   if (context.json) await context.out.json(facts)
   else
     await context.out.lines([
       `${path} is a primary now: epoch ${facts.epoch}, LSN ${facts.lsn} (${durationText(performance.now() - startMs)})`,
       `kept up to LSN ${facts.durable}; ${facts.committed} was called committed`,
+      ...(accept === undefined ? [] : [`given up: whatever other nodes have above LSN ${facts.durable}`]),
     ])
   return undefined
 }
 
-async function opened(path: string, options: Readonly<Record<string, unknown>>, listen: string, signal: AbortSignal): Promise<Replica> {
+async function opened(
+  path: string,
+  options: Readonly<Record<string, unknown>>,
+  listen: string,
+  signal: AbortSignal,
+  create: 'if-missing' | 'never' = 'if-missing',
+): Promise<Replica> {
   const id = textOption(options, 'id')
   if (id === undefined) throw new UsageError('a replica has a name', 'Give one that stays: --id r1.')
   const [key, tls] = [await keyOf(options), await tlsOf(options)]
-  return await Replica.open(path, { replicaId: id, listen, signal, ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }) })
+  return await Replica.open(path, { replicaId: id, listen, create, signal, ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }) })
 }

@@ -1,10 +1,10 @@
 // cli/commands/serve.ts: `serve`: the primary of a store as a process: ships it to replicas until Ctrl-C, and commits what comes on stdin.
 //
 // Invariant: with --append each line of stdin is one commit, acknowledged on stdout in the order of the lines once the store's mode is satisfied; what was not
-// acknowledged when it ends was not promised.
+// acknowledged when it ends was not promised. No line is taken before as many replicas are in sync as the mode waits for.
 import { createInterface } from 'node:readline'
 import { type AnyTable, Store } from '../../index.ts'
-import { ship, type ShippingStatus } from '../../shipping.ts'
+import { ship, type Shipping, type ShippingStatus } from '../../shipping.ts'
 import type { NamedField } from '../column-type.ts'
 import { fieldsOf, interrupted, type Run, tableInfo, textOption, wholeOption } from '../command.ts'
 import { CliError, UsageError } from '../failure.ts'
@@ -24,8 +24,10 @@ export const run: Run = async (context, [path = ''], options) => {
   const [key, tls] = [await keyOf(options), await tlsOf(options)]
   const name = textOption(options, 'append')
   const seconds = wholeOption(options, 'seconds', 1)
-  const until = seconds === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(seconds * 1000)])
-  await using store = await Store.open(path, { create: 'never', signal })
+  const over = new AbortController()
+  const until = AbortSignal.any([signal, over.signal, ...(seconds === undefined ? [] : [AbortSignal.timeout(seconds * 1000)])])
+  const epoch = wholeOption(options, 'epoch', 1)
+  await using store = await Store.open(path, { create: 'never', signal, ...(epoch === undefined ? {} : { epoch }) })
   const table = name === undefined ? undefined : await store.table(name)
   await using shipping = await ship(store, {
     replicas,
@@ -47,14 +49,45 @@ export const run: Run = async (context, [path = ''], options) => {
   const fenced = Promise.withResolvers<never>()
   fenced.promise.catch(() => undefined)
   using _fenced = shipping.on('fenced', ({ held, seen }) => {
-    say('fenced', { held, seen }, `fenced: a primary of epoch ${seen} exists, this one is at ${held}`)
-    fenced.reject(new UsageError('another primary exists', 'Bring this store back as a replica: varve replica <store>.'))
+    const why = seen > held ? `a primary of epoch ${seen} exists, this one is at ${held}` : `the replicas were fenced at epoch ${seen}, and wait for a decision`
+    say('fenced', { held, seen }, `fenced: ${why}`)
+    fenced.reject(
+      new UsageError(
+        seen > held ? 'another primary exists' : 'nobody has decided that this primary goes on',
+        `Bring this store back as a replica: varve replica <store>. Where replicas were fenced and none was promoted: varve serve --epoch ${seen}; where one was promoted at it and is gone for good: promote another behind a new fence (or --epoch ${seen + 1}, which gives up what it wrote).`,
+      ),
+    )
   })
-  await Promise.race([fenced.promise, table === undefined ? interrupted(until) : appended(store, table, until, say)])
+  const work = async (): Promise<void> => {
+    if (table === undefined) return interrupted(until)
+    await reached(shipping, until)
+    if (!until.aborted) await appended(store, table, until, say)
+  }
+  // What still waits, for Ctrl-C or for a line, would keep the process.
+  await Promise.race([fenced.promise, work()]).finally(() => over.abort())
   const status = shipping.status()
   if (context.json) await context.out.write(jsonLine({ event: 'closing', ...status }))
   else await context.out.lines(statusLines(status))
   return undefined
+}
+
+/** Lines are not taken before there are enough nodes to acknowledge them: the store would refuse them. Resolves at Ctrl-C too. */
+async function reached(shipping: Shipping, signal: AbortSignal): Promise<void> {
+  const { mode } = shipping.status()
+  const missing = (): string[] => {
+    const { replicas, neededReplicas } = shipping.status()
+    const voters = replicas.filter(({ role }) => role === 'voter')
+    const away = voters.filter(({ state }) => state !== 'in_sync')
+    return voters.length - away.length >= neededReplicas ? [] : away.map(({ id }) => id)
+  }
+  const first = missing()
+  if (first.length === 0) return
+  process.stderr.write(`waiting for ${first.join(', ')}: mode ${mode} takes no line before enough of them are in sync\n`)
+  const ready = new AbortController()
+  using _states = shipping.on('state', () => {
+    if (missing().length === 0) ready.abort()
+  })
+  await interrupted(AbortSignal.any([signal, ready.signal]))
 }
 
 /** One line, one commit; acknowledgements in the order of the lines. */
@@ -62,6 +95,7 @@ async function appended(store: Store, table: AnyTable, signal: AbortSignal, say:
   const fields = fieldsOf(await tableInfo(store, table.name))
   const waiting: Promise<void>[] = []
   let line = 0
+  let hasFailed = false
   const lines = createInterface({ input: process.stdin, signal })
   for await (const text of lines) {
     line++
@@ -69,11 +103,14 @@ async function appended(store: Store, table: AnyTable, signal: AbortSignal, say:
     const number = line
     const row = rowOf(fields, text, number)
     const committed = store.append(table, row as never).then(({ lsn }) => say('committed', { line: number, lsn }, `line ${number}: committed at LSN ${lsn}`))
-    // Heard when its turn comes.
-    committed.catch(() => undefined)
+    // No line is taken behind one that was not committed.
+    committed.catch(() => {
+      hasFailed = true
+      lines.close()
+    })
     waiting.push(committed)
     if (waiting.length >= IN_FLIGHT) await waiting.shift()
-    if (signal.aborted) break
+    if (signal.aborted || hasFailed) break
   }
   await Promise.all(waiting)
 }

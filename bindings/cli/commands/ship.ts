@@ -1,19 +1,14 @@
 // cli/commands/ship.ts: `ship status`: what replicas say of themselves, asked beside whoever ships to them, drawn over and over.
 //
 // Nobody is fenced and nothing is changed by it. With the store it says how far each is behind; the digests say whether all that are compared have one history.
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type ReadStore, Store } from '../../index.ts'
 import { observe, type Observed, type ReplicaTarget } from '../../shipping.ts'
-import { type Context, type Run, wholeOption } from '../command.ts'
+import type { Run } from '../command.ts'
 import { EXIT, UsageError } from '../failure.ts'
-import { jsonLine } from '../output.ts'
+import { drawFrames, paceOf } from '../frames.ts'
 import { countText, factLines, tableLines } from '../render.ts'
 import { keyOf, targetsOf, tlsOf } from '../ship-options.ts'
-import { drawn } from './top.ts'
 
-const INTERVAL_MS = 1000
-const ENTER = '\u001B[?1049h\u001B[?25l'
-const LEAVE = '\u001B[?25h\u001B[?1049l'
 const DIGEST_SHOWN = 16
 
 interface Asked {
@@ -36,24 +31,18 @@ export const run: Run = async (context, [what = '', path], options) => {
   if (what !== 'status') throw new UsageError(`no command ${JSON.stringify(`ship ${what}`)}`, 'There is: varve ship status.')
   const targets = targetsOf(options)
   if (targets.length === 0) throw new UsageError('no replica', 'Name one or more: --replica r1=127.0.0.1:7701')
-  const intervalMs = wholeOption(options, 'interval', 50, 3_600_000) ?? INTERVAL_MS
-  const count = options['once'] === true ? 1 : (wholeOption(options, 'count', 1) ?? Infinity)
+  const pace = paceOf(options)
   const [key, tls] = [await keyOf(options), await tlsOf(options)]
-  const { signal, out } = context
+  const { signal } = context
   const store = path === undefined ? undefined : await Store.open(path, { readOnly: true, follow: false, signal })
-  const isDrawn = out.isTerminal && !context.json && count > 1
   const how = { ...(key === undefined ? {} : { key }), ...(tls === undefined ? {} : { tls }), signal }
   let last: Look | undefined
   try {
-    if (isDrawn) await out.write(ENTER)
-    for (let i = 0; i < count && !signal.aborted; i++) {
-      if (i > 0) await sleep(intervalMs, undefined, { signal }).catch(() => undefined)
-      if (signal.aborted) break
-      last = await look(store, targets, how)
-      await show(context, last, isDrawn, i)
-    }
+    await drawFrames(context, pace, async () => {
+      const found = (last = await look(store, targets, how))
+      return { lines: () => statusLines(found), json: () => statusJson(found) }
+    })
   } finally {
-    if (isDrawn) await out.write(LEAVE)
     await store?.close()
   }
   return last === undefined || (last.equal && last.replicas.every(({ observed }) => observed !== undefined)) ? EXIT.ok : EXIT.problems
@@ -82,17 +71,19 @@ async function look(store: ReadStore | undefined, targets: readonly ReplicaTarge
   return { head: store?.lsn, replicas, common, digests, equal: new Set(digests.values()).size <= 1 }
 }
 
-async function show({ out, json }: Context, found: Look, isDrawn: boolean, i: number): Promise<void> {
-  if (json) {
-    const replicas = found.replicas.map(({ target, observed, error }) => ({
+function statusJson({ head, common, equal, digests, replicas }: Look): object {
+  return {
+    head,
+    common,
+    equal,
+    digests: Object.fromEntries(digests),
+    replicas: replicas.map(({ target, observed, error }) => ({
       id: target.id,
       endpoint: target.endpoint,
       ...observed,
       ...(error === undefined ? {} : { error: { code: (error as { code?: string }).code ?? error.name, message: error.message } }),
-    }))
-    await out.write(jsonLine({ head: found.head, common: found.common, equal: found.equal, digests: Object.fromEntries(found.digests), replicas }))
-  } else if (isDrawn) await out.write(drawn(statusLines(found), process.stdout.rows, process.stdout.columns))
-  else await out.lines([...(i === 0 ? [] : ['']), ...statusLines(found)])
+    })),
+  }
 }
 
 function statusLines({ head, replicas, common, digests, equal }: Look): string[] {

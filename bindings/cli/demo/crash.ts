@@ -61,7 +61,8 @@ export async function stageAndKill(path: string, firstId: bigint, rows: number):
   return text.split('\n')[1]!
 }
 
-function start(args: readonly string[]): ChildProcessByStdio<null, Readable, Readable> {
+/** bindings/cli/demo-child.ts as a process. */
+export function start(args: readonly string[]): ChildProcessByStdio<null, Readable, Readable> {
   // The sources run as .ts, the built package as .js.
   const script = fileURLToPath(new URL(`../demo-child${/\.[a-z]+$/.exec(import.meta.url)![0]}`, import.meta.url))
   return spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })

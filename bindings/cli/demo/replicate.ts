@@ -1,15 +1,13 @@
 // cli/demo/replicate.ts: the last chapter: a replica in a process of its own joins, catches up, is killed, falls behind further than the log reaches, and is rebuilt.
 //
 // Invariant: that it is equal is never the replica's word: its folder is read here, its chain of digests and its files are held against the store's.
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { type ReadStore, Store } from '../../index.ts'
 import { ship, type Shipping } from '../../shipping.ts'
 import { CliError } from '../failure.ts'
 import { bytesText, countText, durationText, rateText, tableLines } from '../render.ts'
+import { start } from './crash.ts'
 import { beside } from './evolve.ts'
 import type { Report } from './report.ts'
 import { bookingOf, bookings, flights } from './tables.ts'
@@ -36,7 +34,7 @@ export async function replicate(report: Report, path: string, signal: AbortSigna
 
 async function join(report: Report, store: Store, folder: string): Promise<void> {
   await report.step('A replica joins: another process, empty, over loopback')
-  const replica = await start(folder)
+  const replica = await startReplica(folder)
   try {
     let startMs = performance.now()
     const shipping = await ship(store, { replicas: [{ id: ID, endpoint: replica.endpoint }] })
@@ -91,7 +89,7 @@ async function fallBehind(report: Report, store: Store, folder: string): Promise
   }
   const { log } = await store.stats()
   await report.say([`the log begins after LSN ${log.tail} now`])
-  const replica = await start(folder)
+  const replica = await startReplica(folder)
   try {
     const startMs = performance.now()
     const shipping = await ship(store, { replicas: [{ id: ID, endpoint: replica.endpoint }] })
@@ -158,10 +156,8 @@ interface Started {
   kill(): Promise<void>
 }
 
-async function start(folder: string): Promise<Started> {
-  // The sources run as .ts, the built package as .js.
-  const script = fileURLToPath(new URL(`../demo-child${/\.[a-z]+$/.exec(import.meta.url)![0]}`, import.meta.url))
-  const child: ChildProcessByStdio<null, Readable, Readable> = spawn(process.execPath, [script, folder, 'replica', ID], { stdio: ['ignore', 'pipe', 'pipe'] })
+async function startReplica(folder: string): Promise<Started> {
+  const child = start([folder, 'replica', ID])
   const ended = once(child, 'close')
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))

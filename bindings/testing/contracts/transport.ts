@@ -468,7 +468,7 @@ function whole(parts: readonly Uint8Array[]): Uint8Array {
 
 const HASH = patterned(32, 4)
 const EVERY: readonly Message[] = [
-  { type: 'hello', protocol: 1, replicaId: 'r1', storeId: patterned(16, 1), endpointVersion: 3, kind: 'catchup' },
+  { type: 'hello', protocol: 1, replicaId: 'r1', storeId: patterned(16, 1), endpointVersion: 3, mandate: 9, decision: '0f'.repeat(16), kind: 'catchup' },
   {
     type: 'helloReply',
     protocol: 1,
@@ -477,10 +477,13 @@ const EVERY: readonly Message[] = [
     epochSeen: 4,
     durableLsn: 2 ** 40 + 3,
     committedLsn: 2 ** 40,
+    tailLsn: 0,
     lineage: [{ epoch: 1, firstLsn: 1 }],
     digest: HASH,
     checkpoints: [7, 90],
     rebuildInProgress: null,
+    isWhole: true,
+    elided: null,
   },
   { type: 'digestReq', lsn: 12 },
   { type: 'digestReply', lsn: 12, digest: HASH },

@@ -88,6 +88,15 @@ export class Node {
     await this.ended
   }
 
+  /** Ends by itself, in time. */
+  async exited(): Promise<{ readonly code: number | null; readonly errors: string }> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, ANSWER_MS)
+    await Promise.race([this.ended, promise])
+    clearTimeout(timer)
+    return { code: this.child.exitCode, errors: this.errors }
+  }
+
   /** Ids whose commits resolved. */
   acknowledged(): bigint[] {
     return this.lines.filter((line) => line.startsWith('a ')).map((line) => BigInt(line.split(' ')[1]!))

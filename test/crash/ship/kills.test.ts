@@ -3,6 +3,7 @@
 //
 //   VARVE_SHIP_ROUNDS=200 VARVE_SEED=7 npx vitest run test/crash/ship/kills.test.ts
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { seeded } from '../../unit/format/vecs.ts'
 import { tempDirectory } from '../../unit/store/places.ts'
@@ -80,7 +81,3 @@ it(
     await expectEqual(folders.r2, folders.p, false)
   },
 )
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => void setTimeout(resolve, ms))
-}

@@ -1,5 +1,6 @@
 // The primary dies, a replica takes its place, the old primary comes back as a follower; and a replica that was away for longer than the log reaches back.
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { tempDirectory } from '../../unit/store/places.ts'
 import { openProxy } from '../../ship/proxy.ts'
@@ -100,7 +101,7 @@ it('a replica that was away past retention is rebuilt, and a second time it gets
       await replica.kill()
       const from = primary.lines.length
       primary.tell('go 8')
-      await new Promise((resolve) => void setTimeout(resolve, 600))
+      await pause(600)
       await primary.ask('pause', 'paused')
       await primary.ask('trim', 'trimmed')
       replica = startReplica(folders.r1, 'r1', port)

@@ -4,7 +4,7 @@ import { defineConfig, type ViteUserConfig } from 'vitest/config'
 const config: ViteUserConfig = defineConfig({
   test: {
     include: ['test/kernel/**/*.test.ts', 'test/unit/kernels/**/*.test.ts'],
-    setupFiles: ['test/kernel/marks/marked-module.ts'],
+    setupFiles: ['test/setup.ts', 'test/kernel/marks/marked-module.ts'],
     // That is of the shipped module; this one imports its marks.
     testNamePattern: /^(?!.*imports nothing)/,
     // Unoptimised code with a store at every branch.

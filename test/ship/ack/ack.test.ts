@@ -41,6 +41,45 @@ describe('the count', () => {
     expect(tracker(100, 3).committedIn('all')).toBe(3)
   })
 
+  it('A7 a learner that is made a voter counts at once with what its session has said, and no longer when it is a learner again', () => {
+    const made = tracker(100, 100)
+    const R3 = 'r3' as ReplicaId
+    made.follow(R3, at(1), 60)
+    made.state(R3, 'in_sync')
+    made.ack(R3, at(1), 80)
+    expect([made.nodes, made.reachable, made.committedIn('all')]).toEqual([3, 3, 100])
+    made.local(120)
+    made.assign([R1, R2, R3])
+    made.ack(R1, at(1), 120)
+    made.ack(R2, at(1), 120)
+    expect([made.nodes, made.reachable, made.durableNodes(80), made.committedIn('all')]).toEqual([4, 4, 4, 100])
+    made.ack(R3, at(1), 110)
+    expect(made.committedIn('all')).toBe(110)
+    made.assign([R1, R2])
+    expect([made.nodes, made.durableNodes(110), made.committedIn('all')]).toEqual([3, 3, 120])
+  })
+
+  it('A7 what a replica says in its hello counts, so one that comes back with less has forgotten it', () => {
+    const made = tracker(0, 0)
+    made.follow(R1, at(1), 100)
+    made.state(R1, 'in_sync')
+    expect(made.committedIn('quorum')).toBe(100)
+    made.unfollow(R1, at(1))
+    expect(made.follow(R1, at(2), 60)).toEqual({ confirmed: 100, durable: 60 })
+    expect([made.isAmnesic(R1), made.durableNodes(60)]).toEqual([true, 1])
+  })
+
+  it('A7 a learner whose session is over is not known by what it said before', () => {
+    const made = tracker(100, 100)
+    const R3 = 'r3' as ReplicaId
+    made.follow(R3, at(1), 100)
+    made.unfollow(R3, at(1))
+    made.assign([R1, R2, R3])
+    made.state(R3, 'in_sync')
+    expect([made.reachable, made.durableNodes(50)]).toEqual([3, 3])
+    expect(made.follow(R3, at(2), 40)).toBeUndefined()
+  })
+
   it('A3 all of no voters is not everybody', () => {
     const alone = tracker()
     expect(alone.neededNodes('all')).toBe(2)
@@ -92,7 +131,7 @@ describe('the count', () => {
     expect(made.committedIn('all')).toBe(80)
     made.state(R1, 'disconnected')
     expect(made.committedIn('all')).toBe(80)
-    made.unfollow(R1)
+    made.unfollow(R1, at(1))
     made.assign([R1, R2, 'r3' as ReplicaId, 'r4' as ReplicaId])
     expect(made.committedIn('all')).toBe(80)
     expect(new AckTracker({ epoch: 2, firstLsn: 101, committed: 80 }).committedIn('all')).toBe(80)
@@ -160,6 +199,7 @@ type Event =
   | { readonly kind: 'local'; readonly lsn: number }
   | { readonly kind: 'ack'; readonly who: number; readonly stale: boolean; readonly lsn: number }
   | { readonly kind: 'follow'; readonly who: number; readonly lsn: number }
+  | { readonly kind: 'unfollow'; readonly who: number; readonly stale: boolean }
   | { readonly kind: 'state'; readonly who: number; readonly state: ReplicaState }
   | { readonly kind: 'assign'; readonly voters: number }
 
@@ -171,6 +211,7 @@ const events: fc.Arbitrary<Event[]> = fc.array(
     { weight: 3, arbitrary: fc.record({ kind: fc.constant('local' as const), lsn: lsnOf }) },
     { weight: 8, arbitrary: fc.record({ kind: fc.constant('ack' as const), who: whoOf, stale: fc.boolean(), lsn: lsnOf }) },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant('follow' as const), who: whoOf, lsn: lsnOf }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('unfollow' as const), who: whoOf, stale: fc.boolean() }) },
     {
       weight: 4,
       arbitrary: fc.record({ kind: fc.constant('state' as const), who: whoOf, state: fc.constantFrom(...STATES, 'in_sync' as const, 'catching_up' as const) }),
@@ -180,6 +221,7 @@ const events: fc.Arbitrary<Event[]> = fc.array(
   { maxLength: 60 },
 )
 
+/** Nothing is kept of a learner without a session: it is `fresh` again. */
 interface Node {
   voter: boolean
   session: number
@@ -207,7 +249,8 @@ describe('the count, of any events', () => {
             made.local(event.lsn)
           } else if (event.kind === 'assign') {
             nodes.forEach((node, i) => {
-              if (node.voter !== i < event.voters) nodes[i] = fresh(i < event.voters)
+              node.voter = i < event.voters
+              if (!node.voter && node.session === 0) nodes[i] = fresh(false)
             })
             made.assign(names.slice(0, event.voters))
           } else {
@@ -215,23 +258,25 @@ describe('the count, of any events', () => {
             const id = names[event.who]!
             if (event.kind === 'follow') {
               made.follow(id, { epoch: 3, seq: ++seq }, event.lsn)
-              if (node.voter) {
-                node.session = seq
-                node.durable = event.lsn
-                if (event.lsn < node.said) {
-                  node.amnesia = true
-                  node.said = event.lsn
-                }
-              }
+              node.session = seq
+              node.durable = event.lsn
+              // What the primary has not synced itself may have been cut there by its own order.
+              if (event.lsn < Math.min(node.said, local)) node.amnesia = true
+              node.said = event.lsn
+            } else if (event.kind === 'unfollow') {
+              // Of a session before: what ends late ends nothing of the one that followed.
+              made.unfollow(id, { epoch: 3, seq: event.stale ? node.session - 1 : node.session })
+              if (!event.stale && node.voter) node.session = 0
+              else if (!event.stale) nodes[event.who] = fresh(false)
             } else if (event.kind === 'state') {
               made.state(id, event.state)
-              if (node.voter) {
+              if (node.voter || node.session > 0) {
                 node.state = event.state
                 if (event.state === 'in_sync') node.amnesia = false
               }
             } else {
               made.ack(id, { epoch: 3, seq: event.stale ? node.session + 1000 : node.session }, event.lsn)
-              if (node.voter && node.session > 0 && !event.stale && event.lsn > node.durable) {
+              if (node.session > 0 && !event.stale && event.lsn > node.durable) {
                 node.durable = event.lsn
                 node.said = Math.max(node.said, event.lsn)
               }

@@ -14,7 +14,10 @@ function record(id: string, o: Partial<NodeRecord> = {}): NodeRecord {
     state: 'in_sync',
     isRunning: true,
     epochSeen: 7,
+    lastMandate: 0,
     lastEpoch: 7,
+    decidedAt: undefined,
+    committedLsn: 0,
     readableLsn: 100,
     isIntact: true,
     isAmnesic: false,
@@ -29,6 +32,21 @@ describe('candidates', () => {
   it('M1 the longer log of the newest epoch wins, whatever the state of its node', () => {
     expect(winners([record('a', { readableLsn: 9 }), record('b', { readableLsn: 10, state: 'degraded' })])).toEqual(['b'])
     expect(winners([record('a', { readableLsn: 900, lastEpoch: 6 }), record('b', { readableLsn: 10, state: 'catching_up' })])).toEqual(['b'])
+  })
+
+  it('M1 who was decided on comes before who has only started again, however often and with how long a log', () => {
+    const old = record('old', { lastEpoch: 6, readableLsn: 900 })
+    const decided = record('decided', { lastMandate: 5, lastEpoch: 3, readableLsn: 120, state: 'degraded' })
+    expect(winners([old, decided])).toEqual(['decided'])
+    expect(candidates([old, decided], 'quorum', 3, CALLER)).toMatchObject({
+      candidates: [{ id: 'decided', lastMandate: 5, lastEpoch: 3, readableLsn: 120 }],
+      detail: expect.stringContaining('LSN 120 of epoch 3, mandate 5'),
+    })
+    // Of one mandate the epoch tells, then the length.
+    expect(winners([decided, record('later', { lastMandate: 5, lastEpoch: 4, readableLsn: 110 })])).toEqual(['later'])
+    expect(winners([decided, record('longer', { lastMandate: 5, lastEpoch: 3, readableLsn: 121 })])).toEqual(['longer'])
+    // Nobody stands in for who may not win.
+    expect(candidates([old, { ...decided, role: 'learner' }, record('c')], 'quorum', 3, CALLER)).toMatchObject({ reason: 'longest_log_not_eligible' })
   })
 
   it('M1 of equal logs in_sync comes before catching_up before degraded, then the id', () => {
@@ -93,6 +111,13 @@ describe('candidates', () => {
     expect(candidates([record('a')], 'quorum', 3, CALLER).mayLose).toBe(false)
   })
 
+  it('M2b in async nothing rests on what nodes have confirmed: any one may be promoted, in all none that may have forgotten', () => {
+    const only = [record('a', { isAmnesic: true })]
+    expect(winners(only, 'async')).toEqual(['a'])
+    expect(winners([record('a', { isAmnesic: true }), record('b', { readableLsn: 99 })], 'async')).toEqual(['a'])
+    expect(candidates(only, 'all', 3, CALLER)).toMatchObject({ candidates: [], reason: 'too_few_records' })
+  })
+
   it('of any cluster in quorum: no write that a quorum had is missing from the winner', () => {
     const state = fc.constantFrom<ReplicaState>('in_sync', 'catching_up', 'degraded', 'rebuilding', 'halted')
     const node = fc.record({ lsn: fc.integer({ min: 0, max: 20 }), state, asked: fc.boolean(), running: fc.boolean() })
@@ -119,6 +144,7 @@ describe('a promotion by force', () => {
     const records = [record('a', { readableLsn: 90 }), record('b', { readableLsn: 120, state: 'halted' })]
     expect(forcePromotion(records, 'a' as ReplicaId, { ...CALLER, acceptLossAbove: 80 })).toEqual({
       id: 'a',
+      lastMandate: 0,
       lastEpoch: 7,
       readableLsn: 90,
       above: 90,

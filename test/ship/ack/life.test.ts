@@ -4,6 +4,7 @@ import { lsn, Store } from '../../../bindings/index.ts'
 import { listCheckpoints } from '../../../bindings/engine/index.ts'
 import { openRoot } from '../../../bindings/root/index.ts'
 import { defaultWorld, systemTimers } from '../../../bindings/runtime/index.ts'
+import { type ShipHistoryParts, StoreHistory } from '../../../bindings/store/ship-history.ts'
 import { failpoints, fakeWorld, FP } from '../../../bindings/testing/index.ts'
 import { failure, PLACES } from '../../unit/store/places.ts'
 import { Cluster, cluster, note, notes, partsOf, QUIET, settles, timed } from './cluster.ts'
@@ -71,7 +72,7 @@ describe.each(PLACES)('after an open, %s', (_name, place) => {
     const at = place()
     const one = await cluster(at, 'quorum')
     await one.store.append(notes, [note(1), note(2)])
-    const root = openRoot(at, defaultWorld())
+    const root = await openRoot(at, defaultWorld())
     const before = (await root.get('NODE')).bytes.slice()
     for (let i = 3; i < 9; i++) await one.store.append(notes, note(i))
     await one.store.flush()
@@ -83,6 +84,11 @@ describe.each(PLACES)('after an open, %s', (_name, place) => {
     expect(floor).toBeGreaterThan(0)
     await one.store.close()
     await root.put('NODE', before)
+    {
+      await using reader = await Store.open(at, { readOnly: true, follow: false })
+      expect(Number(reader.lsn)).toBeGreaterThanOrEqual(floor)
+      expect(await reader.get(notes, 1)).toEqual(note(1, 'again'))
+    }
     await using store = await reopened(at)
     expect(Number(store.lsn)).toBeGreaterThanOrEqual(floor)
     await using _snapshot = await store.snapshot()
@@ -161,6 +167,35 @@ describe.each(PLACES)('after an open, %s', (_name, place) => {
     two.ack('r1')
     expect((await store.branches()).map(({ name }) => name)).toEqual(['main', 'dev'])
     expect(await store.get(notes, 1, { at: 'v1' })).toEqual(note(1))
+  })
+
+  it('B1 no base is made of what waits: a checkpoint above C would be taken for committed by the next open', async () => {
+    const at = place()
+    const one = await cluster(at, 'quorum')
+    await one.store.append(notes, [note(1), note(2)])
+    await one.store.flush()
+    const c = Number(one.store.lsn)
+    one.prompt.clear()
+    const open = failure(() => one.store.append(notes, note(3)))
+    await one.synced()
+    one.detach()
+    await one.store.close()
+    await open
+    {
+      await using store = await reopened(at)
+      const parts = partsOf(store) as unknown as ShipHistoryParts
+      const names: string[] = []
+      for await (const { name } of parts.root.list('fragments/')) names.push(name)
+      expect(names.length).toBeGreaterThan(0)
+      // Of what is committed none can be made any more.
+      using history = new StoreHistory({ ...parts, committed: () => c, damaged: new Set(names) })
+      const refused = await failure(() => history.pinFullBase(c, 'hold'))
+      for (const made of await listCheckpoints(parts.root)) expect(made).toBeLessThanOrEqual(c)
+      expect(refused).toMatchObject({ name: 'PinRefusedError', message: expect.stringContaining(`up to C, ${c},`) })
+    }
+    await using store = await reopened(at)
+    expect(store.lsn).toBe(lsn(c))
+    expect(await store.scan(notes).count()).toBe(2)
   })
 
   it('async again: everything in the log counts, and no gate is in the way', async () => {

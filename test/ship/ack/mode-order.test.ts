@@ -50,3 +50,41 @@ it('A9 all to quorum: what comes behind the record waits for all of it to be com
   await write
   expect(one.acknowledgement.committed).toBe(one.local)
 })
+
+it('A9 two that ask for a mode at once: neither says that it is so before the record of the first is committed', async () => {
+  const one = await cluster('memory:ack-mode-order-3', 'quorum')
+  one.prompt.clear()
+  const before = one.local
+  const done: string[] = []
+  const changes = [one.store.setAckMode('all').then(() => done.push('first')), one.store.setAckMode('all').then(() => done.push('second'))]
+  await queued(one, before)
+  await one.synced()
+  expect(done).toEqual([])
+  one.ack('r1')
+  await Promise.all(changes)
+  expect(done).toEqual(['first', 'second'])
+  // One record.
+  expect(one.local).toBe(before + 1)
+})
+
+it('A9 of two that ask for different modes at once the second comes behind the first', async () => {
+  const one = await cluster('memory:ack-mode-order-4', 'async')
+  const before = one.local
+  await Promise.all([one.store.setAckMode('all'), one.store.setAckMode('quorum')])
+  expect([one.local - before, one.acknowledgement.mode]).toEqual([2, 'quorum'])
+  expect(one.acknowledgement.committed).toBe(one.local)
+})
+
+it('A9 a forced one does not wait for one that nobody confirms', async () => {
+  const one = await cluster('memory:ack-mode-order-5', 'all', { ackTimeoutMs: 60_000 })
+  one.prompt.clear()
+  const before = one.local
+  let isWeaker = false
+  const stuck = one.store.setAckMode('quorum').then(() => (isWeaker = true))
+  await queued(one, before)
+  await one.synced()
+  expect(isWeaker).toBe(false)
+  await one.store.setAckMode('async', { force: true })
+  await stuck
+  expect(one.acknowledgement.mode).toBe('async')
+})

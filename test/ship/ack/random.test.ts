@@ -164,5 +164,5 @@ describe('writes that wait for replicas', () => {
     // Both ways were walked.
     expect(total.committed).toBeGreaterThan(20)
     expect(total.timeouts).toBeGreaterThan(20)
-  }, 120_000)
+  })
 })

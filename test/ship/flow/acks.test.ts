@@ -43,7 +43,7 @@ it('a replica with less than it once confirmed does not count before it is in sy
   acks.state(r1, 'in_sync')
   acks.ack(r1, { epoch: 1, seq: 1 }, 9)
   expect(tracker.committedIn('quorum')).toBe(9)
-  acks.unfollow(r1)
+  acks.unfollow(r1, { epoch: 1, seq: 1 })
   expect(tracker.reachable).toBe(1)
   acks.follow(r1, { epoch: 1, seq: 2 }, 2)
   acks.state(r1, 'catching_up')
@@ -51,6 +51,18 @@ it('a replica with less than it once confirmed does not count before it is in sy
   expect(log.events().find(({ event }) => event === 'amnesia')?.fields).toMatchObject({ confirmed: 9, durable: 2 })
   acks.state(r1, 'in_sync')
   expect(tracker.isAmnesic(r1)).toBe(false)
+})
+
+it('what a replica confirmed and this node did not sync is not forgotten by being cut', async () => {
+  const { acks, tracker, log } = await counting()
+  acks.follow(r1, { epoch: 1, seq: 1 }, 10)
+  acks.state(r1, 'in_sync')
+  acks.ack(r1, { epoch: 1, seq: 1 }, 14)
+  expect(tracker.committedIn('quorum')).toBe(10)
+  acks.unfollow(r1, { epoch: 1, seq: 1 })
+  acks.follow(r1, { epoch: 1, seq: 2 }, 10)
+  expect(tracker.isAmnesic(r1)).toBe(false)
+  expect(log.events().some(({ event }) => event === 'amnesia')).toBe(false)
 })
 
 it('L1 moves of C are in the log, one a second at most', async () => {

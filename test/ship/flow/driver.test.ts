@@ -386,10 +386,13 @@ it('an address alone is asked for its id', async () => {
             epochSeen: 0,
             durableLsn: 0,
             committedLsn: 0,
+            tailLsn: 0,
             lineage: null,
             digest: new Uint8Array(32),
             checkpoints: [],
             rebuildInProgress: null,
+            isWhole: true,
+            elided: null,
           }
         : undefined,
   })

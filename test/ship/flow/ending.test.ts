@@ -1,8 +1,9 @@
 // The end of shipping, at any moment: no pin, no link, no timer is left, and nothing of it speaks afterwards.
 import { expect, it } from 'vitest'
 
+import type { CommitLog } from '../../../bindings/log/index.ts'
 import { fillWorld, type TimerHandle, type World } from '../../../bindings/runtime/index.ts'
-import { MemoryNetwork } from '../../../bindings/ship/index.ts'
+import { MemoryNetwork, TcpTransport } from '../../../bindings/ship/index.ts'
 import { opened } from '../../unit/store/places.ts'
 import { type FakeOptions, FakeReplica } from './fake-replica.ts'
 import { people, until } from './flow-kit.ts'
@@ -76,4 +77,82 @@ it.each(PHASES)('X9 close() %s', async (_, { isCut, isAbsent, ...fake }, isThere
   await new Promise((resolve) => setImmediate(resolve))
   expect(shipping.log.events().length).toBe(told)
   await shipping.close()
+})
+
+it('X9 a store that shipped and ended it again and again has no more listeners on its log than before', async () => {
+  const network = new MemoryNetwork(fillWorld(undefined))
+  const store = await opened('memory:')
+  const { log } = store as unknown as { log: CommitLog }
+  let listening = 0
+  const listen = log.listen.bind(log)
+  log.listen = (listener) => {
+    const own = listen(listener)
+    listening++
+    return {
+      [Symbol.dispose]: () => {
+        listening--
+        own[Symbol.dispose]()
+      },
+    }
+  }
+  for (let n = 0; n < 3; n++) {
+    const shipping = await store.ship({ replicas: [{ id: 'r1', endpoint: 'r1' }], transport: network.transport('primary') })
+    expect(listening).toBeGreaterThan(0)
+    await shipping.close()
+    expect(listening).toBe(0)
+  }
+})
+
+it.each([
+  ['at once', 0],
+  ['while the replica at an address is asked for its id', 1],
+])('X9 the close of a store ends a ship() that is under way: %s', async (_when, asked) => {
+  const { world, open } = countingWorld()
+  const network = new MemoryNetwork(world)
+  const replica = new FakeReplica({ answer: (m) => (m.type === 'hello' ? ({ type: 'heartbeat', committedLsn: 0, durableLsn: 0 } as const) : undefined) })
+  await network.transport('r1').listen(replica, { data: 'r1', version: 1 })
+  const store = await opened('memory:', { world })
+  const started = store.ship({ replicas: ['r1'], transport: network.transport('primary') }).catch((error: unknown) => error)
+  await until(() => replica.heard.length >= asked)
+  await store.close()
+  expect(await started).toMatchObject({ code: 'store.closed' })
+  expect(network.open).toEqual([])
+  expect(open.size).toBe(0)
+})
+
+it('X9 no socket is left when shipping has ended', async () => {
+  const base = fillWorld(undefined)
+  const sockets = new Set<unknown>()
+  const connect: World['network']['connect'] = async (address, o) => {
+    const stream = await base.network.connect(address, o)
+    sockets.add(stream)
+    void stream.closed.then(() => sockets.delete(stream))
+    return stream
+  }
+  const world: World = { ...base, network: { ...base.network, connect } }
+  const listening = await new TcpTransport({}).listen(new FakeReplica({}), { data: '127.0.0.1:0', version: 1 })
+  const store = await opened('memory:')
+  await store.create(people)
+  const shipping = await store.ship({ replicas: [{ id: 'r1', endpoint: listening.endpoint.data }], transport: new TcpTransport({ world }) })
+  await until(() => shipping.status().inSync === 1)
+  expect(sockets.size).toBe(1)
+  await shipping.close()
+  expect(sockets.size).toBe(0)
+  await listening[Symbol.asyncDispose]()
+})
+
+it('X9 ship() behind a close() that nobody waited for begins when that has ended', async () => {
+  const network = new MemoryNetwork(fillWorld(undefined))
+  const replica = new FakeReplica({})
+  await network.transport('r1').listen(replica, { data: 'r1', version: 1 })
+  const store = await opened('memory:')
+  await store.create(people)
+  const o = { replicas: [{ id: 'r1', endpoint: 'r1' }], transport: network.transport('primary') }
+  const first = await store.ship(o)
+  await until(() => first.status().inSync === 1)
+  const closing = first.close()
+  const second = await store.ship(o)
+  await until(() => second.status().inSync === 1)
+  await closing
+  expect(first.status().replicas.map(({ state }) => state)).toEqual(['stopped'])
 })

@@ -59,7 +59,16 @@ export class FakeReplica implements LinkHost {
       // What was not durable went with the link.
       this.records.cut(this.durableLsn)
       const { protocol, replicaId, storeId } = message
-      const rest = { lineage: null, checkpoints: [], rebuildInProgress: null, epochSeen: this.epochSeen, committedLsn: this.committedLsn }
+      const rest = {
+        tailLsn: 0,
+        lineage: null,
+        checkpoints: [],
+        rebuildInProgress: null,
+        isWhole: true,
+        elided: null,
+        epochSeen: this.epochSeen,
+        committedLsn: this.committedLsn,
+      }
       return { type: 'helloReply', protocol, replicaId, storeId, durableLsn: this.durableLsn, digest: this.records.digest(), ...rest }
     }
     if (message.type === 'grant') return { type: 'grantAck', durableLsn: this.durableLsn }

@@ -70,15 +70,19 @@ export class Flow {
     this.store = await opened(this.place as string, this.#options)
   }
 
-  /** Another primary, of another root, for the same replicas. */
-  async successor(place: string | Root): Promise<Flow> {
+  /** Another primary, of another root, for the same replicas. @param store  what a promotion of that root has opened */
+  async successor(place: string | Root, store?: Store): Promise<Flow> {
     const world = defaultWorld()
     // After a boot, so that the LOCK of the one before is stale.
     const heir = new Flow(this.net, place, { ...this.#options, world: { ...world, host: { ...world.host, bootId: 'the next one' } } })
-    await heir.reopen()
+    if (store === undefined) await heir.reopen()
+    else heir.store = store
     for (const [id, replica] of this.replicas) heir.replicas.set(id, replica)
     heir.#next = 1_000_000
-    onTestFinished(() => heir.shipping?.close())
+    onTestFinished(async () => {
+      await heir.shipping?.close()
+      await store?.close()
+    })
     return heir
   }
 

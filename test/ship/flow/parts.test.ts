@@ -53,7 +53,7 @@ it('C11 rounds of a writer that is slowed may pay little, but there are eight at
 
 it('X10 one rebuild after the other, the one least behind first; who gives up waiting takes no turn', async () => {
   const clock = new FakeClock()
-  const slots = new RebuildSlots(clock.timers, 1)
+  const slots = new RebuildSlots(clock.timers, 1, () => 4)
   const turns: string[] = []
   const gone = new AbortController()
   const held = new Map<string, Disposable>()
@@ -84,6 +84,28 @@ it('X10 one rebuild after the other, the one least behind first; who gives up wa
   held.get('middle')![Symbol.dispose]()
   await clock.advance(20)
   expect(turns.slice(2)).toEqual(['middle', 'far'])
+})
+
+it('X10 a rebuild that nobody else can ask for begins at once; one that others may ask for waits for them', async () => {
+  const clock = new FakeClock()
+  const { signal } = new AbortController()
+  {
+    using alone = await new RebuildSlots(clock.timers, 1, () => 1).take(() => 5, signal)
+    expect(alone).toBeDefined()
+  }
+  const slots = new RebuildSlots(clock.timers, 1, () => 2)
+  const turns: string[] = []
+  const taken = slots.take(() => 5, signal).finally(() => turns.push('far'))
+  await clock.advance(1)
+  expect(turns).toEqual([])
+  await clock.advance(20)
+  expect(turns).toEqual(['far'])
+  // The other one is all that is left.
+  const second = slots.take(() => 9, signal).finally(() => turns.push('other'))
+  ;(await taken)[Symbol.dispose]()
+  await clock.advance(20)
+  expect(turns).toEqual(['far', 'other'])
+  ;(await second)[Symbol.dispose]()
 })
 
 it('writers are slowed for as long as one replica asks for it, the more the longer, and never stopped', async () => {

@@ -74,7 +74,7 @@ it.each(PLACES)('a catch-up from the files of the log, then the live stream from
   for (let i = 0; i < 300; i++) await Promise.all(Array.from({ length: 10 }, (_, j) => store.append(people, [{ id: BigInt(i * 10 + j), name: `n${i}` }])))
   const replica = new FakeReplica()
   const { tape, peer, shipper } = rig(store, replica)
-  await peer.hello({ replicaId: 'r1', storeId: new Uint8Array(16), endpointVersion: 1, kind: 'catchup' }, never)
+  await peer.hello({ replicaId: 'r1', storeId: new Uint8Array(16), endpointVersion: 1, mandate: 0, decision: '', kind: 'catchup' }, never)
   const target = tape.head
   const progress: number[] = []
   expect(await shipper.stream(FENCE, 0, target - 100, ({ durableLsn }) => progress.push(durableLsn), never)).toBe(target - 100)
@@ -171,7 +171,7 @@ it('a replica that says nothing for three heartbeats is a failed transport', asy
   await store.create(people)
   const replica = new FakeReplica({ isSilent: true })
   const { peer, shipper } = rig(store, replica, { world: { ...fillWorld(undefined), clock: clock.clock, timers: clock.timers } })
-  await peer.hello({ replicaId: 'r1', storeId: new Uint8Array(16), endpointVersion: 1, kind: 'catchup' }, never)
+  await peer.hello({ replicaId: 'r1', storeId: new Uint8Array(16), endpointVersion: 1, mandate: 0, decision: '', kind: 'catchup' }, never)
   const ended = shipper.follow(0, noPin(0), never)
   await until(() => replica.durableLsn > 0)
   await clock.advance(2900)
@@ -281,7 +281,8 @@ it('the tape cuts anywhere: readers that begin and stop at any LSN are told the 
     [tape.head - 1, tape.head],
   ] as const) {
     for (const isHot of [true, false]) {
-      const cold = { read: log.read.bind(log), digestAt: log.digestAt.bind(log), listen: () => {} } as unknown as CommitLog
+      const { head, durableHead } = log
+      const cold = { head, durableHead, read: log.read.bind(log), digestAt: log.digestAt.bind(log), listen: () => {} } as unknown as CommitLog
       const reader = (isHot ? tape : new Tape(cold)).reader(start)
       let at = start
       for (let piece = await reader.next(end); piece !== undefined; piece = await reader.next(end)) {
@@ -292,5 +293,43 @@ it('the tape cuts anywhere: readers that begin and stop at any LSN are told the 
       expect(at).toBe(end)
       await reader.close()
     }
+  }
+})
+
+it('a reader of the tape that has everything holds nothing: the read of the log is over, and another one begins when there is more', async () => {
+  const store = await opened(tempDirectory(), { segmentBytes: 64 * 1024 })
+  const { log } = insides(store)
+  await store.create(people)
+  let open = 0
+  const read: CommitLog['read'] = async function* (from, o) {
+    open++
+    try {
+      yield* log.read(from, o)
+    } finally {
+      open--
+    }
+  }
+  const cold = {
+    get head() {
+      return log.head
+    },
+    get durableHead() {
+      return log.durableHead
+    },
+    read,
+    digestAt: log.digestAt.bind(log),
+    listen: () => {},
+  }
+  const reader = new Tape(cold as unknown as CommitLog).reader(0)
+  for (let round = 0; round < 3; round++) {
+    await store.append(people, [{ id: BigInt(round), name: 'one more' }])
+    const head = Number(log.head)
+    let at = reader.at
+    for (let piece = await reader.next(head); piece !== undefined; piece = await reader.next(head)) {
+      expect(open).toBe(1)
+      expect(Buffer.from(piece.digest)).toEqual(Buffer.from(await log.digestAt(BigInt((at = piece.last)) as Lsn)))
+    }
+    expect(at).toBe(head)
+    expect(open).toBe(0)
   }
 })

@@ -106,6 +106,36 @@ describe('install', () => {
     }
   })
 
+  it('the history floor is that of the base, whatever the log before had, and what is left out behind it raises it again', async () => {
+    const primary = await primaryOf()
+    for (const [former, at] of [
+      [0, 120],
+      [60, 120],
+      // Amid a catch-up that leaves files out, up to an LSN that is not there yet.
+      [549, 120],
+      [549, 51],
+    ] as const) {
+      const root = new MemoryRoot({ loseUnsynced: former + at })
+      const replica = await strayed(root)
+      await replica.recordHistoryFloor(former)
+      await installAt(primary, replica, root, at, at - 20)
+      expect(replica.node.facts.historyFloorLsn).toBe(at)
+      const floorAfter = async (crashed: MemoryRoot): Promise<number> => {
+        const again = await openReplica(crashed)
+        await again.close()
+        return again.node.facts.historyFloorLsn
+      }
+      expect(await floorAfter(root.crash(1))).toBe(at)
+      await replica.recordHistoryFloor(at - 1)
+      expect(replica.node.facts.historyFloorLsn).toBe(at)
+      await replica.recordHistoryFloor(at + 30)
+      expect(await floorAfter(root.crash(2))).toBe(at + 30)
+      // And down again.
+      await installAt(primary, replica, root, at + 10, at)
+      expect(await floorAfter(root.crash(3))).toBe(at + 10)
+    }
+  })
+
   it('one base after another: the newest counts, the older logs go', async () => {
     const primary = await primaryOf(400)
     const root = new MemoryRoot({})
@@ -198,6 +228,8 @@ describe('install', () => {
         await first.close()
         const world = bootWorld()
         const replica = await openReplica(disk, { world })
+        // Of what is given up by the base.
+        await replica.recordHistoryFloor(140)
         for (const at of [60, 120, 140]) await putCheckpoint(disk, at)
         const base = await transfer(primary, replica, 120, 100)
         const names = Object.entries(wanted).map(([at]) => `checkpoints/${at.padStart(20, '0')}.ckpt`)
@@ -226,6 +258,7 @@ describe('install', () => {
           await follow(primary, again)
         } else {
           expect(await contentOf(again.current)).toEqual(old)
+          expect(again.node.facts.historyFloorLsn).toBe(140)
           expect(Object.keys(await checkpointsOf(root))).toEqual(['60', '120', '140'])
           expect(await root.exists('log.0000000001')).toBe(false)
         }
@@ -338,7 +371,7 @@ describe('openers of generations', () => {
   it('writing is for a promotion: it goes on in the same log, under a higher epoch', async () => {
     const { primary, root } = await installed()
     await expect(openPrimary(root)).rejects.toThrow(ReadOnlyError)
-    const promoted = await openPrimary(root, { promote: { epoch: 40 }, floors: [await floorOf(primary)] })
+    const promoted = await openPrimary(root, { promote: { epoch: 40, fencedAt: 40 }, floors: [await floorOf(primary)] })
     expect(Number(promoted.epoch)).toBeGreaterThanOrEqual(40)
     expect(promoted.head).toBe(151n)
     expect(await promoted.digestAt(lsn(150))).toEqual(await primary.digestAt(lsn(150)))

@@ -101,7 +101,7 @@ describe('receive', () => {
       expect(replica.durableLsn).toBe(round === 0 ? 0 : round * 300 + 1)
       await follow(primary, replica)
       replica.recordCommitted(round * 300 + 100)
-      await replica.recordFence(7, round)
+      await replica.recordFence({ epoch: 7, session: round, promised: 0, decision: '' })
       if (isClean) await replica.close()
     }
     const replica = await openReplica(root)
@@ -136,12 +136,12 @@ describe('the LOCK of a replica', () => {
     const root = new MemoryRoot({})
     const before = await openReplica(root)
     await follow(primary, before, { end: 100 })
-    await before.recordFence(3, 1)
+    await before.recordFence({ epoch: 3, session: 1, promised: 0, decision: '' })
     const after = await openReplica(root)
-    await after.recordFence(3, 2)
+    await after.recordFence({ epoch: 3, session: 2, promised: 0, decision: '' })
     await expect(follow(primary, before, { end: 150 })).rejects.toThrow(FencedError)
     await expect(before.truncate(50, { checkpoints: [] })).rejects.toThrow(FencedError)
-    await before.recordFence(9, 9).catch(() => {})
+    await before.recordFence({ epoch: 9, session: 9, promised: 0, decision: '' }).catch(() => {})
     await before.close().catch(() => {})
     await follow(primary, after)
     expect((await readNode(root))?.session).toBe(2)
@@ -168,6 +168,21 @@ describe('the LOCK of a replica', () => {
 })
 
 describe('NODE of a replica', () => {
+  it('M5 does not call committed, once it is the primary, what it never had: those LSNs are taken by other records', async () => {
+    const primary = await openPrimary()
+    await fill(primary, 0, 8)
+    const root = new MemoryRoot({})
+    const replica = await openReplica(root)
+    await follow(primary, replica)
+    const { durableLsn } = replica
+    replica.recordCommitted(durableLsn + 12)
+    await replica.close()
+    expect((await readNode(root))?.committedLsn).toBe(durableLsn + 12)
+    const promoted = await openSegmentLog(root, { world: bootWorld(), storeId: STORE_ID, promote: { epoch: 9, fencedAt: 9 } })
+    expect((await readNode(root))?.committedLsn).toBe(durableLsn)
+    await promoted.close()
+  })
+
   it('has the committed boundary soon after it was told, never lower, and at once when the log is closed', async () => {
     const root = new MemoryRoot({})
     const clock = new FakeClock()
@@ -182,7 +197,7 @@ describe('NODE of a replica', () => {
       replica.recordCommitted(told)
       if (told % 5 === 0) await clock.advance(50)
     }
-    await replica.recordFence(4, 7)
+    await replica.recordFence({ epoch: 4, session: 7, promised: 0, decision: '' })
     expect((await readNode(root))?.committedLsn).toBe(39)
     replica.recordCommitted(41)
     await replica.close()
@@ -193,8 +208,8 @@ describe('NODE of a replica', () => {
     for (let seed = 0; seed < 30; seed++) {
       const disk = new MemoryRoot({ loseUnsynced: seed })
       const replica = await openReplica(disk)
-      for (let session = 1; session <= 1 + (seed % 4); session++) await replica.recordFence(2, session)
-      const last = replica.recordFence(2, 50)
+      for (let session = 1; session <= 1 + (seed % 4); session++) await replica.recordFence({ epoch: 2, session: session, promised: 0, decision: '' })
+      const last = replica.recordFence({ epoch: 2, session: 50, promised: 0, decision: '' })
       if (seed % 2 === 0) await last
       const node = await readNode(disk.crash(seed))
       expect(node?.epochSeen).toBe(2)

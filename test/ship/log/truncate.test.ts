@@ -5,23 +5,27 @@ import { CommittedTruncationError, GapError, SnapshotAboveTruncationError, Trunc
 import { HistoryUnavailableError } from '../../../bindings/errors.ts'
 import { type CommitLog, lsn, openSegmentLog, type ReplicaLog } from '../../../bindings/log/index.ts'
 import { MemoryRoot } from '../../../bindings/root/index.ts'
-import { FP } from '../../../bindings/runtime/index.ts'
+import { FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { record } from '../../../bindings/testing/contracts/log-records.ts'
 import { bootWorld, contentOf, fill, follow, openPrimary, openReplica, parkAt, putCheckpoint, STORE_ID } from './replica-kit.ts'
 
 const NONE = { checkpoints: [] } as const
 
 /** A replica at the head of a primary that appended records one by one and in threes, in two epochs. */
-async function pair(root = new MemoryRoot({})): Promise<{ primary: CommitLog; replica: ReplicaLog; root: MemoryRoot }> {
+async function pair(root = new MemoryRoot({}), world = bootWorld()): Promise<{ primary: CommitLog; replica: ReplicaLog; root: MemoryRoot }> {
   const at = new MemoryRoot({})
   const first = await openPrimary(at, { segmentBytes: 4096 })
   await fill(first, 0, 60, 7)
   await first.close()
   const primary = await openPrimary(at, { segmentBytes: 4096 })
   for (let i = 0; i < 10; i++) await primary.append([record(i), record(i + 1), record(i + 2)])
-  const replica = await openReplica(root, { segmentBytes: 4096 })
+  const replica = await openReplica(root, { world, segmentBytes: 4096 })
   await follow(primary, replica, { most: 13 })
   return { primary, replica, root }
+}
+
+async function drained(reading: AsyncIterator<unknown>): Promise<void> {
+  while ((await reading.next()).done !== true);
 }
 
 async function expectPrefix(replica: ReplicaLog, primary: CommitLog, at: number): Promise<void> {
@@ -112,6 +116,8 @@ describe('truncate', () => {
     await expect(replica.truncate(60, { checkpoints: [{ lsn: 55, replayFrom: tail - 1 }] })).rejects.toThrow(TruncationUnsafeError)
     await expect(replica.truncate(tail - 1, { checkpoints: [{ lsn: 5, replayFrom: 0 }] })).rejects.toThrow(TruncationUnsafeError)
     await expect(replica.truncate(1000, NONE)).rejects.toThrow(TruncationUnsafeError)
+    // Nothing would be left that says what its end was.
+    await expect(replica.truncate(tail, { checkpoints: [{ lsn: tail, replayFrom: tail }] })).rejects.toThrow(TruncationUnsafeError)
     await replica.truncate(60, { checkpoints: [{ lsn: 55, replayFrom: tail }] })
     expect(replica.durableLsn).toBe(60)
   })
@@ -130,12 +136,45 @@ describe('truncate', () => {
     const reading = replica.current.read(lsn(0))[Symbol.asyncIterator]()
     await reading.next()
     await replica.truncate(10, NONE)
-    await expect(
-      (async () => {
-        while ((await reading.next()).done !== true);
-      })(),
-    ).rejects.toThrow(HistoryUnavailableError)
+    await expect(drained(reading)).rejects.toThrow(HistoryUnavailableError)
   })
+
+  it.each([FP.ship.afterTruncateIntent, FP.ship.afterDropCheckpoints, FP.ship.afterCut])(
+    'T8 whoever reads while it is at %s gets what stays, and hears of the rest that it is history, not damage',
+    async (point) => {
+      const failpoints = new FailpointRegistry()
+      const { primary, replica } = await pair(new MemoryRoot({}), bootWorld(failpoints))
+      const head = replica.durableLsn
+      const theirs = await contentOf(primary)
+      const { current } = replica
+      // Begun before the cut, at every place of the log.
+      const begun = Array.from({ length: head }, (_, start) => current.read(lsn(start))[Symbol.asyncIterator]())
+      for (const reading of begun) await reading.next()
+      const at = 57
+      let reached!: () => void
+      let goOn!: () => void
+      const arrived = new Promise<void>((resolve) => (reached = resolve))
+      const gate = new Promise<void>((resolve) => (goOn = resolve))
+      failpoints.arm(point, { times: 1, run: () => (reached(), gate) })
+      const cut = replica.truncate(at, NONE)
+      await arrived
+      expect([current.head, replica.durableLsn]).toEqual([lsn(at), head])
+      expect((await contentOf(current)).payloads).toEqual(theirs.payloads.slice(0, at))
+      const errors = (await Promise.all(begun.map((reading) => drained(reading).catch((error: unknown) => error)))).filter((error) => error !== undefined)
+      expect(errors.map((error) => (error as Error).name)).toEqual(errors.map(() => 'HistoryUnavailableError'))
+      expect(errors.length > 0).toBe(point === FP.ship.afterCut)
+      for (let each = 0; each <= head; each++) {
+        const [ours, primarys] = await Promise.all([replica.digestAt(each).catch((error: Error) => error), primary.digestAt(lsn(each))])
+        if (each > at && ours instanceof Error) expect(ours, `digest at ${each}`).toBeInstanceOf(HistoryUnavailableError)
+        else expect(ours, `digest at ${each}`).toEqual(primarys)
+      }
+      goOn()
+      await cut
+      await expectPrefix(replica, primary, at)
+      await follow(primary, replica)
+      await expectPrefix(replica, primary, head)
+    },
+  )
 
   it('Replica: clean close at 90, truncated to 80, a crash at every step, of the process or of the power: opens at 80', async () => {
     const points = [FP.ship.truncateIntent, FP.ship.afterTruncateIntent, FP.ship.afterDropCheckpoints, FP.ship.afterCut]

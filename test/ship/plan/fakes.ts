@@ -35,6 +35,7 @@ import {
   type Want,
 } from '../../../bindings/ship/index.ts'
 import { FakeClock } from '../../../bindings/testing/fake-clock.ts'
+import { TERMINAL } from '../../sim/ship/checkers/records.ts'
 
 export const R1: ReplicaId = replicaId('r1')
 const STORE_ID = '00112233445566778899aabbccddeeff'
@@ -121,6 +122,9 @@ export class FakeHistory implements HistorySource {
       lineage,
     })
   }
+  needed(): Promise<ReadonlySet<string>> {
+    return Promise.resolve(new Set())
+  }
   digestAt(lsn: number): Promise<Uint8Array> {
     return Promise.resolve(digestOf(lsn))
   }
@@ -206,10 +210,13 @@ export function helloOf(o: Partial<Hello> & { readonly history?: string } = {}):
     epochSeen: 1,
     durableLsn,
     committedLsn: 0,
+    tailLsn: 0,
     lineage: durableLsn === 0 ? [] : [{ epoch: 1, firstLsn: 1 }],
     digest: digestOf(durableLsn, told),
     checkpoints: [],
     rebuildInProgress: null,
+    isWhole: true,
+    elided: null,
     ...rest,
   }
 }
@@ -288,7 +295,7 @@ export function stepper(): { readonly steps: Step[]; readonly onStep: (step: Ste
 /** A promise that never settles. */
 export const forever = (): Promise<never> => new Promise(() => {})
 
-/** What every failing run leaves: no session, no pin, one release with a reason. */
+/** What every run leaves, however it ended: no session, no pin, one terminal event, one release with a reason. */
 export function expectClean(b: Bench, plan: RecoveryPlan, reason: string | RegExp): void {
   b.inOrder()
   expect(b.history.open).toEqual([])
@@ -297,5 +304,7 @@ export function expectClean(b: Bench, plan: RecoveryPlan, reason: string | RegEx
   const released = b.log.eventsFor(R1).filter(({ event }) => event === 'exec_resources_released')
   expect(released).toHaveLength(1)
   expect(released[0]!.detail).toMatch(reason)
+  const terminal = b.log.eventsFor(R1).filter(({ event, sessionId }) => TERMINAL.has(event) && sessionId?.seq === plan.fence.sessionId.seq)
+  expect(terminal.map(({ event }) => event)).toHaveLength(1)
   expect(b.clock.pending).toBe(0)
 }

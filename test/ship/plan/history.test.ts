@@ -3,7 +3,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 
 import { columns, lsn, type OpenOptions, PinRefusedError, type Root, StorageError, Store, t, table } from '../../../bindings/index.ts'
 import { MemoryRoot, openRoot } from '../../../bindings/root/index.ts'
-import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
+import { defaultWorld, FailpointRegistry, FP, type MonoMs } from '../../../bindings/runtime/index.ts'
 import type { FullBasePin, Manifest, SessionId } from '../../../bindings/ship/index.ts'
 import { manifestHash } from '../../../bindings/ship/index.ts'
 import { StoreHistory, type ShipHistoryParts } from '../../../bindings/store/ship-history.ts'
@@ -49,9 +49,9 @@ async function contents(store: Pick<Store, 'scan'>, at?: string | bigint): Promi
 
 /** The log of a closed store and nothing of its other files but those of a base. */
 async function onlyBase(from: string | Root, manifest: Manifest): Promise<string> {
-  const source = openRoot(from, defaultWorld())
+  const source = await openRoot(from, defaultWorld())
   const place = tempDirectory()
-  const target = openRoot(place, defaultWorld())
+  const target = await openRoot(place, defaultWorld())
   for await (const { name } of source.list('')) {
     if (/^(fragments|indexes|checkpoints|leases)\//.test(name) || name.startsWith('LOCK.')) continue
     await target.put(name, (await source.get(name)).bytes)
@@ -379,7 +379,8 @@ describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
     const store = await worked(place(), 1, { world: { clock: clock.clock, timers: clock.timers } })
     const history = historyOf(store, { limits: { maxPinAgeMs: 5000, maxPinnedBytes: 80 * 1024 } })
     const told: string[] = []
-    const pins = [await history.pinLog(Number(store.lsn), session), await history.pinLog(Number(store.lsn), session, { isRebuild: true })]
+    const from = Number(store.lsn) - 2
+    const pins = [await history.pinLog(from, session), await history.pinLog(from, session, { isRebuild: true })]
     pins.forEach((pin, i) => (pin.onLimit = (limit) => void told.push(`${i} ${limit} ${pin.valid}`)))
     await clock.advance(4000)
     pins[0]!.advance(pins[0]!.lsn + 1)
@@ -400,6 +401,43 @@ describe.each(PLACES)('the history of a store, %s', (_kind, place) => {
     expect(told).toEqual(['0 retention_exceeded true', '1 retention_exceeded true'])
     expect(await store.pins()).toEqual([])
     expect(history.checkLimits()).toEqual([])
+  })
+
+  it('P8 the age of a pin is how long it has held log back: at the head it has none, and an idle spell is no part of it', async () => {
+    const clock = new FakeClock(1_700_000_000_000, { turns: 1 })
+    let asleepMs = 0
+    const monoMs = (): MonoMs => (clock.clock.monoMs() + asleepMs) as MonoMs
+    const store = await worked(place(), 1, { world: { clock: { ...clock.clock, monoMs }, timers: clock.timers } })
+    const history = historyOf(store, { limits: { maxPinAgeMs: 5000, maxPinnedBytes: 0 } })
+    const told: string[] = []
+    const pins = [await history.pinLog(Number(store.lsn), 'stream'), await history.pinLog(Number(store.lsn) - 1, 'stream')]
+    pins.forEach((pin, i) => (pin.onLimit = (limit) => void told.push(`${i} ${limit}`)))
+    // This one reaches the head later.
+    await clock.advance(4000)
+    pins[1]!.advance(Number(store.lsn))
+    await clock.advance(60_000)
+    expect([told, history.checkLimits()]).toEqual([[], []])
+    // A look that comes late finds the first record behind a long silence.
+    asleepMs = 3_600_000
+    await store.upsert(items, rows(0, 1, 1))
+    expect([told, history.checkLimits()]).toEqual([[], []])
+    await clock.advance(4900)
+    expect(told).toEqual([])
+    pins[1]!.advance(Number(store.lsn))
+    await clock.advance(1200)
+    expect(told).toEqual(['0 retention_exceeded'])
+    await clock.advance(60_000)
+    expect(told).toEqual(['0 retention_exceeded'])
+  })
+
+  it('P6 a base that needs a file which a vacuum on its way has named is refused', async () => {
+    const store = await worked(new MemoryRoot({}))
+    const named = new Set<string>()
+    const history = historyOf(store, { isDead: (name) => named.has(name) })
+    const pin = await history.pinFullBase(Number(store.lsn), session)
+    named.add(pin.manifest.files[0]!.name)
+    pin.release()
+    expect(await failure(() => history.pinFullBase(Number(store.lsn), session))).toBeInstanceOf(PinRefusedError)
   })
 
   it('P6 a pin raced against vacuum is granted and honoured, or refused', async () => {

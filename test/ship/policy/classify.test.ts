@@ -38,6 +38,39 @@ const ROWS: readonly Row[] = [
   },
   { name: 'row 1 without lineage', of: bare({ committedLsn: 101 }), at: history(), outcome: 'halt', reason: 'primary_behind' },
   { name: 'RC at H is no row 1', of: hello({ committedLsn: 100 }), at: history(), outcome: 'zero_gap', reason: 'zero_gap', range: [100, 100, null] },
+  // Between 3 and 4
+  {
+    name: 'a successor wrote, and nobody promoted this primary since',
+    of: hello({ durableLsn: 105, committedLsn: 90, lineage: marks([1, 1], [2, 101]) }),
+    at: history({ headLsn: 110, lineage: marks([1, 1], [3, 101]), mandate: 1 }),
+    outcome: 'halt',
+    reason: 'split_history',
+    detail: 'a primary of epoch 2 wrote from LSN 101 on, and this one was not promoted since',
+  },
+  {
+    name: 'a successor wrote, and this primary was promoted since',
+    of: hello({ durableLsn: 105, committedLsn: 90, lineage: marks([1, 1], [2, 101]) }),
+    at: history({ headLsn: 110, lineage: marks([1, 1], [3, 101]), mandate: 3 }),
+    outcome: 'catch_up',
+    reason: 'replica_ahead_needs_truncation',
+    range: [100, 100, 100],
+  },
+  {
+    name: 'a successor wrote, in mode async',
+    of: hello({ durableLsn: 105, committedLsn: 90, lineage: marks([1, 1], [2, 101]) }),
+    at: history({ headLsn: 110, lineage: marks([1, 1], [3, 101]) }),
+    outcome: 'catch_up',
+    reason: 'replica_ahead_needs_truncation',
+    range: [100, 100, 100],
+  },
+  {
+    name: 'an epoch of our own that nothing committed belongs to yet',
+    of: hello({ durableLsn: 105, committedLsn: 90, lineage: marks([1, 1], [2, 101]) }),
+    at: history({ headLsn: 110, lineage: marks([1, 1], [2, 101], [3, 104]), mandate: 1 }),
+    outcome: 'catch_up',
+    reason: 'replica_ahead_needs_truncation',
+    range: [103, 103, 103],
+  },
   // 2
   {
     name: 'row 2: everything from the start',
@@ -361,6 +394,52 @@ describe('classification, row by row', () => {
   })
 })
 
+describe('amid a catch-up that leaves files out', () => {
+  const elided = { lsn: 80, epoch: 3, mandate: 5 }
+  const lineage = [...marks([1, 1]), { epoch: 3, firstLsn: 51, mandate: 5 }]
+  const of = hello({ durableLsn: 60, lineage, elided })
+
+  it.each([
+    ['the primary of whose word it is', lineage, 100],
+    ['one that has its records as far as they matter', [...lineage, { epoch: 4, firstLsn: 81, mandate: 9 }], 100],
+    ['one whose log ends right there', lineage, 80],
+  ])('%s goes on', (_, own, headLsn) => {
+    const at = history({ headLsn, committedLsn: 70, lineage: own })
+    expect(decide(of, at)).toMatchObject({ outcome: 'catch_up', start: 60, target: 70 })
+    expect(decide({ ...of, durableLsn: 70 }, at)).toMatchObject({ outcome: 'zero_gap' })
+  })
+
+  it.each([
+    ['whose log parts from it before that', [...lineage, { epoch: 4, firstLsn: 80, mandate: 9 }], 100, elided],
+    ['that lacks its epoch', [...marks([1, 1]), { epoch: 4, firstLsn: 61, mandate: 9 }], 100, elided],
+    ['whose log ends before', lineage, 79, elided],
+    ['whose epoch of that number is another', lineage, 100, { ...elided, mandate: 4 }],
+    ['where it is not known whose word it was', lineage, 100, { ...elided, epoch: 0, mandate: 0 }],
+  ])('a primary %s owes a base: behind, at C, or ahead', (_, own, headLsn, word) => {
+    const at = history({ headLsn, committedLsn: 60, lineage: own })
+    for (const [durableLsn, R] of [
+      [60, 60],
+      [55, 55],
+      [65, 65],
+    ]) {
+      const made = decide({ ...of, durableLsn: durableLsn!, elided: word, lineage: own.slice(0, 2) }, at)
+      expect(made).toMatchObject({ outcome: 'needs_rebuild', reason: 'fragments_reclaimed', start: R, truncateTo: null })
+      expect(made.proof).toMatchObject({ recoverable: false, detail: expect.stringContaining(`files up to ${word.lsn} were left out`) })
+    }
+  })
+
+  it('what halts, halts', () => {
+    const at = history({ headLsn: 100, committedLsn: 90, lineage: [...marks([1, 1]), { epoch: 4, firstLsn: 55, mandate: 9 }] })
+    expect(decide({ ...of, committedLsn: 60 }, at)).toMatchObject({ outcome: 'halt', reason: 'committed_truncation' })
+    expect(decide({ ...of, committedLsn: 101 }, at)).toMatchObject({ outcome: 'halt', reason: 'primary_behind' })
+  })
+
+  it('a log of slots names no mandates: its epoch stands for them', () => {
+    const at = history({ headLsn: 100, lineage: marks([1, 1], [3, 51]), lacksMandates: true })
+    expect(decide(hello({ durableLsn: 60, elided: { lsn: 80, epoch: 3, mandate: 6 } }), at)).toMatchObject({ outcome: 'catch_up' })
+  })
+})
+
 describe('match points', () => {
   it.each([
     ['one epoch, replica behind', marks([1, 1]), 70, marks([1, 1]), 100, 70],
@@ -372,9 +451,84 @@ describe('match points', () => {
     ['an empty primary', marks([1, 1]), 10, marks(), 0, 0],
     ['a mark above the end there counts for nothing', marks([1, 1], [4, 71]), 70, marks([1, 1], [4, 61]), 100, 60],
     ['a mark above the head counts for nothing', marks([1, 1], [4, 61]), 70, marks([1, 1], [4, 101]), 100, 60],
+    ['one number for two epochs', marks([1, 1], [3, 72]), 90, marks([1, 1], [3, 71]), 100, 70],
     ['an older epoch in common, newer ones on both sides', marks([1, 1], [2, 11], [6, 31]), 60, marks([1, 1], [3, 21], [7, 41]), 100, 10],
   ])('%s', (_, there, durableLsn, here, headLsn, expected) => {
     expect(matchPoint(hello({ durableLsn, lineage: there }), history({ headLsn, lineage: here }))).toBe(expected)
+  })
+
+  it('takes one number for two epochs only where both logs know where it began', () => {
+    const [there, here] = [marks([3, 72]), marks([3, 71])]
+    expect(matchPoint(hello({ durableLsn: 90, tailLsn: 71, lineage: there }), history({ headLsn: 100, lineage: here }))).toBe(90)
+    expect(matchPoint(hello({ durableLsn: 90, lineage: there }), history({ headLsn: 100, tailLsn: 70, lineage: here }))).toBe(90)
+    expect(matchPoint(hello({ durableLsn: 90, tailLsn: 70, lineage: there }), history({ headLsn: 100, tailLsn: 69, lineage: here }))).toBe(0)
+  })
+
+  it('takes one number for two epochs where two decisions are known to have written them, and only there', () => {
+    const at = (mandate: number | undefined, of: Partial<RetainedHistory> = {}): RetainedHistory =>
+      history({ headLsn: 100, committedLsn: 60, lineage: [...marks([1, 1]), { epoch: 3, firstLsn: 71, ...(mandate === undefined ? {} : { mandate }) }], ...of })
+    const by = (mandate: number | undefined, of: Partial<Hello> = {}): Hello => hello({ durableLsn: 90, committedLsn: 60, lineage: at(mandate).lineage, ...of })
+    for (const [there, here] of [[undefined, 5] as const, [4, 5] as const, [5, undefined] as const]) {
+      expect(matchPoint(by(there), at(here)), `${there} there, ${here} here`).toBe(70)
+      expect(matchPoint(by(there), at(there))).toBe(90)
+    }
+    // Who began below the tail of either log: nobody's may be forgotten, somebody's is not.
+    expect(matchPoint(by(undefined, { tailLsn: 70 }), at(5))).toBe(90)
+    expect(matchPoint(by(5), at(undefined, { tailLsn: 70 }))).toBe(90)
+    expect(matchPoint(by(4, { tailLsn: 70 }), at(5))).toBe(70)
+    // A log of slots names none.
+    expect(matchPoint(by(5), at(undefined, { lacksMandates: true }))).toBe(90)
+  })
+
+  it('cuts the tail that an old primary wrote under the number of its successor, and halts where it is asked for that of the successor', () => {
+    const [old, heir] = [
+      { epoch: 3, firstLsn: 71 },
+      { epoch: 3, firstLsn: 71, mandate: 5 },
+    ].map((mark) => [...marks([1, 1]), mark])
+    const replica = hello({ durableLsn: 90, committedLsn: 60, lineage: old! })
+    const at = history({ headLsn: 100, committedLsn: 60, lineage: heir!, mandate: 3, promotion: 5 })
+    expect(decide(replica, at)).toMatchObject({ outcome: 'catch_up', truncateTo: 70, start: 70 })
+    expect(decide({ ...replica, committedLsn: 71 }, { ...at, committedLsn: 80 })).toMatchObject({ outcome: 'halt', reason: 'committed_truncation' })
+    const back = { ...replica, lineage: heir! }
+    for (const mandate of [1, 3]) {
+      const asks = history({ headLsn: 100, committedLsn: 60, lineage: old!, mandate })
+      expect(decide(back, asks), `mandate ${mandate}`).toMatchObject({ outcome: 'halt', reason: 'split_history' })
+    }
+  })
+
+  it('halts at a successor whose epoch has the number of one here', () => {
+    const of = hello({ durableLsn: 90, committedLsn: 60, lineage: marks([1, 1], [3, 72]) })
+    const at = history({ headLsn: 100, committedLsn: 60, lineage: marks([1, 1], [3, 71]), mandate: 1 })
+    expect(classify(of, at, { matchLsn: 70, agrees: true })).toMatchObject({ outcome: 'halt', reason: 'split_history' })
+    expect(classify(of, { ...at, mandate: 3 }, { matchLsn: 70, agrees: true })).toMatchObject({ outcome: 'catch_up', truncateTo: 70 })
+  })
+
+  it('cuts off what was written by a lower mandate than that of its own promotion, whatever the epoch, and nothing of an equal or a higher one', () => {
+    const at = history({ headLsn: 100, committedLsn: 60, lineage: marks([1, 1], [3, 71]), mandate: 3, promotion: 5 })
+    const by = (mandate: number) => {
+      const last = { epoch: 6, firstLsn: 72, ...(mandate === 0 ? {} : { mandate }) }
+      return classify(hello({ durableLsn: 90, committedLsn: 60, lineage: [...marks([1, 1]), last] }), at, { matchLsn: 70, agrees: true })
+    }
+    for (const mandate of [0, 4]) expect(by(mandate), `mandate ${mandate}`).toMatchObject({ outcome: 'catch_up', truncateTo: 70 })
+    for (const mandate of [5, 6, 7]) expect(by(mandate), `mandate ${mandate}`).toMatchObject({ outcome: 'halt', reason: 'split_history' })
+  })
+
+  it('halts at what was decided on later, though starts alone have brought its own epoch above that', () => {
+    const own = [...marks([1, 1]), { epoch: 31, firstLsn: 101, mandate: 11 }, { epoch: 32, firstLsn: 102, mandate: 14 }]
+    const at = history({ headLsn: 102, committedLsn: 60, lineage: own, mandate: 31 })
+    const by = (mandate: number) => {
+      const last = { epoch: 8, firstLsn: 101, ...(mandate === 0 ? {} : { mandate }) }
+      return classify(hello({ durableLsn: 120, committedLsn: 60, lineage: [...marks([1, 1]), last] }), at, { matchLsn: 100, agrees: true })
+    }
+    for (const mandate of [0, 9, 11]) expect(by(mandate), `mandate ${mandate}`).toMatchObject({ outcome: 'catch_up', truncateTo: 100 })
+    for (const mandate of [12, 13]) expect(by(mandate), `mandate ${mandate}`).toMatchObject({ outcome: 'halt', reason: 'split_history' })
+    // A promotion that died before its record says in NODE what epoch it claimed, no more.
+    const { outcome } = classify(
+      hello({ durableLsn: 120, committedLsn: 60, lineage: [...marks([1, 1]), { epoch: 8, firstLsn: 101, mandate: 13 }] }),
+      { ...at, lineage: own.toSpliced(1, 1) },
+      { matchLsn: 100, agrees: true },
+    )
+    expect(outcome).toBe('catch_up')
   })
 
   it('has no match without lineage, and asks nothing at 0, below T, or without one', () => {

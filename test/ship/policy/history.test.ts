@@ -123,8 +123,10 @@ describe('B1: where a rebuild starts', () => {
     ['K = 101 > C, but RC = 101', { checkpoint: K(101), headLsn: 110 }, 101, 'snapshot_tail', 101, 101, 'trusted_checkpoint_replayable_tail'],
     ['K = 100 = C', { checkpoint: K(100) }, 0, 'snapshot_tail', 100, 100, 'trusted_checkpoint_replayable_tail'],
     ['K = 100 = C below the tail', { checkpoint: K(100), headLsn: 110, tailLsn: 101 }, 0, 'full_base', 100, 100, 'trusted_checkpoint_unreplayable_tail'],
-    ['RC = 105 above C', { checkpoint: K(50), headLsn: 110 }, 105, 'snapshot_tail', 50, 105, 'trusted_checkpoint_replayable_tail'],
-    ['C = 0, RC = 60', { checkpoint: K(50), committedLsn: 0 }, 60, 'snapshot_tail', 50, 60, 'trusted_checkpoint_replayable_tail'],
+    ['RC = 105 above C', { checkpoint: K(50), headLsn: 110 }, 105, 'full_base', 105, 105, 'checkpoint_below_promised'],
+    ['C = 0, RC = 60', { checkpoint: K(50), committedLsn: 0 }, 60, 'full_base', 60, 60, 'checkpoint_below_promised'],
+    ['RC = K', { checkpoint: K(50) }, 50, 'snapshot_tail', 50, 100, 'trusted_checkpoint_replayable_tail'],
+    ['RC = K + 1', { checkpoint: K(50) }, 51, 'full_base', 100, 100, 'checkpoint_below_promised'],
     ['a target above the head', { checkpoint: K(50) }, 120, 'full_base', 120, 120, 'trusted_checkpoint_unreplayable_tail'],
   ] as const)('B1 %s', (_, of, RC, source, baseLsn, target, reason) => {
     expect(decideSource(history(of), RC)).toEqual({ source, baseLsn, target, reason })

@@ -70,10 +70,13 @@ export function hello(of: Partial<Hello> = {}): Hello {
     epochSeen: 1,
     durableLsn,
     committedLsn: 0,
+    tailLsn: 0,
     lineage: durableLsn === 0 ? [] : [{ epoch: 1, firstLsn: 1 }],
     digest: new Uint8Array(32),
     checkpoints: [],
     rebuildInProgress: null,
+    isWhole: true,
+    elided: null,
     ...of,
   }
 }

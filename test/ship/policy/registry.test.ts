@@ -290,7 +290,7 @@ describe('R: registry and assignment', () => {
     expect(() => registry.sender(replicaId('r9')).attach(1, 'catchup')).toThrow(FencedError)
   })
 
-  it.each([0, -1, 1.5, Number.NaN])('no registry is of epoch %d, and none is raised to it', (epoch) => {
+  it.each([0, -1, 1.5, Number.NaN, Number.MAX_SAFE_INTEGER])('no registry is of epoch %d, and none is raised to it', (epoch) => {
     expect(() => makeRegistry(policy(), epoch)).toThrow(RangeError)
     expect(() => makeRegistry().raiseEpoch(epoch)).toThrow(RangeError)
   })

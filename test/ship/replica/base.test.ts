@@ -1,12 +1,13 @@
 // A new base on a replica (shipping.md section 8): transfer, resume, the switch, what readers see meanwhile, and a crash at every point of it.
 import { describe, expect, it } from 'vitest'
 
+import type { ReadStore } from '../../../bindings/index.ts'
 import type { Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
-import { MemoryNetwork } from '../../../bindings/ship/index.ts'
+import { type Manifest, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { failure } from '../../unit/store/places.ts'
-import { abandon, baseOf, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, tempDirectory } from './kit.ts'
+import { failure, opened, QUIET } from '../../unit/store/places.ts'
+import { abandon, baseOf, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rewritten, rowsOf, tempDirectory } from './kit.ts'
 
 const ROOTS = [
   ['memory', () => new MemoryRoot({})],
@@ -34,10 +35,7 @@ async function equal(replica: Replica, primary: Primary): Promise<void> {
 /** The base of the primary as it is now, and the stream behind it. */
 async function rebuilt(network: MemoryNetwork, replica: Replica, primary: Primary, session: number): Promise<RawSender> {
   const sender = await RawSender.connect(network, replica, primary, { session })
-  await sender.hello({ kind: 'rebuild' })
-  const manifest = await baseOf(primary)
-  await sender.transfer(manifest)
-  expect(await sender.install(manifest)).toBe(manifest.baseLsn)
+  const manifest = await sender.rebuild()
   await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
   await replica.ready()
   return sender
@@ -130,6 +128,73 @@ describe.each(ROOTS)('a base on a %s root', (_name, place) => {
   })
 })
 
+describe('B7 a second base before the version of the first is committed leaves readers where they are', () => {
+  it.each([
+    ['it is installed', undefined],
+    ['its install fails', 'io'],
+  ] as const)('%s', async (_, error) => {
+    const network = new MemoryNetwork(defaultWorld())
+    const primary = await primaryOn()
+    await worked(primary, 0)
+    const root = new MemoryRoot({})
+    const failpoints = new FailpointRegistry()
+    const replica = await replicaOn(network, root, { world: bootWorld(failpoints) })
+    const head = await (await RawSender.connect(network, replica, primary, { session: 1 })).catchUp(replica)
+    const before = await rowsOf(replica.store)
+    const stay = async (): Promise<void> => {
+      await using snapshot = await replica.store.snapshot()
+      expect(snapshot.lsn).toBe(BigInt(head))
+      expect((await snapshot.scan(items).toArray()).toSorted((a, b) => a.id - b.id)).toEqual(before)
+    }
+    for (const session of [2, 3]) {
+      await worked(primary, session * 5000, 1)
+      const sender = await RawSender.connect(network, replica, primary, { session })
+      await sender.hello({ kind: 'rebuild' })
+      const manifest = await baseOf(primary)
+      await sender.transfer(manifest)
+      if (session === 3 && error !== undefined) {
+        failpoints.arm(FP.ship.installIntent, { error, times: 1 })
+        await failure(() => sender.install(manifest))
+      } else await sender.install(manifest)
+      await stay()
+    }
+    expect(replica.status().generation).toBe(error === undefined ? 2 : 1)
+    await rebuilt(network, replica, primary, 4)
+    await equal(replica, primary)
+  })
+})
+
+it('B7 a base that comes when nothing can be read yet is cleaned up behind as well, once it can be', async () => {
+  const network = new MemoryNetwork(defaultWorld())
+  const primary = await primaryOn()
+  await worked(primary, 0)
+  const root = new MemoryRoot({})
+  let replica = await replicaOn(network, root)
+  let last: Manifest | undefined
+  await (await RawSender.connect(network, replica, primary, { session: 1 })).catchUp(replica)
+  for (const session of [2, 3]) {
+    await worked(primary, session * 5000, 1)
+    await primary.store.optimize()
+    const sender = await RawSender.connect(network, replica, primary, { session })
+    await sender.hello({ kind: 'rebuild' })
+    const manifest = (last = await baseOf(primary))
+    await sender.transfer(manifest)
+    await sender.install(manifest)
+    if (session === 2) {
+      await replica.close()
+      replica = await replicaOn(network, root, { endpoint: { data: 'again', version: 1 } })
+      expect(replica.status().lsn).toBe(0n)
+    } else {
+      await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
+      await replica.ready()
+    }
+  }
+  await equal(replica, primary)
+  const names = async (which: RegExp): Promise<string[]> => (await namesIn(root)).filter((name) => which.test(name))
+  await expect.poll(() => names(/^(fragments|indexes)\//), { timeout: 30_000 }).toEqual(last!.files.map(({ name }) => name).toSorted())
+  expect(await names(/^bases\//)).toHaveLength(1)
+})
+
 describe('a base that is refused', () => {
   it.each([
     ['B9 a manifest that does not have its hash', 'ManifestHashError', { hash: new Uint8Array(32).fill(9) }],
@@ -161,11 +226,31 @@ describe('a base that is refused', () => {
   it('B13 a base below what was called committed, whoever asks', async () => {
     const { primary, sender, replica, before } = await following()
     const manifest = await baseOf(primary)
-    await sender.send({ type: 'heartbeat', committedLsn: manifest.baseLsn + 1, durableLsn: 0 })
+    await sender.grant(0, { committedLsn: manifest.baseLsn + 1 })
     await sender.manifest(manifest)
     expect(await sender.refusal()).toMatchObject({ name: 'CommittedTruncationError' })
     expect(await rowsOf(replica.store)).toEqual(before)
     expect(replica.status().generation).toBe(0)
+  })
+
+  it('B6 what is committed on the primary while a base is on its way is no promise yet: the base is installed', async () => {
+    const { primary, sender, replica } = await following()
+    const manifest = await baseOf(primary)
+    const above = manifest.baseLsn + 20
+    await sender.send({ type: 'heartbeat', committedLsn: above, durableLsn: above })
+    await sender.transfer(manifest)
+    await sender.send({ type: 'heartbeat', committedLsn: above, durableLsn: above })
+    expect(await sender.install(manifest)).toBe(manifest.baseLsn)
+    await sender.send({ type: 'heartbeat', committedLsn: above, durableLsn: above })
+    await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
+    await equal(replica, primary)
+    expect(replica.status()).toMatchObject({ generation: 1, committed: BigInt(manifest.baseLsn) })
+    await fill(primary.store, 5000, 5020)
+    await sender.entries(manifest.baseLsn, above, { committedLsn: manifest.baseLsn })
+    await sender.durable(above)
+    await sender.send({ type: 'heartbeat', committedLsn: above, durableLsn: above })
+    while (replica.status().lsn < BigInt(above)) await new Promise((resolve) => setImmediate(resolve))
+    await equal(replica, primary)
   })
 
   it('B8 a file that fails its hash three times ends the session, and what was there stays', async () => {
@@ -277,9 +362,89 @@ async function sameStore(other: Primary): Promise<Primary> {
   return await primaryOn(root)
 }
 
-/** What a crash may leave that nobody needs. */
+/** What a crash may leave that nobody needs: notes of files are of use to the next base. */
 async function strayNames(root: Root): Promise<string[]> {
+  return (await namesIn(root)).filter((name) => /\.tmp$|^staging\/base\/(?!verified$)/.test(name))
+}
+
+async function namesIn(root: Root): Promise<string[]> {
   const names: string[] = []
-  for await (const { name } of root.list('')) if (/\.tmp$|^staging\/base/.test(name)) names.push(name)
+  for await (const { name } of root.list('')) names.push(name)
   return names
 }
+
+it('K4 a file that is being deleted as one that nothing names is no file of the record that names it: it is asked for again', async () => {
+  const network = new MemoryNetwork(defaultWorld())
+  const primary = await primaryOn()
+  await worked(primary, 0)
+  const gate = Promise.withResolvers<void>()
+  const reached = Promise.withResolvers<void>()
+  class Gated extends MemoryRoot {
+    gated = false
+    override async delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void> {
+      if (this.gated && [names].flat().some((name) => name.startsWith('fragments/'))) {
+        reached.resolve()
+        await gate.promise
+      }
+      await super.delete(names, o)
+    }
+  }
+  const root = new Gated({})
+  const replica = await replicaOn(network, root)
+  const manifest = await baseOf(primary)
+  await fill(primary.store, 3000, 3050)
+  await primary.store.flush()
+  const first = await RawSender.connect(network, replica, primary, { session: 1 })
+  const head = await first.catchUp(replica, { committed: 5 })
+  // The file of the flush is there, and the base does not know it.
+  root.gated = true
+  const sender = await RawSender.connect(network, replica, primary, { session: 2 })
+  await sender.hello({ kind: 'rebuild' })
+  await sender.transfer(manifest)
+  await sender.install(manifest)
+  await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
+  await reached.promise
+  await sender.entries(manifest.baseLsn, head, { committedLsn: head })
+  for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve))
+  gate.resolve()
+  await sender.durable(head)
+  while (replica.status().lsn < BigInt(head)) await new Promise((resolve) => setImmediate(resolve))
+  await equal(replica, primary)
+  expect(await replica.store.verify({ level: 'all' })).toMatchObject({ ok: true, problems: [] })
+})
+
+it.each(['a replica', 'a store that reads beside it', 'a store that is opened for writing'])(
+  'without its NODE %s shows nothing below the base',
+  async (what) => {
+    const network = new MemoryNetwork(defaultWorld())
+    const primary = await primaryOn()
+    await rewritten(primary, 100)
+    // A tag that is older than the base: an older checkpoint comes with it, and the records behind that.
+    await primary.store.tag('old')
+    const tagged = Number(primary.store.lsn)
+    await primary.store.upsert(items, { id: 1, name: 'newer' })
+    await primary.store.flush()
+    await primary.store.optimize()
+    const root = new MemoryRoot({})
+    const replica = await replicaOn(network, root)
+    const sender = await rebuilt(network, replica, primary, 1)
+    const floor = BigInt((await baseOf(primary)).baseLsn)
+    expect(floor).toBeGreaterThan(BigInt(tagged + 1))
+    await sender.close()
+    await replica.close()
+    await root.delete(['NODE'])
+    let store: ReadStore
+    if (what === 'a replica') {
+      const again = await replicaOn(network, root, { endpoint: { data: 'again', version: 1 } })
+      const next = await RawSender.connect(network, again, primary, { session: 2 })
+      await next.hello()
+      await next.grant(Number(floor), { committedLsn: Number(floor) })
+      await again.ready()
+      ;({ store } = again)
+    } else store = await opened(root, what === 'a store that is opened for writing' ? QUIET : { ...QUIET, readOnly: true })
+    for (const at of [tagged + 1, Number(floor) - 1]) {
+      expect(await failure(() => store.snapshot(at)), `at ${at}`).toMatchObject({ name: 'HistoryUnavailableError', floor })
+    }
+    expect(await store.scan(items).count()).toBe(100)
+  },
+)

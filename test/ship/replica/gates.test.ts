@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest'
 
 import { fromHex } from '../../../bindings/format/index.ts'
-import { fenceReplica, MemoryNetwork } from '../../../bindings/ship/index.ts'
+import { candidates, fenceReplica, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
+import { fence } from '../../../bindings/shipping.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
 import { failure } from '../../unit/store/places.ts'
 import { abandon, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, type SenderOptions, tempDirectory } from './kit.ts'
@@ -227,6 +228,19 @@ describe('the fence gate', () => {
 describe('a fence before a promotion', () => {
   it.each([
     ['by its own process', (replica: Replica) => replica.fence({ epoch: 7 })],
+    ['from afar', ({ endpoint }: Replica, network: MemoryNetwork) => fence(endpoint.data, { epoch: 7, transport: network.transport('caller') })],
+  ])('M1 of a node before its first contact, asked for %s, is answered: it holds nothing, and helps nobody', async (_, asked) => {
+    const network = new MemoryNetwork(defaultWorld())
+    const replica = await replicaOn(network)
+    const record = await asked(replica, network)
+    expect(record).toMatchObject({ id: 'r1', storeId: '', readableLsn: 0, lastEpoch: 0, isIntact: true, isAmnesic: true })
+    const { id: storeId } = (await primaryOn()).store
+    expect(candidates([record], 'async', 2, { storeId, epoch: 7 })).toMatchObject({ candidates: [], reason: 'too_few_records' })
+    expect(replica.status()).toMatchObject({ storeId: '', failure: undefined })
+  })
+
+  it.each([
+    ['by its own process', (replica: Replica) => replica.fence({ epoch: 7 })],
     [
       'over a link',
       (replica: Replica, { network, primary }: Pair) =>
@@ -238,7 +252,7 @@ describe('a fence before a promotion', () => {
           storeId: fromHex(primary.store.id),
         }),
     ],
-  ])('asked for %s, ends what an older primary does, and says what is here', async (_, fence) => {
+  ])('asked for %s, ends what an older primary does, and says what is here', async (_, asked) => {
     const root = new MemoryRoot({})
     const both = await pair(40, root)
     const { network, primary, replica, sender } = both
@@ -247,7 +261,7 @@ describe('a fence before a promotion', () => {
     await from.grant(0)
     await from.entries(0, 30)
     await from.durable(30)
-    expect(await fence(replica, both)).toMatchObject({ id: 'r1', storeId: primary.store.id, readableLsn: 30, isIntact: true, epochSeen: 7, lastEpoch: 1 })
+    expect(await asked(replica, both)).toMatchObject({ id: 'r1', storeId: primary.store.id, readableLsn: 30, isIntact: true, epochSeen: 7, lastEpoch: 1 })
     expect(await from.refusal()).toMatchObject({ name: 'StaleEpochError' })
     const late = await sender({ epoch: 6 })
     expect(await late.hello()).toMatchObject({ epochSeen: 7 })

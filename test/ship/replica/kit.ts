@@ -2,7 +2,7 @@
 import { onTestFinished } from 'vitest'
 
 import { type Column, type ReadStore, type Store, t, type Table, table } from '../../../bindings/index.ts'
-import { encodeManifest, fromHex, type Message } from '../../../bindings/format/index.ts'
+import { encodeManifest, fromHex, mandateOfClaim, type Message } from '../../../bindings/format/index.ts'
 import { type CommitLog, lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
@@ -42,6 +42,41 @@ export async function primaryOn(root: Root = new MemoryRoot({})): Promise<Primar
 
 export async function fill(store: Store, from: number, to: number): Promise<void> {
   await Promise.all(Array.from({ length: to - from }, (_, i) => store.append(items, { id: from + i, name: `item ${from + i}` })))
+}
+
+/** Three versions of `rows` rows, each flushed: a vacuum finds files that only older versions show. */
+export async function rewritten({ store }: Primary, rows: number): Promise<void> {
+  await store.create(items)
+  for (let round = 0; round < 3; round++) {
+    await store.upsert(
+      items,
+      Array.from({ length: rows }, (_, id) => ({ id, name: `round ${round}` })),
+    )
+    await store.flush()
+  }
+}
+
+/** A network and a primary with `rows` records of one row. */
+export async function filled(rows: number): Promise<{ readonly network: MemoryNetwork; readonly primary: Primary; readonly head: number }> {
+  const primary = await primaryOn()
+  await primary.store.create(items)
+  await fill(primary.store, 0, rows)
+  return { network: new MemoryNetwork(defaultWorld()), primary, head: Number(primary.store.lsn) }
+}
+
+/** One object or segment of a root, as it is. */
+export async function copyTo(from: MemoryRoot, to: MemoryRoot, name: string): Promise<void> {
+  const { bytes } = await from.get(name)
+  if (!name.startsWith('log/')) return void (await to.put(name, bytes))
+  const file = await to.segment(name, { preallocate: bytes.length })
+  file.writeSync(0, bytes)
+  file.datasyncSync()
+  await file.close()
+}
+
+/** Whatever can go on goes on; what waits for something else does not. */
+export async function turns(count: number = 50): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 export async function rowsOf(store: ReadStore): Promise<{ id: number; name: string }[]> {
@@ -86,6 +121,10 @@ type Of<T extends Message['type']> = Extract<Message, { readonly type: T }>
 export interface SenderOptions {
   readonly epoch?: number
   readonly session?: number
+  /** Default: somebody has decided on that very epoch. */
+  readonly mandate?: number
+  /** Which one: hex. Default: the same of every sender. */
+  readonly decision?: string
   /** Answers wants. Default true. */
   readonly serves?: boolean
   /** Calls files dead that the primary has no more. */
@@ -151,7 +190,18 @@ export class RawSender {
 
   async hello(o: Partial<Of<'hello'>> = {}): Promise<Of<'helloReply'>> {
     const storeId = fromHex(this.primary.store.id)
-    await this.send({ type: 'hello', protocol: 1, replicaId: 'r1', storeId, endpointVersion: 1, kind: 'bootstrap', ...o })
+    const { mandate = mandateOfClaim(this.epoch) } = this.o
+    await this.send({
+      type: 'hello',
+      protocol: 1,
+      replicaId: 'r1',
+      storeId,
+      endpointVersion: 1,
+      mandate,
+      decision: mandate === 0 ? '' : (this.o.decision ?? 'd1'.repeat(16)),
+      kind: 'bootstrap',
+      ...o,
+    })
     return await this.next('helloReply')
   }
 
@@ -215,6 +265,15 @@ export class RawSender {
   async install(manifest: Manifest): Promise<number> {
     await this.send({ type: 'install', manifestHash: manifestHash(manifest) })
     return (await this.next('installed')).baseLsn
+  }
+
+  /** A rebuild up to the switch: to the base of the primary as it is now, or to that one. */
+  async rebuild(manifest?: Manifest): Promise<Manifest> {
+    await this.hello({ kind: 'rebuild' })
+    const base = manifest ?? (await baseOf(this.primary))
+    await this.transfer(base)
+    await this.install(base)
+    return base
   }
 
   private async listen(): Promise<void> {

@@ -46,7 +46,7 @@ class Cluster {
   /** From the primary to every other node, which listens or will. */
   async ship(ack: 'async' | 'quorum'): Promise<void> {
     const replicas = this.nodes.filter((node) => node !== this.primary).map(({ name }) => ({ id: name, endpoint: name }))
-    this.shipping = await this.store.ship({ replicas, transport: this.network.transport(this.primary.name), ack, ackTimeoutMs: 300 })
+    this.shipping = await this.store.ship({ replicas, transport: this.network.transport(this.primary.name), ack, ackTimeoutMs: 1000 })
   }
 
   async write(from: number, count: number): Promise<void> {

@@ -2,10 +2,9 @@
 import { describe, expect, it } from 'vitest'
 
 import { encodeManifest, type Message } from '../../../bindings/format/index.ts'
-import { defaultWorld } from '../../../bindings/runtime/index.ts'
 import { manifestHash, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { baseOf, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn } from './kit.ts'
+import { baseOf, filled, MemoryRoot, type Primary, RawSender, replicaOn } from './kit.ts'
 
 const HELD = 20
 
@@ -19,10 +18,7 @@ interface Cluster {
 
 /** A replica at HELD, all of it committed but five, under session 5.3. */
 async function cluster(): Promise<Cluster> {
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
-  await fill(primary.store, 0, 40)
+  const { network, primary } = await filled(40)
   await primary.store.flush()
   const root = new MemoryRoot({})
   const replica = await replicaOn(network, root)

@@ -3,17 +3,10 @@ import { expect, it } from 'vitest'
 
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
-import { bootWorld, fill, items, MemoryRoot, primaryOn, RawSender, replicaOn, rowsOf } from './kit.ts'
-
-async function turns(count = 50): Promise<void> {
-  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
-}
+import { bootWorld, fill, filled, items, MemoryRoot, primaryOn, RawSender, replicaOn, rowsOf, turns } from './kit.ts'
 
 it('K4 records behind one whose file is missing wait with it, however many messages come', async () => {
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
-  await fill(primary.store, 0, 100)
+  const { network, primary } = await filled(100)
   const before = Number(primary.store.lsn)
   await primary.store.flush()
   const flushed = Number(primary.store.lsn)
@@ -42,10 +35,7 @@ it('K4 records behind one whose file is missing wait with it, however many messa
 })
 
 it('K3 what is sent again is acknowledged up to what is there, not beyond', async () => {
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
-  await fill(primary.store, 0, 40)
+  const { network, primary } = await filled(40)
   const replica = await replicaOn(network)
   const first = await RawSender.connect(network, replica, primary, { session: 1 })
   await first.hello()
@@ -63,10 +53,7 @@ it('K3 what is sent again is acknowledged up to what is there, not beyond', asyn
 
 it('K2 a newer session is greeted when nothing of the one before is on its way to the log any more', async () => {
   const failpoints = new FailpointRegistry()
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
-  await fill(primary.store, 0, 40)
+  const { network, primary } = await filled(40)
   const replica = await replicaOn(network, new MemoryRoot({}), { world: bootWorld(failpoints) })
   const first = await RawSender.connect(network, replica, primary, { epoch: 1 })
   await first.hello()
@@ -96,10 +83,7 @@ it.each([
   ['a newer epoch', { epoch: 2, session: 1 }],
 ])('K2 %s that comes amid a truncation hears of the log behind it', async (_, fence) => {
   const failpoints = new FailpointRegistry()
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
-  await fill(primary.store, 0, 40)
+  const { network, primary } = await filled(40)
   const replica = await replicaOn(network, new MemoryRoot({}), { world: bootWorld(failpoints) })
   const first = await RawSender.connect(network, replica, primary, { epoch: 1 })
   await first.hello()

@@ -5,7 +5,22 @@ import { Store } from '../../../bindings/index.ts'
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { abandon, baseOf, bootWorld, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf, tempDirectory } from './kit.ts'
+import {
+  abandon,
+  baseOf,
+  bootWorld,
+  copyTo,
+  fill,
+  filled,
+  items,
+  MemoryRoot,
+  type Primary,
+  primaryOn,
+  RawSender,
+  replicaOn,
+  rowsOf,
+  tempDirectory,
+} from './kit.ts'
 
 /** Two primaries with one history up to `agreed`: what each does after it, the other does not know. */
 async function split(agreed: number): Promise<readonly [Primary, Primary]> {
@@ -22,13 +37,10 @@ async function split(agreed: number): Promise<readonly [Primary, Primary]> {
   return [a, b]
 }
 
-async function copyTo(from: MemoryRoot, to: MemoryRoot, name: string): Promise<void> {
-  const { bytes } = await from.get(name)
-  if (!name.startsWith('log/')) return void (await to.put(name, bytes))
-  const file = await to.segment(name, { preallocate: bytes.length })
-  file.writeSync(0, bytes)
-  file.datasyncSync()
-  await file.close()
+async function namesOf(root: MemoryRoot, which: RegExp): Promise<string[]> {
+  const names: string[] = []
+  for await (const { name } of root.list('')) if (which.test(name)) names.push(name)
+  return names
 }
 
 async function ahead(root: string | MemoryRoot, o: { readonly world?: ReturnType<typeof bootWorld> } = {}) {
@@ -39,6 +51,28 @@ async function ahead(root: string | MemoryRoot, o: { readonly world?: ReturnType
   await sender.catchUp(replica, { committed: 60 })
   while (replica.status().lsn < 60n) await new Promise((resolve) => setImmediate(resolve))
   return { old, fresh, network, replica, head: Number(old.store.lsn) }
+}
+
+/** Once armed, the next look into a segment waits. */
+class SlowOnce extends MemoryRoot {
+  isArmed = false
+  goOn!: () => void
+  readonly #gate = new Promise<void>((resolve) => (this.goOn = resolve))
+  #arrive!: () => void
+  readonly arrived = new Promise<void>((resolve) => (this.#arrive = resolve))
+
+  constructor() {
+    super({})
+  }
+
+  override async segment(...args: Parameters<MemoryRoot['segment']>): ReturnType<MemoryRoot['segment']> {
+    if (this.isArmed && 'open' in args[1] && args[1].open === 'read') {
+      this.isArmed = false
+      this.#arrive()
+      await this.#gate
+    }
+    return await super.segment(...args)
+  }
 }
 
 async function next(network: MemoryNetwork, replica: Replica, primary: Primary, session: number): Promise<RawSender> {
@@ -76,6 +110,18 @@ describe.each([
     await follows(replica, sender, fresh)
     await replica.close()
   })
+
+  it('T2 what the other primary calls committed before the cut is no promise about records that are to be cut off', async () => {
+    const { fresh, network, replica } = await ahead(place())
+    const sender = await next(network, replica, fresh, 1)
+    const head = Number(fresh.store.lsn)
+    await sender.send({ type: 'heartbeat', committedLsn: head, durableLsn: head })
+    await sender.send({ type: 'truncate', lsn: 60 })
+    expect(await sender.next('truncated')).toMatchObject({ lsn: 60 })
+    expect(replica.status()).toMatchObject({ durable: 60n, lsn: 60n, committed: 60n })
+    await follows(replica, sender, fresh)
+    await replica.close()
+  })
 })
 
 it('T6 below what was called committed it is refused, and nothing is changed', async () => {
@@ -100,6 +146,58 @@ it('T7 a reader of what would go refuses it; when the reader is done it succeeds
   await sender.send({ type: 'truncate', lsn: 60 })
   await sender.next('truncated')
   await follows(replica, sender, fresh)
+})
+
+it('T8 who asks for uncommitted rows while they are cut off gets what stays, whether asked before the cut or in the midst of it', async () => {
+  const failpoints = new FailpointRegistry()
+  const root = new SlowOnce()
+  const { fresh, network, replica, head } = await ahead(root, { world: bootWorld(failpoints) })
+  const before = await rowsOf(replica.store)
+  const arrivals: string[] = []
+  failpoints.arm(FP.ship.afterCut, {
+    times: 1,
+    run: async () => {
+      arrivals.push('cut')
+      root.goOn()
+      for (const snapshot of [early, replica.store.snapshot(undefined, { readUncommitted: true })]) {
+        await using shown = await snapshot
+        expect(shown.lsn).toBe(60n)
+        expect((await shown.scan(items).toArray()).toSorted((a, b) => a.id - b.id)).toEqual(before)
+        arrivals.push('shown')
+      }
+    },
+  })
+  const sender = await next(network, replica, fresh, 1)
+  root.isArmed = true
+  const early = replica.store.snapshot(undefined, { readUncommitted: true })
+  await root.arrived
+  expect(replica.status().durable).toBe(BigInt(head))
+  await sender.send({ type: 'truncate', lsn: 60 })
+  await sender.next('truncated')
+  expect(arrivals).toEqual(['cut', 'shown', 'shown'])
+  await follows(replica, sender, fresh)
+})
+
+it('T8 who asks for uncommitted rows while they are cut off, and others come in their place, gets what is there then', async () => {
+  const root = new SlowOnce()
+  const { fresh, network, replica, head } = await ahead(root)
+  const sender = await next(network, replica, fresh, 1)
+  root.isArmed = true
+  const early = replica.store.snapshot(undefined, { readUncommitted: true })
+  await root.arrived
+  await sender.send({ type: 'truncate', lsn: 60 })
+  await sender.next('truncated')
+  const end = Number(fresh.store.lsn)
+  expect(end).toBeGreaterThan(head)
+  const at = await sender.grant(60, { committedLsn: 60 })
+  await sender.entries(at, end, { committedLsn: 60 })
+  await sender.durable(end)
+  root.goOn()
+  await using shown = await early
+  expect(shown.lsn).toBe(BigInt(end))
+  expect((await shown.scan(items).toArray()).toSorted((a, b) => a.id - b.id)).toEqual(await rowsOf(fresh.store))
+  // It holds what it shows, and nothing else is left of it.
+  expect(await replica.store.pins()).toMatchObject([{ lsn: BigInt(end), owner: 'reader' }])
 })
 
 it('T8 at the very head nothing happens; three times ahead and cut again the state is the fold each time', async () => {
@@ -222,4 +320,129 @@ describe('K3 a crash of the replica', () => {
       await follows(again, sender, primary)
     },
   )
+})
+
+it('files that only cut records named go with them; what a kept record names stays, and what comes again is asked for again', async () => {
+  const [old, fresh] = await split(60)
+  const many = (from: number): { id: number; name: string }[] => Array.from({ length: 20_000 }, (_, i) => ({ id: from + i, name: `many ${from + i}` }))
+  const network = new MemoryNetwork(defaultWorld())
+  const root = new MemoryRoot({})
+  const replica = await replicaOn(network, root)
+  // Of both histories.
+  await old.store.append(items, many(100_000))
+  await old.store.append(items, many(200_000))
+  await fresh.store.append(items, many(200_000))
+  const sender = await RawSender.connect(network, replica, old, { epoch: 1 })
+  await sender.catchUp(replica, { committed: 60 })
+  while (replica.status().lsn < 60n) await new Promise((resolve) => setImmediate(resolve))
+  const files = (of: MemoryRoot): Promise<string[]> => namesOf(of, /^(fragments|indexes)\//)
+  expect((await files(root)).length).toBeGreaterThan(2)
+  const back = await next(network, replica, fresh, 1)
+  await back.send({ type: 'truncate', lsn: 60 })
+  await back.next('truncated')
+  expect(await files(root)).toEqual([])
+  await follows(replica, back, fresh)
+  expect((await files(root)).length).toBeGreaterThan(0)
+  expect(await files(root)).toEqual(await files(fresh.root as MemoryRoot))
+})
+
+it('a record that stays keeps its files, folded or not', async () => {
+  const [old] = await split(60)
+  const network = new MemoryNetwork(defaultWorld())
+  const root = new MemoryRoot({})
+  const replica = await replicaOn(network, root)
+  const many = Array.from({ length: 20_000 }, (_, i) => ({ id: 100_000 + i, name: `many ${i}` }))
+  await old.store.append(items, many)
+  const at = Number(old.store.lsn)
+  await fill(old.store, 90_000, 90_010)
+  const sender = await RawSender.connect(network, replica, old, { epoch: 1 })
+  await sender.catchUp(replica, { committed: 60 })
+  while (replica.status().lsn < 60n) await new Promise((resolve) => setImmediate(resolve))
+  const again = await RawSender.connect(network, replica, old, { epoch: 1, session: 2 })
+  await again.hello()
+  await again.send({ type: 'truncate', lsn: at })
+  await again.next('truncated')
+  await follows(replica, again, old)
+})
+
+it('T8 a truncation behind a base whose version is not committed yet: readers stay until it is', async () => {
+  const { network, primary } = await filled(60)
+  const replica = await replicaOn(network)
+  const first = await RawSender.connect(network, replica, primary, { epoch: 1 })
+  const committed = await first.catchUp(replica)
+  const before = await rowsOf(replica.store)
+  await fill(primary.store, 100, 140)
+  await primary.store.flush()
+  const manifest = await baseOf(primary)
+  // What readers have was folded of records that the log no longer holds.
+  expect(manifest.logFrom).toBeGreaterThan(committed)
+  const sender = await RawSender.connect(network, replica, primary, { epoch: 1, session: 2 })
+  await sender.hello({ kind: 'rebuild' })
+  await sender.transfer(manifest)
+  await sender.install(manifest)
+  await fill(primary.store, 200, 220)
+  const head = Number(primary.store.lsn)
+  await sender.grant(manifest.baseLsn, { committedLsn: committed })
+  await sender.entries(manifest.baseLsn, head, { committedLsn: committed })
+  await sender.durable(head)
+  const back = await next(network, replica, primary, 3)
+  for (const lsn of [head - 5, manifest.baseLsn]) {
+    await back.send({ type: 'truncate', lsn })
+    expect((await back.next('truncated')).lsn).toBe(lsn)
+    expect(replica.status()).toMatchObject({ durable: BigInt(lsn), lsn: BigInt(committed) })
+    expect(await rowsOf(replica.store)).toEqual(before)
+  }
+  await follows(replica, back, primary)
+})
+
+it('T8 files of what a truncation cut behind a base whose version is not committed yet go with what was before the base', async () => {
+  const [old, fresh] = await split(60)
+  const many = (from: number): { id: number; name: string }[] => Array.from({ length: 20_000 }, (_, i) => ({ id: from + i, name: `many ${from + i}` }))
+  await old.store.append(items, many(100_000))
+  await fresh.store.append(items, many(200_000))
+  const network = new MemoryNetwork(defaultWorld())
+  const root = new MemoryRoot({})
+  const replica = await replicaOn(network, root)
+  const first = await RawSender.connect(network, replica, old, { epoch: 1 })
+  await first.hello()
+  await first.grant(0, { committedLsn: 30 })
+  await first.entries(0, 30)
+  await first.durable(30)
+  while (replica.status().lsn < 30n) await new Promise((resolve) => setImmediate(resolve))
+  const manifest = await baseOf(old, 60)
+  expect(manifest.baseLsn).toBe(60)
+  const sender = await RawSender.connect(network, replica, old, { epoch: 1, session: 2 })
+  await sender.hello({ kind: 'rebuild' })
+  await sender.transfer(manifest)
+  await sender.install(manifest)
+  const head = Number(old.store.lsn)
+  await sender.grant(60, { committedLsn: 30 })
+  await sender.entries(60, head, { committedLsn: 30 })
+  await sender.durable(head)
+  const back = await next(network, replica, fresh, 1)
+  await back.send({ type: 'truncate', lsn: 60 })
+  await back.next('truncated')
+  await follows(replica, back, fresh)
+  const files = (of: MemoryRoot): Promise<string[]> => namesOf(of, /^(fragments|indexes)\//)
+  const wanted = await files(fresh.root as MemoryRoot)
+  expect(wanted.length).toBeGreaterThan(0)
+  await expect.poll(() => files(root), { timeout: 30_000 }).toEqual(wanted)
+})
+
+it('a folder that was empty is locked throughout the first contact', async () => {
+  const primary = await primaryOn()
+  await primary.store.create(items)
+  const network = new MemoryNetwork(defaultWorld())
+  const root = new MemoryRoot({})
+  const replica = await replicaOn(network, root)
+  const locks = async (): Promise<[string, string][]> => {
+    const found: [string, string][] = []
+    for await (const { name } of root.list('')) if (name.startsWith('LOCK')) found.push([name, Buffer.from((await root.get(name)).bytes).toString('hex')])
+    return found
+  }
+  const before = await locks()
+  expect(before).toHaveLength(1)
+  await (await RawSender.connect(network, replica, primary)).catchUp(replica)
+  expect(await locks()).toEqual(before)
+  expect(await rowsOf(replica.store)).toEqual([])
 })

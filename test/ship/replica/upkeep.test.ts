@@ -5,7 +5,7 @@ import type { Root } from '../../../bindings/root/index.ts'
 import { defaultWorld } from '../../../bindings/runtime/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { baseOf, fill, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rowsOf } from './kit.ts'
+import { fill, filled, items, MemoryRoot, type Primary, primaryOn, RawSender, replicaOn, rewritten, rowsOf } from './kit.ts'
 
 async function filesOf(root: Root, prefix: string): Promise<string[]> {
   const names: string[] = []
@@ -29,9 +29,7 @@ async function follow(sender: RawSender, replica: Replica, primary: Primary): Pr
 }
 
 async function setUp(o: { readonly checkpointBytes?: number } = {}) {
-  const network = new MemoryNetwork(defaultWorld())
-  const primary = await primaryOn()
-  await primary.store.create(items)
+  const { network, primary } = await filled(0)
   const root = new MemoryRoot({})
   const replica = await replicaOn(network, root, o)
   const sender = await RawSender.connect(network, replica, primary)
@@ -121,14 +119,7 @@ describe('a vacuum of the primary', () => {
 it('behind a new base, files that nothing names any more go with the log of before', async () => {
   const network = new MemoryNetwork(defaultWorld())
   const primary = await primaryOn()
-  await primary.store.create(items)
-  for (let round = 0; round < 3; round++) {
-    await primary.store.upsert(
-      items,
-      Array.from({ length: 300 }, (_, id) => ({ id, name: `round ${round}` })),
-    )
-    await primary.store.flush()
-  }
+  await rewritten(primary, 300)
   const root = new MemoryRoot({})
   const replica = await replicaOn(network, root)
   const first = await RawSender.connect(network, replica, primary, { session: 1 })
@@ -136,11 +127,8 @@ it('behind a new base, files that nothing names any more go with the log of befo
   await primary.store.optimize()
   await primary.store.vacuum({ keep: { versions: 1 } })
   await fill(primary.store, 500, 520)
-  const manifest = await baseOf(primary)
   const sender = await RawSender.connect(network, replica, primary, { session: 2 })
-  await sender.hello({ kind: 'rebuild' })
-  await sender.transfer(manifest)
-  await sender.install(manifest)
+  const manifest = await sender.rebuild()
   await sender.grant(manifest.baseLsn, { committedLsn: manifest.baseLsn })
   await until(async () => replica.status().lsn === BigInt(manifest.baseLsn))
   const left = manifest.files.map(({ name }) => name).filter((name) => !name.startsWith('checkpoints/'))

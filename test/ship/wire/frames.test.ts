@@ -17,6 +17,7 @@ import {
   ShipFrameError,
 } from '../../../bindings/format/index.ts'
 import { crc32c, sha256 } from '../../../bindings/kernels/index.ts'
+import { seededRandom } from '../../../bindings/runtime/index.ts'
 import { anyMessage, CHECKPOINT, EXAMPLES, fileOf } from './messages.ts'
 
 interface Sent {
@@ -61,7 +62,7 @@ const anySent = fc.record({ epoch: fc.maxSafeNat(), session: fc.maxSafeNat(), me
 
 describe('messages', () => {
   it('has an example of every type, numbered as the page says', () => {
-    expect(EXAMPLES.map((message) => encodeMessage(message).type)).toEqual(Array.from({ length: 21 }, (_, i) => i + 1))
+    expect(EXAMPLES.map((message) => encodeMessage(message).type)).toEqual(Array.from({ length: 22 }, (_, i) => i + 1))
   })
 
   it.each(EXAMPLES.map((message) => [message.type, message] as const))('gives %s back as it was', (_type, message) => {
@@ -81,8 +82,32 @@ describe('messages', () => {
     expect(decoded(encoded(sent(bare)))).toEqual([sent(bare)])
     const unknown: Message = { type: 'digestReply', lsn: 4, digest: undefined }
     expect(decoded(encoded(sent(unknown)))).toEqual([sent(unknown)])
-    const look: Message = { type: 'hello', protocol: 1, replicaId: '', storeId: new Uint8Array(16), endpointVersion: 0, kind: 'observe' }
+    const look: Message = {
+      type: 'hello',
+      protocol: 1,
+      replicaId: '',
+      storeId: new Uint8Array(16),
+      endpointVersion: 0,
+      mandate: 0,
+      decision: '',
+      kind: 'observe',
+    }
     expect(decoded(encoded(sent(look)))).toEqual([sent(look)])
+  })
+
+  it('takes no mandate without its decision, nor a decision without a mandate', () => {
+    const [hello] = EXAMPLES
+    const { type, head } = encodeMessage(hello!)
+    const fields = head.subarray(32)
+    const at = fields.findIndex((_, i) => fields.subarray(i, i + 16).every((byte) => byte === 0x0f))
+    for (const [from, length] of [
+      [at, 16],
+      [at - 8, 8],
+    ] as const) {
+      const bytes = fields.slice()
+      bytes.fill(0, from, from + length)
+      expect(() => decodeMessage(type, new ByteReader(bytes))).toThrow(/^mandate (9 without|0 with) a decision/)
+    }
   })
 
   it('sends details that JSON cannot say as nothing, not as a failure', () => {
@@ -293,7 +318,7 @@ describe('frames', () => {
 
   it('compresses where it pays and only there', () => {
     const records: Message = { ...EXAMPLES[6]!, bytes: new Uint8Array(20_000).fill(7) } as Message
-    const random: Message = { ...EXAMPLES[6]!, bytes: crypto.getRandomValues(new Uint8Array(20_000)) } as Message
+    const random: Message = { ...EXAMPLES[6]!, bytes: seededRandom(1).bytes(20_000) } as Message
     expect(encoded(sent(records), { lz4: true }).length).toBeLessThan(1000)
     expect(decoded(encoded(sent(records), { lz4: true }))).toEqual([sent(records)])
     expect(encoded(sent(random), { lz4: true })).toEqual(encoded(sent(random)))

@@ -31,7 +31,7 @@ export const CHECKPOINT: { readonly name: string; readonly hash: Uint8Array; rea
 
 /** One of each type, in the order of their numbers. */
 export const EXAMPLES: readonly Message[] = [
-  { type: 'hello', protocol: 1, replicaId: 'eu-1.b:2', storeId: STORE_ID, endpointVersion: 3, kind: 'rebuild' },
+  { type: 'hello', protocol: 1, replicaId: 'eu-1.b:2', storeId: STORE_ID, endpointVersion: 3, mandate: 9, decision: '0f'.repeat(16), kind: 'rebuild' },
   {
     type: 'helloReply',
     protocol: 1,
@@ -40,6 +40,7 @@ export const EXAMPLES: readonly Message[] = [
     epochSeen: 4,
     durableLsn: 2 ** 40 + 3,
     committedLsn: 2 ** 40,
+    tailLsn: 5,
     lineage: [
       { epoch: 1, firstLsn: 1 },
       { epoch: 4, firstLsn: 17 },
@@ -47,6 +48,8 @@ export const EXAMPLES: readonly Message[] = [
     digest: hash(1),
     checkpoints: [7, 90],
     rebuildInProgress: hash(2),
+    isWhole: true,
+    elided: { lsn: 2 ** 40 + 9, epoch: 4, mandate: 9 },
   },
   { type: 'digestReq', lsn: 12 },
   { type: 'digestReply', lsn: 12, digest: hash(3) },
@@ -67,6 +70,7 @@ export const EXAMPLES: readonly Message[] = [
   { type: 'verified', ok: false, firstBad: 3 },
   { type: 'challenge', nonce: hash(11) },
   { type: 'proof', mac: hash(12) },
+  { type: 'working', done: 2 ** 40 },
 ]
 
 const lsn = fc.oneof(fc.nat(300), fc.maxSafeNat())
@@ -100,14 +104,17 @@ const details = fc.dictionary(
 
 /** Every legal message. */
 export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
-  fc.record({
-    type: fc.constant('hello' as const),
-    protocol: fc.nat(),
-    replicaId,
-    storeId,
-    endpointVersion: lsn,
-    kind: fc.constantFrom('bootstrap' as const, 'catchup' as const, 'reassign' as const, 'rebuild' as const, 'observe' as const, 'fence' as const),
-  }),
+  fc
+    .record({
+      type: fc.constant('hello' as const),
+      protocol: fc.nat(),
+      replicaId,
+      storeId,
+      endpointVersion: lsn,
+      decided: fc.option(fc.record({ mandate: lsn.filter((some) => some > 0), decision: fc.stringMatching(/^[0-9a-f]{31}[1-9a-f]$/) })),
+      kind: fc.constantFrom('bootstrap' as const, 'catchup' as const, 'reassign' as const, 'rebuild' as const, 'observe' as const, 'fence' as const),
+    })
+    .map(({ decided, ...hello }) => ({ ...hello, ...(decided ?? { mandate: 0, decision: '' }) })),
   fc.record({
     type: fc.constant('helloReply' as const),
     protocol: fc.nat(),
@@ -116,10 +123,13 @@ export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
     epochSeen: lsn,
     durableLsn: lsn,
     committedLsn: lsn,
+    tailLsn: lsn,
     lineage: fc.option(lineage),
     digest: some,
     checkpoints: fc.array(lsn, { maxLength: 5 }),
     rebuildInProgress: fc.option(some),
+    isWhole: fc.boolean(),
+    elided: fc.option(fc.record({ lsn, epoch: lsn, mandate: lsn })),
   }),
   fc.record({ type: fc.constantFrom('digestReq' as const, 'truncate' as const), lsn }),
   fc.record({ type: fc.constant('digestReply' as const), lsn, digest: fc.option(some, { nil: undefined }) }),
@@ -150,4 +160,5 @@ export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: fc.constant('verified' as const), ok: fc.boolean(), firstBad: lsn }),
   fc.record({ type: fc.constant('challenge' as const), nonce: some }),
   fc.record({ type: fc.constant('proof' as const), mac: some }),
+  fc.record({ type: fc.constant('working' as const), done: lsn }),
 )

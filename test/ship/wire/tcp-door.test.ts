@@ -1,8 +1,12 @@
 // Who may talk to a TCP transport, and how: keys, TLS, addresses, bounds of time under a fake clock, and what is left open afterwards.
 import { createHmac } from 'node:crypto'
+import { createServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 
 import { encodeMessage, encodeShipFrame, type Message } from '../../../bindings/format/index.ts'
+import { Store, t, table } from '../../../bindings/index.ts'
+import { MemoryRoot } from '../../../bindings/root/index.ts'
+import { defaultWorld, seededRandom } from '../../../bindings/runtime/index.ts'
 import { type Endpoint, type Link, TcpTransport, type TcpTransportOptions } from '../../../bindings/ship/index.ts'
 import { hmacSha256 } from '../../../bindings/ship/tcp-auth.ts'
 import { FakeClock, FakeNetwork, fakeWorld } from '../../../bindings/testing/index.ts'
@@ -52,6 +56,34 @@ async function next(link: Link): Promise<unknown> {
   return value
 }
 
+describe('TLS on one side only', () => {
+  it.each([undefined, KEY])('is told on both sides for what it is (key %s)', async (shared) => {
+    const { cert, key: secret } = testCertificate()
+    const keyed = shared === undefined ? {} : { key: shared }
+    const logged: string[] = []
+    const logger = { log: (event: object): void => void logged.push(String((event as { error?: Error }).error?.message)) }
+    const world = { ...defaultWorld(), logger }
+    // It listens with TLS.
+    const secure = await echo({ ...keyed, world, tls: { cert, key: secret } })
+    const link = dial(keyed, secure.endpoint)
+    if (shared === undefined) expect(await refused(await link)).toBe(true)
+    else await expect(link).rejects.toMatchObject({ name: 'TransportError', hint: expect.stringContaining('TLS') as string })
+    while (logged.length === 0) await new Promise((resolve) => setImmediate(resolve))
+    expect(logged).toEqual([expect.stringContaining(`who connected to ${secure.endpoint.data} does not speak TLS`)])
+    // It does not.
+    const plain = await echo({ ...keyed, world })
+    const told = { name: 'AuthError', hint: 'Give tls to both sides, or to neither.' }
+    await expect(dial({ ...keyed, tls: { ca: cert } }, plain.endpoint)).rejects.toMatchObject(told)
+    if (shared !== undefined) {
+      while (logged.length === 1) await new Promise((resolve) => setImmediate(resolve))
+      expect(logged[1]).toContain('speaks TLS, and this side does not')
+    } else {
+      while (plain.accepted.length === 0) await new Promise((resolve) => setImmediate(resolve))
+      await expect(plain.accepted[0]!.send(digestReq(1))).rejects.toMatchObject(told)
+    }
+  })
+})
+
 /** Nothing comes back: the link ends or breaks. */
 async function refused(link: Link): Promise<boolean> {
   try {
@@ -68,9 +100,10 @@ describe('keys', () => {
     expect(Buffer.from(hmacSha256(text('Jefe'), text('what do ya want for nothing?'))).toString('hex')).toBe(
       '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
     )
+    const random = seededRandom(1)
     for (let n = 0; n < 300; n += 7) {
-      const key = crypto.getRandomValues(new Uint8Array(n % 65))
-      const message = crypto.getRandomValues(new Uint8Array(n))
+      const key = random.bytes(n % 65)
+      const message = random.bytes(n)
       expect(Buffer.from(hmacSha256(key, message))).toEqual(createHmac('sha256', key).update(message).digest())
     }
   })
@@ -151,6 +184,42 @@ describe('keys', () => {
     expect(await attempt('varve ship 1 client', (nonce) => nonce)).toBe('proof')
     expect(await attempt('varve ship 1 server', (nonce) => nonce)).toBe('error')
     expect(await attempt('varve ship 1 client', () => new Uint8Array(32).fill(1))).toBe('error')
+  })
+
+  it.each<readonly [string, readonly Message[]]>([
+    ['at once', []],
+    [
+      'behind a proof of its own making',
+      [
+        { type: 'challenge', nonce: new Uint8Array(32).fill(7) },
+        { type: 'proof', mac: new Uint8Array(32) },
+      ],
+    ],
+  ])('a server that does not know the key fences no primary with an error that it sends %s', async (_when, first) => {
+    const error: Message = { type: 'error', code: 'ship.stale-epoch', message: 'a newer one', details: { held: 2 ** 50, epoch: 1, mandate: 2 ** 51 } }
+    const frames = [...first, error].flatMap((message) => {
+      const { type, head, tail } = encodeMessage(message)
+      return encodeShipFrame({ type, epoch: 0, session: 0 }, head, tail)
+    })
+    let calls = 0
+    const server = createServer((socket) => {
+      calls++
+      socket.on('error', () => undefined)
+      socket.end(Buffer.concat(frames))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    opened.push({ close: async () => void server.close() } as unknown as Link)
+    const endpoint: Endpoint = { data: `127.0.0.1:${(server.address() as { port: number }).port}`, version: 1 }
+    const said = await dial({ key: KEY }, endpoint).catch((reason: unknown) => reason)
+    expect(said).toMatchObject({ code: 'ship.transport', details: { peer: endpoint.data, code: 'ship.stale-epoch' } })
+
+    const people = table('people', { id: t.int64() }, { key: ['id'] })
+    await using store = await Store.open(new MemoryRoot({}), { threads: 0 })
+    await store.create(people)
+    const shipping = await store.ship({ replicas: [{ id: 'r1', endpoint }], transport: new TcpTransport({ key: KEY }) })
+    while (calls < 3) await new Promise((resolve) => setImmediate(resolve))
+    await store.append(people, { id: 1n })
+    expect(shipping.status()).toMatchObject({ fencedBy: 0, replicas: [{ id: 'r1', state: 'disconnected' }] })
   })
 
   it('takes no long frame from somebody who has not proved anything', async () => {

@@ -1,6 +1,6 @@
 // What a checker of one invariant is told, and when.
 
-import type { RecoveryEvent, WireFrame } from '../../../bindings/ship/index.ts'
+import { type RecoveryEvent, type SessionId, sessionText, type WireFrame } from '../../../bindings/ship/index.ts'
 import type { Cluster } from './cluster.ts'
 import type { Place, Write } from './history.ts'
 import type { Machine } from './machine.ts'
@@ -26,8 +26,15 @@ export interface Checker {
   frame?(cluster: Cluster, machine: Machine, way: 'sent' | 'taken', frame: WireFrame, link: TappedLink): void
   /** What a writer noted in its RecoveryLog. */
   noted?(cluster: Cluster, writer: Writer, event: RecoveryEvent): void
+  /** The same, in the moment in which it is noted: what holds then is there to be seen. */
+  told?(cluster: Cluster, writer: Writer, event: RecoveryEvent): void
   /** A machine goes down now. */
   stopped?(cluster: Cluster, machine: Machine, how: 'kill' | 'power'): void
   /** After the liveness phase. */
   end?(cluster: Cluster): void
+}
+
+/** A session of a primary by a name that no other has: two that claimed one epoch give their sessions the same ids (decision 0030). */
+export function sessionOf({ name }: { readonly name: string }, id: SessionId): string {
+  return `${name} ${sessionText(id)}`
 }

@@ -2,13 +2,14 @@
 //
 // Invariant: nothing in here waits for a call of a process; calls are begun, time and turns pass, and what came of them is looked at between the events.
 
-import { CorruptionError, type ReadStore, VarveError } from '../../../bindings/index.ts'
+import { CorruptionError, HistoryUnavailableError, type ReadStore, VarveError } from '../../../bindings/index.ts'
 import { fromHex } from '../../../bindings/format/index.ts'
 import { type CommitLog, type Digest, type Lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { seededRandom, soon, ULID_BYTES } from '../../../bindings/runtime/index.ts'
 import {
   type Endpoint,
   MemoryNetwork,
+  type RecoveryEvent,
   type ReplicaAssignment,
   replicaId,
   type ReplicaState,
@@ -19,6 +20,7 @@ import {
 import { FakeClock, fakeWorld } from '../../../bindings/testing/index.ts'
 import { Dice } from '../durable/dice.ts'
 import type { Checker, Move } from './checker.ts'
+import { Electorate } from './electorate.ts'
 import { Follower, type FollowerLog } from './follower.ts'
 import { ancestor, HistoryTree, isBefore, KEYS, type Place, type Write } from './history.ts'
 import { Machine, type Process } from './machine.ts'
@@ -27,6 +29,7 @@ import type { Profile } from './profiles.ts'
 import { Trace } from './trace.ts'
 import { type TappedLink, tapped } from './wires.ts'
 import { kv, textOf, Writer } from './writer.ts'
+import { Written } from './written.ts'
 
 export class InvariantError extends Error {
   override readonly name = 'InvariantError'
@@ -72,6 +75,7 @@ export class Cluster {
   readonly nodes: Map<Machine, Writer | Follower> = new Map()
   readonly endpoints: Map<Machine, Endpoint> = new Map()
   readonly roles: Map<Machine, 'voter' | 'learner'> = new Map()
+  readonly electorate: Electorate
   /** Where each machine's log durably ended when it was looked at last. */
   readonly places: Map<Machine, Place> = new Map()
   /** Files with a bit that turned over. */
@@ -84,19 +88,26 @@ export class Cluster {
   losses = 0
   /** The promotion of the present primary came to nothing: what is there is still a replica, and nobody writes. */
   unpromoted = false
-  /** Nodes are being asked: nobody starts to write meanwhile. */
+  /** Epoch of a fence that came to nothing. Nodes refuse the primary below it, so that is opened with it (docs/shipping.md, "Do not start the old primary"). */
+  fencedAt = 0
+  /** Nodes are being asked. */
   isPromoting = false
-  /** A learner that is let go for now. */
+  /** Started to write meanwhile, though nobody had decided that: its epochs may be above those of its successor. */
+  readonly unasked: Set<Machine> = new Set()
+  /** A replica that is let go for now. */
   absent: Machine | undefined
   /** What the writers thought last of each replica. */
   readonly #states = new Map<string, ReplicaState>()
   failure: InvariantError | undefined
+  /** While the checkers look, and nothing changes. */
+  #seen: { readonly writers: readonly Writer[]; readonly followers: readonly Follower[] } | undefined
   readonly #looked = new Set<Writer | Follower>()
   readonly #ended = new Set<Writer>()
+  readonly #written = new Map<Writer, Written>()
   readonly #shown: Shown[] = []
   readonly #moves = new Map<Machine, number>()
-  /** What a machine held before its last move: readers may be shown that until its new state is put together. */
-  readonly #replaced = new Map<Machine, Place>()
+  /** What a machine held before its moves since it was started: readers may be shown that until a state behind the newest is put together, and one base may follow another. */
+  readonly #replaced = new Map<Machine, readonly Place[]>()
   readonly #ids: { bytes(n: number): Uint8Array }
 
   constructor(o: ClusterOptions) {
@@ -115,6 +126,7 @@ export class Cluster {
       this.rotten.set(machine, new Set())
     }
     if (count > 3 && this.dice.once(3)) this.roles.set(this.machines.at(-1)!, 'learner')
+    this.electorate = new Electorate(this.voters)
     this.primary = this.machines[0]!
     this.network = new MemoryNetwork(fakeWorld({ clock: this.clock, seed: this.dice.seed() }))
     this.network.delay([0, 3])
@@ -129,17 +141,17 @@ export class Cluster {
     return node?.kind === 'writer' ? node : undefined
   }
 
-  get writers(): Writer[] {
-    return [...this.nodes.values()].filter((node) => node.kind === 'writer')
+  get writers(): readonly Writer[] {
+    return this.#seen?.writers ?? [...this.nodes.values()].filter((node) => node.kind === 'writer')
   }
 
-  get followers(): Follower[] {
-    return [...this.nodes.values()].filter((node) => node.kind === 'follower')
+  get followers(): readonly Follower[] {
+    return this.#seen?.followers ?? [...this.nodes.values()].filter((node) => node.kind === 'follower')
   }
 
-  /** Voters, the primary included: N of shipping.md section 12. */
+  /** Who is to vote, the primary included: N of shipping.md section 12. */
   get voters(): Machine[] {
-    return this.machines.filter((machine) => this.roles.get(machine) === 'voter')
+    return this.machines.filter((machine) => this.roles.get(machine) === 'voter' && machine !== this.absent)
   }
 
   fail(checker: string, text: string): void {
@@ -151,8 +163,12 @@ export class Cluster {
   }
 
   /** Turns of the event loop, with what is ready in them. */
-  async breathe(turns: number): Promise<void> {
-    for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => soon(resolve))
+  breathe(turns: number): Promise<void> {
+    return new Promise((resolve) => {
+      let left = turns
+      const turn = (): void => (left-- > 0 ? soon(turn) : resolve())
+      turn()
+    })
   }
 
   transport(process: Process): Transport {
@@ -170,9 +186,17 @@ export class Cluster {
   assign(): void {
     const { writer } = this
     if (writer?.state !== 'open') return
-    writer.shipping!.assign({ epoch: writer.epoch, replicas: this.replicasOf(writer.process.machine) }).catch((error: unknown) => {
-      if (writer.process.isAlive && writer.state === 'open') this.fail('unexpected', `assign: ${textOf(error)}`)
-    })
+    const version = this.electorate.change(this.voters)
+    writer.assigning++
+    const assigned = writer.shipping!.assign({ epoch: writer.epoch, replicas: this.replicasOf(writer.process.machine) })
+    assigned
+      .finally(() => writer.assigning--)
+      .then(
+        () => this.electorate.assigned(version, writer),
+        (error: unknown) => {
+          if (writer.process.isAlive && writer.state === 'open') this.fail('unexpected', `assign: ${textOf(error)}`)
+        },
+      )
   }
 
   /** What a replica was to the last writer that looked. One that it does not reach is one that it would catch up. */
@@ -183,7 +207,12 @@ export class Cluster {
 
   /** Starts what belongs on a machine. */
   start(machine: Machine): void {
-    if (machine === this.primary && this.isPromoting) return
+    if (machine === this.primary && this.isPromoting) {
+      // In mode async it would acknowledge by itself.
+      if (this.mode === 'async' || this.dice.once(3)) return
+      this.trace.say(`${machine.name} is started, while another is looked for`)
+      this.unasked.add(machine)
+    }
     const isWriter = machine === this.primary && !this.unpromoted
     const node = isWriter ? new Writer(this, machine.start()) : new Follower(this, machine.start())
     this.nodes.set(machine, node)
@@ -213,10 +242,21 @@ export class Cluster {
     for (const checker of this.checkers) checker.acknowledged?.(this, write, writer)
   }
 
+  #writtenBy(writer: Writer): Written {
+    let written = this.#written.get(writer)
+    if (written === undefined) this.#written.set(writer, (written = new Written(this.places.get(writer.process.machine)!)))
+    return written
+  }
+
+  told(writer: Writer, event: RecoveryEvent): void {
+    for (const checker of this.checkers) checker.told?.(this, writer, event)
+  }
+
   #tap(process: Process, way: 'sent' | 'taken', frame: WireFrame, link: TappedLink): void {
     const node = this.nodes.get(process.machine)
     if (node?.process !== process) return
     if (node.kind === 'follower') node.tapped(way, frame)
+    else if (way === 'sent' && frame.message.type === 'entries') this.#writtenBy(node).sent(frame.message)
     for (const checker of this.checkers) checker.frame?.(this, process.machine, way, frame, link)
   }
 
@@ -236,8 +276,14 @@ export class Cluster {
         for (const checker of this.checkers) checker.noted?.(this, writer, event)
       }
     }
+    const { writers, followers } = this
+    this.#seen = { writers, followers }
+    for (const writer of writers) writer.seen(true)
     for (const { replicaId: id, state } of this.writer?.senders ?? []) this.#states.set(id, state)
     for (const checker of this.checkers) checker.event?.(this)
+    for (const writer of writers) writer.seen(false)
+    this.#seen = undefined
+    if (this.writer?.state === 'open') this.electorate.committed(this.writer)
     if (this.failure !== undefined) throw this.failure
   }
 
@@ -296,6 +342,7 @@ export class Cluster {
       return this.fail('log', `${machine.name}: ${textOf(error)}`)
     }
     this.#looked.add(writer)
+    this.#writtenBy(writer).durable(place)
     this.#moved(machine, place, opened ? 'restart' : 'advance')
     if (opened) for (const checker of this.checkers) checker.opened?.(this, writer, place)
   }
@@ -318,12 +365,13 @@ export class Cluster {
 
   async #readFollower(follower: Follower, log: Pick<FollowerLog, 'durableLsn' | 'current' | 'digestAt'>, lsn: number, opened: boolean): Promise<void> {
     const { machine } = follower.process
-    let place = this.tree.at(await log.digestAt(lsn))
+    const digest = await log.digestAt(lsn)
+    let place = this.tree.at(digest) ?? this.#sentAs(digest)
     // A writer that died before it was looked at has left records here that nobody else has seen.
     if (opened && place === undefined) place = await this.#readOn(machine, log.current, lsn)
-    // The next look sees it whole: it moved while it was asked.
-    if (log.durableLsn !== lsn) return
-    if (place?.lsn !== lsn) return this.fail('log', `${machine.name} holds at LSN ${lsn} what no writer ever made durable`)
+    // The next look sees it whole: it moved while it was asked, or its end is being cut off.
+    if (log.durableLsn !== lsn || Number(log.current.head) < lsn) return
+    if (place?.lsn !== lsn) return this.fail('log', `${machine.name} holds at LSN ${lsn} what no writer ever wrote`)
     this.#looked.add(follower)
     const isOther = !isBefore(this.places.get(machine)!, place)
     const move = opened ? 'restart' : (follower.said ?? (isOther ? follower.asked : undefined) ?? 'advance')
@@ -332,13 +380,24 @@ export class Cluster {
     if (move !== 'advance') this.look(follower)
   }
 
+  /** What a writer has sent, and was not seen to make durable. */
+  #sentAs(digest: Uint8Array): Place | undefined {
+    try {
+      for (const written of this.#written.values()) written.enter(this.tree)
+    } catch (error) {
+      this.fail('log', textOf(error))
+    }
+    return this.tree.at(digest)
+  }
+
   async #readOn(machine: Machine, log: CommitLog, lsn: number): Promise<Place | undefined> {
     try {
       let place = ancestor(this.places.get(machine)!, Math.max(Number(log.tail), 0))!
       for await (const batch of log.read(BigInt(place.lsn) as never, { end: BigInt(lsn) as never })) place = this.tree.extend(place, batch)
       return place
     } catch (error) {
-      this.fail('log', `${machine.name}: ${textOf(error)}`)
+      // Cut off meanwhile: whoever asked sees that by the head.
+      if (!(error instanceof HistoryUnavailableError)) this.fail('log', `${machine.name}: ${textOf(error)}`)
       return undefined
     }
   }
@@ -348,7 +407,7 @@ export class Cluster {
     this.places.set(machine, place)
     if (move !== 'advance') {
       this.#moves.set(machine, this.#movesOf(machine) + 1)
-      this.#replaced.set(machine, before)
+      this.#replaced.set(machine, [...(move === 'restart' ? [] : (this.#replaced.get(machine) ?? [])), before])
     }
     for (const checker of this.checkers) checker.moved?.(this, machine, place, move, before)
   }
@@ -379,8 +438,8 @@ export class Cluster {
       const place = this.places.get(machine)!
       // Another history may have taken its place since.
       if (this.nodes.get(machine) !== node || moves !== this.#movesOf(machine) || place.lsn < lsn) continue
-      const old = ancestor(this.#replaced.get(machine) ?? place, lsn)
-      if (old?.lsn === lsn && old.rows.every((value, key) => value === rows[key])) continue
+      const old = (this.#replaced.get(machine) ?? []).map((before) => ancestor(before, lsn))
+      if (old.some((each) => each?.lsn === lsn && each.rows.every((value, key) => value === rows[key]))) continue
       const at = ancestor(place, lsn)
       if (at === undefined) return this.fail('log', `${machine.name} showed LSN ${lsn}, which its log does not hold`)
       for (const checker of this.checkers) checker.shown?.(this, machine, at, rows)

@@ -91,12 +91,27 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     machine.slow(5 + c.dice.int(50))
   },
   assign(c) {
-    // Voters stay: who counts is not for a driver to change under way.
-    const learner = c.machines.findLast((machine) => c.roles.get(machine) === 'learner')
-    if (learner !== undefined && learner !== c.primary) c.absent = c.absent === undefined ? learner : undefined
-    c.trace.say(`assigned again${c.absent === undefined ? '' : ` without ${c.absent.name}`}`)
+    if (c.profile.isElectorateOpen) changeVoters(c)
+    else {
+      const learner = c.machines.findLast((machine) => c.roles.get(machine) === 'learner')
+      if (learner !== undefined && learner !== c.primary) c.absent = c.absent === undefined ? learner : undefined
+    }
+    c.trace.say(`assigned again${c.absent === undefined ? '' : ` without ${c.absent.name}`}, ${c.voters.map(({ name }) => name).join()} vote`)
     c.assign()
   },
+}
+
+/** One comes back, or one is let go, or a learner becomes a voter, or the other way. */
+function changeVoters(c: Cluster): void {
+  // Who opens now counts by what was told to it.
+  if (c.writer?.state !== 'open' || c.isPromoting) return
+  if (c.absent !== undefined && c.dice.once(2)) return void (c.absent = undefined)
+  const machine = c.dice.pick(c.machines.filter((each) => each !== c.primary && each !== c.absent))
+  const isVoter = c.roles.get(machine) === 'voter'
+  const fewest = c.mode === 'quorum' ? 3 : 2
+  if (isVoter && c.voters.length <= fewest) return
+  if (c.absent === undefined && c.dice.once(2)) c.absent = machine
+  else c.roles.set(machine, isVoter ? 'learner' : 'voter')
 }
 
 async function pass(c: Cluster, ms: number): Promise<void> {

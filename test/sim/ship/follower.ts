@@ -1,6 +1,7 @@
 // The process of a replica: a real Replica on its machine.
 
 import type { ReadStore } from '../../../bindings/index.ts'
+import type { StoreState } from '../../../bindings/engine/index.ts'
 import type { CommitLog } from '../../../bindings/log/index.ts'
 import type { WireFrame } from '../../../bindings/ship/index.ts'
 import { Replica } from '../../../bindings/store/index.ts'
@@ -45,6 +46,12 @@ export class Follower {
   get reader(): ReadStore | undefined {
     if (this.state !== 'open' || (this.replica as unknown as { node: { handle: unknown } }).node.handle === undefined) return undefined
     return this.replica!.store
+  }
+
+  /** The folded state of the log that it has now; undefined: it is still being put together. */
+  get folded(): StoreState | undefined {
+    const { node } = this.replica as unknown as { node: { view: { log: unknown; opened: { state: StoreState } } | undefined } }
+    return node.view !== undefined && node.view.log === this.log?.current ? node.view.opened.state : undefined
   }
 
   /** As its log says it, up to what it calls committed. */

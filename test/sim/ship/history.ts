@@ -1,8 +1,8 @@
-// Every history that any writer of a run ever made durable, as one tree: the reference that nodes are held against.
+// Every history that any writer of a run ever wrote and some node made durable, as one tree: the reference that nodes are held against.
 //
 // A record is known by the chain digest at its LSN, which says all that is before it too: two nodes agree up to an LSN exactly when they stand in one place of
 // the tree there. What a record does to the rows is taken from the write that was asked for (by its writeId), not from the record.
-// Invariant: a place's digest was computed here, from the bytes that a log gave out, by the rule of log.md section 1.
+// Invariant: a place's digest was computed here, from the bytes that a log gave out or a writer sent, by the rule of log.md section 1.
 
 import { ByteReader, decodeCommit, decodePublish, readFrameHeader } from '../../../bindings/format/index.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
@@ -38,13 +38,17 @@ export interface Place {
   readonly epoch: number
   readonly rows: Rows
   readonly writeId: string | undefined
+  /** The record as it stands in a log, but for what is that log's own. */
+  readonly frame: Uint8Array
 }
 
 const ZERO = '0'.repeat(64)
 
 export class HistoryTree {
-  readonly root: Place = { lsn: 0, digest: ZERO, parent: undefined, epoch: 0, rows: new Int32Array(KEYS), writeId: undefined }
+  readonly root: Place = { lsn: 0, digest: ZERO, parent: undefined, epoch: 0, rows: new Int32Array(KEYS), writeId: undefined, frame: new Uint8Array() }
   readonly writes: Map<string, Write> = new Map()
+  /** Where each write stands: in more than one place only where histories part. */
+  readonly #byWrite = new Map<string, readonly Place[]>()
   readonly #places = new Map<string, Place>([[ZERO, this.root]])
 
   at(digest: Uint8Array): Place | undefined {
@@ -52,7 +56,7 @@ export class HistoryTree {
   }
 
   /** Takes in records of a log, whose digest before them is that of `from`. @throws what is wrong with them */
-  extend(from: Place, batch: LogBatch): Place {
+  extend(from: Place, batch: Pick<LogBatch, 'bytes' | 'offsets'>): Place {
     let place = from
     const { bytes, offsets } = batch
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -60,9 +64,10 @@ export class HistoryTree {
     for (const at of offsets) {
       const { lsn, kind, length, epoch } = readFrameHeader(view, at)
       if (lsn !== place.lsn + 1) throw new Error(`a log gives out LSN ${lsn} behind ${place.lsn}`)
-      const record = bytes.slice(at + 8, at + 32 + length)
-      record[6] = 0
-      record[7] = 0
+      const frame = bytes.slice(at, at + 32 + length)
+      frame[14] = 0
+      frame[15] = 0
+      const record = frame.subarray(8)
       chain.set(unhex(place.digest), 0)
       chain.set(sha256(record), 32)
       const digest = hex(sha256(chain))
@@ -75,8 +80,9 @@ export class HistoryTree {
       const writeId = kind === KIND_COMMIT ? idOf(payload) : kind === KIND_PUBLISH ? publishedId(payload) : undefined
       if (kind === KIND_EPOCH && epoch <= place.epoch) throw new Error(`LSN ${lsn}: epoch ${epoch} begins behind epoch ${place.epoch}`)
       if (epoch < place.epoch) throw new Error(`LSN ${lsn} of epoch ${epoch} stands behind epoch ${place.epoch}`)
-      const next: Place = { lsn, digest, parent: place, epoch, rows: this.#after(place, writeId, lsn), writeId }
+      const next: Place = { lsn, digest, parent: place, epoch, rows: this.#after(place, writeId, lsn), writeId, frame }
       this.#places.set(digest, next)
+      if (writeId !== undefined) this.#byWrite.set(writeId, [...(this.#byWrite.get(writeId) ?? []), next])
       place = next
     }
     return place
@@ -86,8 +92,8 @@ export class HistoryTree {
     if (writeId === undefined) return place.rows
     const write = this.writes.get(writeId)
     if (write === undefined) throw new Error(`LSN ${lsn}: nobody asked for write ${writeId}`)
-    for (let p: Place | undefined = place; p !== undefined; p = p.parent)
-      if (p.writeId === writeId) throw new Error(`write ${writeId} is in the log at LSN ${p.lsn} and at ${lsn}`)
+    const before = this.#byWrite.get(writeId) ?? []
+    for (const other of before) if (isBefore(other, place)) throw new Error(`write ${writeId} is in the log at LSN ${other.lsn} and at ${lsn}`)
     const rows = place.rows.slice()
     for (const [key, value] of write.changes) rows[key] = value
     return rows

@@ -239,5 +239,5 @@ function byStateFirst(...[records, mode, nodes, context]: Parameters<typeof cand
   const promotion = candidates(records, mode, nodes, context)
   if (promotion.reason === 'too_few_records') return promotion
   const best = records.filter((record) => rank(record) >= 0 && record.role === 'voter').toSorted((a, b) => rank(a) - rank(b))
-  return { ...promotion, reason: 'ok', candidates: best.map(({ id, lastEpoch, readableLsn, state }) => ({ id, lastEpoch, readableLsn, state })) }
+  return { ...promotion, reason: 'ok', candidates: best }
 }

@@ -27,6 +27,8 @@ export interface Profile {
   readonly damages: number
   /** Versions that a reclaim keeps. */
   readonly keeps: number
+  /** Assignments change who votes. */
+  readonly isElectorateOpen: boolean
 }
 
 const WEIGHTS: Readonly<Record<EventName, number>> = {
@@ -46,14 +48,14 @@ const WEIGHTS: Readonly<Record<EventName, number>> = {
   slow: 1,
   assign: 1,
 }
-const DEFAULT: Profile = { weights: WEIGHTS, breaks: 1, doubles: 1, damages: 0, keeps: 20 }
+const DEFAULT: Profile = { weights: WEIGHTS, breaks: 1, doubles: 1, damages: 0, keeps: 20, isElectorateOpen: false }
 
 export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
   default: DEFAULT,
   lossy: { ...DEFAULT, weights: { ...WEIGHTS, partition: 8, heal: 8 }, breaks: 30, doubles: 20, damages: 5 },
   'crash-heavy': { ...DEFAULT, weights: { ...WEIGHTS, crash: 10, restart: 14, slow: 3 } },
   'reclaim-heavy': { ...DEFAULT, weights: { ...WEIGHTS, checkpoint: 6, reclaim: 10 }, keeps: 1 },
-  churn: { ...DEFAULT, weights: { ...WEIGHTS, endpoint: 6, epoch: 5, assign: 5 } },
+  churn: { ...DEFAULT, weights: { ...WEIGHTS, endpoint: 6, epoch: 5, assign: 5 }, isElectorateOpen: true },
   // Cold data may rot here only: whoever finds it may refuse, and a halted replica is no failure of liveness.
   corrupt: { ...DEFAULT, weights: { ...WEIGHTS, corrupt: 0.5, checkpoint: 4 }, damages: 2 },
 }

@@ -1,14 +1,14 @@
 // What the service around a cluster does when it wants another writer: asks the nodes, lets candidates() decide, promotes.
 //
-// Whoever is asked is fenced first, so that it does not confirm to the old primary what it has not told. The old one may live, and find out. It must not be
-// started again meanwhile: it would claim an epoch of its own.
+// Whoever is asked is fenced first, so that it does not confirm to the old primary what it has not told. The old one may live, and find out. It may even be started
+// again meanwhile, which takes it to the epoch of a fence without room, or above: nobody has decided that it goes on, so nobody follows it (decision 0030).
 
 import { candidates, type NodeRecord } from '../../../bindings/ship/index.ts'
 import type { Cluster } from './cluster.ts'
 import { STORE_OPTIONS, textOf, Writer } from './writer.ts'
 
 const ASKED_MS = 400
-/** Epochs that a service leaves free: a primary that is started again takes the next one by itself, however often. */
+/** Epochs that a careful service leaves free: a primary that is started again takes the next one by itself. */
 const ROOM = 3
 
 /** Begins one, unless one is under way. */
@@ -19,7 +19,7 @@ export function promote(c: Cluster): void {
   if (old?.state === 'opening') c.stop(c.primary, 'kill')
   else if (old !== undefined && c.dice.once(2)) c.stop(c.primary, 'kill')
   const asked = c.followers.filter((each) => each.state === 'open' && each.log !== undefined)
-  const epoch = (c.epoch += ROOM)
+  const epoch = (c.epoch += c.dice.once(2) ? 1 : ROOM)
   c.isPromoting = true
   c.trace.say(`${asked.map(({ name }) => name).join()} are fenced at epoch ${epoch}`)
   const records: NodeRecord[] = []
@@ -35,13 +35,22 @@ export function promote(c: Cluster): void {
 
 function decide(c: Cluster, records: readonly NodeRecord[], epoch: number): void {
   c.isPromoting = false
-  const nodes = c.voters.length + (c.roles.get(c.primary) === 'voter' ? 0 : 1)
   const { storeId } = records[0] ?? { storeId: '' }
-  const known = records.map((record) => ({ ...record, state: c.stateOf(record.id) }))
-  const { candidates: found, mayLose, detail } = (c.seams.candidates ?? candidates)(known, c.mode, nodes, { storeId, epoch })
+  const sets = c.electorate.counting
+  // Whoever is let go, and never counted for anything that may be kept, is not asked.
+  const asked = records.filter(({ id }) => c.absent?.name !== id || sets.some((voters) => voters.some(({ name }) => name === id)))
+  const answers = sets.map((voters) => {
+    const isVoter = (id: string): boolean => voters.some(({ name }) => name === id)
+    const known = asked.map((record) => ({ ...record, role: isVoter(record.id) ? ('voter' as const) : ('learner' as const), state: c.stateOf(record.id) }))
+    return (c.seams.candidates ?? candidates)(known, c.mode, new Set([c.primary, ...voters]).size, { storeId, epoch })
+  })
+  const { candidates: found, mayLose, detail } = answers.find(({ reason }) => reason === 'too_few_records') ?? answers.at(-1)!
   const winner = c.followers.find(({ name, state }) => name === found[0]?.id && state === 'open')
   // What knows nothing of the mode is from before the cluster was founded.
-  if (winner === undefined || winner.mode !== c.mode) return c.trace.say(`nobody can be promoted: ${detail}`)
+  if (winner === undefined || winner.mode !== c.mode) {
+    c.fencedAt = epoch
+    return c.trace.say(`nobody can be promoted: ${detail}`)
+  }
   c.trace.say(`${winner.name} is promoted: ${detail}`)
   if (mayLose) c.losses++
   const { machine } = winner.process
@@ -49,7 +58,9 @@ function decide(c: Cluster, records: readonly NodeRecord[], epoch: number): void
   c.primary = machine
   c.unpromoted = false
   c.nodes.set(machine, writer)
-  winner.replica!.promote({ epoch, open: STORE_OPTIONS, ...(mayLose ? { acceptLossAbove: winner.log!.durableLsn } : {}) }).then(
+  // Two writers of one epoch are told apart by their logs, but not by the names of their sessions: it claims one that nobody who was started meanwhile can have.
+  const claimed = c.unasked.size > 0 ? Math.max(epoch, c.epoch + 2) : epoch
+  winner.replica!.promote({ epoch: claimed, open: STORE_OPTIONS, ...(mayLose ? { acceptLossAbove: winner.log!.durableLsn } : {}) }).then(
     (store) => writer.start(store),
     (error: unknown) => {
       c.trace.say(`${winner.name} was not promoted: ${textOf(error)}`)

@@ -2,9 +2,11 @@
 
 import { AckTimeoutError, AckUnavailableError } from '../../../bindings/errors-ship.ts'
 import { type CommitResult, type KeyedTable, type OpenOptions, ReadOnlyError, Store, t, table, VarveError, type WriteId } from '../../../bindings/index.ts'
+import type { StoreState } from '../../../bindings/engine/index.ts'
+import { markOf } from '../../../bindings/format/index.ts'
 import type { CommitLog } from '../../../bindings/log/index.ts'
 import { ulidText } from '../../../bindings/runtime/index.ts'
-import type { RecoveryEvent, ReplicaId, SenderStatus, ShippingDriver } from '../../../bindings/ship/index.ts'
+import type { EpochMark, RecoveryEvent, ReplicaId, SenderStatus, ShippingDriver } from '../../../bindings/ship/index.ts'
 import { ship, type Shipping } from '../../../bindings/shipping.ts'
 import type { Cluster } from './cluster.ts'
 import type { Write } from './history.ts'
@@ -13,7 +15,7 @@ import type { Process } from './machine.ts'
 export const kv: KeyedTable = table('kv', { k: t.int32(), v: t.int32() }, { key: ['k'] }) as never
 
 /** Of every process: small files, short waits for the LOCK of a dead one. */
-export const PROCESS_OPTIONS: Pick<OpenOptions, 'segmentBytes' | 'openRetry'> = { segmentBytes: 64 * 1024, openRetry: { delaysMs: [5, 10, 20] } }
+export const PROCESS_OPTIONS: Pick<OpenOptions, 'segmentBytes' | 'openRetry'> = { segmentBytes: 16 * 1024, openRetry: { delaysMs: [5, 10, 20] } }
 export const STORE_OPTIONS: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' | 'writers' | 'world'> = {
   ...PROCESS_OPTIONS,
   threads: 0,
@@ -31,9 +33,12 @@ export class Writer {
   shipping: Shipping | undefined
   readonly writes: Write[] = []
   #noted = 0
+  #seen: readonly SenderStatus[] | undefined
   /** Why it ended, where it did by itself. */
   error: unknown
   inFlight = 0
+  /** Assignments under way: whoever was removed may still be on its way out. */
+  assigning = 0
   /** A long call is under way: checkpoint, optimize, reclaim. */
   busy: string | undefined
 
@@ -50,8 +55,23 @@ export class Writer {
     return (this.store as unknown as { log: CommitLog } | undefined)?.log
   }
 
+  /** The folded state, up to C. */
+  get folded(): StoreState | undefined {
+    return (this.store as unknown as { o: { state: StoreState } } | undefined)?.o.state
+  }
+
   get epoch(): number {
     return this.log === undefined ? 0 : Number(this.log.epoch)
+  }
+
+  /** By whose decision it writes. */
+  get mandate(): number {
+    return this.log?.mandate ?? 0
+  }
+
+  /** As its log knows it. */
+  get lineage(): EpochMark[] {
+    return this.log!.lineage.map(({ epoch, firstLsn, mandate }) => markOf(epoch, firstLsn, mandate))
   }
 
   /** C. */
@@ -75,7 +95,14 @@ export class Writer {
   }
 
   get senders(): readonly SenderStatus[] {
+    if (this.#seen !== undefined) return this.#seen
     return this.shipping === undefined || this.state !== 'open' ? [] : this.shipping.registry.status().senders
+  }
+
+  /** Begins or ends a look that awaits nothing: its senders are put together once. */
+  seen(isLooking: boolean): void {
+    this.#seen = undefined
+    if (isLooking) this.#seen = this.senders
   }
 
   /** Events of its RecoveryLog since the last call. */
@@ -88,21 +115,25 @@ export class Writer {
   /** @param promoted  a replica that becomes a writer hands its store over */
   start(promoted?: Store): void {
     const { cluster, process } = this
+    const { fencedAt } = cluster
     const open = async (): Promise<void> => {
-      const store = promoted ?? (await Store.open(process.root, { ...STORE_OPTIONS, world: process.world }))
+      const store = promoted ?? (await Store.open(process.root, { ...STORE_OPTIONS, ...(fencedAt > 0 ? { epoch: fencedAt } : {}), world: process.world }))
       if (!process.isAlive) return
       this.store = store
       store.on('fenced', () => this.end('fenced'))
       store.on('poisoned', (event) => this.end(event.cause))
       // Before it ships: the first table is there in every history.
       if ((await store.tables()).length === 0) await store.create(kv)
+      const version = cluster.electorate.change(cluster.voters)
       this.shipping = await ship(store, {
         assignment: { epoch: this.epoch, replicas: cluster.replicasOf(process.machine) },
         ack: cluster.mode,
         transport: cluster.transport(process),
       })
       if (!process.isAlive) return
+      this.shipping.log.subscribe((event) => process.isAlive && cluster.told(this, event))
       this.state = 'open'
+      cluster.electorate.assigned(version, this)
       cluster.trace.say(`${this.name} writes at epoch ${this.epoch}, head ${this.log!.head}`)
     }
     open().catch((error: unknown) => this.end(error))

@@ -175,7 +175,7 @@ describe.each(PLACES)('a snapshot, %s', (_name, place) => {
 })
 
 it('getSync is UnsupportedRootError { feature: "sync-read" } where the root cannot block', async () => {
-  const memory = openRoot('memory:', fakeWorld())
+  const memory = await openRoot('memory:', fakeWorld())
   const root = new Proxy(memory, {
     get: (target, name) => {
       if (name === 'caps') return { ...target.caps, syncRead: false }

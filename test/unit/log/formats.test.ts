@@ -49,7 +49,7 @@ describe('frames', () => {
 })
 
 describe('segment header', () => {
-  const header = { epoch: 7, firstLsn: PAST_32_BITS, seed: 0xfedc_ba98_7654_3210n }
+  const header = { epoch: 7, firstLsn: PAST_32_BITS, seed: 0xfedc_ba98_7654_3210n, mandate: PAST_32_BITS + 3 }
 
   it('comes back, and not after any changed bit', () => {
     const bytes = new Uint8Array(64)
@@ -108,7 +108,19 @@ describe('epoch record', () => {
       expect(encodeEpochRecord(record)).toHaveLength(EPOCH_PAYLOAD_BYTES)
     }
     expect(() => decodeEpochRecord(new Uint8Array(24))).toThrow()
+    expect(() => decodeEpochRecord(new Uint8Array(29).fill(1)), 'half a mandate').toThrow()
     expect(() => decodeEpochRecord(new Uint8Array(25))).toThrow()
+  })
+})
+
+describe('epoch record of who was decided on', () => {
+  it('says by which mandate its writer writes, behind what it said before; without one it is as it was', () => {
+    const record = { epoch: 9, writerId: new Uint8Array(16).fill(3), mode: 'exclusive' } as const
+    const decided = encodeEpochRecord({ ...record, mandate: PAST_32_BITS + 1 })
+    expect(decided).toHaveLength(EPOCH_PAYLOAD_BYTES + 8)
+    expect(decided.subarray(0, EPOCH_PAYLOAD_BYTES)).toEqual(encodeEpochRecord(record))
+    expect(decodeEpochRecord(decided)).toEqual({ ...record, mandate: PAST_32_BITS + 1 })
+    expect(encodeEpochRecord({ ...record, mandate: 0 })).toEqual(encodeEpochRecord(record))
   })
 })
 
@@ -154,12 +166,20 @@ describe('NODE', () => {
     replicaId: undefined,
     role: 'primary',
     epochSeen: PAST_32_BITS,
+    followed: PAST_32_BITS - 7,
     session: 1,
     committedLsn: 2,
     historyFloorLsn: 3,
+    floorEpoch: PAST_32_BITS + 1,
+    floorMandate: PAST_32_BITS + 2,
     tailEpoch: 4,
     lock: 5,
     ownFrom: PAST_32_BITS,
+    promotedEpoch: PAST_32_BITS,
+    mandate: PAST_32_BITS - 1,
+    promised: PAST_32_BITS,
+    decision: '0123456789abcdef'.repeat(2),
+    isWhole: true,
   }
 
   it('has two slots, either of which is enough', () => {
@@ -183,10 +203,17 @@ describe('NODE', () => {
     }
   })
 
+  const UNKNOWN = { followed: 0, floorEpoch: 0, floorMandate: 0, tailEpoch: 0, lock: 0, ownFrom: 0, promotedEpoch: 0, mandate: 0, promised: 0, decision: '' }
+
   it('reads what an older version wrote: what it did not know is not known', () => {
-    const older = encodeNode({ ...state, tailEpoch: 0, lock: 0, ownFrom: 0 })
+    const older = encodeNode({ ...state, ...UNKNOWN, isWhole: false })
     expect(older.subarray(88, 504).every((byte) => byte === 0)).toBe(true)
-    expect(decodeNode(older)).toMatchObject({ replicaId: undefined, tailEpoch: 0, lock: 0, ownFrom: 0, historyFloorLsn: 3 })
+    expect(decodeNode(older)).toMatchObject({
+      replicaId: undefined,
+      ...UNKNOWN,
+      isWhole: false,
+      historyFloorLsn: 3,
+    })
   })
 })
 

@@ -43,6 +43,7 @@ const armed: Observed = {
   owner: 'dead',
   schema: 'same',
   expired: false,
+  givenUp: false,
   participants: [table],
 }
 const sealed: Observed = { ...armed, sealed: true }
@@ -94,6 +95,15 @@ describe('a write is decided by the first row that matches', () => {
     ["d2'", 'retire', undefined, { ...armed, forgotten: true, owner: 'alive', participants: [{ ...table, version: '1' }] }, intent],
     ['d3', 'refuse', 'InvariantError', { ...armed, owner: 'alive', participants: [{ ...table, version: '9' }] }, intent],
     ['d3', 'refuse', 'InvariantError', { ...sealed, branchLive: false, participants: [{ ...table, version: '9' }] }, hold],
+    ["d3'", 'rollback', 'given-up', { ...armed, givenUp: true, owner: 'alive', participants: [{ ...table, version: '9' }] }, intent],
+    [
+      "d3'",
+      'rollback',
+      'given-up',
+      { ...sealed, givenUp: true, participants: [table, { ...table, version: '9' }] },
+      { ...hold, participants: [participant, participant] },
+    ],
+    ['d4', 'discard', 'branch-deleted', { ...armed, givenUp: true, branchLive: false, participants: [{ ...table, version: '9' }] }, intent],
     ['d4', 'discard', 'branch-deleted', { ...armed, branchLive: false, owner: 'alive' }, intent],
     ['d4', 'discard', 'branch-deleted', { ...sealed, branchLive: false, participants: [{ ...table, files: [missing] }] }, hold],
     ['d5', 'wait', undefined, { ...armed, owner: 'alive' }, intent],

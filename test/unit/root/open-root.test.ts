@@ -16,31 +16,31 @@ describe('openRoot', () => {
     const path = await mkdtemp(join(tmpdir(), 'varve-open-'))
     try {
       for (const place of [path, `${path}/`, pathToFileURL(path), pathToFileURL(path).href]) {
-        const root = openRoot(place, world)
+        const root = await openRoot(place, world)
         expect(root).toBeInstanceOf(DirRoot)
         expect(root.url).toBe(pathToFileURL(path).href)
         await root.put('x', new Uint8Array(1))
       }
-      expect((openRoot('relative/folder', world) as DirRoot).path).toBe(`${process.cwd()}/relative/folder`)
+      expect(((await openRoot('relative/folder', world)) as DirRoot).path).toBe(`${process.cwd()}/relative/folder`)
     } finally {
       await rm(path, { recursive: true })
     }
     const root = new MemoryRoot()
-    expect(openRoot(root, world)).toBe(root)
-    await openRoot('memory:shared-name', world).put('x', new Uint8Array([4]))
-    expect((await openRoot('memory:shared-name', world).get('x')).bytes).toEqual(new Uint8Array([4]))
-    expect(await openRoot('memory:other-name', world).head('x')).toBeUndefined()
-    await openRoot('memory:', world).put('x', new Uint8Array(1))
-    expect(await openRoot('memory:', world).head('x')).toBeUndefined()
+    expect(await openRoot(root, world)).toBe(root)
+    await (await openRoot('memory:shared-name', world)).put('x', new Uint8Array([4]))
+    expect((await (await openRoot('memory:shared-name', world)).get('x')).bytes).toEqual(new Uint8Array([4]))
+    expect(await (await openRoot('memory:other-name', world)).head('x')).toBeUndefined()
+    await (await openRoot('memory:', world)).put('x', new Uint8Array(1))
+    expect(await (await openRoot('memory:', world)).head('x')).toBeUndefined()
   })
 
-  it('names the scheme it has no root for', () => {
+  it('names the scheme it has no root for', async () => {
     for (const [place, feature] of [
       ['s3://bucket/prefix', 's3'],
       ['gs://bucket', 'gs'],
       [new URL('https://example.com'), 'https'],
     ] as const) {
-      expect(() => openRoot(place, world)).toThrow(expect.objectContaining({ code: 'root.unsupported', feature }))
+      await expect(openRoot(place, world)).rejects.toMatchObject({ code: 'root.unsupported', feature })
     }
   })
 

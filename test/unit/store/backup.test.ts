@@ -19,7 +19,7 @@ import {
   t,
   table,
 } from '../../../bindings/index.ts'
-import { MemoryRoot, openRoot } from '../../../bindings/root/index.ts'
+import { DirRoot, MemoryRoot, openRoot } from '../../../bindings/root/index.ts'
 import { defaultWorld } from '../../../bindings/runtime/index.ts'
 import { FaultyRoot } from '../../../bindings/testing/index.ts'
 import { failure, opened, QUIET, tempDirectory } from './places.ts'
@@ -66,7 +66,7 @@ async function contents(store: Pick<Store, 'scan'>, at?: bigint): Promise<string
 }
 
 function rootOf(place: string | Root): Root {
-  return typeof place === 'string' ? openRoot(place, defaultWorld()) : place
+  return typeof place === 'string' ? new DirRoot(place, defaultWorld()) : place
 }
 
 async function names(root: Root, prefix: string): Promise<string[]> {
@@ -285,7 +285,7 @@ describe.each(KINDS)('a backup of a store, %s', (_kind, place, options) => {
     expect(same.against!.files).toBeGreaterThan(0)
     expect(same.against!.digest).toEqual(same.digest)
     const names: string[] = []
-    const root = openRoot(target, defaultWorld())
+    const root = await openRoot(target, defaultWorld())
     for await (const { name } of root.list('fragments/')) names.push(name)
     const name = names.toSorted()[0]!
     const bytes = (await root.get(name)).bytes.slice()

@@ -142,7 +142,7 @@ describe('a directory that holds something else', () => {
   it('is an error for a path that is a file', async () => {
     const file = join(tempDirectory(), 'file')
     writeFileSync(file, 'x')
-    expect(await failure(() => Store.open(file, QUIET))).toMatchObject({ name: expect.stringMatching(/NotAStoreError|StorageError/) })
+    expect(await failure(() => Store.open(file, QUIET))).toMatchObject({ name: 'InvalidConfigError', message: expect.stringContaining('a file is in its way') })
   })
 
   it('readOnly leaves a missing directory missing', async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { columns, type Lsn, type OpenOptions, Store, StorageError, t, table, VacuumError } from '../../../bindings/index.ts'
-import { MemoryRoot, openRoot, type Root } from '../../../bindings/root/index.ts'
+import { DirRoot, MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
 import { failpoints, FP, rendezvous } from '../../../bindings/testing/index.ts'
 import { failure, opened, tempDirectory } from '../store/places.ts'
@@ -25,7 +25,7 @@ function placeOf(kind: 'memory' | 'directory' | 'slots in a directory' | 'slots 
   let offset = 0
   const clock = { nowMs: () => base.clock.nowMs() + offset, monoMs: () => base.clock.monoMs() } as World['clock']
   const world: World = { ...base, clock, failpoints: new FailpointRegistry(base.timers) }
-  const root = kind.endsWith('directory') ? openRoot(tempDirectory(), world) : new MemoryRoot()
+  const root = kind.endsWith('directory') ? new DirRoot(tempDirectory(), world) : new MemoryRoot()
   const options: OpenOptions = { world, ...(kind.startsWith('slots') ? { writers: 'shared' as const } : {}) }
   return { root, world, options, days: (n) => void (offset += n * 24 * 3600 * 1000) }
 }

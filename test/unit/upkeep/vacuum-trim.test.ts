@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 
 import { columns, eq, HistoryUnavailableError, lsn, lt, type OpenOptions, PinUnresolvedError, type Store, t, table } from '../../../bindings/index.ts'
 import { listCheckpoints } from '../../../bindings/engine/index.ts'
-import { MemoryRoot, openRoot, type Root } from '../../../bindings/root/index.ts'
+import { DirRoot, MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { defaultWorld, FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
 import { failpoints, FP } from '../../../bindings/testing/index.ts'
 import { collect, failure, opened, tempDirectory } from '../store/places.ts'
@@ -20,7 +20,7 @@ interface Place {
 function placeOf(kind: string): Place {
   const base = defaultWorld()
   const world: World = { ...base, failpoints: new FailpointRegistry(base.timers) }
-  const root = kind.endsWith('directory') ? openRoot(tempDirectory(), world) : new MemoryRoot()
+  const root = kind.endsWith('directory') ? new DirRoot(tempDirectory(), world) : new MemoryRoot()
   return { root, world, options: { world, segmentBytes: 64 * 1024, ...(kind.startsWith('slots') ? { writers: 'shared' as const } : {}) } }
 }
 

@@ -18,7 +18,7 @@ async function fragment(store: Store, from: number, n: number): Promise<Lsn> {
 }
 
 async function files(place: string): Promise<string[]> {
-  const root = openRoot(place, defaultWorld())
+  const root = await openRoot(place, defaultWorld())
   const names: string[] = []
   for (const folder of ['fragments/', 'indexes/']) for await (const { name } of root.list(folder)) names.push(name)
   return names
@@ -257,7 +257,7 @@ describe.each(PLACES)('vacuum in %s', (_place, makePlace) => {
     const store = await opened(place)
     await store.create(items)
     await fragment(store, 0, 1)
-    const root = openRoot(place, defaultWorld())
+    const root = await openRoot(place, defaultWorld())
     const orphan = `fragments/ab/${'ab'.repeat(32)}.arrow`
     await root.put(orphan, new Uint8Array(100))
     await root.put('fragments/ab/notes.txt', new Uint8Array(3))

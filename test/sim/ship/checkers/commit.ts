@@ -5,6 +5,7 @@ import type { Cluster } from '../cluster.ts'
 import { ancestor, isBefore, type Place } from '../history.ts'
 import type { Machine } from '../machine.ts'
 import type { Writer } from '../writer.ts'
+import { GivenUp } from './given-up.ts'
 
 /** I2. C never goes back on a node, and no node tells one that the durable logs of the mode's nodes do not bear out. */
 export function committedIsBorneOut(): Checker {
@@ -49,11 +50,14 @@ function lacks(c: Cluster, { process: { machine }, epoch }: Writer, lsn: number)
   const place = ancestor(c.places.get(machine)!, lsn)
   if (place?.lsn !== lsn) return `its own log ends at ${c.places.get(machine)!.lsn}`
   if (place.epoch !== epoch) return `LSN ${lsn} is of epoch ${place.epoch}, and this writer is at ${epoch}: nothing of an older epoch is committed by itself`
-  const voters = c.voters
-  const nodes = new Set([machine, ...voters])
-  const holding = [...nodes].filter((each) => isBefore(place, c.places.get(each)!))
-  const needed = c.mode === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
-  return holding.length >= needed ? undefined : `${holding.length} of ${nodes.size} hold it (${holding.map(({ name }) => name).join()}), ${needed} are needed`
+  // While the voters change, the old ones may still be who counts.
+  const answers = c.electorate.counting.map((voters) => {
+    const nodes = new Set([machine, ...voters])
+    const holding = [...nodes].filter((each) => isBefore(place, c.places.get(each)!))
+    const needed = c.mode === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
+    return holding.length >= needed ? undefined : `${holding.length} of ${nodes.size} hold it (${holding.map(({ name }) => name).join()}), ${needed} are needed`
+  })
+  return answers.includes(undefined) ? undefined : answers.at(-1)
 }
 
 /** I5. Any two nodes have the same records as far as both were told that they are committed. */
@@ -62,11 +66,14 @@ export function committedPrefixIsOne(): Checker {
   /** The furthest committed place of any node; that of every other one lies on the way to it. */
   let tip: Place | undefined
   const checked = new Map<object, number>()
+  const givenUp = new GivenUp()
   return {
     name,
+    opened(c, writer, place) {
+      givenUp.opened(c, writer, place)
+      if (tip !== undefined) tip = givenUp.kept(tip)
+    },
     event(c) {
-      // What an asynchronous primary alone had is gone with it, whatever it was told.
-      if (c.losses > 0) return
       for (const node of c.nodes.values()) {
         if (node.state !== 'open') continue
         const place = c.places.get(node.process.machine)!
@@ -74,6 +81,8 @@ export function committedPrefixIsOne(): Checker {
         if (checked.get(node) === lsn) continue
         checked.set(node, lsn)
         const at = ancestor(place, lsn)!
+        // What an asynchronous primary alone had is gone with it, whatever it was told.
+        if (givenUp.has(at)) continue
         if (tip === undefined || isBefore(tip, at)) tip = at
         else if (!isBefore(at, tip)) c.fail(name, `${node.name} was told that LSN ${lsn} is committed, and it parts there from what others were told`)
       }
@@ -89,8 +98,19 @@ export function committedIsNeverCut(): Checker {
   const name = 'I11 no truncation or install below RC'
   /** RC of each machine when it was looked at last. */
   const last = new Map<Machine, number>()
+  const givenUp = new GivenUp()
   return {
     name,
+    opened(c, writer, place) {
+      givenUp.opened(c, writer, place)
+      const { machine } = writer.process
+      const told = last.get(machine) ?? 0
+      const { lsn } = foundBy(writer, place)
+      if (told <= lsn) return
+      // With the loss that was accepted goes the promise: its own records take those LSNs, and nobody was told that they are committed.
+      if (c.mode === 'async') last.set(machine, lsn)
+      else c.fail(name, `${machine.name} was told that LSN ${told} is committed, and opens for writing with a log that ends at LSN ${lsn}`)
+    },
     event(c) {
       for (const follower of c.followers) if (follower.state === 'open') last.set(follower.process.machine, follower.committed)
     },
@@ -98,9 +118,18 @@ export function committedIsNeverCut(): Checker {
       const node = c.nodes.get(machine)
       if (node?.kind !== 'follower' || move === 'advance') return
       const told = Math.min(last.get(machine) ?? 0, before.lsn)
-      if (c.losses > 0) return
-      if (!isBefore(ancestor(before, told)!, place))
+      const held = ancestor(before, told)!
+      // Another history may take the place of one that was given up, and never a shorter one than was promised; of which a process that is started knows what NODE has,
+      // where RC comes some time after it was told.
+      if (givenUp.has(held) ? move !== 'restart' && place.lsn < told : !isBefore(held, place))
         c.fail(name, `${machine.name} held LSN ${told} as committed, and after its ${move} its log ends at LSN ${place.lsn} without it`)
     },
   }
+}
+
+/** Where the log ended that a writer opened: what it has written by itself since stands behind. */
+function foundBy({ epoch }: Writer, place: Place): Place {
+  let at = place
+  while (at.epoch === epoch) at = at.parent!
+  return at
 }

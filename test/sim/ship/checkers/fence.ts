@@ -1,16 +1,18 @@
 // I3 and I6: who may change a replica's log, and by which records.
 
+import { decodeManifest, mandateOfClaim } from '../../../../bindings/format/index.ts'
 import type { Checker } from '../checker.ts'
 import type { Machine } from '../machine.ts'
 import type { TappedLink } from '../wires.ts'
 
 interface Fenced {
+  mandate: number
   epoch: number
   session: number
   /** What frames of the newest session may have taken the log to. */
   mayReach: number
-  /** A base may take its place at any moment. */
-  isInstalling: boolean
+  /** LSN of the base that frames of it have brought, and that takes its place with the install. */
+  base: number
 }
 
 /** I3. A replica's log grows, is cut or replaced by the newest session alone that it has accepted. */
@@ -19,10 +21,10 @@ export function onlyTheNewestChanges(): Checker {
   const newest = new Map<Machine, Fenced>()
   /** Machines whose last process wrote: what it wrote last was not seen if it died at once. */
   const wrote = new Set<Machine>()
-  const greeted = new WeakMap<TappedLink, { epoch: number; session: number }>()
+  const greeted = new WeakMap<TappedLink, { mandate: number; epoch: number; session: number; seen: number }>()
   const of = (machine: Machine): Fenced => {
     let fenced = newest.get(machine)
-    if (fenced === undefined) newest.set(machine, (fenced = { epoch: 0, session: 0, mayReach: 0, isInstalling: false }))
+    if (fenced === undefined) newest.set(machine, (fenced = { mandate: 0, epoch: 0, session: 0, mayReach: 0, base: 0 }))
     return fenced
   }
   const isNewest = (machine: Machine, frame: { readonly epoch: number; readonly session: number }): boolean => {
@@ -38,21 +40,25 @@ export function onlyTheNewestChanges(): Checker {
       if (way === 'taken') {
         if (message.type === 'hello' && message.kind !== 'observe') {
           // A frame that came twice, on a connection of later, is not that one's greeting.
-          if (!greeted.has(link)) greeted.set(link, { epoch, session })
+          if (!greeted.has(link))
+            greeted.set(link, { mandate: message.kind === 'fence' ? mandateOfClaim(epoch) : message.mandate, epoch, session, seen: fenced.epoch })
         } else if (message.type === 'entries' && !message.base && isNewest(machine, frame))
           fenced.mayReach = Math.max(fenced.mayReach, message.first + message.count - 1)
-        else if (message.type === 'install' && isNewest(machine, frame)) fenced.isInstalling = true
+        else if (message.type === 'manifest' && isNewest(machine, frame)) fenced.base = decodeManifest(message.bytes).baseLsn
+        // From here on it may take its place at any moment; a newer fence waits for that, and nobody may be told any more.
+        else if (message.type === 'install' && isNewest(machine, frame)) fenced.mayReach = Math.max(fenced.mayReach, fenced.base)
         return
       }
       if (message.type === 'helloReply') {
         const hello = greeted.get(link)
         // Of kind observe.
         if (hello === undefined) return
-        if (hello.epoch > fenced.epoch || (hello.epoch === fenced.epoch && hello.session > fenced.session)) {
-          newest.set(machine, { ...hello, mayReach: message.durableLsn, isInstalling: false })
-        } else if (message.epochSeen < fenced.epoch) c.fail(name, `${machine.name} has seen epoch ${fenced.epoch} and says ${message.epochSeen}`)
+        const { mandate } = hello
+        const order = mandate - fenced.mandate || hello.epoch - fenced.epoch || hello.session - fenced.session
+        if (order > 0) {
+          newest.set(machine, { mandate, epoch: hello.epoch, session: hello.session, mayReach: message.durableLsn, base: 0 })
+        } else if (message.epochSeen < hello.seen) c.fail(name, `${machine.name} has seen epoch ${hello.seen} and says ${message.epochSeen}`)
       } else if (message.type === 'installed' && isNewest(machine, frame)) {
-        fenced.isInstalling = false
         fenced.mayReach = message.baseLsn
       } else if ((message.type === 'truncated' || message.type === 'installed' || message.type === 'ack') && !isNewest(machine, frame)) {
         if (message.type !== 'ack') c.fail(name, `${machine.name} answers ${message.type} on a link that is no longer the newest`)
@@ -61,10 +67,10 @@ export function onlyTheNewestChanges(): Checker {
     stopped(c, machine) {
       if (c.nodes.get(machine)?.kind === 'writer') wrote.add(machine)
     },
-    moved(c, machine, place, move, before) {
+    moved(c, machine, place, _, before) {
       if (c.nodes.get(machine)?.kind !== 'follower') return
       const fenced = of(machine)
-      if (wrote.delete(machine) || (fenced.isInstalling && move !== 'advance')) fenced.mayReach = Math.max(fenced.mayReach, place.lsn)
+      if (wrote.delete(machine)) fenced.mayReach = Math.max(fenced.mayReach, place.lsn)
       else if (place.lsn > before.lsn && place.lsn > fenced.mayReach) {
         c.fail(
           name,

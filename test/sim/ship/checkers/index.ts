@@ -3,9 +3,12 @@
 import type { Checker } from '../checker.ts'
 import { ackedIsKept } from './acked.ts'
 import { committedIsBorneOut, committedIsNeverCut, committedPrefixIsOne } from './commit.ts'
+import { sameAcksSameBoundary, sameFactsSameDecision } from './decisions.ts'
 import { everyRecordOnce, onlyTheNewestChanges } from './fence.ts'
+import { stateIsTheFold } from './fold.ts'
 import { damageStaysWhereItIs, everybodyArrives } from './liveness.ts'
 import { pinsAreNeeded } from './pins.ts'
+import { endsBeforeItLetsGo, lateAnswersAreRefused, progressIsItsOwn, streamGoesOn } from './progress.ts'
 import { endsOnce } from './records.ts'
 import { debtsArePaid, inSyncIsEarned, oneSession, progressOrEnd, targetIsFrozen } from './sessions.ts'
 import { nothingUnsyncedIsShown, rowsAreTheFold } from './state.ts'
@@ -14,12 +17,17 @@ export const CHECKERS: readonly (() => Checker)[] = [
   ackedIsKept,
   committedIsBorneOut,
   onlyTheNewestChanges,
+  progressIsItsOwn,
+  lateAnswersAreRefused,
   rowsAreTheFold,
+  stateIsTheFold,
   committedPrefixIsOne,
   everyRecordOnce,
   pinsAreNeeded,
+  endsBeforeItLetsGo,
   oneSession,
   inSyncIsEarned,
+  streamGoesOn,
   targetIsFrozen,
   committedIsNeverCut,
   nothingUnsyncedIsShown,
@@ -28,4 +36,6 @@ export const CHECKERS: readonly (() => Checker)[] = [
   debtsArePaid,
   damageStaysWhereItIs,
   everybodyArrives,
+  sameFactsSameDecision,
+  sameAcksSameBoundary,
 ]

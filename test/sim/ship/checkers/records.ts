@@ -1,9 +1,10 @@
 // I13: what a RecoveryLog says of each session.
 
-import { type RecoveryEventName, sessionText } from '../../../../bindings/ship/index.ts'
-import type { Checker } from '../checker.ts'
+import type { RecoveryEventName } from '../../../../bindings/ship/index.ts'
+import { type Checker, sessionOf } from '../checker.ts'
 
-const TERMINAL: ReadonlySet<RecoveryEventName> = new Set<RecoveryEventName>([
+/** What ends a session. */
+export const TERMINAL: ReadonlySet<RecoveryEventName> = new Set<RecoveryEventName>([
   'plan_zero_gap',
   'exec_completed',
   'exec_rebuild_completed',
@@ -22,14 +23,14 @@ export function endsOnce(): Checker {
     name,
     noted(c, writer, { event, sessionId }) {
       if (sessionId === null) return
-      const id = sessionText(sessionId)
+      const id = sessionOf(writer, sessionId)
       if (TERMINAL.has(event)) {
         const before = ended.get(id)
-        if (before !== undefined) c.fail(name, `session ${id} of ${writer.name} ends with ${before} and with ${event}`)
+        if (before !== undefined) c.fail(name, `session ${id} ends with ${before} and with ${event}`)
         ended.set(id, event)
       } else if (event === 'exec_catchup_started' || event === 'exec_rebuild_started') started.add(id)
       else if (event === 'exec_resources_released') {
-        if (released.has(id)) c.fail(name, `what session ${id} of ${writer.name} held is released twice`)
+        if (released.has(id)) c.fail(name, `what session ${id} held is released twice`)
         released.add(id)
       }
     },
@@ -37,11 +38,11 @@ export function endsOnce(): Checker {
       // Of the writer that is left: those of dead processes end with them.
       const { writer } = c
       if (writer === undefined) return
-      const active = new Set(writer.senders.flatMap(({ session }) => (session === null ? [] : [sessionText(session.id)])))
+      const active = new Set(writer.senders.flatMap(({ session }) => (session === null ? [] : [sessionOf(writer, session.id)])))
       for (const id of started) {
-        if (!id.startsWith(`${writer.epoch}.`) || active.has(id)) continue
-        if (!ended.has(id)) c.fail(name, `session ${id} of ${writer.name} is over and never ended`)
-        if (!released.has(id)) c.fail(name, `what session ${id} of ${writer.name} held was never released`)
+        if (!id.startsWith(`${writer.name} ${writer.epoch}.`) || active.has(id)) continue
+        if (!ended.has(id)) c.fail(name, `session ${id} is over and never ended`)
+        if (!released.has(id)) c.fail(name, `what session ${id} held was never released`)
       }
     },
   }

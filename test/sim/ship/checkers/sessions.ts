@@ -1,10 +1,23 @@
 // I8, I9, I10, I14, I15: what a primary thinks of its replicas and their sessions.
 
 import { CATCH_UP_BUDGET, REBUILD_BUDGET, type ReplicaState, sessionText } from '../../../../bindings/ship/index.ts'
-import type { Checker } from '../checker.ts'
+import { type Checker, sessionOf } from '../checker.ts'
+import type { Machine } from '../machine.ts'
+import type { TappedLink } from '../wires.ts'
 import type { Writer } from '../writer.ts'
 
-/** I8. One session or one stream for a replica; no session id twice, over all restarts. */
+/** A primary. */
+interface Followed {
+  readonly mandate: number
+  readonly epoch: number
+}
+
+/**
+ * I8. One session or one stream for a replica; no session id twice, over all restarts.
+ *
+ * Where a fence left no room, a former primary that starts itself may claim the epoch that its successor has (decision 0030): their sessions have one name, and nodes
+ * tell them apart by the mandate.
+ */
 export function oneSession(): Checker {
   const name = 'I8 one session or stream for a replica, ids never repeat'
   const seen = new Set<string>()
@@ -14,14 +27,15 @@ export function oneSession(): Checker {
     noted(c, writer, { event, sessionId }) {
       if (event !== 'session_created') return
       const id = sessionText(sessionId!)
-      if (seen.has(id)) c.fail(name, `${writer.name} begins session ${id}, which there was before`)
-      seen.add(id)
+      const full = `${id} of mandate ${writer.mandate}`
+      if (seen.has(full)) c.fail(name, `${writer.name} begins session ${id}, which there was before`)
+      seen.add(full)
     },
     frame(c, machine, way, { epoch, session, message }) {
       if (way !== 'sent' || message.type !== 'hello' || message.kind === 'observe') return
-      const id = `${epoch}.${session}`
-      if (greeted.has(id)) c.fail(name, `${machine.name} greets with session ${id} a second time`)
-      greeted.add(id)
+      const full = `${epoch}.${session} of mandate ${message.mandate}`
+      if (greeted.has(full)) c.fail(name, `${machine.name} greets with session ${epoch}.${session} a second time`)
+      greeted.add(full)
     },
     event(c) {
       for (const writer of c.writers) {
@@ -36,25 +50,47 @@ export function oneSession(): Checker {
 /** I9. Only a completed session makes a replica in_sync, and what it then has is what that achieved, or more. */
 export function inSyncIsEarned(): Checker {
   const name = 'I9 in_sync is earned by a completed session'
+  /** By replica, since it came in sync: what was achieved. */
   const completed = new Map<string, number>()
+  /** Replicas with a run that has not given back what it holds: complete, it may be waiting for the pin of the stream. */
+  const running = new Set<string>()
+  const greeted = new WeakMap<TappedLink, Followed>()
+  /** By machine: the newest primary that it has answered. It may be cut for that one, and one of before finds out when its link fails. */
+  const followed = new Map<Machine, Followed>()
   return {
     name,
-    noted(_, writer, { event, replicaId, sessionId, fields }) {
-      if (event !== 'exec_completed' && event !== 'exec_rebuild_completed' && event !== 'plan_zero_gap') return
-      if (replicaId !== null) completed.set(`${writer.name} ${writer.epoch} ${replicaId}`, Number(fields['achieved'] ?? 0))
-      if (sessionId !== null) completed.set(sessionText(sessionId), Number(fields['achieved'] ?? 0))
+    frame(_, machine, way, { epoch, message }, link) {
+      if (way === 'taken' && message.type === 'hello' && message.kind !== 'observe' && message.kind !== 'fence' && !greeted.has(link))
+        greeted.set(link, { mandate: message.mandate, epoch })
+      const hello = way === 'sent' && message.type === 'helloReply' ? greeted.get(link) : undefined
+      if (hello === undefined) return
+      const newest = followed.get(machine)
+      if (newest === undefined || (hello.mandate - newest.mandate || hello.epoch - newest.epoch) > 0) followed.set(machine, hello)
+    },
+    noted(_, writer, { event, replicaId, fields }) {
+      const key = `${writer.name} ${writer.epoch} ${replicaId}`
+      if (event === 'exec_catchup_started' || event === 'exec_rebuild_started') running.add(key)
+      else if (event === 'exec_resources_released') running.delete(key)
+      if (event === 'exec_completed' || event === 'exec_rebuild_completed' || event === 'plan_zero_gap') completed.set(key, Number(fields['achieved'] ?? 0))
     },
     event(c) {
       for (const writer of c.writers) {
         for (const { replicaId, state, durableLsn } of writer.senders) {
-          if (state !== 'in_sync') continue
-          const achieved = completed.get(`${writer.name} ${writer.epoch} ${replicaId}`)
+          const key = `${writer.name} ${writer.epoch} ${replicaId}`
+          if (state !== 'in_sync') {
+            completed.delete(key)
+            continue
+          }
+          const achieved = completed.get(key)
+          if (achieved === undefined && running.has(key)) continue
           if (achieved === undefined) c.fail(name, `${writer.name} holds ${replicaId} for in_sync, and completed no session of it`)
           else if (durableLsn < achieved) c.fail(name, `${writer.name} holds ${replicaId} for in_sync at ${durableLsn}, and it had achieved ${achieved}`)
           const follower = c.followers.find(({ name: other }) => other === replicaId)
-          if (follower?.state === 'open' && durableLsn > c.places.get(follower.process.machine)!.lsn) {
-            c.fail(name, `${writer.name} holds ${replicaId} for durable up to ${durableLsn}, its log ends at ${c.places.get(follower.process.machine)!.lsn}`)
-          }
+          if (follower?.state !== 'open') continue
+          const { machine } = follower.process
+          const { mandate, epoch } = followed.get(machine)!
+          if (mandate === writer.mandate && epoch === writer.epoch && durableLsn > c.places.get(machine)!.lsn)
+            c.fail(name, `${writer.name} holds ${replicaId} for durable up to ${durableLsn}, its log ends at ${c.places.get(machine)!.lsn}`)
         }
       }
     },
@@ -79,7 +115,7 @@ export function targetIsFrozen(): Checker {
       for (const writer of c.writers) {
         for (const { replicaId, session } of writer.senders) {
           if (session === null || session.phase !== 'catchup') continue
-          const id = sessionText(session.id)
+          const id = sessionOf(writer, session.id)
           const target = targets.get(id)
           if (target === undefined) targets.set(id, session.target)
           else if (target !== session.target) c.fail(name, `session ${id} of ${replicaId} had target ${target} and has ${session.target}`)
@@ -123,12 +159,17 @@ export function debtsArePaid(): Checker {
   const REBUILDING: ReadonlySet<ReplicaState> = new Set(['needs_rebuild', 'connecting', 'rebuilding', 'in_sync', 'halted', 'stopped'])
   /** Rebuilds that were completed. */
   const rebuilt = new Set<string>()
+  /** Replicas with a rebuild that has not given back what it holds: complete, it may be waiting for its last hooks. */
+  const running = new Set<string>()
   const debts = new Set<string>()
   return {
     name,
-    noted(_, writer, { event, replicaId }) {
+    noted(_, writer, { event, replicaId, fields }) {
       const key = `${writer.name} ${writer.epoch} ${replicaId}`
-      if (event === 'exec_rebuild_completed') rebuilt.add(key)
+      // A hook that fails behind the completion fails the run, and the rebuild is done.
+      if (event === 'exec_rebuild_completed' || (event === 'session_invalidated' && fields['isComplete'] === true && running.has(key))) rebuilt.add(key)
+      if (event === 'exec_rebuild_started') running.add(key)
+      else if (event === 'exec_resources_released') running.delete(key)
       if (event !== 'sender_removed' || replicaId === null) return
       // One that is assigned again is a new sender, which owes nothing: the next hello finds what is so.
       last.get(writer)?.delete(replicaId)
@@ -152,7 +193,7 @@ export function debtsArePaid(): Checker {
           if (rebuilt.has(key)) debts.delete(key)
           else if (!REBUILDING.has(state)) c.fail(name, `${replicaId} needs a rebuild and is ${state}`)
           else if (session !== null && session.kind !== 'rebuild') c.fail(name, `${replicaId} needs a rebuild and gets a session of kind ${session.kind}`)
-          else if (state === 'in_sync') c.fail(name, `${replicaId} needs a rebuild and is in_sync without one`)
+          else if (state === 'in_sync' && !running.has(key)) c.fail(name, `${replicaId} needs a rebuild and is in_sync without one`)
         }
       }
     },

@@ -2,6 +2,7 @@
 
 import type { Checker } from '../checker.ts'
 import { isBefore } from '../history.ts'
+import type { Process } from '../machine.ts'
 
 /** I4. Rows are those that the writes up to there make, one after the other. */
 export function rowsAreTheFold(): Checker {
@@ -20,18 +21,19 @@ export function nothingUnsyncedIsShown(): Checker {
   const name = 'I12 nothing is shown that a crash would lose'
   /** By machine: the highest LSN that its replica has acknowledged as durable since its log was cut or replaced last. */
   const acked = new Map<string, number>()
-  /** A truncation or an install that may have been under way when the machine stopped. */
-  const underWay = new Set<string>()
+  /** A truncation or an install that may have been under way when the machine stopped, and the process that was asked for it. */
+  const underWay = new Map<string, Process | undefined>()
   return {
     name,
     frame(_, machine, way, { message }) {
       if (way === 'sent' && (message.type === 'ack' || message.type === 'grantAck'))
         acked.set(machine.name, Math.max(acked.get(machine.name) ?? 0, message.durableLsn))
-      if (way === 'taken' && (message.type === 'truncate' || message.type === 'install')) underWay.add(machine.name)
+      if (way === 'taken' && (message.type === 'truncate' || message.type === 'install')) underWay.set(machine.name, machine.process)
     },
     moved(c, machine, place, move, before) {
       const mayLose = move === 'truncate' || move === 'install' || (move === 'restart' && underWay.has(machine.name))
-      if (move !== 'advance') underWay.delete(machine.name)
+      // A process is looked at for the first time when it may have been asked already.
+      if (move !== 'advance' && !(move === 'restart' && underWay.get(machine.name) === machine.process)) underWay.delete(machine.name)
       if (mayLose) return void acked.set(machine.name, place.lsn)
       const told = acked.get(machine.name) ?? 0
       if (!isBefore(before, place))

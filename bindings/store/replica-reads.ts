@@ -1,0 +1,95 @@
+// store/replica-reads.ts: what a replica finds out by reading its own log and checkpoints again (docs/shipping.md "Replica").
+//
+// Invariant: nothing is changed here; what is told is told of what is durable on this node, and a checkpoint is believed only where the log agrees with it.
+
+import { type Catalog, checkpointName, type PendingSeal } from '../catalog/index.ts'
+import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
+import { CorruptionError } from '../errors.ts'
+import { toHex } from '../format/index.ts'
+import { chainOver, type CommitLog, type Digest, type Lsn, type ReplicaLog } from '../log/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
+import type { Events } from './events.ts'
+
+export interface CheckpointSource {
+  readonly root: Root
+  readonly storeId: Uint8Array
+  readonly events: Events
+  /** undefined: not known. */
+  readonly digestAt: (lsn: number) => Promise<Uint8Array | undefined>
+}
+
+export interface TrustedCheckpoint {
+  readonly lsn: number
+  readonly replayFrom: number
+}
+
+/** Checkpoints at or below `lsn` that are what the log says, newest first. */
+export async function trustedCheckpoints({ root, storeId, events, digestAt }: CheckpointSource, lsn: number): Promise<TrustedCheckpoint[]> {
+  const trusted: TrustedCheckpoint[] = []
+  for (const each of await listCheckpoints(root)) {
+    if (each > lsn) continue
+    try {
+      const { catalog, digest } = await readCheckpoint(root, storeId, each)
+      const held = await digestAt(each)
+      if (held === undefined || toHex(held) === toHex(digest)) trusted.push({ lsn: each, replayFrom: catalog.replayFrom })
+    } catch (error) {
+      if (isNotFound(error)) continue
+      if (!(error instanceof CorruptionError)) throw error
+      events.keep('checkpointInvalid', { file: checkpointName(each) })
+    }
+  }
+  return trusted
+}
+
+/** Recomputes the chain of (from, end] from the digest at `from`. @throws the signal's reason, StorageError */
+export async function checkChain(
+  log: ReplicaLog,
+  from: number,
+  end: number,
+  signal: AbortSignal,
+): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
+  let at = from
+  try {
+    let digest: Digest = await log.digestAt(at)
+    for await (const batch of log.current.read(BigInt(at) as Lsn, { end: BigInt(end) as Lsn, signal })) {
+      digest = chainOver(digest, batch.bytes, batch.offsets)
+      at = Number(batch.last)
+    }
+    const ok = toHex(digest) === toHex(await log.digestAt(end))
+    return { ok, firstBad: ok ? 0 : end }
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error
+    return { ok: false, firstBad: at + 1 }
+  }
+}
+
+/** Seals that no record of the log has decided. @param catalog  what the log is read from; undefined: its start */
+export async function pendingSealsOf(log: CommitLog, catalog: Catalog | undefined): Promise<PendingSeal[]> {
+  const named = new NamedFiles()
+  const lsns = new Map<string, number>()
+  for (const seal of catalog?.outcomes.pending.values() ?? []) {
+    named.seals.set(toHex(seal.writeId), seal)
+    lsns.set(toHex(seal.writeId), seal.lsn)
+  }
+  for await (const batch of log.read(catalog === undefined ? log.tail : (BigInt(catalog.lsn) as Lsn))) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      const record = decodeRecord(batch.bytes, offset, lsn)
+      named.ofRecord(record)
+      if ('seal' in record) lsns.set(toHex(record.seal.writeId), lsn)
+      lsn++
+    }
+  }
+  return [...named.seals].map(([id, seal]) => ({ ...seal, lsn: lsns.get(id)! }))
+}
+
+/** Files that records name behind what is folded. @param catalog  of the fold; undefined: it is of another log, and all of this one is read */
+export async function namedBehind(log: CommitLog, catalog: Catalog | undefined, applied: number): Promise<Set<string>> {
+  const named = new NamedFiles()
+  for (const [id, seal] of catalog?.outcomes.pending ?? []) named.seals.set(id, seal)
+  for await (const batch of log.read(catalog === undefined ? log.tail : (BigInt(applied) as Lsn))) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) named.ofRecord(decodeRecord(batch.bytes, offset, lsn++))
+  }
+  return new Set([...named.fragments.keys(), ...named.vectors.keys()])
+}
