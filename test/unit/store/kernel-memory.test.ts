@@ -193,6 +193,9 @@ async function settled(w: World, what: string): Promise<void> {
   if (w.isOpen) await check(w)
 }
 
+/** What failed in any run. The log's own instances are kept by the process, so an open grows them in the first runs only. */
+const everFailed = new Set<string>()
+
 describe.each(PLACES)('the n-th growth of kernel memory fails, %s', (_, place) => {
   it.each([
     ['once', false],
@@ -217,14 +220,17 @@ describe.each(PLACES)('the n-th growth of kernel memory fails, %s', (_, place) =
       step.after?.(w.model)
       await settled(w, step.name)
     }
-    expect(failures).toEqual(
-      expect.arrayContaining(['open, growth 1', 'append columns, growth 1', 'flush, growth 1', 'scan in order, growth 2', 'open again, growth 1']),
-    )
+    failures.forEach((what) => everFailed.add(what))
+    expect(failures).toEqual(expect.arrayContaining(['append columns, growth 1', 'flush, growth 1', 'scan in order, growth 2']))
     await w.s.append(items, itemOf(1_000_000))
     expect((await w.s.get(items, 1_000_000n))?.name).toBe(itemOf(1_000_000).name)
     expect((await w.s.verify()).ok).toBe(true)
     await w.s.close()
   })
+})
+
+it('opens were among the calls that failed', () => {
+  expect([...everFailed]).toEqual(expect.arrayContaining(['open, growth 1', 'open again, growth 1']))
 })
 
 describe('a small bound of kernel memory', () => {
