@@ -21,21 +21,31 @@ export function nothingUnsyncedIsShown(): Checker {
   const name = 'I12 nothing is shown that a crash would lose'
   /** By machine: the highest LSN that its replica has acknowledged as durable since its log was cut or replaced last. */
   const acked = new Map<string, number>()
-  /** A truncation or an install that may have been under way when the machine stopped, and the process that was asked for it. */
-  const underWay = new Map<string, Process | undefined>()
+  /**
+   * A truncation or an install that may have been under way when the machine stopped: the process that was asked for it, and the LSN that it may leave at
+   * least, until it is answered.
+   */
+  const underWay = new Map<string, { readonly process: Process | undefined; readonly leaves: number }>()
   return {
     name,
     frame(_, machine, way, { message }) {
       if (way === 'sent' && (message.type === 'ack' || message.type === 'grantAck'))
         acked.set(machine.name, Math.max(acked.get(machine.name) ?? 0, message.durableLsn))
-      if (way === 'taken' && (message.type === 'truncate' || message.type === 'install')) underWay.set(machine.name, machine.process)
+      if (way === 'taken' && (message.type === 'truncate' || message.type === 'install'))
+        underWay.set(machine.name, { process: machine.process, leaves: message.type === 'truncate' ? message.lsn : 0 })
+      if (way === 'sent' && (message.type === 'truncated' || message.type === 'installed')) {
+        const left = message.type === 'truncated' ? message.lsn : message.baseLsn
+        acked.set(machine.name, Math.min(acked.get(machine.name) ?? 0, left))
+        underWay.set(machine.name, { process: machine.process, leaves: Infinity })
+      }
     },
     moved(c, machine, place, move, before) {
       const mayLose = move === 'truncate' || move === 'install' || (move === 'restart' && underWay.has(machine.name))
       // A process is looked at for the first time when it may have been asked already.
-      if (move !== 'advance' && !(move === 'restart' && underWay.get(machine.name) === machine.process)) underWay.delete(machine.name)
+      if (move !== 'advance' && !(move === 'restart' && underWay.get(machine.name)?.process === machine.process)) underWay.delete(machine.name)
       if (mayLose) return void acked.set(machine.name, place.lsn)
-      const told = acked.get(machine.name) ?? 0
+      // Records may have come and been cut off between two looks, which is no move at all.
+      const told = Math.min(acked.get(machine.name) ?? 0, underWay.get(machine.name)?.leaves ?? Infinity)
       if (!isBefore(before, place))
         c.fail(name, `${machine.name} held LSN ${before.lsn}, and after its ${move} (${machine.lastEnd}) its log ends at ${place.lsn}`)
       else if (place.lsn < told)
