@@ -26,6 +26,7 @@ it(
     const gone: Node[] = []
     let first = 1
     const acknowledged: bigint[] = []
+    let settled = 0n
     const start = async (name: keyof typeof folders): Promise<void> => {
       if (name === 'p') {
         nodes.set(name, startPrimary(folders.p, { replicas, ack: 'quorum', first, ackTimeoutMs: 2000 }))
@@ -56,7 +57,7 @@ it(
       }
       const primary = nodes.get('p')!
       await primary.ask('pause', 'paused')
-      await primary.ask('settle', 'settled')
+      settled = BigInt(await primary.ask('settle', 'settled'))
       acknowledged.push(...primary.acknowledged())
       primary.tell('close')
       expect(await primary.until('closed')).toBe('0')
@@ -74,9 +75,12 @@ it(
       await expectHolds(folders.r1, acknowledged, below),
       await expectHolds(folders.r2, acknowledged, below),
     ]
-    // The primary's close appends nothing that replicas do not have but what it wrote last.
-    expect([b, c]).toEqual([b, b])
-    expect(a >= b).toBe(true)
+    // What the primary writes by itself after that, up to its end, needs one replica, and may have come to none.
+    for (const lsn of [b, c]) {
+      expect(lsn).toBeGreaterThanOrEqual(settled)
+      expect(lsn).toBeLessThanOrEqual(a)
+    }
+    expect(a - settled).toBeLessThan(10n)
     await expectEqual(folders.r1, folders.p, false)
     await expectEqual(folders.r2, folders.p, false)
   },

@@ -41,8 +41,10 @@ for await (const line of createInterface({ input: process.stdin })) {
     await Promise.all(inFlight)
     say('paused')
   } else if (command === 'settle') {
+    // A flush of the store's own may come behind it at any time.
+    const { lsn } = store
     await shipping.settled(rest[0] === undefined ? {} : { replicas: Number(rest[0]) })
-    say(`settled ${store.lsn}`)
+    say(`settled ${lsn}`)
   } else if (command === 'status')
     say(`status ${JSON.stringify(shipping.status(), (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}`)
   else if (command === 'events') say(`events ${JSON.stringify(shipping.log.events().map(({ event, detail }) => ({ event, detail })))}`)
