@@ -2,6 +2,7 @@
 //
 // The pauses are for replicas that answer and whose sessions fail. One that does not answer at all is looked for in between, every 120 to 150 ms for the first ten
 // seconds: a look is a connection and a hello that changes nothing, and whoever is back is not left waiting for the end of a long pause.
+// A live stream that was opened is no success yet: where a record or a file cannot be read here, or not be kept there, each of them fails at once.
 import type { World } from '../runtime/index.ts'
 
 const FIRST_MS = 100
@@ -27,8 +28,14 @@ export class BackOff {
     return ms * (1 - JITTER + (2 * JITTER * this.#random.u32()) / U32)
   }
 
+  /** A success. */
   reset(): void {
     this.#failures = 0
+  }
+
+  /** A live stream is over: one that lasted as long as the longest pause was a success, whatever came of it. */
+  lasted(ms: number): void {
+    if (ms >= MAX_MS) this.reset()
   }
 
   answered(): void {

@@ -262,7 +262,6 @@ export class ReplicaTask {
         grant = (await this.#run(plan, wire, (taken) => (pin = taken), signal)).grant
       }
       pin ??= await this.#pin(grant.pinnedFrom)
-      this.#lastError = undefined
       return { ...wire, grant, pin }
     } catch (error) {
       pin?.release()
@@ -357,15 +356,21 @@ export class ReplicaTask {
   /** The last of an attempt: whoever closes the stream ends it. */
   async #stream({ fence, peer, shipper, grant, pin }: Live, attempt: AbortController): Promise<void> {
     const { sender } = this
+    const { world, tape } = this.#parts
+    const openedMs = world.clock.monoMs()
     let isKept = false
     try {
       sender.streamOpened(fence, { close: (reason) => attempt.abort(new Error(reason)) })
       this.#release()
       this.#parts.throttle(sender.id, false)
       pin.onLimit = (limit) => void sender.streamClosed(fence, limit)
-      peer.onDurable = (lsn) => this.#acked(fence, lsn, true)
+      peer.onDurable = (lsn) => {
+        this.#succeeded()
+        this.#acked(fence, lsn, true)
+      }
       const end = await shipper.follow(grant.cursor - 1, pin, attempt.signal, () => {
-        this.#backOff.reset()
+        // Where something is owed the stream has to get somewhere first: what ended the one before may be just what comes next.
+        if (peer.durableLsn >= tape.head) this.#succeeded()
         // What it has by then it has said under this fence: C need not wait for a next record.
         this.#acked(fence, peer.durableLsn, true)
       })
@@ -376,11 +381,17 @@ export class ReplicaTask {
     } catch (error) {
       sender.streamClosed(fence, (error as Error).message)
     } finally {
+      this.#backOff.lasted(world.clock.monoMs() - openedMs)
       pin.onLimit = undefined
       if (isKept && pin.valid) this.#keep(pin)
       else pin.release()
       await this.#leave({ fence, peer, shipper })
     }
+  }
+
+  #succeeded(): void {
+    this.#backOff.reset()
+    this.#lastError = undefined
   }
 
   #acked(fence: Fence, lsn: number, isStream: boolean): void {
