@@ -30,6 +30,7 @@ import type { Events } from './events.ts'
 import { checkVacant, found, type Known, readIdentity, storeMismatch } from './founding.ts'
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
+import { Leftovers } from './replica-leftovers.ts'
 import { checkChain, namedBehind, pendingSealsOf, type TrustedCheckpoint, trustedCheckpoints } from './replica-reads.ts'
 import { ReplicaHandle } from './replica-store.ts'
 import { contentNames, ReplicaUpkeep } from './replica-upkeep.ts'
@@ -81,17 +82,9 @@ export class ReplicaNode implements ReplicaParts {
   private place: Lock | undefined
   private log_: ReplicaLog | undefined
   private view: View | undefined
-  /** Views of older generations that are still read. */
-  private readonly retiring = new Set<Promise<void>>()
-  /** How many of them: what they show is not in the log of now, whose holds do not know of it. */
-  private readBefore = 0
+  private readonly leftovers: Leftovers
   /** Its state is replaced, as soon as there is another one. */
   private outdated: View | undefined
-  /** Files that lay here when a base came, until it is known which of them are needed; and those that records on their way have named since. */
-  private strays: Set<string> | undefined
-  private claimed: Set<string> | undefined
-  /** Some of them are being deleted. */
-  private deleting: Promise<void> | undefined
   private fold: ReplicaFold | undefined
   /** Told of what a state is put together of: set by the install of a base, which waits for it. */
   private worked: (bytes: number) => void = () => undefined
@@ -104,6 +97,12 @@ export class ReplicaNode implements ReplicaParts {
     this.replicaId = o.replicaId
     this.verified = new VerifiedFiles(o.root, o.world)
     this.metering = new Metering(o.options.meter, o.world, o.root.url)
+    this.leftovers = new Leftovers({
+      world: o.world,
+      signal: this.closing.signal,
+      upkeep: () => (this.isOutdated ? undefined : this.view?.upkeep),
+      dropOldLogs: () => this.log_!.dropOld(),
+    })
   }
 
   static async open(o: NodeOptions): Promise<ReplicaNode> {
@@ -282,7 +281,7 @@ export class ReplicaNode implements ReplicaParts {
       opened,
       log: inner,
       settleCommitted,
-      isReadBefore: () => this.readBefore > 0,
+      isReadBefore: () => this.leftovers.isReadBefore,
       ...(checkpointBytes === undefined ? {} : { checkpointBytes }),
     })
     const fold = new ReplicaFold({
@@ -312,7 +311,7 @@ export class ReplicaNode implements ReplicaParts {
     this.fold = fold
     this.view = { log: inner, visible, opened, handle: new ReplicaHandle(opened), upkeep, fold, frozen }
     fold.commit(log.committed)
-    if (outdated !== undefined) this.retire(outdated, outdated.log === inner ? upto : Infinity)
+    if (outdated !== undefined) this.leftovers.behind(outdated.handle.retire(this.closing.signal, outdated.log === inner ? upto : Infinity))
     upkeep.look()
     this.o.changed('ready')
   }
@@ -378,8 +377,7 @@ export class ReplicaNode implements ReplicaParts {
       tried = this.committedLsn
       await this.begin()
     }
-    // A base came when nothing could be read.
-    if (this.strays !== undefined && this.retiring.size === 0) this.cleanUpBehind(Promise.resolve())
+    this.leftovers.look()
   }
 
   /** Where the log takes no more, nothing but a new open helps; of a node that has failed nothing is deleted, so its readers stay. */
@@ -428,9 +426,8 @@ export class ReplicaNode implements ReplicaParts {
     return await this.trusted(upto)
   }
 
-  async claim(name: string): Promise<void> {
-    this.claimed?.add(name)
-    await this.deleting
+  claim(name: string): Promise<void> {
+    return this.leftovers.claim(name)
   }
 
   async verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
@@ -462,8 +459,8 @@ export class ReplicaNode implements ReplicaParts {
       if (this.world.failpoints.active) await this.world.failpoints.hit(FP.ship.afterRefold, { lsn })
     }
     await (this.view === undefined ? cut() : this.view.upkeep.exclusively(cut))
-    // Before the link hears of it: no record that could name one of them again is on its way.
-    if (this.isOutdated) this.leave(named)
+    // Before the link hears of it: no record that could name one of them again is on its way. What is needed of an outdated state the clean-up behind the base knows.
+    if (this.isOutdated) this.leftovers.leave(named)
     else await this.view?.upkeep.drop(named).catch((cause: unknown) => this.world.logger.log({ level: 'warn', code: 'replica.cleanUpFailed', cause }))
     this.o.changed('truncated')
     return await log.digestAt(lsn)
@@ -480,14 +477,6 @@ export class ReplicaNode implements ReplicaParts {
   /** Readers are shown a generation that a base has replaced: what that has folded says nothing of the log. */
   private get isOutdated(): boolean {
     return this.view !== undefined && this.view.log !== this.log_!.current
-  }
-
-  /** To the clean-up behind the base, which knows what is needed. */
-  private leave(named: ReadonlySet<string>): void {
-    for (const name of named) {
-      this.strays?.add(name)
-      this.claimed?.delete(name)
-    }
   }
 
   /** Checkpoints at or below `lsn` that are what the log says. */
@@ -520,8 +509,7 @@ export class ReplicaNode implements ReplicaParts {
           if (before !== undefined) before.frozen.floor ??= this.log_!.node.facts.historyFloorLsn
           for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes).then(() => worked(bytes.length))
           await this.logged(base.install({ manifestHash, checkpoints: [...checkpoints.keys()] }))
-          this.claimed = new Set()
-          this.strays = there
+          this.leftovers.from(there)
         }
         await (before === undefined ? install() : before.upkeep.exclusively(install)).catch((error: unknown) => {
           if (before !== undefined && this.failure === undefined) before.frozen.floor = held
@@ -535,41 +523,9 @@ export class ReplicaNode implements ReplicaParts {
   /** A new generation is the log: its state takes the place of the one that readers have. */
   private async replaced(): Promise<void> {
     this.rebuildInProgress = null
-    // Else behind the last reader of what was there: see retire().
-    if ((await this.beginAnew()) === undefined) await this.cleanUp()
+    // Of what was read before the clean-up is behind its last reader.
+    if ((await this.beginAnew()) === undefined) this.leftovers.look()
     this.o.changed('installed')
-  }
-
-  /** Its readers go on until they are done; then what only they needed goes. */
-  private retire(view: View, below: number): void {
-    this.readBefore++
-    this.cleanUpBehind(view.handle.retire(this.closing.signal, below).finally(() => this.readBefore--))
-  }
-
-  private cleanUpBehind(readers: Promise<unknown>): void {
-    const retiring = readers
-      .then(() => this.cleanUp())
-      .catch((cause: unknown) => {
-        if (!this.closing.signal.aborted) this.world.logger.log({ level: 'warn', code: 'replica.cleanUpFailed', cause })
-      })
-    this.retiring.add(retiring)
-    void retiring.finally(() => this.retiring.delete(retiring))
-  }
-
-  /** The log of the generation before, and the files that nothing of this one names. */
-  private async cleanUp(): Promise<void> {
-    // What readers are shown may be what a base has replaced, until there is something of the base to show.
-    if (this.closing.signal.aborted || this.view === undefined || this.isOutdated || this.readBefore > 0) return
-    await this.log_!.dropOld()
-    const { strays, claimed } = this
-    if (strays !== undefined && claimed !== undefined) {
-      await this.view.upkeep.clean(strays, claimed, (deleting) => {
-        this.deleting = deleting
-      })
-      // Another base may have come meanwhile.
-      if (this.strays === strays) this.strays = this.claimed = this.deleting = undefined
-    }
-    this.view.upkeep.look()
   }
 
   /** The fold is where it may be. */
@@ -587,7 +543,7 @@ export class ReplicaNode implements ReplicaParts {
         await view?.upkeep.stop()
         await view?.handle.close()
       }
-      await Promise.all(this.retiring)
+      await this.leftovers.settled()
       await this.verified.save()
     } finally {
       const { place } = this
