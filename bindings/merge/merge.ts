@@ -38,6 +38,8 @@ export interface MergeRequest {
 /** One table as it was decided. */
 interface Decided {
   readonly tableId: number
+  /** Whose columns the rows have. */
+  readonly schema: TableSchema
   readonly shape: RowShape
   readonly rows: Pick<TableResult, 'taken' | 'made' | 'gone' | 'hidden' | 'hashes'>
   readonly counts: { readonly inserted: number; readonly updated: number; readonly deleted: number }
@@ -100,7 +102,7 @@ export async function revertTo(parts: WriteParts, to: ReadPoint, tables: Readonl
         const shape = shapeOf(now.structure.schema)
         const sides = { base: now, theirs: to.at(tableId), ours: now, shape, seed: now.state.seed }
         const rows = await decideTable(sides, boundOf(now), new Conflicts('theirs'), true, between)
-        if (rows !== undefined) decided.push({ tableId, shape, ...rows })
+        if (rows !== undefined) decided.push({ tableId, schema: now.structure.schema, shape, ...rows })
       }
       const write = { kind: 'restore' as const, merge: undefined, since: ours.lsn, notes: o, request: digest, between, isMoved: () => false }
       return writeDecided(parts, { schema: NO_SCHEMA, tables: decided }, write, 'exact')
@@ -158,7 +160,7 @@ async function classify(
     const shape = shapeOf(merged)
     const sides = { base: b, theirs: s, ours: t, shape, seed: engine.parts.state.context.seed }
     const rows = await decideTable(sides, boundOf(t ?? s, merged), conflicts, byColumn, between)
-    if (rows !== undefined) tables.push({ tableId, shape, ...rows })
+    if (rows !== undefined) tables.push({ tableId, schema: merged, shape, ...rows })
   }
   return { schema, tables }
 }
@@ -199,8 +201,9 @@ async function writeDecided(
   const { state } = engine.parts
   if (schema.create.length + schema.alter.length + schema.drop.length > 0) await bringDefinitions(engine, schema)
   const results: TableResult[] = []
-  for (const { tableId, shape, rows } of tables) {
-    const table = state.tables.get(tableId)!
+  for (const { tableId, schema: made, shape, rows } of tables) {
+    const table = state.tables.get(tableId)
+    if (table?.schema.version !== made.version) throw movedOn(made, state.applied)
     results.push({
       bound: boundOf({ state: table, structure: table.now, lsn: o.since }),
       shape,

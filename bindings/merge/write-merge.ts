@@ -251,7 +251,8 @@ async function writeSealed(
 async function finish(parts: WriteParts, table: TableResult, tuples: readonly Uint32Array[], fused: FusedWrite, o: WriteMergeOptions): Promise<FinishedTable> {
   const { bound, participant, taken, made, gone, hidden, hashes } = table
   const { world } = parts.engine.parts
-  const cutter = new Cutter({ world, table: bound.state, schema: bound.state.schema, area: fused.area, signal: o.notes?.signal })
+  const { schema } = bound.view
+  const cutter = new Cutter({ world, table: bound.state, schema, area: fused.area, signal: o.notes?.signal })
   const { shared, copied } = sorted(taken)
   try {
     for await (const chunk of chunksOf(copied, made, table.shape, o.between)) {
@@ -268,7 +269,7 @@ async function finish(parts: WriteParts, table: TableResult, tuples: readonly Ui
   const inserted = taken.rows + made.reduce((sum, { length }) => sum + length, 0)
   const change: TableChange = {
     tableId: bound.state.id,
-    schemaVersion: bound.state.schema.version,
+    schemaVersion: schema.version,
     op: bound.state.keyLayout === undefined ? (inserted === 0 ? 'delete' : 'append') : 'upsert',
     inserted,
     updated: 0,
