@@ -7,6 +7,7 @@ import { assert } from '../assert.ts'
 import { DecodeError, layoutOf, type TableChange, type TableSchema } from '../format/index.ts'
 import { InlineDecoder, isInlineFailure, slice } from '../kernels/index.ts'
 import { CHUNK_ROWS, type TableState } from '../table/index.ts'
+import { contradiction } from './contradiction.ts'
 
 const decoders = new WeakMap<TableSchema, InlineDecoder>()
 
@@ -39,7 +40,7 @@ export class Replay {
     this.bytes = bytes
   }
 
-  /** Take a change that does nothing but add and hide rows of the memory layer; false: it is of another kind, apply it by itself. */
+  /** Take a change that does nothing but add and hide rows of the memory layer; false: it is of another kind, apply it by itself. @throws CorruptionError */
   take(table: TableState, lsn: number, change: TableChange): boolean {
     const isPlain = change.op !== 'replace' && change.fragments === undefined && change.hides === undefined && change.deletionVectors === undefined
     const rows = change.inline?.rows ?? 0
@@ -63,7 +64,7 @@ export class Replay {
     return true
   }
 
-  /** Add what is pending of one table, or of all. @throws DecodeError */
+  /** Add what is pending of one table, or of all. @throws CorruptionError of the record whose rows cannot be read */
   finish(tableUid?: number): void {
     for (const [uid, run] of this.runs) {
       if (tableUid !== undefined && uid !== tableUid) continue
@@ -77,14 +78,20 @@ export class Replay {
     const schema = table.schemaOf(run.schemaVersion)
     const { layer } = table.now
     if (starts.length < BULK_RECORDS_MIN) {
-      starts.forEach((start, i) => layer.appendInline({ bytes: this.bytes, at: start, end: ends[i]! }, counts[i]!, lsns[i]!, schema))
+      for (let i = 0; i < starts.length; i++) {
+        try {
+          layer.appendInline({ bytes: this.bytes, at: starts[i]!, end: ends[i]! }, counts[i]!, lsns[i]!, schema)
+        } catch (cause) {
+          throw contradiction(lsns[i]!, cause)
+        }
+      }
     } else this.addInBulk(run, schema)
     for (let i = 0; i < hides.length; i += 2) if (layer.has(hides[i]!)) layer.hide(hides[i]!, hides[i + 1]!)
   }
 
   private addInBulk({ table, starts, ends, counts, lsns }: Run, schema: TableSchema): void {
     const vecs = decoderOf(schema).decode(this.bytes, Uint32Array.from(starts), Uint32Array.from(counts), Uint32Array.from(ends))
-    if (isInlineFailure(vecs)) throw new DecodeError(`the inline batch of record ${lsns[vecs.badBody]!} does not parse`, starts[vecs.badBody]!)
+    if (isInlineFailure(vecs)) throw contradiction(lsns[vecs.badBody]!, new DecodeError('an inline batch that does not parse', starts[vecs.badBody]!))
     const rows = counts.reduce((sum, count) => sum + count, 0)
     const perRow = new Float64Array(rows)
     let at = 0

@@ -4,7 +4,7 @@
 // Its tables are those of main, or of the branch that it was loaded for; beside them a live state keeps those of branches in use (branch-state.ts).
 // Invariant: after `applied = n` everything in records 1..n is in it and nothing else.
 
-import { CorruptionError, IntentVersionError, StoreTooNewError, VarveError } from '../errors.ts'
+import { IntentVersionError, StoreTooNewError, VarveError } from '../errors.ts'
 import { type BranchPath, Catalog, type CatalogTable, type Checkpoint, MAIN, MAIN_PATH } from '../catalog/index.ts'
 import {
   type AuditRecord,
@@ -43,6 +43,7 @@ import {
 import type { CommitLog, LogBatch, Lsn } from '../log/index.ts'
 import { type TableContext, TableState } from '../table/index.ts'
 import { BranchState, type StateView } from './branch-state.ts'
+import { contradiction } from './contradiction.ts'
 import { Replay } from './replay.ts'
 
 export const KIND_EPOCH = 1
@@ -516,11 +517,4 @@ export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): St
 
 function u32(bytes: Uint8Array, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
-}
-
-function contradiction(lsn: number, cause: unknown): CorruptionError {
-  return new CorruptionError('log.corrupt', `record ${lsn}: ${cause instanceof Error ? cause.message : String(cause)}`, {
-    details: { file: 'log', lsn: BigInt(lsn) },
-    cause,
-  })
 }

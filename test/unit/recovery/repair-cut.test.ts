@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 
 import { type RepairReport, Store } from '../../../bindings/index.ts'
-import { ByteWriter, encodeAudit } from '../../../bindings/format/index.ts'
+import { ByteWriter, encodeAudit, encodeCommit } from '../../../bindings/format/index.ts'
 import { openSegmentLog } from '../../../bindings/log/index.ts'
 import { DirRoot } from '../../../bindings/root/index.ts'
 import { seededRandom, type World } from '../../../bindings/runtime/index.ts'
@@ -46,19 +46,31 @@ const CASES: readonly Case[] = [
     damage: (files) => [...segments(files).slice(-2), `${AT}CLEAN`].forEach((path) => files.unlinkSync(path)),
   },
   { what: 'the head of the newest segment', damage: (files) => flip(files, newest(files), 20) },
-  { what: 'a record that contradicts those before', damage: bogusRecord },
+  { what: 'a record that contradicts those before', damage: async (files) => void (await bogusRecord(files)) },
 ]
 
 /** A whole frame with a payload that is none. */
-async function bogusRecord(files: FakeFiles, before = 0): Promise<void> {
+async function bogusRecord(files: FakeFiles, before = 0, payload: Uint8Array = new TextEncoder().encode('no commit at all'), behind = 0): Promise<bigint> {
   const process = world(files, 15) as World
   const storeId = Buffer.from((JSON.parse(Buffer.from(contents(files, `${AT}VARVE`)).toString()) as { storeId: string }).storeId, 'hex')
   const log = await openSegmentLog(new DirRoot(PLACE, process), { world: process, storeId })
   const w = new ByteWriter()
   encodeAudit(w, { timeMs: 1_800_000_000_000, id: new Uint8Array(16), facts: { kind: 'nothing', by: 'a test', tables: [] } })
-  if (before > 0) await log.append(Array.from({ length: before }, () => ({ kind: 11 as const, payload: w.bytes.slice(0, w.at) })))
-  await log.append([{ kind: 2, payload: new TextEncoder().encode('no commit at all') }])
+  const sound = { kind: 11 as const, payload: w.bytes.slice(0, w.at) }
+  if (before > 0) await log.append(Array.from({ length: before }, () => sound))
+  const { last } = await log.append([{ kind: 2, payload }])
+  if (behind > 0) await log.append(Array.from({ length: behind }, () => sound))
   await log.close()
+  return last
+}
+
+/** A commit that says it brings rows, and does not. */
+function withoutItsRows(tableId: number): Uint8Array {
+  const w = new ByteWriter()
+  const inline = { rows: 5, bytes: new Uint8Array(1), start: 0, end: 1 }
+  const change = { tableId, schemaVersion: 1, op: 'append' as const, inserted: 5, updated: 0, deleted: 0, inline }
+  encodeCommit(w, { branch: 0, parent: 0, timeMs: 1_800_000_000_000, writeId: new Uint8Array(16), changes: [change] })
+  return w.bytes.slice(0, w.at)
 }
 
 describe('repair of a damaged log', () => {
@@ -71,6 +83,17 @@ describe('repair of a damaged log', () => {
   }
   beforeAll(async () => {
     built = await build()
+  })
+
+  // Rows of many records are read together: the record named was the one behind all of them, and the cut left the damage in.
+  it.each([0, 1, 3])('a record whose rows cannot be read, and %i behind it: the cut is before that record', async (behind) => {
+    const files = built.files.image(1, 'all')
+    const damagedLsn = await bogusRecord(files, 2, withoutItsRows(1), behind)
+    const { lost } = await repair(files, 21)
+    expect(lost!.after).toBe(damagedLsn - 1n)
+    await expect(Store.open(PLACE, options(files, 20))).rejects.toMatchObject({ code: 'log.corrupt', lsn: damagedLsn })
+    expect((await repair(files, 22, { confirm: true, dropAfter: lost!.after })).problems).toEqual([])
+    expect((await checked(files, 23)).text).toBe(stateAt(lost!.after))
   })
 
   for (const each of CASES) {
