@@ -80,7 +80,7 @@ export class HostLink {
   private sentMs: number
   private handling = false
   private ackOwed = false
-  /** Done for a base over this link, in bytes about: what of it the primary was told. */
+  /** Done over this link with files, a cut and a base, in bytes about; and what of it the primary was told. */
   private done = 0
   private doneTold = 0
   private acked = { lsn: -1, applied: -1, atMs: 0 }
@@ -242,7 +242,7 @@ export class HostLink {
   private async truncate({ lsn }: Of<'truncate'>): Promise<void> {
     await this.entries!.drained()
     if (this.ended !== undefined) return
-    const digest = await this.parts.truncate(lsn)
+    const digest = await this.parts.truncate(lsn, this.worked)
     this.entries = await this.newEntries()
     this.send({ type: 'truncated', lsn, digest })
   }
@@ -399,7 +399,7 @@ export class HostLink {
       // What readers see has grown since the last word of it.
       if (this.granted !== undefined && this.parts.appliedLsn !== this.acked.applied) this.ackOr()
       // A heartbeat says that somebody is there, whatever has become of the work.
-      if (this.mode === 'base' && this.done > this.doneTold) this.send({ type: 'working', done: (this.doneTold = this.done) })
+      if (this.done > this.doneTold) this.send({ type: 'working', done: (this.doneTold = this.done) })
       if (this.greeted && now - this.sentMs >= HEARTBEAT_MS)
         this.send({ type: 'heartbeat', committedLsn: this.parts.committedLsn, durableLsn: this.parts.durableLsn })
       this.tick()

@@ -99,8 +99,14 @@ export interface ReplicaParts {
   commit(lsn: number): void
   /** Files of records up to `lsn` were skipped: versions below cannot be read here. */
   raiseFloor(lsn: number): Promise<void>
-  /** Nothing is being received. @returns digestAt(lsn) @throws CommittedTruncationError, SnapshotAboveTruncationError, TruncationUnsafeError */
-  truncate(lsn: number): Promise<Uint8Array>
+  /**
+   * Nothing is being received.
+   *
+   * @param worked  told of each step, in bytes about
+   * @returns digestAt(lsn)
+   * @throws CommittedTruncationError, SnapshotAboveTruncationError, TruncationUnsafeError
+   */
+  truncate(lsn: number, worked: (bytes: number) => void): Promise<Uint8Array>
   /** Recomputes the chain from the newest checkpoint. */
   verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }>
   /** @throws CommittedTruncationError when RC is above its base */

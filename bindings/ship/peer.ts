@@ -74,7 +74,7 @@ export class Peer {
   closed: Promise<void> = Promise.resolve()
   /** Of this grant, once one was missing. */
   #needed: Promise<ReadonlySet<string>> | undefined
-  /** What the replica has done for a base, as it says. */
+  /** What the replica has done with files, a cut or a base, as it says. */
   #done = 0
   #heardMs: number
   #sentMs: number
@@ -87,11 +87,13 @@ export class Peer {
   appliedLsn: number | undefined
   /** Of the newest ack. */
   ackedMs: number
+  /** When the replica said last that it has done more. */
+  workedMs: number
   /** Files that this grant may lack: nothing needs them at its target. */
   elideDead = false
   /** Told at each ack that says more is durable. */
   onDurable: (lsn: number) => void = () => {}
-  /** Told when the replica says that it has done more for a base. */
+  /** Told when the replica says that it has done more with files, a cut or a base. */
   onWork: () => void = () => {}
   /** Told at each ack and at the end. */
   onChange: () => void = () => {}
@@ -100,7 +102,7 @@ export class Peer {
     this.#link = link
     this.#o = o
     this.#timeouts = o.timeouts ?? PEER_TIMEOUTS
-    this.#heardMs = this.#sentMs = this.ackedMs = o.world.clock.monoMs()
+    this.#heardMs = this.#sentMs = this.ackedMs = this.workedMs = o.world.clock.monoMs()
     this.#watch()
     void this.#receive()
   }
@@ -261,6 +263,7 @@ export class Peer {
     } else if (message.type === 'working') {
       if (message.done <= this.#done) return
       this.#done = message.done
+      this.workedMs = this.#heardMs
       this.onWork()
     } else if (message.type === 'want' && message.lsn > 0) {
       this.#wanted.push(message)

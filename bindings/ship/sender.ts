@@ -311,13 +311,13 @@ export class Sender {
     this.#active(id).addBytes(bytes, this.#context.clock.monoMs())
   }
 
-  // Rebuild
-
-  /** The replica says that it has done more for its base, where nothing is recorded before all of that is done. @returns false: it is of no use to this session */
+  /** Of either path: the replica says that it has done more of what is recorded only when all of it is done. @returns false: it is of no use to this session */
   recordWork(id: SessionId): boolean {
     const session = this.#session
     return session !== null && isSame(session.id, id) && session.worked(this.#context.clock.monoMs())
   }
+
+  // Rebuild
 
   selectSource(id: SessionId, decision: RebuildDecision): void {
     this.#rebuild(id).selectSource(decision)

@@ -221,9 +221,9 @@ export class Session {
     if (this.rebuilds && this.#secondTarget === null && bytes > 0) this.#lastProgressAt[0] = now
   }
 
-  /** On a base, up to its switch: what is done there before it can be recorded is no standstill. */
+  /** What is done there before it can be recorded (files are read and stored, a log is cut, a base is put together) is no standstill. */
   worked(now: number): boolean {
-    if (this.#phase !== 'transfer' || this.#secondTarget !== null || this.#transferredTo > 0) return false
+    if (!this.#running) return false
     this.#lastProgressAt[0] = now
     return true
   }

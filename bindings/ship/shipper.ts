@@ -16,7 +16,7 @@ import type { Fence, ShipPin, StreamOptions, StreamSink } from './types.ts'
 export interface StreamLimits {
   readonly windowEntries: number
   readonly windowBytes: number
-  /** Something was sent, and nothing more became durable for so long. */
+  /** Something was sent, and for so long nothing more became durable, nor was more done with the files that it names. */
   readonly ackTimeoutMs: number
   /** Records behind the head. */
   readonly maxLag: number
@@ -147,7 +147,7 @@ export class Shipper {
           if (durableLsn >= this.sent || durableLsn > this.#owedFrom) {
             this.#owedFrom = durableLsn
             this.#owedMs = nowMs
-          } else if (nowMs - this.#owedMs > limits.ackTimeoutMs)
+          } else if (nowMs - Math.max(this.#owedMs, peer.workedMs) > limits.ackTimeoutMs)
             end = failed('ack_timeout', `nothing more than LSN ${durableLsn} became durable in ${limits.ackTimeoutMs} ms`)
         },
         signal,

@@ -8,7 +8,7 @@ import type { PendingSeal } from '../catalog/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
 import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
-import { type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
+import { type BaseWriter, type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
 import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
@@ -36,7 +36,7 @@ import { ReplicaHandle } from './replica-store.ts'
 import { contentNames, ReplicaUpkeep } from './replica-upkeep.ts'
 import { sweepTemporary } from './sweep-temporary.ts'
 import { makeCheckpoint } from './ship-base.ts'
-import { VisibleLog } from './visible-log.ts'
+import { toldReads, VisibleLog } from './visible-log.ts'
 import { WrittenBytes } from './watched-root.ts'
 import { type Opened, wireState } from './wiring.ts'
 
@@ -86,8 +86,9 @@ export class ReplicaNode implements ReplicaParts {
   /** Its state is replaced, as soon as there is another one. */
   private outdated: View | undefined
   private fold: ReplicaFold | undefined
-  /** Told of what a state is put together of: set by the install of a base, which waits for it. */
-  private worked: (bytes: number) => void = () => undefined
+  /** Told of what the cut or the install that is under way waits for, in bytes about. */
+  private told: ((bytes: number) => void) | undefined
+  private readonly worked = (bytes: number): void => this.told?.(bytes)
   failure: Error | undefined
 
   private constructor(o: NodeOptions) {
@@ -257,7 +258,7 @@ export class ReplicaNode implements ReplicaParts {
     const inner = log.current
     const visible = new VisibleLog(inner)
     visible.show(upto)
-    visible.onRead = (bytes) => this.worked(bytes)
+    visible.onRead = this.worked
     const frozen: View['frozen'] = { floor: undefined }
     const opened = await wireState({
       root: this.root,
@@ -282,6 +283,7 @@ export class ReplicaNode implements ReplicaParts {
       log: inner,
       settleCommitted,
       isReadBefore: () => this.leftovers.isReadBefore,
+      worked: this.worked,
       ...(checkpointBytes === undefined ? {} : { checkpointBytes }),
     })
     const fold = new ReplicaFold({
@@ -292,6 +294,7 @@ export class ReplicaNode implements ReplicaParts {
       committed: log.committed,
       folded: (bytes) => {
         visible.show(opened.state.applied)
+        this.worked(bytes)
         upkeep.folded(bytes)
       },
       // The state at the floor and above takes the place of this one, which is folded no further: deletion vectors on the way may be missing.
@@ -422,7 +425,7 @@ export class ReplicaNode implements ReplicaParts {
     const log = this.log_!
     const isWhole = (found[0]?.lsn ?? 0) >= floor || (found.length === 0 && log.tailLsn > 0)
     if (upto < floor || isWhole) return found
-    await makeCheckpoint({ root: this.root, world: this.world, storeId: this.storeId!, log: log.current }, floor)
+    await makeCheckpoint({ root: this.root, world: this.world, storeId: this.storeId!, log: toldReads(log.current, this.worked) }, floor)
     return await this.trusted(upto)
   }
 
@@ -445,7 +448,20 @@ export class ReplicaNode implements ReplicaParts {
 
   // cutting back
 
-  async truncate(lsn: number): Promise<Uint8Array> {
+  truncate(lsn: number, worked: (bytes: number) => void): Promise<Uint8Array> {
+    return this.telling(worked, () => this.cutTo(lsn))
+  }
+
+  private async telling<T>(worked: (bytes: number) => void, work: () => Promise<T>): Promise<T> {
+    this.told = worked
+    try {
+      return await work()
+    } finally {
+      if (this.told === worked) this.told = undefined
+    }
+  }
+
+  private async cutTo(lsn: number): Promise<Uint8Array> {
     const log = this.log_!
     if (lsn > log.durableLsn) throw gap(log.durableLsn, lsn)
     if (lsn === log.durableLsn) return await log.digestAt(lsn)
@@ -471,7 +487,7 @@ export class ReplicaNode implements ReplicaParts {
     const { log_: log, view, isOutdated } = this
     if (view === undefined) return new Set()
     const { catalog, applied } = view.opened.state
-    return await namedBehind(log!.current, isOutdated ? undefined : catalog, applied)
+    return await namedBehind(toldReads(log!.current, this.worked), isOutdated ? undefined : catalog, applied)
   }
 
   /** Readers are shown a generation that a base has replaced: what that has folded says nothing of the log. */
@@ -498,26 +514,27 @@ export class ReplicaNode implements ReplicaParts {
       doubts: this.durableLsn >= logFrom,
       receive: async ({ first, bytes, offsets, digest: stated }) => void (await base.receive(first, bytes, offsets, stated)),
       abandon: () => base.abort(),
-      install: async (checkpoints, worked) => {
-        this.worked = worked
-        await this.beginning
-        const before = this.view
-        const held = before?.frozen.floor
-        const install = async (): Promise<void> => {
-          const there = await contentNames(this.root, worked)
-          // Another base may have been installed before, and its version not be committed yet.
-          if (before !== undefined) before.frozen.floor ??= this.log_!.node.facts.historyFloorLsn
-          for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes).then(() => worked(bytes.length))
-          await this.logged(base.install({ manifestHash, checkpoints: [...checkpoints.keys()] }))
-          this.leftovers.from(there)
-        }
-        await (before === undefined ? install() : before.upkeep.exclusively(install)).catch((error: unknown) => {
-          if (before !== undefined && this.failure === undefined) before.frozen.floor = held
-          throw error
-        })
-        await this.replaced()
-      },
+      install: (checkpoints, worked) => this.telling(worked, () => this.install(base, manifestHash, checkpoints)),
     }
+  }
+
+  private async install(base: BaseWriter, manifestHash: Uint8Array, checkpoints: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    await this.beginning
+    const before = this.view
+    const held = before?.frozen.floor
+    const install = async (): Promise<void> => {
+      const there = await contentNames(this.root, this.worked)
+      // Another base may have been installed before, and its version not be committed yet.
+      if (before !== undefined) before.frozen.floor ??= this.log_!.node.facts.historyFloorLsn
+      for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes).then(() => this.worked(bytes.length))
+      await this.logged(base.install({ manifestHash, checkpoints: [...checkpoints.keys()] }))
+      this.leftovers.from(there)
+    }
+    await (before === undefined ? install() : before.upkeep.exclusively(install)).catch((error: unknown) => {
+      if (before !== undefined && this.failure === undefined) before.frozen.floor = held
+      throw error
+    })
+    await this.replaced()
   }
 
   /** A new generation is the log: its state takes the place of the one that readers have. */

@@ -13,6 +13,7 @@ import { DEFAULTS } from '../options.ts'
 import type { Root } from '../root/index.ts'
 import { Mutex } from '../runtime/index.ts'
 import { listUnkept, neededNames, planFollowedTrim } from '../upkeep/index.ts'
+import { toldReads } from './visible-log.ts'
 import type { Opened } from './wiring.ts'
 
 /** Folded bytes between two looks. */
@@ -28,6 +29,8 @@ export interface ReplicaUpkeepParts {
   readonly settleCommitted: () => Promise<void>
   /** Somebody still reads a state that this one has replaced. */
   readonly isReadBefore: () => boolean
+  /** Told of what a cut or a base may be waiting for, in bytes about. */
+  readonly worked: (bytes: number) => void
   /** Between two checkpoints. */
   readonly checkpointBytes?: number
 }
@@ -37,6 +40,7 @@ export class ReplicaUpkeep {
   private readonly log: CommitLog
   private readonly settleCommitted: () => Promise<void>
   private readonly isReadBefore: () => boolean
+  private readonly worked: (bytes: number) => void
   private readonly checkpointBytes: number
   private readonly turns = new Mutex()
   private readonly stopper = new AbortController()
@@ -48,11 +52,12 @@ export class ReplicaUpkeep {
   /** Dead deletion vectors that a replay from the checkpoints here still reads. */
   private readonly replayed = new Set<string>()
 
-  constructor({ opened, log, settleCommitted, isReadBefore, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
+  constructor({ opened, log, settleCommitted, isReadBefore, worked, checkpointBytes = DEFAULTS.checkpointBytes }: ReplicaUpkeepParts) {
     this.opened = opened
     this.log = log
     this.settleCommitted = settleCommitted
     this.isReadBefore = isReadBefore
+    this.worked = worked
     this.checkpointBytes = checkpointBytes
     this.sinceCheckpoint = opened.state.replayedBytes
   }
@@ -190,14 +195,16 @@ export class ReplicaUpkeep {
 
   private needed(from: number): Promise<ReadonlySet<string>> {
     const { root, storeId, context, state } = this.opened
-    return neededNames({ root, log: this.log, storeId, context }, state, from)
+    return neededNames({ root, log: toldReads(this.log, this.worked), storeId, context }, state, from)
   }
 
   private async deleteNames(names: readonly string[]): Promise<void> {
     for (let at = 0; at < names.length; at += BATCH_NAMES) {
       this.stopper.signal.throwIfAborted()
       this.log.assertOwned?.()
-      await this.opened.root.delete(names.slice(at, at + BATCH_NAMES))
+      const batch = names.slice(at, at + BATCH_NAMES)
+      await this.opened.root.delete(batch)
+      this.worked(batch.length)
     }
   }
 }

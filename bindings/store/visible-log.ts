@@ -14,7 +14,7 @@ export class VisibleLog implements CommitLog {
   private readonly wakeups = new Wakeups()
   private seen_ = 0
   private ended: Error | undefined
-  /** Told of what is read, while a state is put together. */
+  /** Told of what is read. */
   onRead: ((bytes: number) => void) | undefined
 
   constructor(inner: CommitLog) {
@@ -130,6 +130,14 @@ export class VisibleLog implements CommitLog {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** All of a log, whose reads are told: for a pass over it that somebody waits for. */
+export function toldReads(log: CommitLog, onRead: (bytes: number) => void): CommitLog {
+  const visible = new VisibleLog(log)
+  visible.show(Number(log.durableHead))
+  visible.onRead = onRead
+  return visible
 }
 
 async function* told(batches: AsyncIterable<LogBatch>, onRead: (bytes: number) => void): AsyncGenerator<LogBatch> {
