@@ -41,6 +41,8 @@ export class Leases {
   readonly #held = new Map<string, Held>()
   /** Given back here, and perhaps still there: they hold nothing for this handle. */
   readonly #gone = new Set<string>()
+  /** Those on their way out. */
+  readonly #going = new Set<Promise<void>>()
   /** Of others: what each said when it was last seen to change, and when that was on our clock. */
   readonly #seen = new Map<string, { readonly seq: number; readonly atMs: number }>()
 
@@ -69,7 +71,8 @@ export class Leases {
       this.#drop(id)
       throw error
     }
-    this.#arm(id, held)
+    // Unless all were given back meanwhile.
+    if (this.#held.get(id) === held) this.#arm(id, held)
     const release = (): void => {
       pin.release()
       this.#drop(id)
@@ -107,12 +110,14 @@ export class Leases {
     return live
   }
 
-  /** Gives all of them back. */
+  /** Gives all of them back. Nothing is written behind it: a renewal that is under way would lay its lease again. */
   async close(): Promise<void> {
-    const names = [...this.#held.keys()].map((id) => PREFIX + id)
-    for (const { timer } of this.#held.values()) if (timer !== undefined) this.#o.world.timers.clear(timer)
+    const all = [...this.#held]
+    for (const [, { timer }] of all) if (timer !== undefined) this.#o.world.timers.clear(timer)
     this.#held.clear()
-    if (names.length > 0) await this.#root.delete(names).catch(() => {})
+    await Promise.allSettled(all.map(([, { writing }]) => writing))
+    if (all.length > 0) await this.#root.delete(all.map(([id]) => PREFIX + id)).catch(() => {})
+    await Promise.all(this.#going)
   }
 
   #arm(id: string, held: Held): void {
@@ -149,13 +154,15 @@ export class Leases {
     this.#held.delete(id)
     this.#gone.add(id)
     // Behind a renewal that is under way: it would lay the lease again.
-    void held.writing
+    const going: Promise<void> = held.writing
       .catch(() => {})
       .then(() => this.#root.delete(PREFIX + id))
       .then(
-        () => this.#gone.delete(id),
+        () => void this.#gone.delete(id),
         () => {},
       )
+      .then(() => void this.#going.delete(going))
+    this.#going.add(going)
   }
 
   #write(id: string, held: Held): Promise<void> {

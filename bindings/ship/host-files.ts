@@ -68,6 +68,8 @@ export class FileGate {
   private readonly wanted = new Map<string, Wanted>()
   /** Names stored, or read and found good, over this link. */
   private readonly held = new Set<string>()
+  /** Looks and stores under way. */
+  private readonly busy = new Set<Promise<void>>()
   private waitingBytes = 0
   private roomFor: (() => void)[] = []
   private ended: unknown
@@ -88,7 +90,7 @@ export class FileGate {
   async look(files: readonly FileRef[], doubts: boolean): Promise<Looked> {
     const missing: FileRef[] = []
     const unread: FileRef[] = []
-    await inLanes(files, async (file) => {
+    await this.inLanes(files, async (file) => {
       const found = await this.find(file)
       if (found === undefined) missing.push(file)
       else if (!this.held.has(file.name) && !(await this.parts.verified.has(file.name, found, doubts))) unread.push(file)
@@ -99,8 +101,8 @@ export class FileGate {
   /** Those that are not there as they should be, by reading what is. */
   async missing(files: readonly FileRef[]): Promise<FileRef[]> {
     const missing: FileRef[] = []
-    await inLanes(files, async (file) => {
-      if (this.ended === undefined && !(await this.isHeld(file))) missing.push(file)
+    await this.inLanes(files, async (file) => {
+      if (!(await this.isHeld(file))) missing.push(file)
     })
     return missing
   }
@@ -166,6 +168,25 @@ export class FileGate {
     for (const go of this.roomFor.splice(0)) go()
   }
 
+  /** Behind end(): resolves when nothing of it is on its way to the root any more. */
+  async settled(): Promise<void> {
+    while (this.busy.size > 0) await Promise.all(this.busy)
+  }
+
+  private begun(work: Promise<void>): Promise<void> {
+    const over: Promise<void> = work.catch(() => undefined).then(() => void this.busy.delete(over))
+    this.busy.add(over)
+    return work
+  }
+
+  private async inLanes(files: readonly FileRef[], look: (file: FileRef) => Promise<void>): Promise<void> {
+    const queue = files.values()
+    const lane = async (): Promise<void> => {
+      for (const file of queue) if (this.ended === undefined) await look(file)
+    }
+    await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, () => this.begun(lane())))
+  }
+
   /** @returns its tag; undefined: it is not there with its length, or on its way */
   private async find({ name, hash, bytes }: FileRef): Promise<string | undefined> {
     if (!isContentName(name)) return undefined
@@ -182,9 +203,25 @@ export class FileGate {
     const tag = await this.find(file)
     if (tag === undefined) return false
     if (this.held.has(name)) return true
-    if (toHex(await hashOf(this.parts.root, name, bytes, this.parts.worked)) !== toHex(hash)) return false
+    if (toHex(await this.hashOf(name, bytes)) !== toHex(hash)) return false
     await this.hold(name, tag, bytes)
     return true
+  }
+
+  private async hashOf(name: string, bytes: number): Promise<Uint8Array> {
+    const { root, worked } = this.parts
+    const hash = new Sha256()
+    try {
+      for (let at = 0; at < bytes && this.ended === undefined; at += LOOK_BYTES) {
+        const part = (await root.get(name, { range: { start: at, end: Math.min(bytes, at + LOOK_BYTES) } })).bytes
+        hash.update(part)
+        worked(part.length)
+      }
+    } catch (error) {
+      // Gone between the look and the read, or on a part of the disk that gives nothing back: what is sent takes its place, by a rename.
+      if (!isNotFound(error) && !(error instanceof StorageError && error.class === 'io')) throw error
+    }
+    return hash.digest()
   }
 
   private hold(name: string, tag: string, bytes: number): Promise<void> {
@@ -205,7 +242,7 @@ export class FileGate {
       if (wanted.keep === undefined) this.parts.done?.(bytes)
     }
     this.waitingBytes += bytes.length
-    void this.stored(wanted, store()).finally(() => this.free(bytes.length))
+    void this.begun(this.stored(wanted, store())).finally(() => this.free(bytes.length))
     return this.room()
   }
 
@@ -217,7 +254,8 @@ export class FileGate {
       (part) => this.parts.done?.(part),
     )
     const [name] = wanted.names
-    void this.stored(wanted, name === undefined || wanted.keep !== undefined ? this.collect(wanted, incoming) : this.pour(wanted, incoming, name), incoming)
+    const storing = name === undefined || wanted.keep !== undefined ? this.collect(wanted, incoming) : this.pour(wanted, incoming, name)
+    void this.begun(this.stored(wanted, storing, incoming))
     return incoming
   }
 
@@ -365,29 +403,6 @@ function wantedOf(file: FileRef, hash: string, lsn: number): Wanted {
     there: promise,
     settle: (error) => (error === undefined ? resolve() : reject(error as Error)),
   }
-}
-
-async function inLanes(files: readonly FileRef[], look: (file: FileRef) => Promise<void>): Promise<void> {
-  const queue = files.values()
-  const lane = async (): Promise<void> => {
-    for (const file of queue) await look(file)
-  }
-  await Promise.all(Array.from({ length: LOOKS_AT_ONCE }, lane))
-}
-
-async function hashOf(root: Root, name: string, bytes: number, read: (bytes: number) => void): Promise<Uint8Array> {
-  const hash = new Sha256()
-  try {
-    for (let at = 0; at < bytes; at += LOOK_BYTES) {
-      const part = (await root.get(name, { range: { start: at, end: Math.min(bytes, at + LOOK_BYTES) } })).bytes
-      hash.update(part)
-      read(part.length)
-    }
-  } catch (error) {
-    // Gone between the look and the read, or on a part of the disk that gives nothing back: what is sent takes its place, by a rename.
-    if (!isNotFound(error) && !(error instanceof StorageError && error.class === 'io')) throw error
-  }
-  return hash.digest()
 }
 
 function beforeLink(failpoints: Failpoints, name: string | undefined): Promise<void> {

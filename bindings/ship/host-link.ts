@@ -132,8 +132,8 @@ export class HostLink {
       world.logger.log({ level: 'warn', code: 'ship.linkRefused', peer: this.peer, cause: error })
     }
     const closing = this.link.close(toldAs(error)).catch(() => undefined)
-    // What is on its way to the log gets there or not, but not after this.
-    await this.entries?.end()
+    // What is on its way to the log, or to a file, gets there or not, but not after this.
+    await Promise.all([this.entries?.end(), this.files.settled()])
     await this.base?.abandon().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'ship.baseNotAbandoned', cause }))
     await closing
     this.owner.changed()

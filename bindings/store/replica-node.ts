@@ -86,6 +86,7 @@ export class ReplicaNode implements ReplicaParts {
   /** Its state is replaced, as soon as there is another one. */
   private outdated: View | undefined
   private fold: ReplicaFold | undefined
+  private sweeping: Promise<void> | undefined
   /** Told of what the cut or the install that is under way waits for, in bytes about. */
   private told: ((bytes: number) => void) | undefined
   private readonly worked = (bytes: number): void => this.told?.(bytes)
@@ -220,7 +221,7 @@ export class ReplicaNode implements ReplicaParts {
     this.rebuildInProgress = (await baseUnderWay(root, world)) ?? null
     await this.begin()
     opened.letGo()
-    void sweepTemporary(root, world, this.closing.signal)
+    this.sweeping = sweepTemporary(root, world, this.closing.signal)
   }
 
   private async openLog({ storeId, layout, mark }: Known, wanted: Uint8Array, signal: AbortSignal | undefined): Promise<ReplicaLog> {
@@ -561,6 +562,7 @@ export class ReplicaNode implements ReplicaParts {
         await view?.handle.close()
       }
       await this.leftovers.settled()
+      await this.sweeping
       await this.verified.save()
     } finally {
       const { place } = this

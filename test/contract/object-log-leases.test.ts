@@ -73,6 +73,35 @@ describe('a lease', () => {
     expect(await trimmer.log.trim(lsn(30))).toBe(30n)
   })
 
+  it.each(['renewed', 'laid', 'given back'])('of a handle that is closed while it is %s: nothing is written behind the close', async (what) => {
+    const [asked, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const method = what === 'given back' ? 'delete' : 'put'
+    const plan = (): void =>
+      pinner.root.plan((call) => (call.method === method && call.name.startsWith('leases/') ? { wait: () => (asked.resolve(), held.promise) } : undefined))
+    if (what === 'laid') plan()
+    const pinning = pinner.log.pin(lsn(10), 'hold')
+    // One that comes too late finds the log closed.
+    pinning.catch(() => undefined)
+    if (what !== 'laid') {
+      const pin = await pinning
+      plan()
+      if (what === 'renewed') await bench.clock.advance(20_000)
+      else pin.release()
+    }
+    await asked.promise
+    let isClosed = false
+    const closing = pinner.log.close().then(() => (isClosed = true))
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+    expect(isClosed).toBe(false)
+    pinner.root.plan(undefined)
+    held.resolve()
+    await closing
+    expect(await leases()).toEqual([])
+    const { length } = pinner.root.calls
+    await bench.clock.advance(60_000)
+    expect(pinner.root.calls.slice(length).filter((call) => call.name.startsWith('leases/') && call.method !== 'list')).toEqual([])
+  })
+
   it('is renewed for as long as it is held, and goes with its handle', async () => {
     await pinner.log.pin(lsn(10), 'hold')
     for (let minute = 0; minute < 10; minute++) {

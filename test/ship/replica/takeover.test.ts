@@ -2,7 +2,9 @@
 import { expect, it } from 'vitest'
 
 import { defaultWorld, FailpointRegistry, FP } from '../../../bindings/runtime/index.ts'
+import type { Root } from '../../../bindings/root/index.ts'
 import { MemoryNetwork } from '../../../bindings/ship/index.ts'
+import { FaultyRoot } from '../../../bindings/testing/index.ts'
 import { bootWorld, fill, filled, items, MemoryRoot, primaryOn, RawSender, replicaOn, rowsOf, turns } from './kit.ts'
 
 it('K4 records behind one whose file is missing wait with it, however many messages come', async () => {
@@ -103,6 +105,36 @@ it.each([
   await second.entries(10, 30, { committedLsn: 30 })
   await second.durable(30)
   expect(await replica.store.verify({ against: primary.root })).toMatchObject({ ok: true })
+})
+
+it.each([
+  ['a file', 200, 'put'],
+  ['a file of many pieces', 20_000, 'putLarge'],
+] as const)('%s that is being stored when the replica is closed is there or not, but not later', async (_, rows, method) => {
+  const network = new MemoryNetwork(defaultWorld())
+  const primary = await primaryOn()
+  await primary.store.create(items)
+  await fill(primary.store, 0, rows)
+  await primary.store.flush()
+  const root = new FaultyRoot(new MemoryRoot({}))
+  const replica = await replicaOn(network, root as Root)
+  const from = await RawSender.connect(network, replica, primary)
+  await from.hello()
+  await from.grant(0)
+  const [asked, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  root.plan((call) => (call.method === method && call.name.startsWith('fragments/') ? { wait: () => (asked.resolve(), held.promise) } : undefined))
+  await from.entries(0, Number(primary.store.lsn))
+  await asked.promise
+  let isClosed = false
+  const closing = replica.close().then(() => (isClosed = true))
+  await turns()
+  expect(isClosed).toBe(false)
+  root.plan(undefined)
+  held.resolve()
+  await closing
+  const { length } = root.calls
+  await turns()
+  expect(root.calls.slice(length)).toEqual([])
 })
 
 it('K2 a second hello over one link is refused, and the replica answers on', async () => {
