@@ -168,7 +168,8 @@ export interface OpenOptions extends Long {
   writers?: 'shared' | 'exclusive'
   /**
    * Claim at least this epoch: of a primary whose replicas were fenced at it by a promotion that nobody won. It says that somebody has decided that this one goes
-   * on, and stays said: never while a promotion is under way. Default: the next one, and nothing decided. Of a log with one writer.
+   * on, and stays said: never while a promotion is under way. No logs are compared: a number above that of a promotion gives up what was committed by that.
+   * Default: the next one, and nothing decided. Of a log with one writer.
    */
   epoch?: number
   /**
