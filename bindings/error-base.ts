@@ -1,4 +1,4 @@
-// error-base.ts: what every error of varve has; the classes are errors.ts and errors-evolution.ts, their codes error-codes.ts.
+// error-base.ts: what every error of varve has; the classes are errors.ts, errors-evolution.ts and errors-kernel.ts, their codes error-codes.ts.
 
 import { CODES, type ErrorCode, type ErrorInfo, type ErrorKind } from './error-codes.ts'
 import type { ShipErrorCode } from './error-codes-ship.ts'
