@@ -123,6 +123,11 @@ export class HostLink {
     return this.ended
   }
 
+  /** Behind end(): resolves when no file of it is on its way to the disk any more. A link that comes next does not wait for those: they are what they are called, or nothing. */
+  stored(): Promise<void> {
+    return this.files.settled()
+  }
+
   private async finish(error: unknown): Promise<void> {
     const { world } = this.parts
     if (this.timer !== undefined) world.timers.clear(this.timer)
@@ -132,8 +137,8 @@ export class HostLink {
       world.logger.log({ level: 'warn', code: 'ship.linkRefused', peer: this.peer, cause: error })
     }
     const closing = this.link.close(toldAs(error)).catch(() => undefined)
-    // What is on its way to the log, or to a file, gets there or not, but not after this.
-    await Promise.all([this.entries?.end(), this.files.settled()])
+    // What is on its way to the log gets there or not, but not after this.
+    await this.entries?.end()
     await this.base?.abandon().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'ship.baseNotAbandoned', cause }))
     await closing
     this.owner.changed()

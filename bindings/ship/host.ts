@@ -24,6 +24,8 @@ export interface HostStatus {
 export class ReplicaHost implements LinkHost, LinkOwner {
   readonly parts: ReplicaParts
   private readonly links = new Map<HostLink, Promise<void>>()
+  /** Files of links that are over. */
+  private readonly storing = new Set<Promise<void>>()
   private readonly changed_: () => void
   private readonly turns = new Mutex()
   private newest: AcceptedFence
@@ -41,6 +43,8 @@ export class ReplicaHost implements LinkHost, LinkOwner {
     const served = new HostLink(this, link)
     const serving = served.serve().finally(() => {
       this.links.delete(served)
+      const storing: Promise<void> = served.stored().then(() => void this.storing.delete(storing))
+      this.storing.add(storing)
       if (this.current === served) this.current = undefined
       this.changed()
     })
@@ -160,6 +164,7 @@ export class ReplicaHost implements LinkHost, LinkOwner {
     this.closed ??= reason
     for (const link of this.links.keys()) void link.end(this.closed)
     await Promise.all(this.links.values())
+    await Promise.all(this.storing)
   }
 }
 

@@ -3,10 +3,11 @@
 import { expect, it, onTestFinished } from 'vitest'
 
 import { Store, t, table } from '../../../bindings/index.ts'
-import { MemoryRoot } from '../../../bindings/root/index.ts'
+import { digestInName } from '../../../bindings/format/index.ts'
+import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { MemoryNetwork, replicaId } from '../../../bindings/ship/index.ts'
-import { ship, type Shipping } from '../../../bindings/store/index.ts'
-import { FakeClock, fakeWorld } from '../../../bindings/testing/index.ts'
+import { Replica, ship, type Shipping } from '../../../bindings/store/index.ts'
+import { FakeClock, fakeWorld, FaultyRoot } from '../../../bindings/testing/index.ts'
 import { QUIET } from '../../unit/store/places.ts'
 import { FakeReplica } from './fake-replica.ts'
 
@@ -77,4 +78,47 @@ it('in a live stream', async () => {
   await says(8000)
   await clock.advance(DEADLINE_MS + 100)
   expect(shipping.log.eventsFor(replicaId('r1')).find(({ event }) => event === 'stream_closed')).toMatchObject({ detail: 'ack_timeout' })
+})
+
+it('a record whose files take a replica half a minute ends neither its stream nor the catch-up of one that was away', async () => {
+  const clock = new FakeClock()
+  const world = fakeWorld({ clock })
+  const network = new MemoryNetwork(world)
+  const store = await Store.open(new MemoryRoot({}), { ...QUIET, world })
+  const tables = Array.from({ length: 4 }, (_, i) => table(`t${i}`, { id: t.int64() }, { key: ['id'] }))
+  for (const each of tables) await store.create(each)
+  // One file after the other, 3 s each.
+  const root = new FaultyRoot(new MemoryRoot({}))
+  let turn = Promise.resolve()
+  const wait = (): Promise<void> => (turn = turn.then(() => new Promise<void>((resolve) => void clock.timers.set(3000, resolve))))
+  root.plan(({ method, name }) => (method === 'put' && digestInName(name) !== undefined ? { wait } : undefined))
+  const replica = await Replica.open(root as Root, { replicaId: 'r1', endpoint: { data: 'r1', version: 1 }, transport: network.transport('r1'), world })
+  onTestFinished(() => replica.close())
+  const begin = (): Promise<Shipping> => ship(store, { replicas: [{ id: 'r1', endpoint: 'r1' }], transport: network.transport('primary') })
+  const load = async (id: bigint): Promise<void> => {
+    for (const each of tables) await store.append(each, { id })
+    await store.flush()
+  }
+  const first = await begin()
+  await clock.advance(500)
+  await load(1n)
+  await clock.advance(10_000)
+  expect(first.status().replicas[0]).toMatchObject({ state: 'in_sync' })
+  expect(Number(first.status().replicas[0]!.lag)).toBeGreaterThan(0)
+  await clock.advance(30_000)
+  expect(first.status().replicas[0]).toMatchObject({ state: 'in_sync', lag: 0 })
+  expect(first.log.events().filter(({ event }) => event === 'stream_closed' || event === 'session_failed')).toEqual([])
+  await first.close()
+  await load(2n)
+  const second = await begin()
+  onTestFinished(() => second.close())
+  await clock.advance(40_000)
+  expect(second.status().replicas[0]).toMatchObject({ state: 'in_sync', lag: 0 })
+  expect(
+    second.log
+      .events()
+      .filter(({ event }) => event.startsWith('plan_'))
+      .map(({ event }) => event),
+  ).toEqual(['plan_catchup'])
+  expect(second.log.events().some(({ event }) => event === 'session_failed')).toBe(false)
 })

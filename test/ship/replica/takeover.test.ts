@@ -125,6 +125,8 @@ it.each([
   root.plan((call) => (call.method === method && call.name.startsWith('fragments/') ? { wait: () => (asked.resolve(), held.promise) } : undefined))
   await from.entries(0, Number(primary.store.lsn))
   await asked.promise
+  // Whoever comes next is greeted meanwhile.
+  await (await RawSender.connect(network, replica, primary, { session: 2 })).hello()
   let isClosed = false
   const closing = replica.close().then(() => (isClosed = true))
   await turns()
