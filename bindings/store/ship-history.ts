@@ -165,7 +165,9 @@ export class StoreHistory implements HistorySource, Disposable {
       async () => {
         // A vacuum names a file in a record before it goes, and drops checkpoints while it holds the lock, but those that are held.
         const { dead } = state.catalog
-        const gone = names.find((name) => dead.has(name) || isDead?.(name) === true) ?? (await absentFile(root, checkpoints))
+        const gone =
+          names.find((name) => (dead.has(name) ? !isVector(name) : isDead?.(name) === true)) ??
+          (await absentFile(root, [...checkpoints, ...files.filter(({ name }) => dead.has(name))]))
         if (gone !== undefined) throw this.refused(manifest.baseLsn, `${gone} is gone`)
       },
     )
@@ -194,7 +196,7 @@ export class StoreHistory implements HistorySource, Disposable {
     try {
       const manifest = await manifestAt(this.parts, lsn)
       const { dead } = state.catalog
-      if (this.isDamaged(manifest) || manifest.files.some(({ name }) => dead.has(name))) return undefined
+      if (this.isDamaged(manifest) || manifest.files.some(({ name }) => dead.has(name) && !isVector(name))) return undefined
       return (await absentFile(root, filesOfBase(manifest))) === undefined ? manifest : undefined
     } catch (cause) {
       if (!isUnmakeable(cause)) throw cause
@@ -234,4 +236,9 @@ function isUnmakeable(error: unknown): boolean {
     (error instanceof VarveError && error.kind === 'corrupt') ||
     isNotFound(error)
   )
+}
+
+/** A dead one stays for as long as a replay from the checkpoints here reads it: those of a node that was a replica when it died may be older than its end. */
+function isVector(name: string): boolean {
+  return name.endsWith('.dv')
 }
