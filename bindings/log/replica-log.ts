@@ -268,7 +268,7 @@ export class ReplicaLog implements AsyncDisposable {
       await this.#root.delete(stagedName(writeId, INTENT_NAME))
       const kept = segments.all.filter(({ firstLsn }) => firstLsn <= last)
       if (cut.info !== undefined) kept.splice(-1, 1, { ...cut.info, own: kept.at(-1)!.own })
-      this.#line = this.#lineAt({ segments: new SegmentList(kept, segments.generation), lastLsn: last, digest: cut.digest })
+      this.#line = this.#lineAt({ segments: new SegmentList(kept, segments.generation, segments.owed), lastLsn: last, digest: cut.digest })
       this.#reader.replace(this.#line)
     })
   }

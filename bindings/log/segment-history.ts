@@ -83,9 +83,19 @@ export class SegmentHistory {
     const bound = Math.min(limit, this.#o.writer()?.synced ?? 0)
     const last = all.findLast(({ lastLsn }, i) => i < all.length - 1 && lastLsn <= bound)
     if (dryRun || last === undefined) return BigInt(last?.lastLsn ?? segments.tail) as Lsn
+    await this.#dropOwed(segments)
     await this.#o.beforeTrim(last.epoch)
     while (all.length > 1 && all[0]!.lastLsn <= bound) await this.#dropOldest(segments)
     return BigInt(segments.tail) as Lsn
+  }
+
+  /** What an earlier trim could not delete, or has deleted and was not told so. */
+  async #dropOwed({ owed }: SegmentList): Promise<void> {
+    while (owed.length > 0) {
+      this.#o.assertOwned()
+      await this.#o.root.delete(owed[0]!)
+      owed.shift()
+    }
   }
 
   async #dropOldest(segments: SegmentList): Promise<void> {
@@ -94,8 +104,10 @@ export class SegmentHistory {
     this.#o.assertOwned()
     // T moves first: from here on nobody starts to read what goes.
     const oldest = segments.all.shift()!
+    segments.owed.push(oldest.name)
     const writer = this.#o.writer()
     if (!oldest.own || writer === undefined || !(await writer.pool.recycle(oldest.name))) await this.#o.root.delete(oldest.name)
+    segments.owed.shift()
   }
 
   async *#readFrom(start: number, end: number, signal: AbortSignal | undefined): AsyncGenerator<LogBatch> {

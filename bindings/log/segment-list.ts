@@ -1,6 +1,6 @@
 // log/segment-list.ts: what a handle knows of its segments: names, LSN ranges and the points from which a digest can be folded.
 //
-// Invariant: ascending by first LSN; each but the last ends where the next begins; `tail` is the first one's first LSN - 1.
+// Invariant: ascending by first LSN; each but the last ends where the next begins; `tail` is the first one's first LSN - 1. What is owed lies below it.
 import { markOf } from '../format/index.ts'
 
 import { Generation, type LineageMark } from './bases.ts'
@@ -55,9 +55,12 @@ export function firstLsnOf(name: string): number | undefined {
 export class SegmentList {
   readonly all: SegmentInfo[]
   readonly generation: Generation
-  constructor(all: SegmentInfo[] = [], generation: Generation = new Generation()) {
+  /** Names, oldest first, of what was trimmed and may still be there, since its delete failed: until it is gone nothing behind it goes, which would leave a gap. */
+  readonly owed: string[]
+  constructor(all: SegmentInfo[] = [], generation: Generation = new Generation(), owed: string[] = []) {
     this.all = all
     this.generation = generation
+    this.owed = owed
   }
 
   get newest(): SegmentInfo | undefined {
