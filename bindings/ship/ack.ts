@@ -31,8 +31,6 @@ export interface AckTrackerOptions {
   readonly epoch: number
   /** LSN of its epoch record. */
   readonly firstLsn: number
-  /** C when it began: its own RC. */
-  readonly committed: number
 }
 
 /** A voter that has less than it once confirmed. */
@@ -47,12 +45,12 @@ export class AckTracker {
   private readonly followers = new Map<ReplicaId, Follower>()
   private voters: readonly Follower[] = []
   private localLsn = 0
-  private readonly best: Record<AckMode, number>
+  /** What was committed before is not for this one to say: the log's mode counted it, which may ask for fewer nodes than a single write does. */
+  private readonly best: Record<AckMode, number> = { async: 0, quorum: 0, all: 0 }
 
-  constructor({ epoch, firstLsn, committed }: AckTrackerOptions) {
+  constructor({ epoch, firstLsn }: AckTrackerOptions) {
     this.epoch = epoch
     this.firstLsn = firstLsn
-    this.best = { async: committed, quorum: committed, all: committed }
   }
 
   /** The voters from here on; those known before keep what they confirmed. */
@@ -125,7 +123,7 @@ export class AckTracker {
     return this.followers.get(id)?.isAmnesic === true
   }
 
-  /** C as the mode counts it; never down. */
+  /** The highest LSN that so many nodes as the mode asks for have said that they have; 0: none yet. Never down. */
   committedIn(mode: AckMode): number {
     const durable = this.count(mode)
     // Of an older epoch nothing by itself.

@@ -52,7 +52,9 @@ export class Acknowledging {
     if (mode === 'async' && lsn <= committed) return
     const { recordsAbove } = await import('./quorum-gate.ts')
     const above = await recordsAbove(log, committed)
-    await this.load({ mode: above.changes[0]?.before ?? mode, committed, head: state.applied, isOpening: true, ...above })
+    const [next] = above.changes
+    const start = next === undefined ? { mode, since: lsn } : { mode: next.before, since: committed }
+    await this.load({ ...start, committed, head: state.applied, isOpening: true, ...above })
   }
 
   /** From here on records are queued. */
@@ -246,7 +248,7 @@ export class Acknowledging {
     const { QuorumGate: Gate } = await import('./quorum-gate.ts')
     if (this.gate !== undefined) return this.gate
     const { state, world } = this.parts
-    const now: GateStart = start ?? { mode: 'async', committed: state.applied, head: state.applied, changes: [], isOpening: false, isPlain: true }
+    const now: GateStart = start ?? { mode: 'async', since: 0, committed: state.applied, head: state.applied, changes: [], isOpening: false, isPlain: true }
     const bound = (): Committer => {
       assert(this.committer !== undefined, 'a store that takes acknowledgements writes')
       return this.committer

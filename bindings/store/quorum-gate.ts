@@ -42,6 +42,8 @@ type Change = Pick<ModeRecord, 'mode' | 'before' | 'forced'> & { readonly lsn: n
 export interface GateStart {
   /** The mode that the next record is committed by. */
   readonly mode: AckMode
+  /** LSN up to which another one may have counted; 0 where that cannot be. */
+  readonly since: number
   readonly committed: number
   /** H. */
   readonly head: number
@@ -68,6 +70,8 @@ export class QuorumGate implements CommitGate {
   private readonly node: CommittedStore | undefined
   private readonly moves = new Wakeups()
   private counted: AckMode
+  /** Records above it are committed by that mode, those up to it perhaps by a weaker one. */
+  private since: number
   private readonly changes: Change[]
   private persisting: Promise<void> | undefined
   /** Of the change of the mode that is made, or was made last. */
@@ -92,6 +96,7 @@ export class QuorumGate implements CommitGate {
     this.world = world
     this.node = node
     this.counted = start.mode
+    this.since = start.since
     this.changes = [...start.changes]
     this.c = start.committed
     this.local = start.head
@@ -287,7 +292,7 @@ export class QuorumGate implements CommitGate {
       else {
         // What comes behind it is committed by it.
         this.turn++
-        this.counted = change!.mode
+        this.countBy(change!)
       }
     }
     for (;;) {
@@ -297,7 +302,7 @@ export class QuorumGate implements CommitGate {
       if (next === undefined || c < next.lsn || this.persisting !== undefined) return c
       if (rank(next.mode) >= rank(this.counted) || this.node === undefined) {
         this.changes.shift()
-        this.counted = next.mode
+        this.countBy(next)
       } else this.make(next)
     }
   }
@@ -309,7 +314,7 @@ export class QuorumGate implements CommitGate {
       // A forced one has taken its place.
       if (turn !== this.turn) return
       if (this.changes[0] === change) this.changes.shift()
-      this.counted = change.mode
+      this.countBy(change)
     }
     if (this.node === undefined) return done()
     const persisting = this.node
@@ -323,6 +328,11 @@ export class QuorumGate implements CommitGate {
     this.persisting = persisting
   }
 
+  private countBy({ mode, lsn }: Change): void {
+    this.counted = mode
+    this.since = lsn
+  }
+
   private asked(lsn: number, ack: AckMode | undefined, startedMs: number = this.world.clock.monoMs()): Promise<void> {
     return new Promise((resolve, reject) => {
       this.askers.push({ lsn, ack, startedMs, resolve, reject })
@@ -334,10 +344,15 @@ export class QuorumGate implements CommitGate {
 
   private answer(): void {
     this.askers = this.askers.filter(({ lsn, ack, resolve }) => {
-      const reached = ack === undefined || rank(ack) <= rank(this.counted) ? this.c : (this.acker?.committedIn(ack) ?? 0)
+      const reached = this.isByC(lsn, ack) ? this.c : (this.acker?.committedIn(ack!) ?? 0)
       if (reached >= lsn) resolve()
       return reached < lsn
     })
+  }
+
+  /** C says of the record what was asked: a mode as strong counted it. A change to a stronger mode passes what came before it by the weaker one. */
+  private isByC(lsn: number, ack: AckMode | undefined): boolean {
+    return ack === undefined || ack === 'async' || (rank(ack) <= rank(this.counted) && lsn > this.since)
   }
 
   // time

@@ -341,7 +341,7 @@ export async function shipStore(shipped: Shipped, given: ShipOptions): Promise<S
   const isAsync = (): boolean => o.acknowledgement.mode === 'async'
   // Where replicas are waited for, their syncs and the one here run in parallel.
   const tape = o.options.durability === 'synced' ? new Tape(log, () => !isAsync()) : new Tape(log)
-  const tracker = new AckTracker({ epoch, firstLsn: Number(log.lineage.at(-1)!.firstLsn), committed: o.acknowledgement.committed })
+  const tracker = new AckTracker({ epoch, firstLsn: Number(log.lineage.at(-1)!.firstLsn) })
   const acks = new Acks({ shipped, tracker, tape, registry, log: events, ackTimeoutMs: options.ackTimeoutMs, allowIndeterminate: options.allowIndeterminate })
   const history = new StoreHistory({
     ...o,

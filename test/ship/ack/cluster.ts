@@ -42,7 +42,7 @@ export class Cluster {
     const { acknowledgement, log } = partsOf(store)
     this.acknowledgement = acknowledgement
     const { epoch, firstLsn } = log.lineage.at(-1)!
-    this.tracker = new AckTracker({ epoch: Number(epoch), firstLsn: Number(firstLsn), committed: acknowledgement.committed })
+    this.tracker = new AckTracker({ epoch: Number(epoch), firstLsn: Number(firstLsn) })
     this.tracker.assign(voters as ReplicaId[])
     this.o = { ackTimeoutMs: 5000, allowIndeterminate: false, ...o }
   }
@@ -139,4 +139,15 @@ export async function timed(
 /** Lets what is ready run: turns of the event loop. */
 export async function settles(turns: number = 16): Promise<void> {
   for (let i = 0; i < turns; i++) await new Promise<void>((resolve) => setImmediate(resolve))
+}
+
+/** Whether it has not settled when everything that is ready has run. */
+export async function isPending(promise: Promise<unknown>): Promise<boolean> {
+  let isOver = false
+  const over = (): void => {
+    isOver = true
+  }
+  promise.then(over, over)
+  await settles()
+  return !isOver
 }

@@ -11,7 +11,7 @@ import { cluster, settles } from './cluster.ts'
 /** Everything up to LSN 4 is committed, and nobody listens. */
 function gateAt4(mode: AckMode, node: CommittedStore | undefined): QuorumGate {
   const committer = { durable: () => undefined, expire: () => undefined, fail: () => undefined } as unknown as Committer
-  return new QuorumGate(() => committer, fillWorld(undefined), node, { mode, committed: 4, head: 4, changes: [], isOpening: false, isPlain: true })
+  return new QuorumGate(() => committer, fillWorld(undefined), node, { mode, since: 0, committed: 4, head: 4, changes: [], isOpening: false, isPlain: true })
 }
 
 it('A9 a change whose record never reached the log is not waited for, and nothing else that came with it stays', async () => {

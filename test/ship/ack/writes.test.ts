@@ -3,17 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { eq, InvalidConfigError, lsn, newWriteId, Store } from '../../../bindings/index.ts'
 import { FakeClock, failpoints, fakeWorld, FP } from '../../../bindings/testing/index.ts'
 import { collect, failure } from '../../unit/store/places.ts'
-import { cluster, Cluster, note, notes, partsOf, QUIET, timed } from './cluster.ts'
+import { cluster, Cluster, isPending, note, notes, partsOf, QUIET, timed } from './cluster.ts'
 
 let places = 0
 const place = (): string => `memory:ack-writes-${++places}`
-
-/** Whether a promise has settled by now. */
-async function isPending(promise: Promise<unknown>): Promise<boolean> {
-  const open = Symbol('open')
-  for (let i = 0; i < 8; i++) await new Promise<void>((resolve) => setImmediate(resolve))
-  return (await Promise.race([promise.catch(() => undefined), Promise.resolve(open)])) === open
-}
 
 describe('a commit', () => {
   it('A1 async resolves with no replica at all, and with an acker that nobody answers', async () => {

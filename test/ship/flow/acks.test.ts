@@ -17,7 +17,7 @@ async function counting(): Promise<{ acks: Acks; tracker: AckTracker; log: Recov
   const { o } = store as unknown as { o: Shipped['o'] }
   const log = new RecoveryLog({ clock })
   const registry = new Registry({ storeId: store.id, clock, log, sequence: new SessionSequence() }, 1)
-  const tracker = new AckTracker({ epoch: 1, firstLsn: 1, committed: 0 })
+  const tracker = new AckTracker({ epoch: 1, firstLsn: 1 })
   const acks = new Acks({ shipped: { o } as Shipped, tracker, tape: new Tape(o.log), registry, log, ackTimeoutMs: 5000, allowIndeterminate: false })
   registry.apply({ epoch: 1, replicas: [r1, r2].map((id) => ({ id, role: 'voter', endpoint: { data: id, version: 1 } })) })
   acks.assign(registry.all())

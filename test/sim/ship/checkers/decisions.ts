@@ -217,7 +217,7 @@ function shuffled(acks: readonly Ack[], dice: Dice): Ack[] {
 
 /** C by each mode, and who has the newest of them. */
 function countOf(acks: readonly Ack[], head: number, epoch: number): string {
-  const tracker = new AckTracker({ epoch, firstLsn: 1, committed: 0 })
+  const tracker = new AckTracker({ epoch, firstLsn: 1 })
   const firsts = new Map<ReplicaId, Ack>()
   for (const ack of acks.toSorted((a, b) => a.session.seq - b.session.seq)) if (!firsts.has(ack.id)) firsts.set(ack.id, ack)
   tracker.assign([...firsts.keys()])
