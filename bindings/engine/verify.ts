@@ -8,7 +8,7 @@ import { type FragmentFile, type FragmentRef, toHex } from '../format/index.ts'
 import { checkSorted, decodeKeyIndex } from '../indexes/index.ts'
 import { chainDigest, Coverage, sha256 } from '../kernels/index.ts'
 import type { CommitLog, Digest, Lsn } from '../log/index.ts'
-import type { Root } from '../root/index.ts'
+import { isNotFound, type Root } from '../root/index.ts'
 import type { Progress } from '../table/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from './checkpoints.ts'
 import { neededFiles } from './name-walk.ts'
@@ -29,8 +29,8 @@ export interface VerifyOptions {
   readonly onProgress: ((p: Omit<Progress, 'elapsedMs'>) => void) | undefined
   /** A backup: checkpoints above its end were left by a run that was cut off, and nobody reads them. */
   readonly isBackup?: boolean
-  /** As the log folds to at its head: what a vacuum took is no loss. */
-  readonly catalog: Pick<Catalog, 'branches' | 'fragmentFloor'>
+  /** As the log folds to at its head, asked when files are missing: what a vacuum took is no loss, be it while this went on. */
+  readonly catalog: () => Promise<Pick<Catalog, 'branches' | 'fragmentFloor'>>
 }
 
 export interface VerifyOutcome {
@@ -50,7 +50,7 @@ export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Arra
   if (o.level !== 'log') {
     await verifyCheckpoints(root, log, storeId, context, o, files, checked, problems)
     await verifyFiles(root, files, checked, problems, o)
-    await forgiveVacuumed({ root, log, storeId, context }, Number(head), files, problems, o)
+    await forgiveVacuumed({ root, log, storeId, context }, files, problems, o)
     if (o.level === 'all') await verifyRows(root, log, storeId, context, problems)
   }
   return { lsn: head, digest, checked, problems }
@@ -59,15 +59,17 @@ export async function verifyStore(root: Root, log: CommitLog, storeId: Uint8Arra
 /** Files that are gone and that nothing which can be read needs: records of the retained log name them still. */
 async function forgiveVacuumed(
   source: { readonly root: Root; readonly log: CommitLog; readonly storeId: Uint8Array; readonly context: StateContext },
-  head: number,
   files: NamedFiles,
   problems: VerifyProblem[],
-  { catalog: { branches, fragmentFloor } }: VerifyOptions,
+  { catalog }: VerifyOptions,
 ): Promise<void> {
   const gone = problems.filter(({ code, file }) => code === 'root.not-found' && (files.fragments.has(file) || files.vectors.has(file)))
-  const floor = Math.max(fragmentFloor, source.log.reclaim.historyFloor())
-  if (floor === 0 || gone.length === 0) return
+  if (gone.length === 0) return
   try {
+    const { branches, fragmentFloor } = await catalog()
+    const head = Number(source.log.head)
+    const floor = Math.max(fragmentFloor, source.log.reclaim.historyFloor())
+    if (floor === 0) return
     const oldest = source.log.tail === 0n ? 0 : ((await listCheckpoints(source.root)).at(-1) ?? 0)
     const isNeeded = neededFiles({ ...source, branches }, Math.max(floor, oldest), head)
     for (const problem of gone) if (!(await isNeeded(problem.file))) problems.splice(problems.indexOf(problem), 1)
@@ -136,6 +138,8 @@ async function verifyCheckpoints(
         if (toHex(sha256(checkpointBody(folded))) !== toHex(sha256(checkpointBody(checkpoint.catalog)))) throw corrupt(file, 'is not what the log folds to')
       }
     } catch (error) {
+      // A newer one has taken its place since they were listed.
+      if (isNotFound(error)) continue
       problems.push(problemOf(error, file))
     }
   }

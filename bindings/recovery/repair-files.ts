@@ -90,7 +90,7 @@ interface Owned {
 export async function examineFiles(parts: FileParts): Promise<FileFindings> {
   const { root, log, storeId, context, signal } = parts
   const intents = await examineIntents(parts)
-  const verified = await verifyStore(root, log, storeId, context(), { level: 'all', signal, onProgress: undefined, catalog: parts.state.catalog })
+  const verified = await verifyStore(root, log, storeId, context(), { level: 'all', signal, onProgress: undefined, catalog: async () => parts.state.catalog })
   const named = await namedFiles(parts)
   const actions: FileAction[] = []
   const problems: RepairProblem[] = []

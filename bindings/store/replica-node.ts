@@ -492,8 +492,8 @@ export class ReplicaNode implements ReplicaParts {
   }
 
   /** Readers are shown a generation that a base has replaced: what that has folded says nothing of the log. */
-  private get isOutdated(): boolean {
-    return this.view !== undefined && this.view.log !== this.log_!.current
+  get isOutdated(): boolean {
+    return this.view !== undefined && this.view.log !== this.log_?.current
   }
 
   /** Checkpoints at or below `lsn` that are what the log says. */

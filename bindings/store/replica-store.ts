@@ -40,12 +40,14 @@ export class ReplicaHandle extends ReadOnlyHandle {
 export interface FacadeParts {
   /** undefined: nothing can be read yet. */
   readonly current: () => ReplicaHandle | undefined
+  /** A base has taken the place of the log that readers are shown, and its version is not committed yet. */
+  readonly isOutdated: () => boolean
   readonly events: Events
   readonly url: string
 }
 
 /** Stable: each call goes to the present handle. It is closed by closing the replica. */
-export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
+export function replicaStore({ current, isOutdated, events, url }: FacadeParts): ReadStore {
   const absent = (): NotAStoreError =>
     new NotAStoreError(`${url}: the replica holds nothing that can be read yet`, {
       details: { url },
@@ -73,6 +75,21 @@ export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
       }
     }
   }
+  /** Once a base is there, its files lie beside those of what is shown, which go: what was found of the two together says nothing of either. */
+  const verify: ReadStore['verify'] = async (o) => {
+    for (;;) {
+      const handle = current()
+      if (handle === undefined) throw absent()
+      const report = await handle.verify(o).catch((error: unknown) => {
+        if (current() === handle) throw error
+        return undefined
+      })
+      if (report === undefined || (!report.ok && current() !== handle)) continue
+      if (report.ok || !isOutdated()) return report
+      const problems = report.problems.filter(({ file }) => !isAbove(file, report.lsn))
+      return { ...report, ok: problems.length === 0, problems }
+    }
+  }
   return new Proxy(
     {},
     {
@@ -80,6 +97,7 @@ export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
         if (key === 'close' || key === Symbol.asyncDispose) return shut
         if (key === 'then') return undefined
         if (key === 'waitCommitted') return waitCommitted
+        if (key === 'verify') return verify
         const handle = current()
         if (handle === undefined) {
           if (typeof key === 'string' && key in before) return before[key]
@@ -93,4 +111,10 @@ export function replicaStore({ current, events, url }: FacadeParts): ReadStore {
       has: (_, key) => key in (current() ?? before),
     },
   ) as ReadStore
+}
+
+/** A checkpoint of a later version. */
+function isAbove(file: string, lsn: Lsn): boolean {
+  const [, digits] = /^checkpoints\/(\d{20})\./.exec(file) ?? []
+  return digits !== undefined && BigInt(digits) > lsn
 }

@@ -240,7 +240,7 @@ export class Replica implements AsyncDisposable {
     this.node = o.node
     this.replicaId = o.node.replicaId
     this.host = new ReplicaHost(o.node, () => this.tell('state'))
-    this.store = replicaStore({ current: () => this.node.handle, events: o.events, url: o.root.url })
+    this.store = replicaStore({ current: () => this.node.handle, isOutdated: () => this.node.isOutdated, events: o.events, url: o.root.url })
   }
 
   /** @internal */

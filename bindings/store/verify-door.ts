@@ -31,7 +31,11 @@ export async function verifyOpened(opened: Opened, o: VerifyOptions): Promise<Ve
     signal,
     onProgress: (p) => reporter.step((last = p)),
     isBackup: opened.isBackup,
-    catalog: { branches: opened.state.catalog.branches, fragmentFloor: opened.fragmentFloor() },
+    catalog: async () => {
+      // A writer in another process may have let go of them; a log that cannot be followed has been told of already.
+      await opened.catchUp().catch(() => undefined)
+      return { branches: opened.state.catalog.branches, fragmentFloor: opened.fragmentFloor() }
+    },
   })
   if (level !== 'log') {
     opened.damaged.clear()
