@@ -22,7 +22,7 @@ export type { CommitHeader, CommitRecord, DeletionVectorRef, FragmentHides, Inli
 export { decodeNames, decodeVacuum, digestInName, encodeNames, encodeVacuum, isContentName } from './vacuum.ts'
 export type { VacuumRecord } from './vacuum.ts'
 export { decodeBranch, encodeBranch } from './branch.ts'
-export { ACK_MODES, decodeAckMode, decodeMode, encodeMode } from './mode.ts'
+export { ACK_MODES, decodeAckMode, decodeMode, encodeMode, weakerMode } from './mode.ts'
 export type { AckMode, ModeRecord } from './mode.ts'
 export type { BranchChange, BranchRecord } from './branch.ts'
 export { decodeFlush, encodeFlush } from './flush.ts'

@@ -14,6 +14,11 @@ const FORCED = 1
 export const ACK_MODES = ['async', 'quorum', 'all'] as const
 export type AckMode = (typeof ACK_MODES)[number]
 
+/** That of the two which promises less. */
+export function weakerMode(a: AckMode, b: AckMode): AckMode {
+  return ACK_MODES.indexOf(a) < ACK_MODES.indexOf(b) ? a : b
+}
+
 export interface ModeRecord {
   readonly timeMs: number
   /** 16 bytes. */

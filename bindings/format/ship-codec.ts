@@ -9,6 +9,7 @@ import { type ByteReader, ByteWriter, DecodeError } from './bytes.ts'
 import { decodeList } from './commit.ts'
 import { fromHex, toHex } from './hex.ts'
 import { DECISION_BYTES, type Mark, markOf, NO_DECISION } from './mandate.ts'
+import { ACK_MODES, decodeAckMode } from './mode.ts'
 import { DIGEST_BYTES } from './segment.ts'
 import type { Message } from './ship-messages.ts'
 import { SHIP_CHECK_BYTES, SHIP_HEADER_BYTES } from './ship-frame.ts'
@@ -154,7 +155,8 @@ function writeFields(w: ByteWriter, m: Message): void {
       return w.u53(m.upTo)
     case 'verified':
       w.u8(m.ok ? 1 : 0)
-      return w.u53(m.firstBad)
+      w.u53(m.firstBad)
+      return w.u8(ACK_MODES.indexOf(m.ackMode))
     case 'challenge':
       return writeExact(w, m.nonce, DIGEST_BYTES)
     case 'proof':
@@ -229,7 +231,7 @@ const READ: { readonly [T in Message['type']]: (r: ByteReader) => MessageOf<T> }
   heartbeat: (r) => ({ type: 'heartbeat', committedLsn: r.u53(), durableLsn: r.u53() }),
   error: readError,
   verifySelf: (r) => ({ type: 'verifySelf', upTo: r.u53() }),
-  verified: (r) => ({ type: 'verified', ok: readFlag(r), firstBad: r.u53() }),
+  verified: (r) => ({ type: 'verified', ok: readFlag(r), firstBad: r.u53(), ackMode: decodeAckMode(r) }),
   challenge: (r) => ({ type: 'challenge', nonce: readHash(r) }),
   proof: (r) => ({ type: 'proof', mac: readHash(r) }),
   working: (r) => ({ type: 'working', done: r.u53() }),

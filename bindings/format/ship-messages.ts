@@ -3,6 +3,7 @@
 // LSNs are u64, digests 32 bytes, all little-endian. Bytes in a message that was decoded are views of what arrived where they are long (`bytes`), copies elsewhere;
 // bytes of a message that was sent must not change until the link has closed or the other side has answered.
 import type { Mark } from './mandate.ts'
+import type { AckMode } from './mode.ts'
 
 /** Files of records up to `lsn` were left out, by the word of a primary of that epoch and mandate, and the log ends below it. */
 export interface Elided {
@@ -89,7 +90,7 @@ export type Message =
   | { readonly type: 'heartbeat'; readonly committedLsn: number; readonly durableLsn: number }
   | { readonly type: 'error'; readonly code: string; readonly message: string; readonly details: Readonly<Record<string, unknown>> }
   | { readonly type: 'verifySelf'; readonly upTo: number }
-  | { readonly type: 'verified'; readonly ok: boolean; readonly firstBad: number }
+  | { readonly type: 'verified'; readonly ok: boolean; readonly firstBad: number; readonly ackMode: AckMode }
   | { readonly type: 'challenge'; readonly nonce: Uint8Array }
   | { readonly type: 'proof'; readonly mac: Uint8Array }
   /** r->p: work on a base goes on. `done` grows over the link with what is read, hashed, stored and folded, by about a unit for each byte. */

@@ -7,7 +7,7 @@
 // no candidate.
 
 import { CommittedTruncationError } from '../errors-ship.ts'
-import { epochOfMandate, isOfOneNumber } from '../format/index.ts'
+import { epochOfMandate, isOfOneNumber, weakerMode } from '../format/index.ts'
 import { type DecidedAt, ofOneDecision } from './one-decision.ts'
 import type { AckMode, ReplicaId, ReplicaState } from './types.ts'
 
@@ -33,6 +33,8 @@ export interface NodeRecord {
   readonly readableLsn: number
   /** Its log verifies from its base to `readableLsn`. */
   readonly isIntact: boolean
+  /** The weakest mode by which what follows its log may have been acknowledged: that at `committedLsn`, or one that a record behind it names. */
+  readonly ackMode: AckMode
   /** It may have lost what it once confirmed, and has not been in sync since. Counts in modes quorum and all, whose promises rest on what nodes confirmed. */
   readonly isAmnesic: boolean
 }
@@ -64,8 +66,12 @@ export interface Promotion {
 
 const PREFERRED: readonly ReplicaState[] = ['in_sync', 'catching_up', 'degraded']
 
-/** @param nodes  N: the primary and its voters, present or not */
-export function candidates(records: readonly NodeRecord[], mode: AckMode, nodes: number, { storeId, epoch }: PromotionContext): Promotion {
+/**
+ * @param mode   that of the log, as the caller knows it; where the longest log says a weaker one, which counts from when others committed it, that one is taken
+ * @param nodes  N: the primary and its voters, present or not
+ */
+export function candidates(records: readonly NodeRecord[], mode: AckMode, nodes: number, context: PromotionContext): Promotion {
+  const { storeId, epoch } = context
   const mayLose = mode === 'async'
   const none = (reason: Promotion['reason'], detail: string): Promotion => ({ candidates: [], mayLose, reason, detail })
   const ours = records.filter((record) => record.storeId === storeId)
@@ -83,6 +89,9 @@ export function candidates(records: readonly NodeRecord[], mode: AckMode, nodes:
   }
   const [longest] = [...counting, ...others].toSorted(byLog)
   if (longest === undefined) return none('no_intact_log', `${records.length} records`)
+  // Whoever knows of a change to a weaker mode has more of the log than who does not: it was committed by the mode before.
+  const counted = weakerMode(mode, longest.ackMode)
+  if (counted !== mode) return candidates(records, counted, nodes, context)
   const where = `LSN ${longest.readableLsn} of epoch ${longest.lastEpoch}, mandate ${longest.lastMandate}`
   const eligible = counting.filter((record) => byLog(record, longest) === 0 && isEligible(record, epoch, mode)).toSorted(byPreference)
   if (eligible.length === 0) return none('longest_log_not_eligible', `the longest log is that of ${longest.id} (${longest.state}, ${longest.role}): ${where}`)
@@ -90,7 +99,7 @@ export function candidates(records: readonly NodeRecord[], mode: AckMode, nodes:
     candidates: eligible.map(({ id, lastMandate, lastEpoch, readableLsn, state }) => ({ id, lastMandate, lastEpoch, readableLsn, state })),
     mayLose,
     reason: 'ok',
-    detail: `${where}, ${helping.size} records`,
+    detail: `${where}, ${helping.size} records, mode ${mode}`,
   }
 }
 

@@ -7,6 +7,7 @@ import { StaleEpochError } from '../errors-ship.ts'
 import { NO_DECISION, toHex } from '../format/index.ts'
 import type { World } from '../runtime/index.ts'
 import type { NodeRecord } from './candidates.ts'
+import type { SelfCheck } from './host-parts.ts'
 import { type DecidedAt, decidedIn } from './one-decision.ts'
 import { Peer } from './peer.ts'
 import { replicaId } from './replica-id.ts'
@@ -70,7 +71,7 @@ export async function decidedAt(
 export function recordOf(
   { replicaId: id, storeId, epochSeen, durableLsn, committedLsn, lineage, rebuildInProgress, isWhole }: Omit<Hello, 'protocol'>,
   { epoch, role = 'voter', isAmnesic = false }: Pick<FenceOptions, 'epoch' | 'role' | 'isAmnesic'>,
-  { ok, firstBad }: { readonly ok: boolean; readonly firstBad: number },
+  { ok, firstBad, ackMode }: SelfCheck,
   decided: DecidedAt | undefined,
 ): NodeRecord {
   if (epochSeen > epoch) throw new StaleEpochError(`epoch ${epoch}; ${id} has seen ${epochSeen}`, { details: { held: epochSeen, seen: epoch } })
@@ -88,6 +89,7 @@ export function recordOf(
     committedLsn,
     readableLsn: ok ? durableLsn : firstBad - 1,
     isIntact: ok,
+    ackMode,
     isAmnesic: isAmnesic || !isWhole,
   }
 }

@@ -6,7 +6,7 @@ import type { PendingSeal } from '../catalog/index.ts'
 import type { StateRecord } from '../engine/index.ts'
 import type { Root } from '../root/index.ts'
 import type { World } from '../runtime/index.ts'
-import type { Elided, EpochMark, Manifest, ReplicaId } from './types.ts'
+import type { AckMode, Elided, EpochMark, Manifest, ReplicaId } from './types.ts'
 import type { VerifiedFiles } from './verified-files.ts'
 
 /** What a replica has accepted last: whatever is older, or was decided on before that, changes nothing any more. */
@@ -47,6 +47,13 @@ export interface BaseTarget {
   install(checkpoints: ReadonlyMap<string, Uint8Array>, worked: (bytes: number) => void): Promise<void>
   /** Leaves what was before. Twice is fine. */
   abandon(): Promise<void>
+}
+
+export interface SelfCheck {
+  readonly ok: boolean
+  readonly firstBad: number
+  /** The weakest mode by which what follows this log may have been acknowledged. */
+  readonly ackMode: AckMode
 }
 
 export interface ReplicaParts {
@@ -108,7 +115,7 @@ export interface ReplicaParts {
    */
   truncate(lsn: number, worked: (bytes: number) => void): Promise<Uint8Array>
   /** Recomputes the chain from the newest checkpoint. */
-  verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }>
+  verifySelf(upTo: number): Promise<SelfCheck>
   /** @throws CommittedTruncationError when RC is above its base */
   beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget>
   /** A file that a record on its way names may be there already: from when it resolves on it is not deleted as one that nothing names. */

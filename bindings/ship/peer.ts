@@ -10,6 +10,7 @@ import { isNotFound, type Root } from '../root/index.ts'
 import type { TimerHandle, World } from '../runtime/index.ts'
 
 import { PROTOCOL_VERSION } from './classify.ts'
+import type { SelfCheck } from './host-parts.ts'
 import { UNANSWERED_HINT } from './error-frame.ts'
 import type { FileRef, Hello, Link, Manifest, ReplicaId, Want, WireFrame } from './types.ts'
 
@@ -138,7 +139,7 @@ export class Peer {
     return reply.digest
   }
 
-  async verifySelf(upTo: number, signal: AbortSignal): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
+  async verifySelf(upTo: number, signal: AbortSignal): Promise<SelfCheck> {
     return await this.#ask({ type: 'verifySelf', upTo }, 'verified', signal, { isWork: true })
   }
 

@@ -4,7 +4,7 @@
 //
 // Invariant: what the host was told is durable is so; readers see one generation at a time, whole, and never what the primary has not called committed.
 
-import type { PendingSeal } from '../catalog/index.ts'
+import type { Catalog, PendingSeal } from '../catalog/index.ts'
 import { listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
 import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
@@ -14,6 +14,7 @@ import type { Root } from '../root/index.ts'
 import { FP, type World } from '../runtime/index.ts'
 import {
   type AcceptedFence,
+  type AckMode,
   type BaseTarget,
   baseUnderWay,
   type Elided,
@@ -24,6 +25,7 @@ import {
   type ReceivedRecords,
   type ReplicaId,
   type ReplicaParts,
+  type SelfCheck,
   VerifiedFiles,
 } from '../ship/index.ts'
 import type { Events } from './events.ts'
@@ -31,7 +33,7 @@ import { checkVacant, found, type Known, readIdentity, storeMismatch } from './f
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
 import { Leftovers } from './replica-leftovers.ts'
-import { checkChain, namedBehind, pendingSealsOf, type TrustedCheckpoint, trustedCheckpoints } from './replica-reads.ts'
+import { checkChain, modeBehind, namedBehind, pendingSealsOf, type TrustedCheckpoint, trustedCheckpoints } from './replica-reads.ts'
 import { ReplicaHandle } from './replica-store.ts'
 import { contentNames, ReplicaUpkeep } from './replica-upkeep.ts'
 import { sweepTemporary } from './sweep-temporary.ts'
@@ -340,8 +342,19 @@ export class ReplicaNode implements ReplicaParts {
   async pendingSeals(): Promise<readonly PendingSeal[]> {
     const log = this.log_
     if (log === undefined) return []
-    const own = this.view?.log === log.current ? this.view.opened.state.catalog : undefined
-    return await pendingSealsOf(log.current, own ?? (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog)
+    return await pendingSealsOf(log.current, await this.newestCatalog())
+  }
+
+  /** Of the fold; where there is none yet, of the newest checkpoint. */
+  private async newestCatalog(): Promise<Catalog | undefined> {
+    const log = this.log_!
+    if (this.view?.log === log.current) return this.view.opened.state.catalog
+    return (await newestCheckpoint(this.root, this.storeId!, log.durableLsn))?.catalog
+  }
+
+  /** What follows this log may have been acknowledged by no weaker one. */
+  async modeBehind(): Promise<AckMode> {
+    return this.log_ === undefined ? 'async' : await modeBehind(this.log_.current, await this.newestCatalog(), this.committedLsn)
   }
 
   async receive(records: ReceivedRecords): Promise<void> {
@@ -434,17 +447,17 @@ export class ReplicaNode implements ReplicaParts {
     return this.leftovers.claim(name)
   }
 
-  async verifySelf(upTo: number): Promise<{ readonly ok: boolean; readonly firstBad: number }> {
+  async verifySelf(upTo: number): Promise<SelfCheck> {
     const log = this.log_
     // Before the first contact there is nothing that could be wrong.
-    if (log === undefined) return { ok: true, firstBad: 0 }
+    if (log === undefined) return { ok: true, firstBad: 0, ackMode: 'async' }
     const end = Math.min(upTo, log.durableLsn)
-    if (this.elided !== null) return { ok: false, firstBad: log.durableLsn }
+    if (this.elided !== null) return { ok: false, firstBad: log.durableLsn, ackMode: 'async' }
     const [newest] = await this.trusted(end)
     const found = await checkChain(log, Math.max(newest?.lsn ?? 0, log.tailLsn), end, this.closing.signal)
     // A disk that damages its log is not believed about its files.
     if (!found.ok) await this.verified.clear()
-    return found
+    return { ...found, ackMode: found.ok ? await this.modeBehind() : 'async' }
   }
 
   // cutting back

@@ -3,9 +3,9 @@
 // Invariant: nothing is changed here; what is told is told of what is durable on this node, and a checkpoint is believed only where the log agrees with it.
 
 import { type Catalog, checkpointName, type PendingSeal } from '../catalog/index.ts'
-import { decodeRecord, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
+import { decodeRecord, KIND_MODE, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError } from '../errors.ts'
-import { toHex } from '../format/index.ts'
+import { type AckMode, toHex, weakerMode } from '../format/index.ts'
 import { chainOver, type CommitLog, type Digest, type Lsn, type ReplicaLog } from '../log/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import type { Events } from './events.ts'
@@ -81,6 +81,30 @@ export async function pendingSealsOf(log: CommitLog, catalog: Catalog | undefine
     }
   }
   return [...named.seals].map(([id, seal]) => ({ ...seal, lsn: lsns.get(id)! }))
+}
+
+/**
+ * The weakest mode by which records behind the end of this log may have been acknowledged: its primary counts by the newest one that is committed, which it may not have
+ * told. A stronger one counts from its record on only where that is sure to be there, on a primary that went on in another way too: committed, or in mode async.
+ *
+ * @param catalog  what the log is read from, at or below `committed`; undefined: its start
+ */
+export async function modeBehind(log: CommitLog, catalog: Pick<Catalog, 'lsn' | 'ack'> | undefined, committed: number): Promise<AckMode> {
+  // Below what is left of the log there may have been a record of it.
+  if (catalog === undefined && log.tail > 0n) return 'async'
+  let mode = catalog?.ack.mode ?? 'async'
+  for await (const batch of log.read(catalog === undefined ? log.tail : (BigInt(catalog.lsn) as Lsn))) {
+    let lsn = Number(batch.first)
+    for (const offset of batch.offsets) {
+      const record = decodeRecord(batch.bytes, offset, lsn)
+      if (record.kind === KIND_MODE) {
+        const { mode: next, before } = record.mode
+        mode = lsn <= committed || before === 'async' ? next : weakerMode(mode, next)
+      }
+      lsn++
+    }
+  }
+  return mode
 }
 
 /** Files that records name behind what is folded. @param catalog  of the fold; undefined: it is of another log, and all of this one is read */

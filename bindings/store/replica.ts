@@ -10,6 +10,7 @@ import { resolveOptions } from '../options.ts'
 import { openRoot, probeRoot, type Root } from '../root/index.ts'
 import { fillWorld, FP, showAs } from '../runtime/index.ts'
 import {
+  type AckMode,
   decidedAt,
   type Endpoint,
   factsOf,
@@ -323,7 +324,7 @@ export class Replica implements AsyncDisposable {
     checkEpoch('fence', epoch)
     await this.host.fence(epoch)
     const facts = await factsOf(node)
-    const verified = node.storeId === undefined ? { ok: true, firstBad: 0 } : await node.verifySelf(facts.durableLsn)
+    const verified = await node.verifySelf(facts.durableLsn)
     const decided = await decidedAt(facts, (lsn) => node.digestAt(lsn))
     return recordOf({ ...facts, replicaId: node.replicaId, storeId: node.storeId === undefined ? '' : toHex(node.storeId) }, o, verified, decided)
   }
@@ -348,14 +349,17 @@ export class Replica implements AsyncDisposable {
     if (this.closing !== undefined) throw closedError()
     const { node } = this
     const { world } = node
-    this.checkPromotion(o)
+    // One that has failed is refused for that.
+    const modeNow = async (): Promise<AckMode> => (node.failure === undefined ? await node.modeBehind() : 'async')
+    this.checkPromotion(o, await modeNow())
     if (world.failpoints.active) await world.failpoints.hit(FP.ship.promote, { durable: node.durableLsn })
     // A root in memory without a name is there as long as it is held.
     const isHeld = this.o.root.url.startsWith('memory:')
-    await this.shut(!isHeld)
     // Its primary sent records until now, or has been followed by a newer one: what was looked at may be so no more.
     try {
-      this.checkPromotion(o)
+      let mode: AckMode = 'async'
+      await this.shut(!isHeld, async () => void (mode = await modeNow()))
+      this.checkPromotion(o, mode)
     } catch (error) {
       if (isHeld) await this.o.releaseRoot()
       throw error
@@ -383,7 +387,7 @@ export class Replica implements AsyncDisposable {
     return await openHandle(isHeld ? this.o.root : this.o.place, { ...this.o.given, ...open }, promotion)
   }
 
-  private checkPromotion({ epoch, acceptLossAbove: accept, forced }: PromoteOptions): void {
+  private checkPromotion({ epoch, acceptLossAbove: accept, forced }: PromoteOptions, mode: AckMode): void {
     const { durableLsn, committedLsn, epochSeen, promised, handle, failure, elided, isWhole } = this.node
     if (epoch !== undefined && epoch < epochSeen) {
       throw new StaleEpochError(`epoch ${epoch}; ${epochSeen} was seen`, { details: { held: epochSeen, seen: epoch } })
@@ -420,7 +424,7 @@ export class Replica implements AsyncDisposable {
         details: { durable: BigInt(durableLsn), committed: BigInt(committedLsn) },
       })
     }
-    if (accept === undefined && handle.ackMode === 'async') {
+    if (accept === undefined && mode === 'async') {
       throw new InvalidConfigError('promote: in mode async the primary may have acknowledged what no replica has', {
         details: { key: 'acceptLossAbove', value: undefined },
         hint: `Say which LSN is known to be whole: promote({ acceptLossAbove: ${durableLsn} }) gives up everything above ${durableLsn}.`,
@@ -444,12 +448,17 @@ export class Replica implements AsyncDisposable {
     return this.closing
   }
 
-  private async shut(releasesRoot: boolean): Promise<void> {
+  /** @param unlinked  nothing comes any more, and the log is still open */
+  private async shut(releasesRoot: boolean, unlinked?: () => Promise<void>): Promise<void> {
     this.closing ??= Promise.resolve()
     try {
       await this.listening?.[Symbol.asyncDispose]()
       await this.host.close(closedError())
-      await this.node.close()
+      try {
+        await unlinked?.()
+      } finally {
+        await this.node.close()
+      }
     } finally {
       if (releasesRoot) await this.o.releaseRoot()
     }

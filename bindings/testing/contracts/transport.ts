@@ -500,5 +500,5 @@ const EVERY: readonly Message[] = [
   { type: 'installed', baseLsn: 7 },
   { type: 'heartbeat', committedLsn: 7, durableLsn: 8 },
   { type: 'verifySelf', upTo: 12 },
-  { type: 'verified', ok: true, firstBad: 0 },
+  { type: 'verified', ok: true, firstBad: 0, ackMode: 'async' },
 ]

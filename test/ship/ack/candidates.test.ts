@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
+import { type AckMode, weakerMode } from '../../../bindings/format/index.ts'
 import { candidates, forcePromotion, type NodeRecord, type ReplicaId, type ReplicaState } from '../../../bindings/ship/index.ts'
 
 const STORE = 'ab'.repeat(16)
@@ -20,6 +21,7 @@ function record(id: string, o: Partial<NodeRecord> = {}): NodeRecord {
     committedLsn: 0,
     readableLsn: 100,
     isIntact: true,
+    ackMode: 'all',
     isAmnesic: false,
     ...o,
   }
@@ -116,6 +118,60 @@ describe('candidates', () => {
     expect(winners(only, 'async')).toEqual(['a'])
     expect(winners([record('a', { isAmnesic: true }), record('b', { readableLsn: 99 })], 'async')).toEqual(['a'])
     expect(candidates(only, 'all', 3, CALLER)).toMatchObject({ candidates: [], reason: 'too_few_records' })
+  })
+
+  it('a weaker mode of the longest log counts, whatever the caller says: by it more records are needed, or writes may be lost', () => {
+    const quorum = record('a', { ackMode: 'quorum' })
+    expect(candidates([quorum], 'all', 3, CALLER)).toMatchObject({ candidates: [], mayLose: false, reason: 'too_few_records' })
+    expect(candidates([quorum, record('b')], 'all', 3, CALLER)).toMatchObject({ mayLose: false, reason: 'ok' })
+    expect(candidates([quorum, record('b', { ackMode: 'async', readableLsn: 101 })], 'all', 3, CALLER)).toMatchObject({
+      candidates: [{ id: 'b' }],
+      mayLose: true,
+      detail: expect.stringContaining('mode async'),
+    })
+    // One that lags behind the change to a stronger mode says nothing of what came behind it.
+    expect(candidates([quorum, record('b', { ackMode: 'async', readableLsn: 9 })], 'quorum', 3, CALLER)).toMatchObject({ mayLose: false, reason: 'ok' })
+    expect(candidates([record('a'), record('b')], 'async', 3, CALLER)).toMatchObject({ mayLose: true, reason: 'ok' })
+  })
+
+  it('of any cluster whose mode changes: no write that was acknowledged is missing from the winner, unless it says so', () => {
+    const modes = fc.constantFrom<AckMode>('async', 'quorum', 'all')
+    // Of the log: a write, or the mode from there on.
+    const log = fc.array(fc.option(modes, { freq: 3 }), { minLength: 1, maxLength: 12 })
+    const node = fc.record({ lsn: fc.nat(12), told: fc.nat(12), asked: fc.boolean() })
+    let [lossless, lossy] = [0, 0]
+    fc.assert(
+      fc.property(log, fc.array(node, { minLength: 2, maxLength: 4 }), (entries, replicas) => {
+        const n = replicas.length + 1
+        const durable = [entries.length, ...replicas.map(({ lsn }) => Math.min(lsn, entries.length))].sort((a, b) => b - a)
+        const reached: Record<AckMode, number> = { async: durable[0]!, quorum: durable[Math.floor(n / 2)]!, all: durable.at(-1)! }
+        let [mode, c]: [AckMode, number] = ['async', 0]
+        entries.forEach((change, i) => {
+          // A change is committed by the mode before it.
+          if (c < i || reached[mode] <= i) return
+          c = i + 1
+          mode = change ?? mode
+        })
+        const asked = replicas.flatMap(({ lsn, told, asked: isAsked }, i) => {
+          const readableLsn = Math.min(lsn, entries.length)
+          const committedLsn = Math.min(told, c)
+          let [ackMode, before]: [AckMode, AckMode] = ['async', 'async']
+          for (const [at, change] of entries.slice(0, readableLsn).entries()) {
+            if (change === null) continue
+            ackMode = at < committedLsn || before === 'async' ? change : weakerMode(ackMode, change)
+            before = change
+          }
+          return isAsked ? [record(`n${i}`, { readableLsn, committedLsn, ackMode })] : []
+        })
+        const { candidates: found, mayLose } = candidates(asked, 'all', n, CALLER)
+        if (found.length === 0) return
+        if (mayLose) return void lossy++
+        lossless++
+        expect(found[0]!.readableLsn).toBeGreaterThanOrEqual(c)
+      }),
+      { numRuns: 3000, seed: 1 },
+    )
+    expect(Math.min(lossless, lossy)).toBeGreaterThan(100)
   })
 
   it('of any cluster in quorum: no write that a quorum had is missing from the winner', () => {

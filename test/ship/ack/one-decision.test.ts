@@ -28,6 +28,7 @@ function record(id: string, o: Partial<NodeRecord> = {}): NodeRecord {
     committedLsn: 50,
     readableLsn: 100,
     isIntact: true,
+    ackMode: 'all',
     isAmnesic: false,
     ...o,
   }
