@@ -1,7 +1,8 @@
 // log/examine.ts: the checks of every open, read-only ones included: is what is stored one log, and does it reach what it must reach? (log.md section 2)
 //
 // Segments above the newest checkpoint are verified frame by frame, older ones by header, first mark and footer; the chain is folded from the last mark only.
-// Invariant: nothing is written here; a log that is shorter than CLEAN or a checkpoint says, has a gap, or has damage that was synced, is CorruptionError.
+// Invariant: nothing is written here; a log that is shorter than CLEAN or a checkpoint says, has a gap, or has damage that was synced, is CorruptionError. Segments
+// below a gap are owed, and no part of the log, where what is missing was given up: a version before this one left them when a delete failed in a trim.
 import { CorruptionError } from '../errors.ts'
 import { FOOTER_BYTES, SEGMENT_HEADER_BYTES, type SegmentFooter, toHex } from '../format/index.ts'
 import type { Root, SegmentFile } from '../root/index.ts'
@@ -58,7 +59,11 @@ export interface ExamineOptions {
   readonly listed?: readonly SegmentName[]
   /** What was read is read again at once, and let go of (SegmentList.letGo): it is kept. */
   readonly keeps?: boolean | undefined
+  readonly isGivenUp?: IsGivenUp | undefined
 }
+
+/** Whether no record at or below `lsn` is needed: asked where some are missing. Default: all are. */
+export type IsGivenUp = (lsn: number) => Promise<boolean>
 
 export async function examine(root: Root, given: ExamineOptions): Promise<Examined> {
   const { generation } = given
@@ -81,6 +86,9 @@ export async function examine(root: Root, given: ExamineOptions): Promise<Examin
     return examined
   }
   const looks = await lookAtAll(root, firsts, { storeId: o.storeId, floor, room: { bytes: o.keeps === true ? KEPT_BYTES_MAX : 0 } })
+  const from = await startOfRun(firsts, looks, o)
+  const owed = firsts.splice(0, from).map(({ name }) => name)
+  looks.splice(0, from)
   const tail = firsts[0]!.firstLsn - 1
   if (tail > floor && o.isTrimmedBelowFloors !== true) {
     throw corrupt(firsts[0]!.name, `the log begins after LSN ${tail} and no valid checkpoint reaches that far (newest: ${floor})`, 0, tail)
@@ -88,7 +96,7 @@ export async function examine(root: Root, given: ExamineOptions): Promise<Examin
   if (tail < generation.tailLsn) throw corrupt(firsts[0]!.name, `it begins before LSN ${generation.tailLsn}, where its generation does`, 0, tail + 1)
   if (tail === generation.tailLsn && !sameBytes(looks[0]!.head.digest, generation.tailDigest))
     throw corrupt(firsts[0]!.name, `its first mark is not the digest of ${tail === 0 ? 'the empty log' : 'its base'}`, SEGMENT_HEADER_BYTES, tail + 1)
-  const segments = new SegmentList([], generation)
+  const segments = new SegmentList([], generation, owed)
   for (let i = 0; i + 1 < firsts.length; i++) segments.all.push(await settleOlder(root, firsts[i]!, looks[i]!, looks[i + 1]!.head, o.storeId))
   const { newest, digest } = settleNewest(firsts.at(-1)!.name, looks.at(-1)!, o.clean)
   segments.all.push(newest.info)
@@ -128,6 +136,8 @@ interface Look {
   /** Of an older one that no floor lies below: all that is needed, if the next one says the same. */
   readonly footer?: SegmentFooter
   readonly records?: Records
+  /** It is whole, and what follows its last record is not there. */
+  readonly gap?: CorruptionError
 }
 
 interface Records {
@@ -154,6 +164,13 @@ async function lookAtAll(root: Root, firsts: readonly SegmentName[], o: LookOpti
   return looks
 }
 
+/** The segments behind the last gap, if there is one. @throws CorruptionError: what is missing is needed */
+async function startOfRun(firsts: readonly SegmentName[], looks: readonly Look[], o: ExamineOptions): Promise<number> {
+  const from = looks.findLastIndex(({ gap }) => gap !== undefined) + 1
+  if (from > 0 && (await o.isGivenUp?.(firsts[from]!.firstLsn - 1)) !== true) throw looks.find(({ gap }) => gap !== undefined)!.gap!
+  return from
+}
+
 interface LookOptions {
   readonly storeId: Uint8Array
   readonly floor: number
@@ -171,8 +188,9 @@ async function lookAt(root: Root, { name, firstLsn }: SegmentName, lastLsn: numb
     const held = front.subarray(0, await file.read(0, front))
     const head = headIn(held, name, firstLsn, o.storeId)
     const footer = isBelow ? await lastFooter(file, head, held) : undefined
-    if (footer !== undefined) return { head, size, footer }
-    return { head, size, records: await recordsOf(file, name, head, held, lastLsn, o.room) }
+    if (footer !== undefined && footer.lastLsn === lastLsn) return { head, size, footer }
+    const records = await recordsOf(file, name, head, held, lastLsn, o.room)
+    return records instanceof CorruptionError ? { head, size, gap: records } : { head, size, records }
   } finally {
     await file.close()
   }
@@ -192,6 +210,7 @@ async function lastFooter(file: SegmentFile, head: SegmentHead, held: Uint8Array
   }
 }
 
+/** @returns an error where they are whole and end too early */
 async function recordsOf(
   file: SegmentFile,
   name: string,
@@ -199,7 +218,7 @@ async function recordsOf(
   held: Uint8Array<ArrayBuffer>,
   lastLsn: number | undefined,
   room: { bytes: number },
-): Promise<Records> {
+): Promise<Records | CorruptionError> {
   const windows: Window[] = []
   let bytes = 0
   let newest: Window | undefined
@@ -211,8 +230,11 @@ async function recordsOf(
   const until = lastLsn === undefined ? {} : { until: lastLsn, closed: true }
   const scan = await scanSegment(file, head, { ...until, held: held.subarray(SEGMENT_HEADER_BYTES), seen })
   if (lastLsn === undefined) await checkTail(file, name, head, scan, newest)
-  else if (scan.wholeLsn < lastLsn)
-    throw corrupt(name, `its records end at LSN ${scan.wholeLsn}, the next segment begins at ${lastLsn + 1}`, scan.stopOffset, scan.nextLsn)
+  else if (scan.wholeLsn < lastLsn) {
+    const error = corrupt(name, `its records end at LSN ${scan.wholeLsn}, the next segment begins at ${lastLsn + 1}`, scan.stopOffset, scan.nextLsn)
+    if (scan.stop === STOP.footer && scan.wholeLsn === scan.nextLsn - 1) return error
+    throw error
+  }
   const last = lastLsn ?? scan.wholeLsn
   const point = pointBefore(scan.points, last) ?? firstPoint(head)
   const digest = foldOver(windows, point, last) ?? (await foldFrom(file, head, point, last, scan.wholeEnd, name))
@@ -250,8 +272,9 @@ async function settleOlder(root: Root, segment: SegmentName, look: Look, next: S
   const info = { name, firstLsn: head.firstLsn, lastLsn, epoch: head.epoch, seed: head.seed, mandate: head.mandate, size, sealed: true, own: false }
   if (footer !== undefined && saysTheSame(footer, head, next)) return { ...info, used: footer.bytesUsed, points: [firstPoint(head)], allPoints: false }
   // A footer that says something else decides nothing: the records do.
-  const records = look.records ?? (await lookAt(root, segment, lastLsn, { storeId, floor: 0, room: { bytes: 0 } })).records!
-  const { scan, digest, kept } = records
+  const { records, gap } = look.records === undefined ? await lookAt(root, segment, lastLsn, { storeId, floor: 0, room: { bytes: 0 } }) : look
+  if (gap !== undefined) throw gap
+  const { scan, digest, kept } = records!
   if (!sameBytes(digest, next.digest)) throw corrupt(name, `its digest at LSN ${lastLsn} is not what the next segment begins with`, scan.wholeEnd, lastLsn)
   checkFooter(name, head, scan, lastLsn, digest)
   return { ...info, used: scan.wholeEnd, points: scan.points, allPoints: true, kept }

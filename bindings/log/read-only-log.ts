@@ -11,7 +11,7 @@ import { currentGeneration } from './bases.ts'
 import { readClean } from './clean.ts'
 import type { CommitLog, Digest, Epoch, LogBatch, LogListener, Lsn, Pin, Submission } from './commit-log.ts'
 import { sameBytes } from './digest.ts'
-import { digestOf, examine, type Examined, type Floor, headOf, listSegments } from './examine.ts'
+import { digestOf, examine, type Examined, type Floor, headOf, type IsGivenUp, listSegments } from './examine.ts'
 import { observeLock } from './lock.ts'
 import { readNode } from './node-state.ts'
 import { Reclaim } from './reclaim.ts'
@@ -34,6 +34,7 @@ export interface ReadOnlyOptions {
   readonly until?: number | undefined
   /** As ExamineOptions.keeps. */
   readonly keeps?: boolean | undefined
+  readonly isGivenUp?: IsGivenUp | undefined
 }
 
 export class ReadOnlyLog implements CommitLog {
@@ -385,10 +386,10 @@ async function examineBeside(root: Root, o: ReadOnlyOptions, isTrimmedBelowFloor
   for (let tries = 1; ; tries++) {
     try {
       const clean = await readClean(root)
-      const { storeId, floors, until, keeps } = o
+      const { storeId, floors, until, keeps, isGivenUp } = o
       const generation = await currentGeneration(root)
-      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until, isTrimmedBelowFloors, keeps })
-      return await believed(root, o, await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors, keeps }))
+      if (until !== undefined) return await examine(root, { generation, storeId, clean, floors, until, isTrimmedBelowFloors, keeps, isGivenUp })
+      return await believed(root, o, await examine(root, { generation, storeId, clean, floors, isTrimmedBelowFloors, keeps, isGivenUp }))
     } catch (error) {
       const again = error instanceof CorruptionError || isNotFound(error)
       const place = error instanceof CorruptionError ? `${error.message}@${error.offset}` : undefined

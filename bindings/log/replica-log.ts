@@ -15,7 +15,7 @@ import { BaseWriter } from './base-writer.ts'
 import { type Base, baseName, encodeBase, Generation, type LineageMark } from './bases.ts'
 import { CLEAN_NAME, encodeClean } from './clean.ts'
 import type { CommitLog, Digest, Lsn } from './commit-log.ts'
-import type { Examined } from './examine.ts'
+import type { Examined, IsGivenUp } from './examine.ts'
 import { type Lock, type OpenRetry, takeLock } from './lock.ts'
 import type { NodeFile } from './node-file.ts'
 import type { NodeFacts, NodeState } from './node-state.ts'
@@ -42,6 +42,8 @@ export interface ReplicaLogOptions {
   readonly signal?: AbortSignal
   /** Of this root, held since there was no store in it: given back here when the open fails. */
   readonly lock?: Lock
+  /** As SegmentLogOptions.isGivenUp. */
+  readonly isGivenUp?: IsGivenUp
 }
 
 /**
@@ -50,7 +52,7 @@ export interface ReplicaLogOptions {
  * @throws LockHeldError, OpenLockTimeoutError, CorruptionError, StoreTooNewError, StorageError; ReplicaMismatchError: the root is another replica's
  */
 export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<ReplicaLog> {
-  const { world, storeId, replicaId, floors = [] } = o
+  const { world, storeId, replicaId, floors = [], isGivenUp } = o
   const lock =
     o.lock ??
     (await takeLock(root, world, {
@@ -61,7 +63,7 @@ export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<
   try {
     await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
     const facts = (lastLsn: number) => ({ role: 'replica' as const, replicaId, lock: lock.epoch, ownFrom: lastLsn + 1 })
-    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts, keeps: true })
+    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts, keeps: true, isGivenUp })
     return new ReplicaLog(root, o, lock, node, examined)
   } catch (error) {
     await lock.release().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'log.releaseFailed', error: cause }))

@@ -24,7 +24,7 @@ import { FP, type World } from '../runtime/index.ts'
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
 import { currentGeneration, type Generation } from './bases.ts'
-import { examine, type Examined, type Floor, headOf, listSegments } from './examine.ts'
+import { examine, type Examined, type Floor, headOf, type IsGivenUp, listSegments } from './examine.ts'
 import { GroupCommit } from './group-commit.ts'
 import { Lock, type OpenRetry, takeLock } from './lock.ts'
 import { NodeFile } from './node-file.ts'
@@ -64,6 +64,8 @@ export interface SegmentLogOptions {
   readonly epoch?: number | undefined
   /** Makes a primary of a replica: it writes under this epoch or a higher one, by the decision that was taken at `fencedAt`. Without it, a replica's log is not opened for writing. */
   readonly promote?: { readonly epoch: number; readonly fencedAt: number }
+  /** Whether no record at or below an LSN is needed: asked where some are missing. Default: all are. */
+  readonly isGivenUp?: IsGivenUp
 }
 
 export const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
@@ -82,7 +84,7 @@ export async function openSegmentLog(root: Root, o: SegmentLogOptions): Promise<
   const floors = (o.floors ?? []).map(({ lsn, digest }) => ({ lsn: Number(lsn), digest }))
   if (o.readOnly === true) {
     const until = o.until === undefined ? undefined : Number(o.until)
-    return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true, until, keeps: o.keeps })
+    return ReadOnlyLog.open(root, { world: o.world, storeId: o.storeId, floors, follow: o.follow ?? true, until, keeps: o.keeps, isGivenUp: o.isGivenUp })
   }
   const lock = await takeLock(root, o.world, {
     retry: { ...DEFAULT_RETRY, ...o.openRetry },
@@ -153,7 +155,7 @@ async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Flo
     committedLsn: Math.min(committedLsn, lastLsn),
     ...(o.promote === undefined ? {} : { promotedEpoch: lock.epoch }),
   })
-  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts, keeps: o.keeps })
+  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts, keeps: o.keeps, isGivenUp: o.isGivenUp })
   if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
   const log = new SegmentWriteLog(root, o, lock, node, examined)
   await log.begin()
@@ -179,6 +181,7 @@ export interface SettleOptions {
   /** The log may begin above the floors: the caller sees to what is below. */
   readonly isTrimmedBelowFloors?: boolean
   readonly keeps?: boolean | undefined
+  readonly isGivenUp?: IsGivenUp | undefined
   /** What NODE is to say from now on. @param before  what it says */
   readonly facts: (lastLsn: number, before: NodeFacts) => Partial<NodeFacts>
 }
@@ -193,7 +196,10 @@ export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonl
   const listed = await listSegments(root, generation.dir)
   if (hadFree || listed.length > 0) await root.syncDir(generation.dir.slice(0, -1))
   const clean = await readClean(root)
-  const examined = await examine(root, { generation, storeId, clean, floors, listed, isTrimmedBelowFloors: o.isTrimmedBelowFloors === true, keeps: o.keeps })
+  const { isTrimmedBelowFloors = false, keeps, isGivenUp } = o
+  const examined = await examine(root, { generation, storeId, clean, floors, listed, isTrimmedBelowFloors, keeps, isGivenUp })
+  const { owed } = examined.segments
+  if (owed.length > 0) world.logger.log({ level: 'warn', code: 'log.leftBehind', names: owed })
   check()
   const node = await NodeFile.open(root, world, storeId, (before) => ({
     // Where NODE was lost, or is older than the base.

@@ -10,7 +10,7 @@ import type { World } from '../runtime/index.ts'
 import type { CommitLog, Digest } from './commit-log.ts'
 import { currentGeneration, type Generation } from './bases.ts'
 import { sameBytes, zeroDigest } from './digest.ts'
-import { headOf, listSegments, type SegmentName } from './examine.ts'
+import { headOf, type IsGivenUp, listSegments, type SegmentName } from './examine.ts'
 import { sealFooter } from './footer.ts'
 import { findFrame, findSyncedFrame, forEachFrame, FrameCursor } from './frame-cursor.ts'
 import { ReadOnlyLog } from './read-only-log.ts'
@@ -25,6 +25,8 @@ export interface LogDamage {
   /** The first LSN that cannot be believed. */
   readonly lsn: number
   readonly why: string
+  /** What is before it is whole, and records up to here are not there. */
+  readonly gapEnd?: number
 }
 
 export interface LogSurvey {
@@ -43,18 +45,36 @@ export interface LogSurvey {
   readonly damage: LogDamage | undefined
 }
 
+export interface SurveyOptions {
+  readonly isGivenUp?: IsGivenUp
+  /** Only what holds records above it. Default: everything. */
+  readonly above?: number
+}
+
 /** Reads the whole log. @throws StorageError, StoreTooNewError; damage is an answer, not an error */
-export async function surveyLog(root: Root, storeId: Uint8Array): Promise<LogSurvey> {
+export async function surveyLog(root: Root, storeId: Uint8Array, { isGivenUp, above = 0 }: SurveyOptions = {}): Promise<LogSurvey> {
   const generation = await currentGeneration(root)
-  const names = await listSegments(root, generation.dir)
+  const all = await listSegments(root, generation.dir)
+  const names = all.slice(
+    Math.max(
+      0,
+      all.findLastIndex(({ firstLsn }) => firstLsn <= above + 1),
+    ),
+  )
   const segments = new SegmentList([], generation)
-  const tail = names[0] === undefined ? generation.tailLsn : names[0].firstLsn - 1
+  let tail = names[0] === undefined ? generation.tailLsn : names[0].firstLsn - 1
   let at: Reached = { lsn: tail, digest: tail === generation.tailLsn ? generation.tailDigest : undefined, epoch: 0, sealed: false }
   for (let i = 0; i < names.length; i++) {
     const step = await surveySegment(root, names[i]!, names[i + 1]?.firstLsn, at, storeId)
     if (step.info !== undefined) segments.all.push(step.info)
     at = step.at
-    if (step.damage !== undefined) return { names, segments, tail, lastLsn: at.lsn, digest: at.digest ?? zeroDigest(), sealed: false, damage: step.damage }
+    const gapEnd = step.damage?.gapEnd
+    if (gapEnd !== undefined && (await isGivenUp?.(gapEnd)) === true) {
+      segments.owed.push(...segments.all.splice(0).map(({ name }) => name))
+      tail = gapEnd
+      at = { lsn: tail, digest: undefined, epoch: at.epoch, sealed: false }
+    } else if (step.damage !== undefined)
+      return { names, segments, tail, lastLsn: at.lsn, digest: at.digest ?? zeroDigest(), sealed: false, damage: step.damage }
   }
   return { names, segments, tail, lastLsn: at.lsn, digest: at.digest ?? zeroDigest(), sealed: at.sealed, damage: undefined }
 }
@@ -116,7 +136,8 @@ async function surveySegment(root: Root, { name, firstLsn }: SegmentName, nextFi
     const why = nextFirst === undefined ? newestFault(scan, later, firstLsn, digest) : scan.wholeLsn < nextFirst - 1 ? endsEarly(scan, nextFirst) : undefined
     const info = infoOf(name, head, file.size, { lsn: scan.wholeLsn, end: scan.wholeEnd, sealed, points: [start, ...marks] })
     const reached = { lsn: scan.wholeLsn, digest, epoch: head.epoch, sealed }
-    return { at: reached, info, ...(why === undefined ? {} : { damage: { file: name, offset: scan.stopOffset, lsn: scan.wholeLsn + 1, why } }) }
+    const gap = nextFirst !== undefined && sealed ? { gapEnd: nextFirst - 1 } : {}
+    return { at: reached, info, ...(why === undefined ? {} : { damage: { file: name, offset: scan.stopOffset, lsn: scan.wholeLsn + 1, why, ...gap } }) }
   } finally {
     await file.close()
   }

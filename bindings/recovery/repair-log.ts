@@ -4,7 +4,7 @@
 // LSN that stays, and everything taken away has its copy in quarantine first.
 import { assert } from '../assert.ts'
 import { checkpointName } from '../catalog/index.ts'
-import { listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { givenUpOf, listCheckpoints, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { CorruptIntentError, CorruptionError, IntentVersionError, InvalidConfigError, StorageError, VarveError } from '../errors.ts'
 import { decodeIntent, FOOTER_BYTES, toHex, type Intent } from '../format/index.ts'
 import {
@@ -18,6 +18,7 @@ import {
   encodeClean,
   encodeIdentity,
   examine,
+  type IsGivenUp,
   IDENTITY_NAME,
   type LogExtent,
   type LogLayout,
@@ -25,6 +26,7 @@ import {
   type Lsn,
   openObjectLog,
   readClean,
+  readNode,
   readSurveyed,
   SegmentList,
   surveyLog,
@@ -73,12 +75,15 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
   const { storeId, layout, isForeign } = await examineIdentity(root, actions, problems)
   if (layout === 'slots') return await examineSlots(parts, storeId, actions, problems)
   await examineNode(root, actions)
-  const survey = await surveyLog(root, storeId)
+  const isGivenUp = givenUpOf(root, parts.world, storeId)
+  const survey = await surveyLog(root, storeId, { isGivenUp })
   const nothing = { storeId, layout, survey, state: undefined, cut: undefined, mustCut: false, log: undefined, stated: survey.lastLsn }
   if (isForeign) return { ...nothing, actions: [], problems }
   // Damage below a checkpoint keeps no store from opening: then what an open believes counts, and the cut is the owner's choice.
-  const opened = survey.damage === undefined ? undefined : await asOpened(root, storeId)
+  const opened = survey.damage === undefined ? undefined : await asOpened(root, storeId, isGivenUp)
   const extent = opened ?? survey
+  const gap = opened === undefined ? survey.damage?.gapEnd : undefined
+  if (gap !== undefined && (await isCoveredTrim(root, storeId, gap))) return { ...nothing, actions, problems: [...problems, coveredGap(survey, gap)] }
   const claims = await examineClaims(root, storeId, survey, extent)
   actions.push(...claims.actions)
   problems.push(...claims.problems)
@@ -114,8 +119,30 @@ export async function examineLog(parts: LogParts, quarantine: Quarantine): Promi
   return { ...nothing, log, state, actions: kept, problems, cut, mustCut, stated: Math.max(survey.lastLsn, claims.stated) }
 }
 
+/** The log was trimmed once, as far as this perhaps, and a checkpoint replays nothing at or below it. */
+async function isCoveredTrim(root: Root, storeId: Uint8Array, gapEnd: number): Promise<boolean> {
+  const node = await readNode(root).catch((error: unknown) => {
+    if (error instanceof CorruptionError) return undefined
+    throw error
+  })
+  if ((node?.tailEpoch ?? 0) === 0) return false
+  return ((await newestCheckpoint(root, storeId))?.catalog.replayFrom ?? 0) >= gapEnd
+}
+
+/** Nothing is dropped for what the newest version does not need. */
+function coveredGap({ damage, names }: LogSurvey, gapEnd: number): RepairProblem {
+  const { file, lsn, why } = damage!
+  const next = names.find(({ firstLsn }) => firstLsn > gapEnd)!.name
+  return {
+    code: 'log.corrupt',
+    file,
+    message: `${file}: ${why}; LSN ${lsn} to ${gapEnd} are missing, and the newest checkpoint needs none of them`,
+    advice: `Restore what is missing. Where the versions below are not needed, move every segment before ${next} out of the store: it opens without them.`,
+  }
+}
+
 /** What a normal open would believe of a log that is damaged somewhere; undefined: it would refuse it. */
-async function asOpened(root: Root, storeId: Uint8Array): Promise<LogExtent | undefined> {
+async function asOpened(root: Root, storeId: Uint8Array, isGivenUp: IsGivenUp): Promise<LogExtent | undefined> {
   const checkpoint = await newestCheckpoint(root, storeId)
   const floors = checkpoint === undefined ? [] : [{ lsn: checkpoint.lsn, digest: checkpoint.digest }]
   const clean = await readClean(root).catch((error: unknown) => {
@@ -123,7 +150,7 @@ async function asOpened(root: Root, storeId: Uint8Array): Promise<LogExtent | un
     throw error
   })
   try {
-    return await examine(root, { generation: await currentGeneration(root), storeId, clean, floors })
+    return await examine(root, { generation: await currentGeneration(root), storeId, clean, floors, isGivenUp })
   } catch (error) {
     if (error instanceof CorruptionError) return undefined
     throw error

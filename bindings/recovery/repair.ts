@@ -5,7 +5,7 @@
 //
 // Invariant: without `confirm` nothing changes; a repair that was cut short anywhere is finished by the next one, and one that has nothing to do writes nothing.
 // A readable INTENT stops it, for an open decides that write; unless the open itself is what has to be repaired.
-import { KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
+import { givenUpOf, KIND_AUDIT, newestCheckpoint, type StateContext, StoreState, writeCheckpoint } from '../engine/index.ts'
 import { CorruptionError, HistoryUnavailableError, InvalidConfigError, PendingIntentError } from '../errors.ts'
 import { type AuditFacts, ByteWriter, encodeAudit } from '../format/index.ts'
 import {
@@ -237,7 +237,14 @@ async function repairFiles(parts: RepairParts, { storeId, layout }: LogFindings)
   const isShared = layout === 'slots'
   const log: CommitLog = isShared
     ? await openObjectLog(root, { world, storeId, floors })
-    : await openSegmentLog(root, { world, storeId, floors, openRetry: RETRY, ...(signal === undefined ? {} : { signal }) })
+    : await openSegmentLog(root, {
+        world,
+        storeId,
+        floors,
+        openRetry: RETRY,
+        isGivenUp: givenUpOf(root, world, storeId),
+        ...(signal === undefined ? {} : { signal }),
+      })
   try {
     const state = await StoreState.load(parts.context(), log, checkpoint)
     const quarantine = await Quarantine.of(root, world)

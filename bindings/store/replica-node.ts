@@ -5,7 +5,7 @@
 // Invariant: what the host was told is durable is so; readers see one generation at a time, whole, and never what the primary has not called committed.
 
 import type { Catalog, PendingSeal } from '../catalog/index.ts'
-import { listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
+import { givenUpOf, listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
 import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
 import { type BaseWriter, type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
@@ -242,6 +242,7 @@ export class ReplicaNode implements ReplicaParts {
       replicaId: this.replicaId,
       segmentBytes: o.options.segmentBytes,
       openRetry: o.options.openRetry,
+      isGivenUp: givenUpOf(root, world, storeId),
       ...(signal === undefined ? {} : { signal }),
     })
   }

@@ -5,7 +5,7 @@
 // Invariant: VARVE is written last at creation; a failed open releases what it took.
 
 import type { Branches, Checkpoint } from '../catalog/index.ts'
-import { Binder, BranchViews, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
+import { Binder, BranchViews, givenUpOf, newestCheckpoint, readCheckpoint, type StateContext, StoreState } from '../engine/index.ts'
 import { InvalidConfigError } from '../errors.ts'
 import { kernels, limitKernels } from '../kernels/index.ts'
 import { type CommitLog, currentGeneration, type Lsn, openObjectLog, openSegmentLog, readNode, settledGeneration } from '../log/index.ts'
@@ -286,6 +286,7 @@ async function openLog(
   }
   const log = await openSegmentLog(root, {
     ...common,
+    isGivenUp: givenUpOf(root, world, storeId),
     durability: options.durability,
     groupCommitMs: options.groupCommitMs,
     bufferedSyncMs: options.bufferedSyncMs,
