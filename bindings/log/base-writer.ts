@@ -39,7 +39,7 @@ export class BaseWriter {
     return this.#line.queue.received + 1
   }
 
-  /** As ReplicaLog.receive, for the records (tailLsn, baseLsn]. */
+  /** As ReplicaLog.receive, for the records (tailLsn, baseLsn]. @throws StorageError also where the log would be poisoned: only this base takes no more then */
   receive(first: number, bytes: Uint8Array, offsets: Uint32Array, digest: Uint8Array): Promise<number> {
     return this.#line.queue.receive(first, bytes, offsets, digest)
   }

@@ -5,7 +5,7 @@
 // Frames are sealed anew under our own seeds; record bytes, and so every digest, are the primary's. A segment holds records of one epoch.
 // Invariant: durableLsn is what survives a kill and a power cut now; nothing is written that the chain digest of the primary does not vouch for; a truncation or an
 // install that was begun is finished, by this handle or by the next open, before anything else looks at the log.
-import { ClosedError, StorageError, VarveError } from '../errors.ts'
+import { ClosedError, FencedError, PoisonedError, StorageError, VarveError } from '../errors.ts'
 import { ReplicaMismatchError } from '../errors-ship.ts'
 import { FOOTER_BYTES, INTENT_NAME, stagedName } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
@@ -40,6 +40,8 @@ export interface ReplicaLogOptions {
   /** Default 16 MiB. */
   readonly segmentBytes?: number
   readonly signal?: AbortSignal
+  /** Told once why nothing is received any more: poisoned or fenced. */
+  readonly onFailed?: (error: Error) => void
   /** Of this root, held since there was no store in it: given back here when the open fails. */
   readonly lock?: Lock
   /** As SegmentLogOptions.isGivenUp. */
@@ -432,7 +434,11 @@ export class ReplicaLog implements AsyncDisposable {
   #lineAt(at: { readonly segments: SegmentList; readonly lastLsn: number; readonly digest: Digest }): ReplicaLine {
     const { world, storeId, segmentBytes = SEGMENT_BYTES } = this.#o
     const { segments, lastLsn, digest } = at
-    const onFailed = (error: Error): void => this.#fail(error)
+    const onFailed = (error: Error): void => {
+      if (this.#line.segments === segments || error instanceof FencedError) return this.#fail(error)
+      // A base under way is given up alone: its sender begins anew.
+      queue.fail(error instanceof PoisonedError && error.cause instanceof StorageError ? error.cause : error)
+    }
     const writer = new SegmentWriter({
       root: this.#root,
       world,
@@ -455,7 +461,8 @@ export class ReplicaLog implements AsyncDisposable {
       // Of a base under way nobody reads.
       if (this.#line.segments === segments) this.#reader.tell(last)
     }
-    return { segments, writer, queue: new ReceiveQueue({ writer, storeId, head: lastLsn, digest, epoch, mandate, mandateOf, onDurable, onFailed }) }
+    const queue = new ReceiveQueue({ writer, storeId, head: lastLsn, digest, epoch, mandate, mandateOf, onDurable, onFailed })
+    return { segments, writer, queue }
   }
 
   #readerOf(line: ReplicaLine): ReplicaReader {
@@ -476,8 +483,10 @@ export class ReplicaLog implements AsyncDisposable {
 
   /** Poisoned or fenced: reads go on, nothing is received. */
   #fail(error: Error): void {
+    const isNew = this.#end === undefined
     this.#stop(error)
     this.#reader.fail(error)
+    if (isNew) this.#o.onFailed?.(error)
   }
 
   #stop(error: Error): void {

@@ -240,6 +240,8 @@ export class ReplicaNode implements ReplicaParts {
       world,
       storeId,
       replicaId: this.replicaId,
+      // Nothing but a new open helps; of a node that has failed nothing is deleted, so its readers stay.
+      onFailed: (error) => this.failed(error),
       segmentBytes: o.options.segmentBytes,
       openRetry: o.options.openRetry,
       isGivenUp: givenUpOf(root, world, storeId),
@@ -359,7 +361,7 @@ export class ReplicaNode implements ReplicaParts {
   }
 
   async receive(records: ReceivedRecords): Promise<void> {
-    await this.logged(this.log_!.receive(records.first, records.bytes, records.offsets, records.digest))
+    await this.log_!.receive(records.first, records.bytes, records.offsets, records.digest)
     if (this.fold !== undefined) this.fold.add(records)
     else if (this.view === undefined && this.canBegin) this.beginLate()
   }
@@ -396,14 +398,6 @@ export class ReplicaNode implements ReplicaParts {
       await this.begin()
     }
     this.leftovers.look()
-  }
-
-  /** Where the log takes no more, nothing but a new open helps; of a node that has failed nothing is deleted, so its readers stay. */
-  private logged<T>(work: Promise<T>): Promise<T> {
-    return work.catch((error: unknown) => {
-      if (error instanceof PoisonedError || error instanceof FencedError) this.failed(error)
-      throw error
-    })
   }
 
   private failed(error: unknown): void {
@@ -484,7 +478,7 @@ export class ReplicaNode implements ReplicaParts {
     await this.fold?.settled()
     const named = await this.namedBehindFold()
     const cut = async (): Promise<void> => {
-      await this.logged(log.truncate(lsn, { checkpoints: await this.trusted(lsn) }))
+      await log.truncate(lsn, { checkpoints: await this.trusted(lsn) })
       this.fold?.cut(lsn)
       this.view?.opened.history.forget(lsn)
       if (this.world.failpoints.active) await this.world.failpoints.hit(FP.ship.afterRefold, { lsn })
@@ -542,7 +536,7 @@ export class ReplicaNode implements ReplicaParts {
       // Another base may have been installed before, and its version not be committed yet.
       if (before !== undefined) before.frozen.floor ??= this.log_!.node.facts.historyFloorLsn
       for (const [name, bytes] of checkpoints) await this.root.put(base.placeOf(name), bytes).then(() => this.worked(bytes.length))
-      await this.logged(base.install({ manifestHash, checkpoints: [...checkpoints.keys()] }))
+      await base.install({ manifestHash, checkpoints: [...checkpoints.keys()] })
       this.leftovers.from(there)
     }
     await (before === undefined ? install() : before.upkeep.exclusively(install)).catch((error: unknown) => {

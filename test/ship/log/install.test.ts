@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 
 import { BaseIncompleteError, ChainDigestError, CommittedTruncationError } from '../../../bindings/errors-ship.ts'
-import { CorruptionError, HistoryUnavailableError, ReadOnlyError } from '../../../bindings/errors.ts'
+import { CorruptionError, FencedError, HistoryUnavailableError, ReadOnlyError } from '../../../bindings/errors.ts'
 import { toHex } from '../../../bindings/format/index.ts'
 import {
   type CommitLog,
@@ -18,6 +18,7 @@ import {
 } from '../../../bindings/log/index.ts'
 import { MemoryRoot, type Root } from '../../../bindings/root/index.ts'
 import { FP } from '../../../bindings/runtime/index.ts'
+import { FaultyRoot } from '../../../bindings/testing/index.ts'
 import { FakeClock } from '../../../bindings/testing/fake-clock.ts'
 import { bootWorld, contentOf, fill, follow, openPrimary, openReplica, parkAt, partsOf, putCheckpoint, STORE_ID } from './replica-kit.ts'
 
@@ -54,6 +55,23 @@ async function installAt(primary: CommitLog, replica: ReplicaLog, root: Root, at
   const name = `checkpoints/${String(at).padStart(20, '0')}.ckpt`
   await root.put(base.placeOf(name), new TextEncoder().encode(`base ${at}`))
   await base.install({ manifestHash: HASH, checkpoints: [name] })
+}
+
+/** A base at `at` with all its log; what is returned sends the first records of that. */
+async function startOf(primary: CommitLog, replica: ReplicaLog, at: number): Promise<() => Promise<number>> {
+  const base = await replica.beginBase({
+    baseLsn: at,
+    digest: await primary.digestAt(lsn(at)),
+    logFrom: 0,
+    logDigest: await primary.digestAt(lsn(0)),
+    lineage: [{ epoch: 1, firstLsn: 1 }],
+  })
+  return async () => {
+    for await (const batch of primary.read(lsn(0), { end: lsn(at) })) {
+      for (const { first, last, bytes, offsets } of partsOf(batch, 9)) return base.receive(first, bytes, offsets, await primary.digestAt(lsn(last)))
+    }
+    throw new Error('nothing was read')
+  }
 }
 
 async function checkpointsOf(root: Root): Promise<Record<number, string>> {
@@ -406,5 +424,43 @@ describe('openers of generations', () => {
     }
     await root.put('bases/0000000001', base)
     expect((await open(root)).head).toBe(150n)
+  })
+})
+
+describe('a base whose records cannot be written', () => {
+  it('is given up alone, with what the disk said: the log goes on, and nobody is told that it failed', async () => {
+    const primary = await openPrimary()
+    await fill(primary, 0, 100)
+    const root = new FaultyRoot(new MemoryRoot({}))
+    const told: Error[] = []
+    const replica = await openReplica(root, { onFailed: (error) => told.push(error) })
+    await follow(primary, replica, { end: 20 })
+    const receive = await startOf(primary, replica, 60)
+    root.plan(({ method, name }) => (method === 'segment.datasync' && name.startsWith('log.') ? { error: 'io' } : undefined))
+    await expect(receive()).rejects.toMatchObject({ name: 'StorageError', class: 'io' })
+    await expect(receive()).rejects.toMatchObject({ name: 'StorageError', class: 'io' })
+    await follow(primary, replica, { end: 30 })
+    root.plan(undefined)
+    await installAt(primary, replica, root, 60, 0)
+    await follow(primary, replica)
+    expect([told, replica.durableLsn, replica.generation.number]).toEqual([[], 101, 1])
+    await replica.close()
+  })
+
+  it("fails the log with it where the LOCK is another one's, and says so once", async () => {
+    const primary = await openPrimary()
+    await fill(primary, 0, 100)
+    const root = new MemoryRoot({})
+    const told: Error[] = []
+    const before = await openReplica(root, { onFailed: (error) => told.push(error) })
+    await follow(primary, before, { end: 20 })
+    const receive = await startOf(primary, before, 60)
+    const after = await openReplica(root)
+    await expect(receive()).rejects.toThrow(FencedError)
+    await expect(follow(primary, before, { end: 30 })).rejects.toThrow(FencedError)
+    expect(told).toEqual([expect.any(FencedError)])
+    await before.close().catch(() => {})
+    await follow(primary, after)
+    await after.close()
   })
 })
