@@ -25,6 +25,8 @@ export interface CommitGate {
   queued(lsn: number, mode: ModeRecord): void
   /** Records from `first` on never were. */
   takeBack(first: number): void
+  /** Resolves when a record that is folded is committed; undefined: it is. Nothing is answered from a record before. @throws AckTimeoutError */
+  reached(lsn: number): Promise<void> | undefined
   /** Resolves when everything that an open found in the log is committed; undefined: it is. @throws AckTimeoutError */
   settled(): Promise<void> | undefined
 }

@@ -102,7 +102,7 @@ export class Committer {
     this.log = log
     this.state = state
     this.decisions = new Decisions(state.catalog)
-    this.keys = new KnownKeys(state.catalog)
+    this.keys = new KnownKeys(state.catalog, () => this.gate)
     this.names = new NamesAhead(state.catalog)
     this.vacuums = new VacuumsAhead(state.catalog)
     this.world = world

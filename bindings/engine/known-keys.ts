@@ -1,19 +1,23 @@
 // engine/known-keys.ts: idempotency keys that a commit has, durable or queued: who asks again gets the result of then.
+//
+// Invariant: a result is told when its record is committed, like the first time. An open folds more than that.
 
 import type { Catalog } from '../catalog/index.ts'
 import { IdempotencyMismatchError } from '../errors.ts'
 import { toHex } from '../format/index.ts'
 import { ulidBytes } from '../runtime/index.ts'
 import type { CommitResult } from '../table/index.ts'
-import { isIndeterminate } from './commit-gate.ts'
+import { type CommitGate, isIndeterminate } from './commit-gate.ts'
 import { commitResult } from './commit-result.ts'
 
 export class KnownKeys {
   private readonly catalog: Catalog
+  private readonly gate: () => CommitGate | undefined
   private readonly queued = new Map<string, { readonly request: Uint8Array; readonly lsn: number; readonly result: Promise<CommitResult> }>()
 
-  constructor(catalog: Catalog) {
+  constructor(catalog: Catalog, gate: () => CommitGate | undefined) {
     this.catalog = catalog
+    this.gate = gate
   }
 
   has(key: string): boolean {
@@ -39,7 +43,7 @@ export class KnownKeys {
     for (const [key, { lsn }] of this.queued) if (lsn >= first) this.queued.delete(key)
   }
 
-  /** The result of the same request, or undefined. @throws IdempotencyMismatchError */
+  /** The result of the same request, or undefined. @throws IdempotencyMismatchError; (the promise) AckTimeoutError */
   replay(key: string, request: Uint8Array): Promise<CommitResult> | CommitResult | undefined {
     const waiting = this.queued.get(key)
     const remembered = this.catalog.keys.get(key)
@@ -48,6 +52,12 @@ export class KnownKeys {
     if (toHex(known) !== toHex(request))
       throw new IdempotencyMismatchError(`idempotency key ${JSON.stringify(key)} was used with another request`, { details: { key } })
     if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
-    return commitResult(remembered!.lsn, remembered!.writeId, remembered!.timeMs, remembered!.rows, true)
+    const { lsn, writeId, timeMs, rows } = remembered!
+    const result = commitResult(lsn, writeId, timeMs, rows, true)
+    return (
+      this.gate()
+        ?.reached(lsn)
+        ?.then(() => result) ?? result
+    )
   }
 }

@@ -59,7 +59,11 @@ export class Branching {
       return MAIN_FOUND
     }
     const there = await this.lookUp(name)
-    if (there !== undefined && 'id' in there && create !== 'must') return foundOf(there)
+    if (there !== undefined && 'id' in there && create !== 'must') {
+      // As if it were made by this call.
+      await this.parts.engine.parts.committer.gate?.reached(there.createdLsn)
+      return foundOf(there)
+    }
     if (create === 'never') throw notFound(name, 'branch')
     checkBranchName(name)
     return this.queued(async () => {

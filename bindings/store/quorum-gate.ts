@@ -217,8 +217,13 @@ export class QuorumGate implements CommitGate {
     while (this.changes.length > 0 && this.changes.at(-1)!.lsn >= first) this.changes.pop()
   }
 
+  reached(lsn: number): Promise<void> | undefined {
+    // What an open did not find is folded once it is committed.
+    return this.isOpening || lsn <= this.c || lsn > this.openHead ? undefined : this.asked(lsn, undefined)
+  }
+
   settled(): Promise<void> | undefined {
-    return this.isOpening || !this.isFrozen ? undefined : this.asked(this.openHead, undefined)
+    return this.reached(this.openHead)
   }
 
   // of the store

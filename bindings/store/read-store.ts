@@ -340,7 +340,7 @@ export class ReadHandle {
 
   private outcomeHere(id: Uint8Array): Promise<Outcome> {
     const { root, log, state } = this.o
-    return outcomeOf({ root, log, state, isQueued: (hex) => this.o.isPending(hex) }, id)
+    return outcomeOf({ root, log, state, committed: this.head, isQueued: (hex) => this.o.isPending(hex) }, id)
   }
 
   /** Catch up with other writers, where that is this handle's to do; whether its head has moved. @throws StorageError when the log cannot be read */

@@ -384,7 +384,12 @@ export class WriteHandle extends ReadHandle {
   async resume(id: WriteId): Promise<StagedWriteHandle> {
     this.writable()
     await this.o.catchUp()
-    const seal = this.o.state.catalog.outcomes.pending.get(toHex(ulidBytes(id)))
+    const { outcomes } = this.o.state.catalog
+    const hex = toHex(ulidBytes(id))
+    const found = outcomes.pending.get(hex) ?? outcomes.of(hex)
+    // What the handle says of itself is what the log says: its seal, or its end.
+    if (found !== undefined) await this.committer.gate?.reached(found.lsn)
+    const seal = outcomes.pending.get(hex)
     using lease = seal === undefined ? undefined : await this.writers.lease(seal.intent)
     return (lease?.parts ?? this.writes).resume(id)
   }
@@ -441,6 +446,8 @@ export class WriteHandle extends ReadHandle {
   private async readied(o: WriteOptions): Promise<void> {
     this.admitted(o)
     for (let room = this.ready(o); room !== undefined; room = this.ready(o)) await room
+    // What was merged by a record that is not committed may come to nothing.
+    await this.committer.drained()
     this.writable(o)
   }
 

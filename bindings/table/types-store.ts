@@ -250,7 +250,7 @@ export interface ReadStore extends Reader, ReadBranches, AsyncDisposable {
   pins(): Promise<PinInfo[]>
   /**
    * What became of a write. Unknown: nothing of it is in the retained log; a write that was never sealed and is gone counts as that too. Where others write, it
-   * refreshes before it says so; a reader with `follow: false` answers as of its head.
+   * refreshes before it says so; a reader with `follow: false` answers as of its head. Pending: also while its record waits for replicas.
    *
    * @throws InvalidConfigError, StorageError
    */
@@ -303,7 +303,7 @@ export interface Store extends ReadStore, Writer, Branching, Disposable {
   merge(source: string, o?: MergeOptions): Promise<MergeResult>
   /** A new commit in which the tables are as they were at `to`; history stays. @throws ConflictError: a table was written to all the time */
   revert(to: At, o?: RevertOptions): Promise<CommitResult>
-  /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known */
+  /** A handle to a sealed write of any process, or to one that is decided. @throws InvalidConfigError when nothing of that id is known; AckTimeoutError: its record is not committed */
   resume(id: WriteId): Promise<StagedWrite>
   /** Durability barrier for everything resolved before; returns the durable head. */
   sync(): Promise<Lsn>
