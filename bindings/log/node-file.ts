@@ -7,7 +7,7 @@
 import type { Root, SegmentFile } from '../root/index.ts'
 import { FP, type TimerHandle, type World } from '../runtime/index.ts'
 
-import { encodeNode, FRESH_NODE, NODE_NAME, type NodeFacts, NODE_SLOT_BYTES, type NodeState, readNode } from './node-state.ts'
+import { encodeNode, FRESH_NODE, NODE_NAME, type NodeFacts, NODE_SLOT_BYTES, type NodeState, readNode, tailEpochAt } from './node-state.ts'
 import { syncOf } from './segment-io.ts'
 
 const LAZY_MS = 20
@@ -67,9 +67,10 @@ export class NodeFile {
     await this.update(patch)
   }
 
-  /** Epoch of the record that is going to be at the tail. */
-  recordTail(epoch: number): Promise<void> {
-    return this.settle({ tailEpoch: epoch })
+  /** The tail is `tail`, and is going to be the last record of a segment. */
+  async recordTail(tail: number, { epoch, lastLsn }: { readonly epoch: number; readonly lastLsn: number }): Promise<void> {
+    const tailBelow = tailEpochAt(tail, this.#facts)
+    if (tailBelow !== epoch || tailEpochAt(lastLsn, this.#facts) !== epoch) await this.settle({ tailEpoch: epoch, tailFrom: lastLsn, tailBelow })
   }
 
   /** Cheap, never down; durable some 20 ms later. */

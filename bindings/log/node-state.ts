@@ -3,7 +3,7 @@
 // Two slots of 512 bytes, each self-checking; the valid one with the higher seq counts. They say the same, but for committedLsn, which may be newer in one:
 //   VARVENOD | u32 version | u32 role | u64 seq | store id 16 | replica id 16 (zero = none) | u64 epochSeen | u64 session | u64 committedLsn |
 //   u64 historyFloorLsn | u64 tailEpoch | u64 lock | u64 ownFrom | u16 bytes of the replica id | replica id, ASCII | zeros
-//   | 432: decision 16 | u64 floorMandate | u64 floorEpoch | u64 followed | u64 promised | u64 mandate | u64 whole (0 or 1) | u64 promotedEpoch
+//   | 416: u64 tailBelow | u64 tailFrom | decision 16 | u64 floorMandate | u64 floorEpoch | u64 followed | u64 promised | u64 mandate | u64 whole (0 or 1) | u64 promotedEpoch
 //   | u64 xxh3 of the first 504 bytes
 // The 16 bytes are the first of the SHA-256 of the replica id. What is behind historyFloorLsn is zeros in files of older versions: not known,
 // not whole.
@@ -44,8 +44,10 @@ export interface NodeFacts {
   /** Epoch and mandate of the primary by whose word files below `historyFloorLsn` were left out; 0 = a base, or not known. */
   readonly floorEpoch: number
   readonly floorMandate: number
-  /** Epoch of the record at the tail of the log; 0 = not known. */
+  /** Epoch of the record at the tail of the log; 0 = not known. Of a tail below `tailFrom`, where a trim did not get to: `tailBelow`. */
   readonly tailEpoch: number
+  readonly tailFrom: number
+  readonly tailBelow: number
   /** Of a replica, whose segments bear the epochs of others: number of the LOCK under which segments from `ownFrom` on were begun. */
   readonly lock: number
   readonly ownFrom: number
@@ -59,6 +61,14 @@ export interface NodeFacts {
   readonly decision: string
   /** It has everything that it ever confirmed: a folder that is new says nothing of what the one before it held. */
   readonly isWhole: boolean
+}
+
+/** What is known of the record at the tail. */
+export type TailFacts = Pick<NodeFacts, 'tailEpoch' | 'tailFrom' | 'tailBelow'>
+
+/** Its epoch; 0 = not known. */
+export function tailEpochAt(tail: number, { tailEpoch, tailFrom, tailBelow }: TailFacts): number {
+  return tail < tailFrom ? tailBelow : tailEpoch
 }
 
 export interface NodeState extends NodeFacts {
@@ -78,6 +88,8 @@ export const FRESH_NODE: NodeFacts = {
   floorEpoch: 0,
   floorMandate: 0,
   tailEpoch: 0,
+  tailFrom: 0,
+  tailBelow: 0,
   lock: 0,
   ownFrom: 0,
   promotedEpoch: 0,
@@ -125,6 +137,8 @@ function writeSlot(slot: Uint8Array, state: NodeState): void {
   writeU53(view, 88, state.tailEpoch)
   writeU53(view, 96, state.lock)
   writeU53(view, 104, state.ownFrom)
+  writeU53(view, 416, state.tailBelow)
+  writeU53(view, 424, state.tailFrom)
   writeU53(view, 448, state.floorMandate)
   writeU53(view, 456, state.floorEpoch)
   writeU53(view, 464, state.followed)
@@ -160,6 +174,8 @@ function readSlot(slot: Uint8Array): NodeState | undefined {
     committedLsn: readU53(view, 72),
     historyFloorLsn: readU53(view, 80),
     tailEpoch: readU53(view, 88),
+    tailFrom: readU53(view, 424),
+    tailBelow: readU53(view, 416),
     lock: readU53(view, 96),
     ownFrom: readU53(view, 104),
     promotedEpoch: readU53(view, 496),

@@ -142,7 +142,7 @@ export class ReplicaLog implements AsyncDisposable {
   }
 
   get lineage(): readonly LineageMark[] {
-    return this.#line.segments.lineage(this.node.facts.tailEpoch)
+    return this.#line.segments.lineage(this.node.facts)
   }
 
   /** RC: the highest committed boundary that this replica was ever told. */

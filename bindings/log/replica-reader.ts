@@ -60,7 +60,7 @@ export class ReplicaReader implements CommitLog {
       },
       ended: () => this.#ended(),
       assertOwned: () => o.assertOwned(),
-      beforeTrim: (epoch) => o.node.recordTail(epoch),
+      beforeTrim: (tail, oldest) => o.node.recordTail(tail, oldest),
     })
   }
 
@@ -81,7 +81,7 @@ export class ReplicaReader implements CommitLog {
   }
 
   get lineage(): CommitLog['lineage'] {
-    return this.#line.segments.lineage(this.#o.node.facts.tailEpoch).map(openMark)
+    return this.#line.segments.lineage(this.#o.node.facts).map(openMark)
   }
 
   get bytes(): number {

@@ -95,7 +95,7 @@ async function recordInstall(root: Root, base: Base): Promise<void> {
  * Said again by whoever finishes the install: until its INTENT is gone nothing is received behind it, and no floor is raised.
  */
 export function factsOfInstall({ baseLsn }: Base): Partial<NodeFacts> {
-  return { historyFloorLsn: baseLsn, floorEpoch: 0, floorMandate: 0, tailEpoch: 0, ownFrom: 0, isWhole: false }
+  return { historyFloorLsn: baseLsn, floorEpoch: 0, floorMandate: 0, tailEpoch: 0, tailFrom: 0, tailBelow: 0, ownFrom: 0, isWhole: false }
 }
 
 async function logIntents(root: Root): Promise<Intent[]> {

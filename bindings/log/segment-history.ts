@@ -7,7 +7,7 @@ import type { Root } from '../root/index.ts'
 import type { Digest, LogBatch, Lsn } from './commit-log.ts'
 import { digestOf } from './examine.ts'
 import { readSegment, unavailable } from './segment-reader.ts'
-import type { SegmentList } from './segment-list.ts'
+import type { SegmentInfo, SegmentList } from './segment-list.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 import { Wakeups } from './wakeups.ts'
 
@@ -27,8 +27,8 @@ export interface HistoryParts {
   ended(): Error | undefined
   /** @throws FencedError */
   assertOwned(): void
-  /** Before segments go of which the last is of this epoch. */
-  beforeTrim(epoch: number): Promise<void>
+  /** Before a segment goes: which record is at the tail then is known, whether it has gone or not. */
+  beforeTrim(tail: number, oldest: SegmentInfo): Promise<void>
 }
 
 export class SegmentHistory {
@@ -84,7 +84,6 @@ export class SegmentHistory {
     const last = all.findLast(({ lastLsn }, i) => i < all.length - 1 && lastLsn <= bound)
     if (dryRun || last === undefined) return BigInt(last?.lastLsn ?? segments.tail) as Lsn
     await this.#dropOwed(segments)
-    await this.#o.beforeTrim(last.epoch)
     while (all.length > 1 && all[0]!.lastLsn <= bound) await this.#dropOldest(segments)
     return BigInt(segments.tail) as Lsn
   }
@@ -100,6 +99,7 @@ export class SegmentHistory {
 
   async #dropOldest(segments: SegmentList): Promise<void> {
     const { failpoints } = this.#o.world
+    await this.#o.beforeTrim(segments.tail, segments.all[0]!)
     if (failpoints.active) await failpoints.hit(FP.log.trim, { tail: segments.tail })
     this.#o.assertOwned()
     // T moves first: from here on nobody starts to read what goes.

@@ -6,6 +6,7 @@ import { markOf } from '../format/index.ts'
 import { Generation, type LineageMark } from './bases.ts'
 import type { CommitLog, Digest, Epoch, Lsn } from './commit-log.ts'
 import type { Window } from './frame-cursor.ts'
+import { FRESH_NODE, type TailFacts, tailEpochAt } from './node-state.ts'
 
 export const LOG_PREFIX = 'log/'
 const NAME = /^log(?:\.\d{10})?\/(\d{20})\.wal$/
@@ -107,10 +108,11 @@ export class SegmentList {
   /**
    * One mark per epoch that began a segment here, and one for the record at `tail` where that is of an older one: a log that ends exactly there is of this lineage.
    *
-   * @param tailEpoch epoch of the record at `tail`, as far as known; 0 = not
+   * @param known  of the record at `tail`
    */
-  lineage(tailEpoch: number = 0): LineageMark[] {
+  lineage(known: TailFacts = FRESH_NODE): LineageMark[] {
     const { tail } = this
+    const tailEpoch = tailEpochAt(tail, known)
     const marks: LineageMark[] = [...(this.generation.base?.lineage ?? [])].filter(({ firstLsn }) => firstLsn <= tail)
     const begun = marks.at(-1)?.epoch ?? 0
     const first = this.all[0]

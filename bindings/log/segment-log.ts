@@ -250,7 +250,7 @@ export class SegmentWriteLog implements CommitLog {
     this.#segments = at.segments
     this.epoch = BigInt(lock.epoch) as Epoch
     // Within one log it never falls: whoever goes on behind a decision goes on by it, though NODE does not say so (a store that was restored).
-    this.#writtenBy = Math.max(node.facts.mandate, at.segments.lineage(node.facts.tailEpoch).at(-1)?.mandate ?? 0)
+    this.#writtenBy = Math.max(node.facts.mandate, at.segments.lineage(node.facts).at(-1)?.mandate ?? 0)
     this.#writer = new SegmentWriter({
       root,
       world: o.world,
@@ -277,7 +277,7 @@ export class SegmentWriteLog implements CommitLog {
       checkOpen: () => this.#checkOpen(),
       ended: () => this.#commit.ended,
       assertOwned: () => this.assertOwned(),
-      beforeTrim: (epoch) => this.node.recordTail(epoch),
+      beforeTrim: (tail, oldest) => this.node.recordTail(tail, oldest),
     })
     this.#commit.listen({ durable: () => this.#history.wake(), failed: () => this.#history.wake(), rejected: () => {} })
   }
@@ -317,7 +317,7 @@ export class SegmentWriteLog implements CommitLog {
   }
 
   get lineage(): CommitLog['lineage'] {
-    return this.#segments.lineage(this.node.facts.tailEpoch).map(openMark)
+    return this.#segments.lineage(this.node.facts).map(openMark)
   }
 
   get bytes(): number {

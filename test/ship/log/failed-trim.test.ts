@@ -128,3 +128,60 @@ describe.each([
     await again.close()
   })
 })
+
+// NODE had the epoch of the last segment that was to go: a trim that ended before left T in an older epoch, and a replica that ended exactly there was halted.
+describe('the epoch of the record at T', () => {
+  const EPOCHS = 5
+
+  /** Each epoch has two segments or more. */
+  async function ofManyEpochs(root: FaultyRoot): Promise<CommitLog> {
+    for (let epoch = 1; ; epoch++) {
+      const log = await openPrimary(root, SMALL)
+      await fill(log, 0, 240, 30)
+      if (epoch === EPOCHS) return log
+      await log.close()
+    }
+  }
+
+  /** Of the record at an LSN; undefined: not known. */
+  const epochIn = (marks: readonly { readonly epoch: bigint | number; readonly firstLsn: bigint | number }[], at: number): number | undefined => {
+    const mark = marks.findLast(({ firstLsn }) => Number(firstLsn) <= at)
+    return mark === undefined ? undefined : Number(mark.epoch)
+  }
+
+  it.each(['before', 'after'] as const)('is known wherever a trim ends whose delete fails %s it struck', async (when) => {
+    for (let k = 1; k < 12; k++) {
+      const [disk, other] = [new MemoryRoot({ loseUnsynced: 3 }), new MemoryRoot({ loseUnsynced: 4 })]
+      const [root, its] = [new FaultyRoot(disk), new FaultyRoot(other)]
+      const primary = await ofManyEpochs(root)
+      const full = primary.lineage
+      let replica = await openReplica(its, SMALL)
+      await follow(primary, replica, { most: 30 })
+      await replica.close()
+      replica = await openReplica(its, SMALL)
+      for (const [log, where] of [
+        [primary, root],
+        [replica.current, its],
+      ] as const) {
+        const floor = lsn(Number(log.head) - 1)
+        where.failAt(k, { error: 'io', when }, ({ method, name }) => method === 'delete' && isSegment(name))
+        await log.trim(floor).catch((error: unknown) => expect(error).toMatchObject({ name: 'StorageError' }))
+        where.plan(undefined)
+        const tail = Number(log.tail)
+        expect(epochIn(log.lineage, tail), `${k}, in the handle`).toBe(epochIn(full, tail))
+      }
+      const floors = [{ lsn: primary.head, digest: await primary.digestAt(primary.head) }]
+      const [a, b] = [await openPrimary(disk.crash(), { ...SMALL, floors }), await openReplica(other.crash(), SMALL)]
+      for (const [lineage, tail] of [
+        [a.lineage, Number(a.tail)],
+        [b.lineage, b.tailLsn],
+      ] as const) {
+        if (tail > 0) expect(epochIn(lineage, tail), `${k}, at ${tail}, opened again`).toBe(epochIn(full, tail))
+      }
+      await a.close()
+      await b.close()
+      await replica.close()
+      await primary.close()
+    }
+  })
+})

@@ -22,7 +22,7 @@ async function place(): Promise<{ readonly disk: MemoryRoot; readonly root: Faul
 
 const FACTS = [
   ['historyFloorLsn', 7, (log) => log.recordHistoryFloor(7)],
-  ['tailEpoch', 3, (log) => log.node.recordTail(3)],
+  ['tailEpoch', 3, (log) => log.node.recordTail(0, { epoch: 3, lastLsn: 8 })],
   ['isWhole', true, (log) => log.recordWhole()],
 ] as const satisfies readonly (readonly [string, unknown, (log: ReplicaLog) => Promise<void>])[]
 

@@ -173,6 +173,8 @@ describe('NODE', () => {
     floorEpoch: PAST_32_BITS + 1,
     floorMandate: PAST_32_BITS + 2,
     tailEpoch: 4,
+    tailFrom: PAST_32_BITS + 3,
+    tailBelow: PAST_32_BITS + 4,
     lock: 5,
     ownFrom: PAST_32_BITS,
     promotedEpoch: PAST_32_BITS,
@@ -203,7 +205,20 @@ describe('NODE', () => {
     }
   })
 
-  const UNKNOWN = { followed: 0, floorEpoch: 0, floorMandate: 0, tailEpoch: 0, lock: 0, ownFrom: 0, promotedEpoch: 0, mandate: 0, promised: 0, decision: '' }
+  const UNKNOWN = {
+    followed: 0,
+    floorEpoch: 0,
+    floorMandate: 0,
+    tailEpoch: 0,
+    tailFrom: 0,
+    tailBelow: 0,
+    lock: 0,
+    ownFrom: 0,
+    promotedEpoch: 0,
+    mandate: 0,
+    promised: 0,
+    decision: '',
+  }
 
   it('reads what an older version wrote: what it did not know is not known', () => {
     const older = encodeNode({ ...state, ...UNKNOWN, isWhole: false })
