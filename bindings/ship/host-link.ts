@@ -2,7 +2,7 @@
 //
 // Invariant: nothing changes here by the word of a link that is not the host's current one; an error is told to the other side and ends the link.
 
-import { VarveError } from '../errors.ts'
+import { FencedError, VarveError } from '../errors.ts'
 import {
   NoSessionError,
   ProtocolVersionError,
@@ -427,6 +427,8 @@ export async function factsOf(parts: ReplicaParts): Promise<Facts> {
 
 /** What the other side is told: of what has no code, that this side failed. */
 function toldAs(error: unknown): Error | undefined {
-  if (error === undefined || error instanceof VarveError) return error
+  // Its own LOCK is lost: no other primary is meant.
+  const isOwn = error instanceof FencedError && error.scope !== 'primary'
+  if (error === undefined || (error instanceof VarveError && !isOwn)) return error
   return new TransportError(`the replica failed: ${error instanceof Error ? error.message : String(error)}`, { details: {}, cause: error })
 }

@@ -274,7 +274,8 @@ export class Planner {
 
 /** When a newer primary was met, or a node that waits for a decision, nothing is shipped below it any more, to anybody. @returns whether one was */
 export function noteFence(registry: Registry, id: ReplicaId, epoch: number, error: unknown): boolean {
-  const seen = error instanceof StaleEpochError ? error.held : error instanceof FencedError ? Number(error.seen) : 0
+  // A node that has lost the LOCK of its own root speaks of numbers of that LOCK, which are no epochs.
+  const seen = error instanceof StaleEpochError ? error.held : error instanceof FencedError && error.scope === 'primary' ? Number(error.seen) : 0
   // By starting again this primary has passed the epoch of a fence, and not the fence.
   const details = error instanceof StaleEpochError ? error.details : {}
   const isUndecided = details['mandate'] !== undefined
