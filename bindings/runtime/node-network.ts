@@ -18,9 +18,21 @@ export const nodeNetwork: Network = {
     return new SocketStream(socket)
   },
   listen: async ({ host, port }, { accept, refused, tls, handshakeMs }) => {
-    const onSocket = (socket: Socket): void => accept(new SocketStream(socket))
+    /** Amid the handshake of TLS: nobody but the listener knows of them. */
+    const greeting = new Map<string, Socket>()
+    const onSocket = (socket: Socket): void => {
+      greeting.delete(peerOf(socket))
+      accept(new SocketStream(socket))
+    }
     const server = tls === undefined ? createServer({ noDelay: true }, onSocket) : await secureServer(tls, handshakeMs, onSocket)
-    if (tls !== undefined) server.on('tlsClientError', (error: Error) => refused?.(error))
+    if (tls !== undefined) {
+      server.on('tlsClientError', (error: Error) => server.listening && refused?.(error))
+      server.on('connection', (socket: Socket) => {
+        const peer = peerOf(socket)
+        greeting.set(peer, socket)
+        socket.once('close', () => greeting.get(peer) === socket && greeting.delete(peer))
+      })
+    }
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen({ host, port }, () => {
@@ -30,7 +42,7 @@ export const nodeNetwork: Network = {
         resolve()
       })
     })
-    return listenerOf(server, host)
+    return listenerOf(server, host, () => greeting.values())
   },
 }
 
@@ -97,7 +109,11 @@ function opened(socket: Socket, event: 'connect' | 'secureConnect', signal: Abor
   })
 }
 
-function listenerOf(server: Server, host: string): Listener {
+function peerOf({ remoteAddress = '?', remotePort = 0 }: Socket): string {
+  return remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
+}
+
+function listenerOf(server: Server, host: string, greeting: () => Iterable<Socket>): Listener {
   const bound = server.address()
   const port = typeof bound === 'object' && bound !== null ? bound.port : 0
   const address: NetworkAddress = { host, port }
@@ -107,6 +123,7 @@ function listenerOf(server: Server, host: string): Listener {
     close: () =>
       new Promise((resolve) => {
         server.close()
+        for (const socket of greeting()) socket.destroy()
         setImmediate(resolve)
       }),
   }
@@ -122,8 +139,7 @@ class SocketStream implements ByteStream {
 
   constructor(socket: Socket) {
     this.#socket = socket
-    const { remoteAddress = '?', remotePort = 0 } = socket
-    this.peer = remoteAddress.includes(':') ? `[${remoteAddress}]:${remotePort}` : `${remoteAddress}:${remotePort}`
+    this.peer = peerOf(socket)
     this.chunks = new Inbox((chunk) => this.#taken(chunk.length))
     let failure: { readonly reason: unknown } | undefined
     socket.on('data', ({ buffer, byteOffset, length }: Uint8Array) => {

@@ -4,7 +4,7 @@
 // read, and the host hears of no link.
 import { InvalidConfigError, VarveError } from '../errors.ts'
 import { AuthError, InvalidEndpointError, TransportError } from '../errors-ship.ts'
-import { type ByteStream, fillWorld, type TlsOptions, type World } from '../runtime/index.ts'
+import { type ByteStream, fillWorld, type Listener, type TlsOptions, type World } from '../runtime/index.ts'
 import { isLoopback, isWildcard } from './address.ts'
 import { parseAddress } from './endpoint.ts'
 import { authenticate, keyBytes } from './tcp-auth.ts'
@@ -31,6 +31,8 @@ export interface TcpTransportOptions {
 
 const DEFAULTS = { connectTimeoutMs: 3000, stallMs: 3000, bufferBytes: 16 * 1024 * 1024 }
 const NONCE_BYTES = 32
+/** Connections to one listener that have not proved themselves: beyond it the one that has had the longest is closed, so that whoever knows the key gets through. */
+const STRANGERS_MAX = 128
 
 /**
  * Shipping over TCP. Endpoints are `host:port` or `[v6]:port`; a port of 0, to listen on, is settled.
@@ -88,7 +90,31 @@ export class TcpTransport implements Transport {
     if (tls !== undefined && (tls.cert === undefined || tls.key === undefined)) {
       throw new InvalidConfigError('tls: who listens shows a certificate: cert and key', { details: { key: 'tls', value: Object.keys(tls) } })
     }
-    const accept = (stream: ByteStream): void => void this.#accept(host, stream)
+    const strangers = new Set<AbortController>()
+    const accepting = new Set<Promise<void>>()
+    let isClosed = false
+    const refuse = (stranger: AbortController, why: string): void => {
+      strangers.delete(stranger)
+      stranger.abort(new TransportError(why, { details: { endpoint: data } }))
+    }
+    const accept = (stream: ByteStream): void => {
+      if (isClosed) return stream.destroy()
+      const [oldest] = strangers
+      if (oldest !== undefined && strangers.size >= STRANGERS_MAX) refuse(oldest, `${STRANGERS_MAX} other connections wait to prove that they know the key`)
+      const stranger = new AbortController()
+      strangers.add(stranger)
+      const accepted = this.#accept(host, stream, stranger).finally(() => {
+        strangers.delete(stranger)
+        accepting.delete(accepted)
+      })
+      accepting.add(accepted)
+    }
+    const close = async (listener: Listener): Promise<void> => {
+      isClosed = true
+      await listener.close()
+      for (const each of strangers) refuse(each, `${data} is not listened on any more`)
+      await Promise.all(accepting)
+    }
     let { data } = endpoint
     const refused = (cause: Error): void => {
       const error = tlsMismatch(`who connected to ${data} does not speak TLS, or shows no certificate that is known: ${whyOf(cause)}`, data, cause)
@@ -97,15 +123,15 @@ export class TcpTransport implements Transport {
     try {
       const listener = await this.#world.network.listen(address, { accept, refused, ...this.#tls(), handshakeMs: this.#o.connectTimeoutMs })
       data = endpoint.data.replace(/:\d+$/, `:${listener.address.port}`)
-      return { endpoint: { ...endpoint, data }, [Symbol.asyncDispose]: () => listener.close() }
+      return { endpoint: { ...endpoint, data }, [Symbol.asyncDispose]: () => close(listener) }
     } catch (cause) {
       throw new InvalidEndpointError(`${endpoint.data} cannot be listened on: ${whyOf(cause)}`, { details: { endpoint: endpoint.data }, cause })
     }
   }
 
-  async #accept(host: LinkHost, stream: ByteStream): Promise<void> {
+  /** Settles when it has proved itself, or is closed. */
+  async #accept(host: LinkHost, stream: ByteStream, late: AbortController): Promise<void> {
     const link = this.#link(stream, stream.peer, false)
-    const late = new AbortController()
     const { timers, logger } = this.#world
     const timeout = timers.set(this.#o.connectTimeoutMs, () =>
       late.abort(new TransportError(`${stream.peer} did not prove that it knows the key`, { details: { peer: stream.peer } })),

@@ -21,6 +21,8 @@ const digestReq = (lsn: number): { readonly epoch: number; readonly session: num
   message: { type: 'digestReq', lsn },
 })
 
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
 const opened: (Link | AsyncDisposable | Proxy)[] = []
 afterEach(async () => {
   for (const each of opened.splice(0)) await ('close' in each ? each.close() : each[Symbol.asyncDispose]())
@@ -286,6 +288,27 @@ describe('TLS', () => {
     expect(accepted).toEqual([])
   })
 
+  it('who does not come to an end with the handshake goes with the listener, and nobody is warned of it', async () => {
+    const { cert, key } = testCertificate()
+    const logged: object[] = []
+    const world = { ...defaultWorld(), logger: { log: (event: object): void => void logged.push(event) } }
+    const listening = await new TcpTransport({ world, key: KEY, tls: { cert, key } }).listen({ accept: () => undefined }, LOCAL)
+    const { connect } = await import('node:net')
+    const socket = connect({ host: '127.0.0.1', port: Number(listening.endpoint.data.split(':')[1]) })
+    const gone = new Promise((resolve) => socket.once('close', resolve))
+    socket.on('error', () => undefined)
+    await new Promise((resolve) => socket.once('connect', resolve))
+    const client = await dial({ key: KEY, tls: { ca: cert } }, listening.endpoint)
+    const fromMs = performance.now()
+    await listening[Symbol.asyncDispose]()
+    await gone
+    // Not by the bound of the handshake, 3 s.
+    expect(performance.now() - fromMs).toBeLessThan(2500)
+    expect(logged).toEqual([])
+    // Who has come through stays: it is the host's.
+    await client.send(digestReq(1))
+  })
+
   it('asks the client for a certificate where it has an authority for them', async () => {
     const other = testCertificate()
     const { endpoint } = await echo({ tls: { cert, key, ca: other.cert } })
@@ -330,6 +353,40 @@ describe('bounds of time, under a fake clock', () => {
     expect(network.open).toBe(2)
     await clock.advance(4000)
     expect([network.open, clock.pending, accepted.length]).toEqual([0, 0, 0])
+  })
+
+  it('who has proved nothing goes with the listener', async () => {
+    const { clock, network, o } = ground()
+    const listening = await new TcpTransport({ ...o, key: KEY }).listen({ accept: () => undefined }, LOCAL)
+    const port = Number(listening.endpoint.data.split(':')[1])
+    const connecting = Promise.all(range(3).map(() => network.connect({ host: '127.0.0.1', port }, { signal: new AbortController().signal })))
+    await clock.advance(10)
+    await connecting
+    expect(network.open).toBe(6)
+    const closing = listening[Symbol.asyncDispose]()
+    await clock.advance(100)
+    await closing
+    expect([network.open, clock.pending]).toEqual([0, 0])
+  })
+
+  it('of many who prove nothing the oldest go first, and whoever knows the key gets through', async () => {
+    const { clock, network, o } = ground()
+    const { endpoint, accepted } = await echo({ ...o, key: KEY })
+    const address = { host: '127.0.0.1', port: Number(endpoint.data.split(':')[1]) }
+    const crowd = Promise.all(range(300).map(() => network.connect(address, { signal: new AbortController().signal })))
+    await clock.advance(10)
+    const streams = await crowd
+    const gone: number[] = []
+    for (const [i, { closed }] of streams.entries()) void closed.then(() => gone.push(i))
+    await clock.advance(100)
+    expect(network.open).toBe(2 * 128)
+    expect(gone).toEqual(range(300 - 128))
+    const connecting = dial({ ...o, key: KEY }, endpoint)
+    await clock.advance(100)
+    await (await connecting).send(digestReq(1))
+    expect([accepted.length, network.open]).toEqual([1, 2 * 128])
+    await clock.advance(4000)
+    expect(network.open).toBe(2)
   })
 
   it('N4 a network that falls silent stalls the sends for 3 000 ms, then they fail with the link', async () => {
