@@ -139,11 +139,13 @@ export class FileGate {
       this.parts.done?.(piece.bytes)
       return undefined
     }
-    if (piece.dead) return this.parts.dead(wanted.lsn).then(() => this.settle(wanted))
+    if (piece.dead) {
+      this.stop(wanted)
+      return this.parts.dead(wanted.lsn).then(() => this.settle(wanted))
+    }
     if (piece.total !== wanted.bytes) return this.failed(wanted, `${piece.total} bytes, expected ${wanted.bytes}`)
     if (piece.offset === 0) {
-      wanted.incoming?.abort()
-      wanted.incoming = undefined
+      this.stop(wanted)
       if (piece.bytes.length === wanted.bytes) return this.whole(wanted, piece.bytes)
       wanted.incoming = this.begin(wanted)
     }
@@ -303,10 +305,15 @@ export class FileGate {
     wanted.settle()
   }
 
-  /** Asked for again. */
-  private failed(wanted: Wanted, why: string): Promise<void> | undefined {
+  /** What has come of it is of no use. */
+  private stop(wanted: Wanted): void {
     wanted.incoming?.abort()
     wanted.incoming = undefined
+  }
+
+  /** Asked for again. */
+  private failed(wanted: Wanted, why: string): Promise<void> | undefined {
+    this.stop(wanted)
     const { name } = wanted.file
     if (++wanted.attempts >= ATTEMPTS_MAX) {
       const error = new FragmentHashError(`${name}: ${why}, ${wanted.attempts} times`, { details: { name, attempts: wanted.attempts } })

@@ -59,6 +59,21 @@ it('a name whose content is on its way under another one is claimed before it is
   for (const { name } of [first, second]) expect(root.getSync(name).bytes).toEqual(bytes)
 })
 
+// Nobody ended what was half stored: the close of the replica waited for it for ever.
+it.each([true, false])('a file that is dead at its source while half of it is here is given up, and nothing of it is left (kept: %s)', async (isKept) => {
+  const { gate, root } = rig()
+  const bytes = new Uint8Array(5 * 1024 * 1024).fill(7)
+  const file = fileOf(bytes)
+  const there = gate.request(1, [file], true, isKept ? () => undefined : undefined)
+  const piece = { type: 'fragment', hash: file.hash, total: bytes.length } as const
+  await gate.piece({ ...piece, offset: 0, dead: false, bytes: bytes.subarray(0, 4 * 1024 * 1024) })
+  await turns()
+  await gate.piece({ ...piece, offset: 0, total: 0, dead: true, bytes: new Uint8Array(0) })
+  await Promise.all(there)
+  await gate.settled()
+  expect(root.namesSync()).toEqual([])
+})
+
 it('names are remembered so that no file is read twice, and forgotten before they are too many', async () => {
   const { gate, asked, reads, root } = rig()
   const files = Array.from({ length: 4098 }, (_, i) => new Uint8Array(new Uint32Array([i]).buffer)).map((bytes) => ({ bytes, file: fileOf(bytes) }))
