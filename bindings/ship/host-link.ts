@@ -73,6 +73,8 @@ export class HostLink {
   /** That is being made durable: nothing is acknowledged meanwhile. */
   private settling = false
   private ended: Promise<void> | undefined
+  /** For what reads long on behalf of the other side. */
+  private readonly over = new AbortController()
   private sending: Promise<void> | undefined
   private timer: TimerHandle | undefined
   private readonly openedMs: number
@@ -132,6 +134,7 @@ export class HostLink {
     const { world } = this.parts
     if (this.timer !== undefined) world.timers.clear(this.timer)
     const reason = error ?? new TransportError(`${this.peer} has closed`, { details: { peer: this.peer } })
+    this.over.abort()
     this.files.end(reason)
     if (error !== undefined && !(error instanceof TransportError)) {
       world.logger.log({ level: 'warn', code: 'ship.linkRefused', peer: this.peer, cause: error })
@@ -158,7 +161,7 @@ export class HostLink {
         // place here, and neither is done below what was called committed.
         return this.granted === undefined ? undefined : this.committed(message.committedLsn)
       case 'verifySelf':
-        return this.send({ type: 'verified', ...(await this.parts.verifySelf(message.upTo)) })
+        return this.send({ type: 'verified', ...(await this.parts.verifySelf(message.upTo, this.over.signal)) })
     }
     if (this.mode === 'observe') throw new SessionFencedError(`${message.type} over a link that observes`, { details: { replicaId: this.parts.replicaId } })
     this.owner.check(this, epoch, session)

@@ -114,8 +114,8 @@ export interface ReplicaParts {
    * @throws CommittedTruncationError, SnapshotAboveTruncationError, TruncationUnsafeError
    */
   truncate(lsn: number, worked: (bytes: number) => void): Promise<Uint8Array>
-  /** Recomputes the chain from the newest checkpoint. */
-  verifySelf(upTo: number): Promise<SelfCheck>
+  /** Recomputes the chain from the newest checkpoint. @throws the signal's reason */
+  verifySelf(upTo: number, signal?: AbortSignal): Promise<SelfCheck>
   /** @throws CommittedTruncationError when RC is above its base */
   beginBase(manifest: Manifest, manifestHash: Uint8Array): Promise<BaseTarget>
   /** A file that a record on its way names may be there already: from when it resolves on it is not deleted as one that nothing names. */

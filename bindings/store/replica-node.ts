@@ -442,14 +442,15 @@ export class ReplicaNode implements ReplicaParts {
     return this.leftovers.claim(name)
   }
 
-  async verifySelf(upTo: number): Promise<SelfCheck> {
+  async verifySelf(upTo: number, until?: AbortSignal): Promise<SelfCheck> {
     const log = this.log_
     // Before the first contact there is nothing that could be wrong.
     if (log === undefined) return { ok: true, firstBad: 0, ackMode: 'async' }
     const end = Math.min(upTo, log.durableLsn)
     if (this.elided !== null) return { ok: false, firstBad: log.durableLsn, ackMode: 'async' }
     const [newest] = await this.trusted(end)
-    const found = await checkChain(log, Math.max(newest?.lsn ?? 0, log.tailLsn), end, this.closing.signal)
+    const signal = until === undefined ? this.closing.signal : AbortSignal.any([until, this.closing.signal])
+    const found = await checkChain(log, Math.max(newest?.lsn ?? 0, log.tailLsn), end, signal)
     // A disk that damages its log is not believed about its files.
     if (!found.ok) await this.verified.clear()
     return { ...found, ackMode: found.ok ? await this.modeBehind() : 'async' }

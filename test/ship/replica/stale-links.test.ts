@@ -1,10 +1,11 @@
 // A link that is not the current one (shipping.md sections 11 and 17, I3): whatever comes over it, nothing of the replica changes.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 
 import { encodeManifest, type Message } from '../../../bindings/format/index.ts'
 import { manifestHash, MemoryNetwork } from '../../../bindings/ship/index.ts'
 import type { Replica } from '../../../bindings/store/index.ts'
-import { baseOf, filled, MemoryRoot, type Primary, RawSender, replicaOn } from './kit.ts'
+import { FaultyRoot } from '../../../bindings/testing/faulty-root.ts'
+import { baseOf, fill, filled, MemoryRoot, type Primary, RawSender, replicaOn, turns } from './kit.ts'
 
 const HELD = 20
 
@@ -112,4 +113,41 @@ describe('over a link that observes', () => {
     await all.replica.store.refresh()
     expect(await stateOf(all)).toEqual(before)
   })
+})
+
+// The next session waited for all of it, longer than it waits for an answer.
+it('a replica does not go on verifying itself for a link that is over', async () => {
+  const { network, primary } = await filled(0)
+  await fill(primary.store, 0, 5000)
+  const root = new FaultyRoot(new MemoryRoot({}))
+  const replica = await replicaOn(network, root, { segmentBytes: 16 * 1024 })
+  const sender = await RawSender.connect(network, replica, primary)
+  await sender.catchUp(replica)
+  let segments = 0
+  for await (const { name } of root.list('log/')) if (/\d{20}\.wal$/.test(name)) segments++
+  expect(segments).toBeGreaterThan(4)
+
+  let reads = 0
+  let go: (() => void) | undefined
+  root.plan(({ method, name }) => {
+    if (method !== 'segment.read' || !name.startsWith('log/')) return undefined
+    reads++
+    return { wait: () => new Promise<void>((resolve) => (go = resolve)) }
+  })
+  onTestFinished(() => {
+    root.plan(undefined)
+    go?.()
+  })
+  await sender.send({ type: 'verifySelf', upTo: Number(replica.status().durable) })
+  while (go === undefined) await turns()
+  const next = await RawSender.connect(network, replica, primary, { session: 2 })
+  let isAnswered = false
+  const answered = next.hello().then(() => (isAnswered = true))
+  await turns()
+  for (let i = 0; i < 100 && !isAnswered; i++) {
+    go()
+    await turns()
+  }
+  await answered
+  expect(reads).toBeLessThan(4)
 })
