@@ -76,6 +76,8 @@ export class HostLink {
   /** For what reads long on behalf of the other side. */
   private readonly over = new AbortController()
   private sending: Promise<void> | undefined
+  /** The last message but acknowledgements, until the link has room for it. */
+  private unsent: Promise<void> | undefined
   private timer: TimerHandle | undefined
   private readonly openedMs: number
   private heardMs: number
@@ -109,6 +111,8 @@ export class HostLink {
         this.heardMs = this.now()
         this.handling = true
         await this.handle(frame)
+        // Who asks on and does not read is answered into what the link itself holds, and no further.
+        if (this.unsent !== undefined) await this.unsent
         this.handling = false
         // While it was handled nothing was listened to.
         this.heardMs = this.now()
@@ -388,7 +392,13 @@ export class HostLink {
   private send(message: Message): void {
     if (this.ended !== undefined) return
     this.sentMs = this.now()
-    this.link.send(this.framed(message)).catch((error: unknown) => this.end(error))
+    const unsent = this.link.send(this.framed(message)).then(
+      () => {
+        if (this.unsent === unsent) this.unsent = undefined
+      },
+      (error: unknown) => void this.end(error),
+    )
+    this.unsent = unsent
   }
 
   private framed(message: Message): WireFrame {
