@@ -54,10 +54,7 @@ export class KnownKeys {
     if (waiting !== undefined) return waiting.result.then((r) => commitResult(Number(r.lsn), ulidBytes(r.writeId), r.time.getTime(), r.rows, true))
     const { lsn, writeId, timeMs, rows } = remembered!
     const result = commitResult(lsn, writeId, timeMs, rows, true)
-    return (
-      this.gate()
-        ?.reached(lsn)
-        ?.then(() => result) ?? result
-    )
+    const committed = this.gate()?.reached(lsn)
+    return committed === undefined ? result : committed.then(() => result)
   }
 }

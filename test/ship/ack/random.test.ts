@@ -1,4 +1,4 @@
-// Any order of writes, acknowledgements, lost replicas, timeouts, closes, kills and opens: a model holds what each write was told.
+// Any order of writes, retries under their keys, acknowledgements, lost replicas, timeouts, other shippings, closes, kills and opens: a model holds what each write was told.
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 
@@ -17,6 +17,8 @@ interface Written {
   outcome: 'open' | 'committed' | 'timeout' | 'refused'
 }
 
+const keyOf = ({ id }: Written): { idempotencyKey: string } => ({ idempotencyKey: `row ${id}` })
+
 /** While it is under way time goes on. */
 async function moving<T>(clock: FakeClock, work: Promise<T>): Promise<T> {
   let isOver = false
@@ -26,17 +28,19 @@ async function moving<T>(clock: FakeClock, work: Promise<T>): Promise<T> {
 }
 
 /** One run; everything from the seed. */
-async function run(seed: number): Promise<{ committed: number; timeouts: number; opens: number }> {
+async function run(seed: number): Promise<{ committed: number; timeouts: number; opens: number; replays: number }> {
   const random = seededRandom(seed)
   const pick = (n: number): number => random.u32() % n
   const mode = pick(3) === 0 ? 'all' : 'quorum'
   const clock = new FakeClock(undefined, { turns: 2 })
   const root = new MemoryRoot({})
   let processes = 0
-  const count = { committed: 0, timeouts: 0, opens: 0 }
+  const count = { committed: 0, timeouts: 0, opens: 0, replays: 0 }
   const written: Written[] = []
   /** What each replica has, by the words of its acknowledgements; it survives the primary. */
   const durable = new Map(VOTERS.map((id) => [id, 0]))
+  /** On as many replicas as that asks for. */
+  const heldBy = (ack: 'quorum' | 'all'): number => [...durable.values()].sort((a, b) => b - a)[ack === 'all' ? VOTERS.length - 1 : 0]!
   /** The most that was ever shown as committed. */
   let shown = 0
   let next = 0
@@ -46,17 +50,16 @@ async function run(seed: number): Promise<{ committed: number; timeouts: number;
     const world = fakeWorld({ clock, seed: seed + pid, host: { pid, isAlive: (other) => other === pid } })
     const store = await moving(clock, Store.open(root, { ...QUIET, world }))
     count.opens++
-    const one = new Cluster(store, VOTERS, { ackTimeoutMs: 100, allowIndeterminate: pick(2) === 0 })
+    const made = { ackTimeoutMs: 100, allowIndeterminate: pick(2) === 0 }
+    let one = new Cluster(store, VOTERS, made)
     const firstLsn = one.tracker.firstLsn
     let isOver = false
     const check = async (): Promise<void> => {
       const c = Number(store.lsn)
       expect(c, 'C never goes down in a process').toBeGreaterThanOrEqual(one.told.at(-1) ?? 0)
       // By the rule: on as many nodes, and with a record of this epoch, or told before.
-      const needed = mode === 'all' ? VOTERS.length : 1
-      const at = [...durable.values()].sort((a, b) => b - a)[needed - 1]!
       if (c > shown) {
-        expect(at, `C ${c} is on enough replicas`).toBeGreaterThanOrEqual(c)
+        expect(heldBy(mode), `C ${c} is on enough replicas`).toBeGreaterThanOrEqual(c)
         if (life > 0) expect(c).toBeGreaterThanOrEqual(firstLsn)
         shown = c
       }
@@ -78,10 +81,10 @@ async function run(seed: number): Promise<{ committed: number; timeouts: number;
       const what = pick(100)
       const id = VOTERS[pick(VOTERS.length)]!
       const session = one.sessions.get(id as never)
-      if (what < 35) {
+      if (what < 25) {
         const row: Written = { id: next++, lsn: 0, outcome: 'open' }
         written.push(row)
-        const told = store.append(notes, note(row.id))
+        const told = store.append(notes, note(row.id), keyOf(row))
         const promise = told.then(
           (result) => {
             row.lsn = Number(result.lsn)
@@ -99,6 +102,23 @@ async function run(seed: number): Promise<{ committed: number; timeouts: number;
         promise.catch((error: unknown) => {
           throw error
         })
+      } else if (what < 35) {
+        const row = written[pick(Math.max(1, written.length))]
+        if (row === undefined || row.lsn === 0) continue
+        const ack = pick(2) === 0 ? 'all' : undefined
+        const promise = store.append(notes, note(row.id), ack === undefined ? keyOf(row) : { ...keyOf(row), ack }).then(
+          (result) => {
+            count.replays++
+            expect(result).toMatchObject({ lsn: BigInt(row.lsn), replayed: true })
+            expect(heldBy(ack ?? mode), `the retry of row ${row.id} at LSN ${row.lsn} for ${ack ?? mode}`).toBeGreaterThanOrEqual(row.lsn)
+            expect(row.lsn).toBeLessThanOrEqual(Number(store.lsn))
+            row.outcome = 'committed'
+          },
+          (error: Error) => expect(error.name).toMatch(/^(AckTimeoutError|AckUnavailableError|ClosedError)$/),
+        )
+        promise.catch((error: unknown) => {
+          throw error
+        })
       } else if (what < 60) {
         if (session !== undefined && one.local > 0) {
           const upTo = Math.min(one.local, Math.max(durable.get(id)!, durable.get(id)! + 1 + pick(4)))
@@ -109,8 +129,12 @@ async function run(seed: number): Promise<{ committed: number; timeouts: number;
       } else if (what < 75) {
         one.follow(id, Math.min(durable.get(id)!, one.local), pick(2) === 0 ? 'in_sync' : 'catching_up')
       } else if (what < 85) one.state(id, (['degraded', 'disconnected', 'in_sync', 'catching_up'] as const)[pick(4)]!)
-      else if (what < 97) await clock.advance(pick(60))
-      else {
+      else if (what < 95) await clock.advance(pick(60))
+      else if (what < 97) {
+        // Shipped again: others count from here on.
+        one.detach()
+        one = await new Cluster(store, VOTERS, made).attach()
+      } else {
         isOver = true
         break
       }
@@ -151,18 +175,20 @@ async function run(seed: number): Promise<{ committed: number; timeouts: number;
 
 describe('writes that wait for replicas', () => {
   it('are told nothing that is not so, in any order of events', async () => {
-    const total = { committed: 0, timeouts: 0, opens: 0 }
+    const total = { committed: 0, timeouts: 0, opens: 0, replays: 0 }
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 1, max: 1_000_000 }), async (seed) => {
         const count = await run(seed)
         total.committed += count.committed
         total.timeouts += count.timeouts
         total.opens += count.opens
+        total.replays += count.replays
       }),
-      { numRuns: 25 },
+      { numRuns: 50 },
     )
-    // Both ways were walked.
+    // All ways were walked.
     expect(total.committed).toBeGreaterThan(20)
     expect(total.timeouts).toBeGreaterThan(20)
+    expect(total.replays).toBeGreaterThan(5)
   })
 })
