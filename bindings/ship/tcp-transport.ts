@@ -78,6 +78,12 @@ export class TcpTransport implements Transport {
       if (error instanceof VarveError) throw error
       if (this.#o.tls !== undefined && isNoTls(error))
         throw tlsMismatch(`${endpoint.data} does not answer in TLS, which this side speaks: ${whyOf(error)}`, endpoint.data, error)
+      if (this.#o.tls !== undefined && isDistrust(error))
+        throw new TransportError(`${endpoint.data} has a certificate that this side does not trust: ${whyOf(error)}`, {
+          details: { endpoint: endpoint.data },
+          hint: 'Give this side, as tls.ca, who has signed it. It must be made out to the host of the address, or to tls.servername.',
+          cause: error,
+        })
       throw new TransportError(`${endpoint.data} cannot be reached: ${whyOf(error)}`, { details: { endpoint: endpoint.data }, cause: error })
     } finally {
       timers.clear(timeout)
@@ -197,4 +203,10 @@ function whyOf(error: unknown): string {
 function isNoTls(error: unknown): boolean {
   const { code = '', message } = error as Error & { readonly code?: string }
   return code === 'ERR_SSL_WRONG_VERSION_NUMBER' || /before secure TLS connection|wrong version number|InvalidContentType/i.test(message)
+}
+
+/** As OpenSSL, BoringSSL and rustls say it. */
+function isDistrust(error: unknown): boolean {
+  const { code = '', message } = error as Error & { readonly code?: string }
+  return /CERT|UNABLE_TO_VERIFY|invalid peer certificate/.test(`${code} ${message}`)
 }

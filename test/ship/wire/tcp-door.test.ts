@@ -281,8 +281,9 @@ describe('TLS', () => {
 
   it('refuses a certificate that it does not trust, or for another name, and a client that speaks none', async () => {
     const { endpoint, accepted } = await echo({ tls: { cert, key } })
-    await expect(dial({ tls: { ca: testCertificate().cert } }, endpoint)).rejects.toMatchObject({ code: 'ship.transport' })
-    await expect(dial({ tls: { ca: cert, servername: 'example.org' } }, endpoint)).rejects.toMatchObject({ code: 'ship.transport' })
+    const refusal = { code: 'ship.transport', message: expect.stringContaining('does not trust') as string }
+    await expect(dial({ tls: { ca: testCertificate().cert } }, endpoint)).rejects.toMatchObject(refusal)
+    await expect(dial({ tls: { ca: cert, servername: 'example.org' } }, endpoint)).rejects.toMatchObject(refusal)
     const plain = await dial({}, endpoint)
     expect(await refused(plain)).toBe(true)
     expect(accepted).toEqual([])
