@@ -6,6 +6,10 @@
 // Invariant: what was synced before a crash is in every image that crash() can return. Contents are shared between copies until one of them is written.
 import { CRASH_MODEL, type Change, type CrashModel, keepAlways, type KeepUnit, survivors } from './crash-state.ts'
 import type { World } from '../runtime/index.ts'
+import { firstFrom, sortNames } from './names.ts'
+
+/** So many names that came or went are put into their places; for more of them all are sorted again. */
+const MOVED_MAX = 32
 
 /** Names that change together; they become durable with `dir`. */
 export interface NameChange {
@@ -60,12 +64,29 @@ export class MemoryDisk {
   #nextId = 1
   #ticks = 0
   #seq = 0
-  /** Counts changes of names, so that a sorted copy can tell its age. */
-  generation = 0
+  #sorted: readonly string[] | undefined
+  /** Names that came or went since. */
+  #moved: string[] = []
 
   constructor(o: { tracks: boolean; firstId?: number }) {
     this.tracks = o.tracks
     this.#nextId = o.firstId ?? 1
+  }
+
+  /** All names in their order, as they are now; nobody changes the array. */
+  get sorted(): readonly string[] {
+    if (this.#sorted === undefined) this.#sorted = sortNames([...this.names.keys()])
+    else if (this.#moved.length > 0) {
+      const sorted = this.#sorted.slice()
+      for (const name of this.#moved) {
+        const at = firstFrom(sorted, name)
+        const [isListed, isThere] = [sorted[at] === name, this.names.has(name)]
+        if (isListed !== isThere) sorted.splice(at, isListed ? 1 : 0, ...(isThere ? [name] : []))
+      }
+      this.#sorted = sorted
+    }
+    this.#moved = []
+    return this.#sorted
   }
 
   create(isDirectory = false): MemoryFile {
@@ -144,6 +165,7 @@ export class MemoryDisk {
   rename(dir: string, set: NameSet, needs?: NameChange): NameChange {
     for (const [name, file] of set) {
       const before = this.names.get(name)
+      if (before === undefined || file === undefined) this.#move(name)
       if (before !== undefined) before.links--
       if (file === undefined) this.names.delete(name)
       else {
@@ -151,7 +173,6 @@ export class MemoryDisk {
         file.links++
       }
     }
-    this.generation++
     const seq = ++this.#seq
     const change: NameChange = needs === undefined ? { seq, dir, set } : { seq, dir, set, needs }
     if (this.tracks) this.#pending.push(change)
@@ -268,7 +289,14 @@ export class MemoryDisk {
       changes.set(change, needs === undefined ? { seq: change.seq, dir: change.dir, set } : { seq: change.seq, dir: change.dir, set, needs })
     }
     disk.#pending = [...changes.values()]
+    disk.#sorted = this.sorted
     return { disk, files }
+  }
+
+  #move(name: string): void {
+    if (this.#sorted === undefined || this.#moved.push(name) <= MOVED_MAX) return
+    this.#sorted = undefined
+    this.#moved = []
   }
 
   #changed(file: MemoryFile, at: number, bytes: Uint8Array, before: number): void {

@@ -6,7 +6,7 @@ import { assert } from '../assert.ts'
 import { seededRandom, soon, type FileStat } from '../runtime/index.ts'
 
 import { MemoryDisk, type MemoryFile } from './memory-disk.ts'
-import { checkName, checkPrefix, compareNames, inPrefix, isTemp, parentOf, type Prefix } from './names.ts'
+import { checkName, checkPrefix, compareNames, firstFrom, inPrefix, isTemp, parentOf, type Prefix } from './names.ts'
 import { resolveRange } from './ranges.ts'
 import type { GetOptions, HeldObject, ObjectInfo, PutOptions, Root, RootCaps, SegmentFile } from './root.ts'
 import { storageError } from './storage-error.ts'
@@ -37,7 +37,6 @@ export class MemoryRoot implements Root {
   readonly caps: RootCaps = CAPS
   readonly #disk: MemoryDisk
   readonly #seed: number
-  #sorted: { generation: number; names: string[] } = { generation: -1, names: [] }
 
   constructor(o: MemoryRootOptions = {}, disk?: MemoryDisk) {
     assert(o.name === undefined || o.loseUnsynced === undefined, 'a root that loses unsynced effects has no name')
@@ -63,7 +62,7 @@ export class MemoryRoot implements Root {
 
   /** Every name, sorted. */
   namesSync(): string[] {
-    return [...this.#namesFrom('')]
+    return this.#disk.sorted.slice()
   }
 
   /** Changes bytes as a broken disk would: live and durable image both. */
@@ -92,10 +91,8 @@ export class MemoryRoot implements Root {
   async exists(name: string): Promise<boolean> {
     if (this.#disk.names.has(checkName(name))) return true
     const inside = checkPrefix(`${name}/`)
-    for (const other of this.#namesFrom(`${name}/`)) {
-      if (!inPrefix(other, inside)) return false
-      if (!isTemp(other)) return true
-    }
+    const { sorted } = this.#disk
+    for (let at = firstFrom(sorted, `${name}/`); at < sorted.length && inPrefix(sorted[at]!, inside); at++) if (!isTemp(sorted[at]!)) return true
     return false
   }
 
@@ -141,16 +138,34 @@ export class MemoryRoot implements Root {
     return { ...this.putSync(name, bytes, o), size }
   }
 
-  async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
-    const wanted = checkPrefix(prefix)
+  list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
+    return {
+      [Symbol.asyncIterator]: () => {
+        let listing: Iterator<ObjectInfo> | undefined
+        // No async generator: each name would take three turns of the microtasks.
+        return { next: async () => (listing ??= this.#listing(checkPrefix(prefix), o)).next() }
+      },
+    }
+  }
+
+  *#listing(wanted: Prefix, o: { after?: string; limit?: number; signal?: AbortSignal } | undefined): Generator<ObjectInfo, undefined> {
+    const after = o?.after
     let left = o?.limit ?? Infinity
     // One listing is one state of the root: names that come or go meanwhile are another listing's.
-    for (const name of this.#select(wanted, o?.after)) {
-      if (left-- <= 0) return
+    const { sorted } = this.#disk
+    const below = `${wanted.path}/`
+    const first = wanted.childrenOnly && wanted.path !== '' ? below : wanted.path
+    for (let at = firstFrom(sorted, after !== undefined && compareNames(after, first) > 0 ? after : first); at < sorted.length; at++) {
+      const name = sorted[at]!
+      // `a/b`, then `a/b-c` and the like, then `a/b/...`: once past the last of them there is nothing more.
+      if (wanted.path !== '' && !name.startsWith(below) && compareNames(name, below) > 0) return undefined
+      if (name === after || !inPrefix(name, wanted) || isTemp(name)) continue
+      if (left-- <= 0) return undefined
       o?.signal?.throwIfAborted()
       const file = this.#disk.names.get(name)
       if (file !== undefined) yield { name, size: file.size, tag: tagOf(file) }
     }
+    return undefined
   }
 
   async delete(names: string | readonly string[], o?: { sync?: boolean }): Promise<void> {
@@ -252,33 +267,6 @@ export class MemoryRoot implements Root {
     const dir = parentOf(name)
     this.#disk.rename(dir, [[name, file]])
     if (sync) this.#disk.syncDir(dir)
-  }
-
-  #select(wanted: Prefix, after: string | undefined): string[] {
-    const from = after !== undefined && compareNames(after, wanted.path) > 0 ? after : wanted.path
-    const out: string[] = []
-    const below = `${wanted.path}/`
-    for (const name of this.#namesFrom(from)) {
-      // `a/b`, then `a/b-c` and the like, then `a/b/...`: once past the last of them there is nothing more.
-      if (wanted.path !== '' && compareNames(name, below) > 0 && !name.startsWith(below)) break
-      if (inPrefix(name, wanted) && !isTemp(name) && (after === undefined || compareNames(name, after) > 0)) out.push(name)
-    }
-    return out
-  }
-
-  /** Names at or after `from`, in order. */
-  *#namesFrom(from: string): Iterable<string> {
-    if (this.#sorted.generation !== this.#disk.generation) {
-      this.#sorted = { generation: this.#disk.generation, names: [...this.#disk.names.keys()].sort(compareNames) }
-    }
-    const { names } = this.#sorted
-    let low = 0
-    for (let high = names.length; low < high;) {
-      const middle = (low + high) >>> 1
-      if (compareNames(names[middle]!, from) < 0) low = middle + 1
-      else high = middle
-    }
-    for (; low < names.length; low++) yield names[low]!
   }
 }
 

@@ -7,6 +7,9 @@ import { InvalidNameError } from '../errors.ts'
 export const NAME_BYTES_MAX = 512
 const TEMP_SUFFIX = '.tmp'
 const ASCII = /^[\x20-\x7e]*$/
+/** What nearly all names are made of. */
+const PLAIN = /^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$/
+const SURROGATE = /[\ud800-\udfff]/
 const encoder = new TextEncoder()
 
 /** Returns the name. @throws InvalidNameError */
@@ -58,6 +61,23 @@ export function compareNames(a: string, b: string): number {
   return a.length - b.length
 }
 
+/** In their order. */
+export function sortNames(names: string[]): string[] {
+  // Without surrogates the order of JavaScript is that of code points.
+  return names.some((name) => SURROGATE.test(name)) ? names.sort(compareNames) : names.sort()
+}
+
+/** Where in `names`, sorted, the first one at or behind `from` stands. */
+export function firstFrom(names: readonly string[], from: string): number {
+  let low = 0
+  for (let high = names.length; low < high;) {
+    const middle = (low + high) >>> 1
+    if (compareNames(names[middle]!, from) < 0) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 /** Surrogates rank above the rest of the basic plane. */
 function rank(unit: number): number {
   return unit >= 0xe000 ? unit - 0x2000 : unit + 0x2000
@@ -65,6 +85,7 @@ function rank(unit: number): number {
 
 function nameProblem(name: string): string | undefined {
   if (typeof name !== 'string' || name === '') return 'is empty'
+  if (name.length <= NAME_BYTES_MAX && PLAIN.test(name)) return undefined
   if (name.startsWith('/')) return 'is absolute'
   if (name.includes('\0')) return 'holds a NUL'
   if (name.includes('\\')) return 'holds a backslash'

@@ -117,9 +117,18 @@ export class FaultyRoot implements Root {
     return this.#run('putLarge', name, () => this.inner.putLarge(name, parts, o))
   }
 
-  async *list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
-    // One call per listing: it fails at its start, or (`after`) at its end, when the caller has all names but does not know it.
-    const fault = this.ask('list', prefix)
+  list(prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
+    return {
+      [Symbol.asyncIterator]: () => {
+        const fault = this.ask('list', prefix)
+        const listed = fault === undefined && this.#failpoints?.active !== true ? this.inner.list(prefix, o) : this.#list(fault, prefix, o)
+        return listed[Symbol.asyncIterator]()
+      },
+    }
+  }
+
+  /** One call per listing: it fails at its start, or (`after`) at its end, when the caller has all names but does not know it. */
+  async *#list(fault: RootFault | undefined, prefix: string, o?: { after?: string; limit?: number; signal?: AbortSignal }): AsyncIterable<ObjectInfo> {
     const points = this.#failpoints
     const begin = async (): Promise<void> => {
       await fault?.wait?.()
@@ -243,6 +252,7 @@ export class FaultyRoot implements Root {
 
   /** The promise of a call, which a stopped world never settles. For segments and held objects. */
   alive<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#failpoints?.active !== true) return call()
     if (this.isStopped) return stopped()
     return call().then(
       (value) => (this.isStopped ? stopped() : value),
