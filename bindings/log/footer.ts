@@ -10,6 +10,7 @@ import {
   writeFooterPayload,
 } from '../format/index.ts'
 import { kernels } from '../kernels/index.ts'
+import { sameBytes } from './digest.ts'
 
 const TWO_32 = 4_294_967_296
 
@@ -43,13 +44,18 @@ export function sealFooter(footer: SegmentFooter, epoch: number, seed: bigint): 
 
 /** The last footer in `bytes` that verifies and says it lies where it does; `base` is the file offset of `bytes`, divisible by 8. */
 export function findFooter(bytes: Uint8Array, base: number, epoch: number, seed: bigint): SegmentFooter | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   for (let at = (bytes.length - FOOTER_BYTES) & ~7; at >= 0; at -= 8) {
-    if (bytes[at + 12] !== KIND_FOOTER || view.getUint32(at + 8, true) !== FOOTER_PAYLOAD_BYTES) continue
-    const footer = readFooterPayload(bytes, at + FRAME_HEADER_BYTES)
-    if (footer.bytesUsed !== base + at) continue
-    const again = sealFooter(footer, epoch, seed)
-    if (again.every((byte, i) => byte === bytes[at + i])) return footer
+    if (bytes[at + 12] !== KIND_FOOTER || bytes[at + 8] !== FOOTER_PAYLOAD_BYTES) continue
+    const footer = footerAt(bytes, at, base, epoch, seed)
+    if (footer !== undefined) return footer
   }
   return undefined
+}
+
+function footerAt(bytes: Uint8Array, at: number, base: number, epoch: number, seed: bigint): SegmentFooter | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  if (view.getUint32(at + 8, true) !== FOOTER_PAYLOAD_BYTES) return undefined
+  const footer = readFooterPayload(bytes, at + FRAME_HEADER_BYTES)
+  if (footer.bytesUsed !== base + at) return undefined
+  return sameBytes(sealFooter(footer, epoch, seed), bytes.subarray(at, at + FOOTER_BYTES)) ? footer : undefined
 }

@@ -73,8 +73,7 @@ async function rewrite(file: SegmentFile, from: number, end: number): Promise<vo
 async function quarantine(root: Root, file: SegmentFile, name: string, offset: number, footer: Uint8Array, world: World): Promise<boolean> {
   const bytes = new Uint8Array(Math.min(QUARANTINE_BYTES_MAX, Math.max(0, file.size - offset)))
   const n = await file.read(offset, bytes)
-  let end = n
-  while (end > 0 && bytes[end - 1] === 0) end--
+  const end = endOf(bytes.subarray(0, n))
   if (isPartOf(footer, bytes.subarray(0, end))) return false
   const target = `quarantine/${name.slice(name.lastIndexOf('/') + 1)}-${offset}.torn`
   try {
@@ -84,6 +83,15 @@ async function quarantine(root: Root, file: SegmentFile, name: string, offset: n
     world.logger.log({ level: 'warn', code: 'log.quarantineFailed', segment: name, offset, bytes: end, error })
   }
   return true
+}
+
+/** Behind the last byte that is not 0. */
+function endOf(bytes: Uint8Array): number {
+  let end = bytes.length
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, end >>> 2)
+  if (end % 4 === 0) while (end > 0 && words[end / 4 - 1] === 0) end -= 4
+  while (end > 0 && bytes[end - 1] === 0) end--
+  return end
 }
 
 /** Whether these bytes are what a power cut amid the same repair left of its footer: nobody's data, and no copy of it is wanted. */

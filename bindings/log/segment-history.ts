@@ -43,9 +43,8 @@ export class SegmentHistory {
     this.#wakeups.wake()
   }
 
-  async *read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
-    const end = o.end === undefined ? this.#o.head() : Math.min(Number(o.end), this.#o.head())
-    yield* this.#readFrom(Number(start), end, o.signal)
+  read(start: Lsn, o: { end?: Lsn; signal?: AbortSignal } = {}): AsyncGenerator<LogBatch> {
+    return this.#readFrom(Number(start), o.end === undefined ? Infinity : Number(o.end), o.signal)
   }
 
   async *tailing(start: Lsn, o: { signal: AbortSignal }): AsyncGenerator<LogBatch> {
@@ -69,7 +68,11 @@ export class SegmentHistory {
     const end = this.#o.end()
     const segments = this.#o.segments()
     if (at < segments.tail || at > end.lsn) throw unavailable(at, segments.tail, end.lsn)
-    return this.#orTrimmed(at, at + 1, () => digestOf(this.#o.root, segments, at, end))
+    try {
+      return await digestOf(this.#o.root, segments, at, end)
+    } catch (error) {
+      throw this.#readError(error, at, at + 1)
+    }
   }
 
   /** Under the reclaim lock. @returns T afterwards; with `dryRun` what it would be */
@@ -110,7 +113,9 @@ export class SegmentHistory {
     segments.owed.shift()
   }
 
-  async *#readFrom(start: number, end: number, signal: AbortSignal | undefined): AsyncGenerator<LogBatch> {
+  /** To the head of when it begins, or before it. */
+  async *#readFrom(start: number, until: number, signal: AbortSignal | undefined): AsyncGenerator<LogBatch> {
+    const end = Math.min(until, this.#o.head())
     for (let at = start; at < end;) {
       this.#o.checkOpen()
       const segments = this.#o.segments()
@@ -120,8 +125,12 @@ export class SegmentHistory {
       if (info === undefined) throw unavailable(at + 1, segments.tail, this.#o.head())
       const batches = readSegment(this.#o.root, info, at, Math.min(end, info.lastLsn), { digestAt: (lsn) => this.digestAt(lsn), signal })
       for (;;) {
-        const position = at
-        const next = await this.#orTrimmed(position, end, () => batches.next())
+        let next: IteratorResult<LogBatch>
+        try {
+          next = await batches.next()
+        } catch (error) {
+          throw this.#readError(error, at, end)
+        }
         if (next.done === true) break
         yield next.value
         at = Number(next.value.last)
@@ -130,14 +139,9 @@ export class SegmentHistory {
   }
 
   /** A segment that was trimmed or cut away under a reader, who is at `at` and wants to get to `end`, is gone, or full of other records: that is no damage. */
-  async #orTrimmed<T>(at: number, end: number, read: () => Promise<T>): Promise<T> {
-    try {
-      return await read()
-    } catch (error) {
-      const { tail } = this.#o.segments()
-      const head = this.#o.head()
-      if (at < tail || (at >= head && head < end)) throw unavailable(at, tail, head, error)
-      throw error
-    }
+  #readError(error: unknown, at: number, end: number): unknown {
+    const { tail } = this.#o.segments()
+    const head = this.#o.head()
+    return at < tail || (at >= head && head < end) ? unavailable(at, tail, head, error) : error
   }
 }

@@ -108,9 +108,10 @@ export class WatchedRoot implements Root {
     return this.inner.rename(from, to)
   }
 
-  async segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
-    const file = await this.inner.segment(name, o)
-    return 'open' in o && o.open === 'read' ? file : new WatchedSegment(file, (bytes) => this.count(LOG, bytes), this.metering, this.world)
+  segment(name: string, o: { preallocate: number } | { open: 'read' | 'write' }): Promise<SegmentFile> {
+    const opened = this.inner.segment(name, o)
+    if ('open' in o && o.open === 'read') return opened
+    return opened.then((file) => new WatchedSegment(file, (bytes) => this.count(LOG, bytes), this.metering, this.world))
   }
 
   hold(name: string): Promise<HeldObject> {
