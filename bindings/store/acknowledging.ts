@@ -9,7 +9,7 @@ import { InvalidConfigError } from '../errors.ts'
 import { ACK_MODES, type AckMode } from '../format/index.ts'
 import { type CommitLog, type LogBatch, type Lsn, readNode } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
-import { FP, Mutex, type World } from '../runtime/index.ts'
+import { FP, lazily, Mutex, type World } from '../runtime/index.ts'
 import type { AckWriteOptions, CommitResult } from '../table/index.ts'
 import type { History } from './at.ts'
 import type { PinHandle, Pins } from './pins.ts'
@@ -17,6 +17,8 @@ import type { CommittedStore, GateStart, QuorumGate } from './quorum-gate.ts'
 
 /** Between two looks of a feed beside a writer whose commits wait for replicas. */
 const FOLLOW_MS = 10
+
+const gates = /* #__PURE__ */ lazily(() => import('./quorum-gate.ts'))
 
 export interface AcknowledgingParts {
   readonly root: Root
@@ -50,7 +52,7 @@ export class Acknowledging {
     if (lsn === 0) return
     const committed = Math.min(state.applied, Math.max(this.node?.committed ?? (await readNode(root))?.committedLsn ?? 0, checkpointLsn, committedFloor))
     if (mode === 'async' && lsn <= committed) return
-    const { recordsAbove } = await import('./quorum-gate.ts')
+    const { recordsAbove } = await gates()
     const above = await recordsAbove(log, committed)
     const [next] = above.changes
     const start = next === undefined ? { mode, since: lsn } : { mode: next.before, since: committed }
@@ -245,7 +247,7 @@ export class Acknowledging {
   }
 
   private async load(start: GateStart | undefined): Promise<QuorumGate> {
-    const { QuorumGate: Gate } = await import('./quorum-gate.ts')
+    const { QuorumGate: Gate } = await gates()
     if (this.gate !== undefined) return this.gate
     const { state, world } = this.parts
     const now: GateStart = start ?? { mode: 'async', since: 0, committed: state.applied, head: state.applied, changes: [], isOpening: false, isPlain: true }

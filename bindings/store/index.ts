@@ -1,7 +1,7 @@
 // store/index.ts: Store.open, the one door.
 
 import type { Root } from '../root/index.ts'
-import { defaultWorld, isTraced, newUlid, traced } from '../runtime/index.ts'
+import { defaultWorld, isTraced, lazily, newUlid, traced } from '../runtime/index.ts'
 import type { NodeRecord } from '../ship/index.ts'
 import type { BackupReport, OpenOptions, RepairReport, RestoreOptions, ReadStore as ReadStoreType, WriteId } from '../table/index.ts'
 export { forceUnlock, lockInfo } from './lock-door.ts'
@@ -107,8 +107,10 @@ export interface ReplicaOpener {
   open(root: string | URL | Root, o: ReplicaOptions): Promise<Replica>
 }
 
+const replicas = /* #__PURE__ */ lazily(() => import('./replica.ts'))
+
 export const Replica: ReplicaOpener = {
-  open: async (root, o) => await (await import('./replica.ts')).openReplica(root, o),
+  open: async (root, o) => await (await replicas()).openReplica(root, o),
 }
 
 /**

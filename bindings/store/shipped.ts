@@ -3,11 +3,14 @@
 
 import type { Committer } from '../engine/index.ts'
 import { ClosedError, InvalidConfigError } from '../errors.ts'
+import { lazily } from '../runtime/index.ts'
 import type { SessionSequence } from '../ship/index.ts'
 import type { ShipOptions } from './ship-options.ts'
 import type { Shipping } from './shipping.ts'
 import { Throttle } from './throttle.ts'
 import type { Opened } from './wiring.ts'
+
+const shipping = /* #__PURE__ */ lazily(() => import('./shipping.ts'))
 
 export class Shipped {
   readonly o: Opened
@@ -41,7 +44,7 @@ export class Shipped {
   }
 
   private async start(o: ShipOptions): Promise<Shipping> {
-    const { shipStore } = await import('./shipping.ts')
+    const { shipStore } = await shipping()
     // One that was told to close may still be letting go.
     await this.current?.close()
     this.current = await shipStore(this, o)

@@ -5,7 +5,7 @@ import { type ApplyOptions, Committer, Engine, Gates, inTurn, Intents, nextTable
 import { type AckMode, toHex } from '../format/index.ts'
 import type { Epoch, Lsn } from '../log/index.ts'
 import { repairOpen } from '../recovery/index.ts'
-import { isTraced, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
+import { isTraced, lazily, newUlid, traced, ulidBytes, ulidText } from '../runtime/index.ts'
 import {
   type AckModeOptions,
   type AnyTable,
@@ -57,6 +57,8 @@ import type { Opened } from './wiring.ts'
 
 /** Between two looks of a writer for records of others. */
 const FOLLOW_MS = 1000
+
+const vacuuming = /* #__PURE__ */ lazily(() => import('./vacuuming.ts'))
 
 export class WriteHandle extends ReadHandle {
   private readonly engine: Engine
@@ -501,7 +503,7 @@ export class WriteHandle extends ReadHandle {
     this.admitted()
     // What is above C may be taken back by a newer primary: nothing is decided by it.
     if (this.o.acknowledgement.isFrozen && o.dryRun !== true) await this.waitCommitted(BigInt(this.o.state.applied) as Lsn, o)
-    return (await import('./vacuuming.ts')).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
+    return (await vacuuming()).vacuumStore({ o: this.o, engine: this.engine, recovering: this.recovering, closing: this.closing.signal }, o)
   }
 
   /** Change whom commits wait for. */
