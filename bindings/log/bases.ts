@@ -96,9 +96,9 @@ export async function listBases(root: Root): Promise<number[]> {
   return found
 }
 
-/** The log that counts. @throws CorruptionError, StoreTooNewError, StorageError */
-export async function currentGeneration(root: Root): Promise<Generation> {
-  const newest = (await listBases(root)).at(-1)
+/** The log that counts. @param bases  those there are, where the caller has just looked. @throws CorruptionError, StoreTooNewError, StorageError */
+export async function currentGeneration(root: Root, bases?: readonly number[]): Promise<Generation> {
+  const newest = (bases ?? (await listBases(root))).at(-1)
   if (newest === undefined) return new Generation()
   const base = decodeBase((await root.get(baseName(newest))).bytes, newest)
   return new Generation(base, await root.exists(stagedName(base.install, INTENT_NAME)))

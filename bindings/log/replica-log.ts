@@ -63,9 +63,9 @@ export async function openReplicaLog(root: Root, o: ReplicaLogOptions): Promise<
       signal: o.signal,
     }))
   try {
-    await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
+    const generation = await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
     const facts = (lastLsn: number) => ({ role: 'replica' as const, replicaId, lock: lock.epoch, ownFrom: lastLsn + 1 })
-    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts, keeps: true, isGivenUp })
+    const { examined, node } = await settleLog(root, { world, storeId, floors, isTrimmedBelowFloors: true, lock, facts, keeps: true, isGivenUp, generation })
     return new ReplicaLog(root, o, lock, node, examined)
   } catch (error) {
     await lock.release().catch((cause: unknown) => world.logger.log({ level: 'warn', code: 'log.releaseFailed', error: cause }))

@@ -20,7 +20,7 @@ import {
 import { getIfThere, type Root } from '../root/index.ts'
 import { FP, newUlid, type World } from '../runtime/index.ts'
 
-import { type Base, baseName, currentGeneration, type Generation, listBases, logDir } from './bases.ts'
+import { type Base, baseName, currentGeneration, Generation, listBases, logDir } from './bases.ts'
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { Digest } from './commit-log.ts'
 import { headOf, listSegments } from './examine.ts'
@@ -66,10 +66,15 @@ export async function writeLogIntent({ root, world, lock }: StepParts, kind: 'tr
   return writeId
 }
 
-/** Before anything else looks at the log: finishes what was begun, or takes it back where it was not decided, and removes the logs of older generations. */
-export async function sweepLogIntents(parts: StepParts): Promise<void> {
+/**
+ * Before anything else looks at the log: finishes what was begun, or takes it back where it was not decided, and removes the logs of older generations.
+ *
+ * @returns the one that counts
+ */
+export async function sweepLogIntents(parts: StepParts): Promise<Generation> {
   const { root, check } = parts
-  const generation = await currentGeneration(root)
+  const bases = await listBases(root)
+  const generation = await currentGeneration(root, bases)
   for (const intent of await logIntents(root)) {
     check()
     if (intent.kind === 'truncate') await truncateSteps(parts, generation, Number(intent.baseLsn))
@@ -80,7 +85,8 @@ export async function sweepLogIntents(parts: StepParts): Promise<void> {
     await root.delete(stagedName(intent.writeId, INTENT_NAME))
   }
   await dropLog(root, generation.number + 1, check)
-  await dropOlder(root, generation.number, check)
+  await dropOlder(root, generation.number, check, bases)
+  return new Generation(generation.base)
 }
 
 /** What an install changes in NODE, where the handle that did it had no time to. */
@@ -188,9 +194,9 @@ export async function settleInstall({ root, check }: StepParts, base: Base): Pro
   await root.delete(names.map((name) => placeOf(base.generation, name)))
 }
 
-/** Logs of the generations before `current`. */
-export async function dropOlder(root: Root, current: number, check: () => void): Promise<void> {
-  const older = (await listBases(root)).filter((number) => number < current)
+/** Logs of the generations before `current`. @param bases  those there are, where the caller has just looked */
+export async function dropOlder(root: Root, current: number, check: () => void, bases?: readonly number[]): Promise<void> {
+  const older = (bases ?? (await listBases(root))).filter((number) => number < current)
   for (const generation of [...(current > 0 ? [0] : []), ...older]) await dropLog(root, generation, check)
   check()
   // A base goes when its log is gone: else nobody would look for that again.

@@ -19,7 +19,7 @@ import {
   WRITER_ID_BYTES,
 } from '../format/index.ts'
 import type { Root } from '../root/index.ts'
-import { FP, type World } from '../runtime/index.ts'
+import { FP, lazily, type World } from '../runtime/index.ts'
 
 import { CLEAN_NAME, encodeClean, readClean } from './clean.ts'
 import type { AppendOptions, CommitLog, Digest, Epoch, LogBatch, LogListener, LogRecord, Lsn, Pin, Submission } from './commit-log.ts'
@@ -67,6 +67,8 @@ export interface SegmentLogOptions {
   /** Whether no record at or below an LSN is needed: asked where some are missing. Default: all are. */
   readonly isGivenUp?: IsGivenUp
 }
+
+const replicaSteps = /* #__PURE__ */ lazily(() => import('./replica-steps.ts'))
 
 export const DEFAULT_RETRY: OpenRetry = { delaysMs: [50, 100, 200, 400, 800], cleanupStale: true }
 export const SEGMENT_BYTES: number = 16 * 1024 * 1024
@@ -133,11 +135,12 @@ function refuseReplica(root: Root, node: NodeState | undefined): void {
 
 async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Floor[], lock: Lock): Promise<SegmentWriteLog> {
   const { world, storeId } = o
+  let generation: Generation | undefined
   const decided = o.promote !== undefined ? mandateOfPromotion(o.promote.fencedAt) : o.epoch !== undefined ? mandateOfClaim(o.epoch) : 0
   if (o.promote !== undefined) {
     checkVote(root, decided, (await readNode(root)) ?? FRESH_NODE)
-    const { sweepLogIntents } = await import('./replica-steps.ts')
-    await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
+    const { sweepLogIntents } = await replicaSteps()
+    generation = await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
   }
   const facts = (lastLsn: number, { committedLsn, mandate, promised, decision, isWhole }: NodeFacts): Partial<NodeFacts> => ({
     role: 'primary',
@@ -155,7 +158,7 @@ async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Flo
     committedLsn: Math.min(committedLsn, lastLsn),
     ...(o.promote === undefined ? {} : { promotedEpoch: lock.epoch }),
   })
-  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts, keeps: o.keeps, isGivenUp: o.isGivenUp })
+  const { examined, node } = await settleLog(root, { world, storeId, floors, lock, facts, keeps: o.keeps, isGivenUp: o.isGivenUp, generation })
   if (world.failpoints.active) await world.failpoints.hit(FP.open.beforeEpoch)
   const log = new SegmentWriteLog(root, o, lock, node, examined)
   await log.begin()
@@ -182,6 +185,8 @@ export interface SettleOptions {
   readonly isTrimmedBelowFloors?: boolean
   readonly keeps?: boolean | undefined
   readonly isGivenUp?: IsGivenUp | undefined
+  /** The newest, where it was looked at under this LOCK. */
+  readonly generation?: Generation | undefined
   /** What NODE is to say from now on. @param before  what it says */
   readonly facts: (lastLsn: number, before: NodeFacts) => Partial<NodeFacts>
 }
@@ -190,7 +195,7 @@ export interface SettleOptions {
 export async function settleLog(root: Root, o: SettleOptions): Promise<{ readonly examined: Examined; readonly node: NodeFile }> {
   const { world, storeId, floors, lock } = o
   const check = (): void => lock.assertCurrent()
-  const generation = await currentGeneration(root)
+  const generation = o.generation ?? (await currentGeneration(root))
   // First the free files: an owner that was parked before a birth finds its file gone, and what it linked before is in the list below.
   const hadFree = await unlinkFree(root, generation)
   const listed = await listSegments(root, generation.dir)

@@ -4,8 +4,8 @@
 //
 // Invariant: what the host was told is durable is so; readers see one generation at a time, whole, and never what the primary has not called committed.
 
-import type { Catalog, PendingSeal } from '../catalog/index.ts'
-import { givenUpOf, listCheckpoints, newestCheckpoint, readCheckpoint } from '../engine/index.ts'
+import type { Catalog, Checkpoint, PendingSeal } from '../catalog/index.ts'
+import { givenUpOf, listCheckpoints, newestCheckpoint } from '../engine/index.ts'
 import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
 import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
 import { type BaseWriter, type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
@@ -33,7 +33,7 @@ import { checkVacant, found, type Known, readIdentity, storeMismatch } from './f
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
 import { Leftovers } from './replica-leftovers.ts'
-import { checkChain, modeBehind, namedBehind, pendingSealsOf, type TrustedCheckpoint, trustedCheckpoints } from './replica-reads.ts'
+import { checkChain, type CheckpointSource, modeBehind, namedBehind, newestTrusted, pendingSealsOf, trustedPoints } from './replica-reads.ts'
 import { ReplicaHandle } from './replica-store.ts'
 import { contentNames, ReplicaUpkeep } from './replica-upkeep.ts'
 import { sweepTemporary } from './sweep-temporary.ts'
@@ -256,8 +256,7 @@ export class ReplicaNode implements ReplicaParts {
     const log = this.log_!
     const upto = Math.min(log.durableLsn, log.committed)
     const floor = log.node.facts.historyFloorLsn
-    const [newest] = await this.checkpointsFrom(floor, upto)
-    const checkpoint = newest === undefined ? undefined : await readCheckpoint(this.root, this.storeId!, newest.lsn)
+    const checkpoint = await this.checkpointFrom(floor, upto)
     if (checkpoint === undefined && log.tailLsn > 0) return
     // Between here and the floor files were left out.
     if (upto < floor) return
@@ -428,14 +427,14 @@ export class ReplicaNode implements ReplicaParts {
     return floor > 0 && this.durableLsn >= floor && this.committedLsn >= floor
   }
 
-  /** Trusted ones up to `upto`; where files below `floor` were left out and none is above it, one is made there: of records alone. */
-  private async checkpointsFrom(floor: number, upto: number): Promise<TrustedCheckpoint[]> {
-    const found = await this.trusted(upto)
+  /** The newest trusted one up to `upto`; where files below `floor` were left out and none is above it, one is made there: of records alone. */
+  private async checkpointFrom(floor: number, upto: number): Promise<Checkpoint | undefined> {
+    const found = await newestTrusted(this.checkpointSource, upto)
     const log = this.log_!
-    const isWhole = (found[0]?.lsn ?? 0) >= floor || (found.length === 0 && log.tailLsn > 0)
+    const isWhole = (found?.lsn ?? 0) >= floor || (found === undefined && log.tailLsn > 0)
     if (upto < floor || isWhole) return found
     await makeCheckpoint({ root: this.root, world: this.world, storeId: this.storeId!, log: toldReads(log.current, this.worked) }, floor)
-    return await this.trusted(upto)
+    return await newestTrusted(this.checkpointSource, upto)
   }
 
   claim(name: string): Promise<void> {
@@ -448,7 +447,7 @@ export class ReplicaNode implements ReplicaParts {
     if (log === undefined) return { ok: true, firstBad: 0, ackMode: 'async' }
     const end = Math.min(upTo, log.durableLsn)
     if (this.elided !== null) return { ok: false, firstBad: log.durableLsn, ackMode: 'async' }
-    const [newest] = await this.trusted(end)
+    const newest = await newestTrusted(this.checkpointSource, end)
     const signal = until === undefined ? this.closing.signal : AbortSignal.any([until, this.closing.signal])
     const found = await checkChain(log, Math.max(newest?.lsn ?? 0, log.tailLsn), end, signal)
     // A disk that damages its log is not believed about its files.
@@ -479,7 +478,7 @@ export class ReplicaNode implements ReplicaParts {
     await this.fold?.settled()
     const named = await this.namedBehindFold()
     const cut = async (): Promise<void> => {
-      await log.truncate(lsn, { checkpoints: await this.trusted(lsn) })
+      await log.truncate(lsn, { checkpoints: await trustedPoints(this.checkpointSource, lsn) })
       this.fold?.cut(lsn)
       this.view?.opened.history.forget(lsn)
       if (this.world.failpoints.active) await this.world.failpoints.hit(FP.ship.afterRefold, { lsn })
@@ -505,9 +504,8 @@ export class ReplicaNode implements ReplicaParts {
     return this.view !== undefined && this.view.log !== this.log_?.current
   }
 
-  /** Checkpoints at or below `lsn` that are what the log says. */
-  private trusted(lsn: number): Promise<TrustedCheckpoint[]> {
-    return trustedCheckpoints({ root: this.root, storeId: this.storeId!, events: this.o.events, digestAt: (each) => this.digestAt(each) }, lsn)
+  private get checkpointSource(): CheckpointSource {
+    return { root: this.root, storeId: this.storeId!, events: this.o.events, digestAt: (lsn) => this.digestAt(lsn) }
   }
 
   // a new base

@@ -2,7 +2,7 @@
 //
 // Invariant: nothing is changed here; what is told is told of what is durable on this node, and a checkpoint is believed only where the log agrees with it.
 
-import { type Catalog, checkpointName, type PendingSeal } from '../catalog/index.ts'
+import { type Catalog, type Checkpoint, checkpointName, type PendingSeal } from '../catalog/index.ts'
 import { decodeRecord, KIND_MODE, listCheckpoints, NamedFiles, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError } from '../errors.ts'
 import { type AckMode, toHex, weakerMode } from '../format/index.ts'
@@ -18,27 +18,37 @@ export interface CheckpointSource {
   readonly digestAt: (lsn: number) => Promise<Uint8Array | undefined>
 }
 
-export interface TrustedCheckpoint {
-  readonly lsn: number
-  readonly replayFrom: number
+export async function newestTrusted(source: CheckpointSource, lsn: number): Promise<Checkpoint | undefined> {
+  for await (const checkpoint of trustedCheckpoints(source, lsn)) return checkpoint
+  return undefined
 }
 
-/** Checkpoints at or below `lsn` that are what the log says, newest first. */
-export async function trustedCheckpoints({ root, storeId, events, digestAt }: CheckpointSource, lsn: number): Promise<TrustedCheckpoint[]> {
-  const trusted: TrustedCheckpoint[] = []
-  for (const each of await listCheckpoints(root)) {
-    if (each > lsn) continue
-    try {
-      const { catalog, digest } = await readCheckpoint(root, storeId, each)
-      const held = await digestAt(each)
-      if (held === undefined || toHex(held) === toHex(digest)) trusted.push({ lsn: each, replayFrom: catalog.replayFrom })
-    } catch (error) {
-      if (isNotFound(error)) continue
-      if (!(error instanceof CorruptionError)) throw error
-      events.keep('checkpointInvalid', { file: checkpointName(each) })
-    }
+/** Of each trusted checkpoint at or below `lsn`, newest first. */
+export async function trustedPoints(source: CheckpointSource, lsn: number): Promise<{ readonly lsn: number; readonly replayFrom: number }[]> {
+  const points: { lsn: number; replayFrom: number }[] = []
+  for await (const { lsn: at, catalog } of trustedCheckpoints(source, lsn)) points.push({ lsn: at, replayFrom: catalog.replayFrom })
+  return points
+}
+
+/** Checkpoints at or below `lsn` that are what the log says, newest first; each is read when it is asked for. */
+async function* trustedCheckpoints(source: CheckpointSource, lsn: number): AsyncGenerator<Checkpoint> {
+  for (const each of await listCheckpoints(source.root)) {
+    const checkpoint = each > lsn ? undefined : await trustedAt(source, each)
+    if (checkpoint !== undefined) yield checkpoint
   }
-  return trusted
+}
+
+async function trustedAt({ root, storeId, events, digestAt }: CheckpointSource, lsn: number): Promise<Checkpoint | undefined> {
+  try {
+    const checkpoint = await readCheckpoint(root, storeId, lsn)
+    const held = await digestAt(lsn)
+    return held === undefined || toHex(held) === toHex(checkpoint.digest) ? checkpoint : undefined
+  } catch (error) {
+    if (isNotFound(error)) return undefined
+    if (!(error instanceof CorruptionError)) throw error
+    events.keep('checkpointInvalid', { file: checkpointName(lsn) })
+    return undefined
+  }
 }
 
 /** Recomputes the chain of (from, end] from the digest at `from`. @throws the signal's reason, StorageError */
