@@ -80,7 +80,17 @@ export class Binder {
 
 export function bindTo(table: AnyTable, state: TableState, schema: TableSchema = state.schema): Bound {
   const view = resolveView(table, schema)
-  return { state, view, columns: view.columns.map((column) => column.column), read: rowReader(view.columns), writer: new InlineRowWriter(view) }
+  let writer: InlineRowWriter | undefined
+  return {
+    state,
+    view,
+    columns: view.columns.map((column) => column.column),
+    read: rowReader(view.columns),
+    // Who only reads needs none.
+    get writer() {
+      return (writer ??= new InlineRowWriter(view))
+    },
+  }
 }
 
 export function tableNotFound(name: string): TableNotFoundError {
