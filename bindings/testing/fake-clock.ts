@@ -87,14 +87,26 @@ export class FakeClock {
 
   #set(ms: number, fn: () => void): TimerHandle {
     const timer: FakeTimer = { id: this.#nextId++, atMs: this.#monoMs + Math.max(0, ms), fn }
-    const at = this.#waiting.findIndex((other) => other.atMs > timer.atMs)
-    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, timer)
-    return { id: timer.id }
+    this.#waiting.splice(this.#firstAfter(timer.atMs), 0, timer)
+    return timer as TimerHandle
   }
 
   #clear(handle: TimerHandle): void {
-    const at = this.#waiting.findIndex(({ id }) => id === handle.id)
-    if (at >= 0) this.#waiting.splice(at, 1)
+    const { atMs } = handle as FakeTimer
+    for (let at = this.#firstAfter(atMs) - 1; this.#waiting[at]?.atMs === atMs; at--) {
+      if (this.#waiting[at] === handle) return void this.#waiting.splice(at, 1)
+    }
+  }
+
+  /** Where the first one stands that is later than that. */
+  #firstAfter(atMs: number): number {
+    let low = 0
+    for (let high = this.#waiting.length; low < high;) {
+      const middle = (low + high) >>> 1
+      if (this.#waiting[middle]!.atMs <= atMs) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // Invariant: nothing in here waits for a call of a process; calls are begun, time and turns pass, and what came of them is looked at between the events.
 
-import { CorruptionError, HistoryUnavailableError, type ReadStore, VarveError } from '../../../bindings/index.ts'
+import { CorruptionError, HistoryUnavailableError, type ReadStore, TableNotFoundError, VarveError } from '../../../bindings/index.ts'
 import { fromHex } from '../../../bindings/format/index.ts'
 import { type CommitLog, type Digest, type Lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { seededRandom, soon, ULID_BYTES } from '../../../bindings/runtime/index.ts'
@@ -101,6 +101,9 @@ export class Cluster {
   failure: InvariantError | undefined
   /** While the checkers look, and nothing changes. */
   #seen: { readonly writers: readonly Writer[]; readonly followers: readonly Follower[] } | undefined
+  /** What is called most often: of the checkers that want it. */
+  readonly #ofEvents: readonly NonNullable<Checker['event']>[]
+  readonly #ofFrames: readonly NonNullable<Checker['frame']>[]
   readonly #looked = new Set<Writer | Follower>()
   readonly #ended = new Set<Writer>()
   readonly #written = new Map<Writer, Written>()
@@ -114,6 +117,8 @@ export class Cluster {
     this.dice = new Dice(o.seed)
     this.profile = o.profile
     this.checkers = o.checkers
+    this.#ofEvents = o.checkers.flatMap((checker) => checker.event?.bind(checker) ?? [])
+    this.#ofFrames = o.checkers.flatMap((checker) => checker.frame?.bind(checker) ?? [])
     this.seams = o.mutant?.seams ?? {}
     this.#ids = seededRandom(o.seed ^ 0x1d5)
     this.mode = this.dice.pick(['async', 'quorum', 'quorum', 'all'] as const)
@@ -257,14 +262,21 @@ export class Cluster {
     if (node?.process !== process) return
     if (node.kind === 'follower') node.tapped(way, frame)
     else if (way === 'sent' && frame.message.type === 'entries') this.#writtenBy(node).sent(frame.message)
-    for (const checker of this.checkers) checker.frame?.(this, process.machine, way, frame, link)
+    for (const take of this.#ofFrames) take(this, process.machine, way, frame, link)
   }
 
   /** Looks at what every process has made durable since, then lets every checker look. */
   async observe(): Promise<void> {
     for (const machine of this.machines) machine.isLookedAt = true
-    for (const writer of this.writers) await this.#observeWriter(writer)
-    for (const follower of this.followers) await this.#observeFollower(follower)
+    // Most looks find nothing new, and are no promise.
+    for (const writer of this.writers) {
+      const look = this.#observeWriter(writer)
+      if (look !== undefined) await look
+    }
+    for (const follower of this.followers) {
+      const look = this.#observeFollower(follower)
+      if (look !== undefined) await look
+    }
     // Stopped by a failpoint, when what it had made durable by then has been seen.
     for (const [machine, node] of this.nodes) if (!node.process.isAlive) this.stop(machine, this.dice.pick(['kill', 'power']))
     for (const machine of this.machines) machine.isLookedAt = false
@@ -280,20 +292,23 @@ export class Cluster {
     this.#seen = { writers, followers }
     for (const writer of writers) writer.seen(true)
     for (const { replicaId: id, state } of this.writer?.senders ?? []) this.#states.set(id, state)
-    for (const checker of this.checkers) checker.event?.(this)
+    for (const look of this.#ofEvents) look(this)
     for (const writer of writers) writer.seen(false)
     this.#seen = undefined
     if (this.writer?.state === 'open') this.electorate.committed(this.writer)
     if (this.failure !== undefined) throw this.failure
   }
 
-  async #observeWriter(writer: Writer): Promise<void> {
+  #observeWriter(writer: Writer): Promise<void> | undefined {
     const { log } = writer
     // Its head stands still from its end on.
-    if (log === undefined || (this.#ended.has(writer) && this.#looked.has(writer))) return
-    const { machine, isAlive } = writer.process
+    if (log === undefined || (this.#ended.has(writer) && this.#looked.has(writer))) return undefined
     const head = Number(log.head)
-    if (this.#looked.has(writer) && head === this.places.get(machine)!.lsn) return
+    return this.#looked.has(writer) && head === this.places.get(writer.process.machine)!.lsn ? undefined : this.#lookAtWriter(writer, log, head)
+  }
+
+  async #lookAtWriter(writer: Writer, log: CommitLog, head: number): Promise<void> {
+    const { machine, isAlive } = writer.process
     if (isAlive && writer.state !== 'ended' && (await this.#unlessDead(writer.process, this.#readWriter(writer, log, head)))) return
     this.#ended.add(writer)
     const left = await this.#leftOf(machine, writer.store!.id.replaceAll('-', ''))
@@ -347,13 +362,18 @@ export class Cluster {
     if (opened) for (const checker of this.checkers) checker.opened?.(this, writer, place)
   }
 
-  async #observeFollower(follower: Follower): Promise<void> {
+  #observeFollower(follower: Follower): Promise<void> | undefined {
     const { log, process } = follower
-    if (follower.state !== 'open' || log === undefined) return
+    if (follower.state !== 'open' || log === undefined) return undefined
+    const opened = !this.#looked.has(follower)
+    if (!opened && follower.said === undefined && log.durableLsn === this.places.get(process.machine)!.lsn) return undefined
+    return this.#lookAtFollower(follower, log, opened)
+  }
+
+  async #lookAtFollower(follower: Follower, log: FollowerLog, opened: boolean): Promise<void> {
+    const { process } = follower
     const { machine } = process
     const lsn = log.durableLsn
-    const opened = !this.#looked.has(follower)
-    if (!opened && follower.said === undefined && lsn === this.places.get(machine)!.lsn) return
     if (process.isAlive && (await this.#unlessDead(process, this.#readFollower(follower, log, lsn, opened)))) return
     const left = await this.#leftOf(machine, follower.replica!.status().storeId)
     // A base may have taken its place just before.
@@ -451,8 +471,11 @@ async function rowsAt(store: ReadStore): Promise<{ lsn: number; rows: Int32Array
   const snapshot = await store.snapshot()
   try {
     const rows = new Int32Array(KEYS)
-    if ((await store.tables()).length > 0) for (const { k, v } of (await snapshot.scan(kv).toArray()) as { k: number; v: number }[]) rows[k] = v
+    for (const { k, v } of (await snapshot.scan(kv).toArray()) as { k: number; v: number }[]) rows[k] = v
     return { lsn: Number(snapshot.lsn), rows }
+  } catch (error) {
+    if (!(error instanceof TableNotFoundError) || (await store.tables()).length > 0) throw error
+    return { lsn: Number(snapshot.lsn), rows: new Int32Array(KEYS) }
   } finally {
     await snapshot[Symbol.asyncDispose]()
   }

@@ -5,11 +5,25 @@
 
 import { MemoryRoot, type PutOptions } from '../../../bindings/root/index.ts'
 import { FailpointRegistry, type World } from '../../../bindings/runtime/index.ts'
-import { type FakeClock, FaultyRoot, fakeWorld } from '../../../bindings/testing/index.ts'
+import { type FakeClock, FaultyRoot, fakeWorld, type RootFault, type RootFaultPlan, type RootMethod } from '../../../bindings/testing/index.ts'
 import type { Dice } from '../durable/dice.ts'
 
+/** Nobody asks it for its calls, so it keeps no list of them. */
+class ProcessRoot extends FaultyRoot {
+  #plan: RootFaultPlan | undefined
+  #asked = 0
+
+  override plan(plan: RootFaultPlan | undefined): void {
+    this.#plan = plan
+  }
+
+  override ask(method: RootMethod, name: string): RootFault | undefined {
+    return this.#plan?.({ n: ++this.#asked, method, name })
+  }
+}
+
 /** A disk that says of some files that they are synced, and has not done it. */
-class ForgetfulRoot extends FaultyRoot {
+class ForgetfulRoot extends ProcessRoot {
   readonly #forgets: RegExp
 
   constructor(inner: MemoryRoot, failpoints: FailpointRegistry, forgets: RegExp) {
@@ -51,7 +65,7 @@ export class Process {
       host: { name: machine.name, pid, processStartTime: String(pid), isAlive: (other) => machine.process?.pid === other },
     })
     this.root =
-      machine.forgets === undefined ? new FaultyRoot(machine.root, { failpoints: this.points }) : new ForgetfulRoot(machine.root, this.points, machine.forgets)
+      machine.forgets === undefined ? new ProcessRoot(machine.root, { failpoints: this.points }) : new ForgetfulRoot(machine.root, this.points, machine.forgets)
   }
 
   get isAlive(): boolean {
