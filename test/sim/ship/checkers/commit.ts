@@ -33,7 +33,8 @@ export function committedIsBorneOut(): Checker {
       if (node?.kind === 'writer') look(c, node)
     },
     event(c) {
-      for (const writer of c.writers) look(c, writer)
+      // The older one first: what it came to in this very event may be what its successor was told.
+      for (const writer of c.writers.toSorted((a, b) => a.epoch - b.epoch)) look(c, writer)
       for (const follower of c.followers) {
         if (follower.state !== 'open') continue
         const told = follower.committed
