@@ -21,13 +21,14 @@ const KNOWN: Readonly<Record<string, number>> = {
   'forget release on the hook exception': 25,
   'install without the atomic switch': 2,
   'accept older-epoch commit by count alone': 3,
+  'acknowledge what asks for more nodes by the mode alone': 3,
 }
 /** Without it: seeds of so many events, no more than so many of them. */
 const EVENTS = 300
 const FURTHER = 40
 
 describe('a defect that is put into shipping', () => {
-  it('is one of those of the specification', () => {
+  it('has a seed', () => {
     expect(MUTANTS.map(({ name }) => name).toSorted()).toEqual(Object.keys(KNOWN).toSorted())
   })
 

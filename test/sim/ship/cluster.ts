@@ -84,6 +84,12 @@ export class Cluster {
   primary: Machine
   /** Highest epoch that anybody was given. */
   epoch = 0
+  /** Voters whose logs each promotion went by. */
+  readonly promotions: ReadonlySet<Machine>[] = []
+  /** Writes that may be asked for again under their keys: nobody was told what became of them. */
+  readonly unanswered: Write[] = []
+  /** How often what happens rarely has happened. */
+  readonly counts: Map<string, number> = new Map()
   /** async: promotions that gave up what only the old primary had. */
   losses = 0
   /** The promotion of the present primary came to nothing: what is there is still a replica, and nobody writes. */
@@ -111,6 +117,7 @@ export class Cluster {
   readonly #moves = new Map<Machine, number>()
   /** What a machine held before its moves since it was started: readers may be shown that until a state behind the newest is put together, and one base may follow another. */
   readonly #replaced = new Map<Machine, readonly Place[]>()
+  #keys = 0
   readonly #ids: { bytes(n: number): Uint8Array }
 
   constructor(o: ClusterOptions) {
@@ -165,6 +172,10 @@ export class Cluster {
 
   nextId(): Uint8Array {
     return this.#ids.bytes(ULID_BYTES)
+  }
+
+  nextKey(): number {
+    return ++this.#keys
   }
 
   /** Turns of the event loop, with what is ready in them. */
@@ -231,7 +242,13 @@ export class Cluster {
     machine.stop(how)
     const node = this.nodes.get(machine)
     this.nodes.delete(machine)
-    if (node?.kind === 'writer') for (const write of node.writes) if (write.told === 'waiting') write.told = 'unknown'
+    if (node?.kind === 'writer') for (const write of node.writes) if (write.told === 'waiting') this.unknown(write)
+  }
+
+  /** Nobody is told what becomes of it. */
+  unknown(write: Write): void {
+    write.told = 'unknown'
+    if (write.key !== undefined) this.unanswered.push(write)
   }
 
   /** A process gave up by itself. */
@@ -242,8 +259,13 @@ export class Cluster {
     if (!isFate && !isRotten) this.fail('ended', `${name}, ${state}: ${error instanceof Error ? (error.stack ?? textOf(error)) : String(error)}`)
   }
 
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
   acknowledged(write: Write, writer: Writer): void {
     this.trace.say(`${write.id.slice(-6)} acked at ${write.lsn}`)
+    if (write.ack !== undefined && write.ack !== write.mode) this.count(`${write.mode} store, acked as ${write.ack}`)
     for (const checker of this.checkers) checker.acknowledged?.(this, write, writer)
   }
 

@@ -8,12 +8,15 @@ import type { Writer } from './writer.ts'
 
 export class Electorate {
   #sets: ReadonlySet<Machine>[]
+  /** Every set that there ever was. */
+  readonly ever: ReadonlySet<Machine>[]
   #version = 0
   /** Counts by the current set since its log ended there. */
   #since: { readonly writer: Writer; readonly head: number } | undefined
 
   constructor(voters: readonly Machine[]) {
     this.#sets = [new Set(voters)]
+    this.ever = [...this.#sets]
   }
 
   get current(): readonly Machine[] {
@@ -30,6 +33,7 @@ export class Electorate {
     const current = this.#sets.at(-1)!
     if (voters.length === current.size && voters.every((voter) => current.has(voter))) return this.#version
     this.#sets.push(new Set(voters))
+    this.ever.push(this.#sets.at(-1)!)
     this.#since = undefined
     return ++this.#version
   }

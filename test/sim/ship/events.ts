@@ -5,6 +5,7 @@ import type { Cluster } from './cluster.ts'
 import { KEYS, type Write } from './history.ts'
 import type { EventName } from './profiles.ts'
 import { promote } from './promotion.ts'
+import type { Asked } from './writer.ts'
 
 const TICKS_MS = [5, 20, 20, 20, 50, 50, 50, 100, 300, 1000] as const
 const POINTS: readonly FailpointName[] = FAILPOINTS.filter((name) => name.startsWith('ship.'))
@@ -17,8 +18,15 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     if (writer === undefined || writer.inFlight > 40) return
     for (let n = 1 + dice.int(3); n > 0; n--) {
       const how = dice.once(40) ? 'large' : dice.pick(WRITES)
-      writer.write(changesOf(c, how), how)
+      writer.write({ changes: changesOf(c, how), how, ...asksOf(c) })
     }
+  },
+  retry(c) {
+    const { dice, writer, unanswered } = c
+    if (writer?.state !== 'open' || unanswered.length === 0) return
+    const again = unanswered.splice(dice.int(unanswered.length), 1)[0]!
+    const { changes, how, ack, key } = again
+    writer.write({ changes, how, key, ack: dice.once(3) ? undefined : ack, again })
   },
   deliver: (c) => pass(c, 1 + c.dice.int(4)),
   tick: (c) => pass(c, c.dice.pick(TICKS_MS)),
@@ -117,6 +125,13 @@ function changeVoters(c: Cluster): void {
 async function pass(c: Cluster, ms: number): Promise<void> {
   c.trace.say(`${ms} ms pass`)
   await c.clock.advance(ms)
+}
+
+/** Some writes can be asked for again, some ask for more nodes than the mode. */
+function asksOf(c: Cluster): Pick<Asked, 'ack' | 'key'> {
+  const { dice, mode } = c
+  const ack = dice.once(6) ? dice.pick<'quorum' | 'all'>(mode === 'all' ? ['all'] : ['quorum', 'all']) : undefined
+  return { ack, key: dice.once(3) ? `k${c.nextKey()}` : undefined }
 }
 
 function changesOf({ dice }: Cluster, how: Write['how']): Write['changes'] {

@@ -4,7 +4,7 @@
 // the tree there. What a record does to the rows is taken from the write that was asked for (by its writeId), not from the record.
 // Invariant: a place's digest was computed here, from the bytes that a log gave out or a writer sent, by the rule of log.md section 1.
 
-import { ByteReader, decodeCommit, decodePublish, readFrameHeader } from '../../../bindings/format/index.ts'
+import { type AckMode, ByteReader, decodeCommit, decodePublish, readFrameHeader } from '../../../bindings/format/index.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
 import type { LogBatch } from '../../../bindings/log/index.ts'
 import { ulidText } from '../../../bindings/runtime/index.ts'
@@ -23,9 +23,14 @@ export interface Write {
   readonly changes: readonly (readonly [key: number, value: number])[]
   /** large: all keys, through files. */
   readonly how: 'upsert' | 'delete' | 'large'
-  /** Epoch of the process it was given to, and the promise of that time. */
+  /** Name and epoch of the process it was given to, and the promise of that time. */
+  readonly by: string
   readonly epoch: number
-  readonly mode: 'async' | 'quorum' | 'all'
+  readonly mode: AckMode
+  /** What it asks for beyond the mode. */
+  readonly ack: 'quorum' | 'all' | undefined
+  /** Idempotency key: that of the write it is asked for again for, or its own. */
+  readonly key: string | undefined
   told: 'waiting' | 'acked' | 'refused' | 'unknown'
   lsn: number | undefined
 }
@@ -47,7 +52,7 @@ const ZERO = '0'.repeat(64)
 export class HistoryTree {
   readonly root: Place = { lsn: 0, digest: ZERO, parent: undefined, epoch: 0, rows: new Int32Array(KEYS), writeId: undefined, frame: new Uint8Array() }
   readonly writes: Map<string, Write> = new Map()
-  /** Where each write stands: in more than one place only where histories part. */
+  /** Where each write stands, by key or id: in more than one place only where histories part. */
   readonly #byWrite = new Map<string, readonly Place[]>()
   readonly #places = new Map<string, Place>([[ZERO, this.root]])
 
@@ -82,22 +87,40 @@ export class HistoryTree {
       if (epoch < place.epoch) throw new Error(`LSN ${lsn} of epoch ${epoch} stands behind epoch ${place.epoch}`)
       const next: Place = { lsn, digest, parent: place, epoch, rows: this.#after(place, writeId, lsn), writeId, frame }
       this.#places.set(digest, next)
-      if (writeId !== undefined) this.#byWrite.set(writeId, [...(this.#byWrite.get(writeId) ?? []), next])
+      if (writeId !== undefined) {
+        const key = nameOf(this.writes.get(writeId)!)
+        this.#byWrite.set(key, [...(this.#byWrite.get(key) ?? []), next])
+      }
       place = next
     }
     return place
+  }
+
+  /** Whether that is the record of the write, or of another one under its key. */
+  isOf(place: Place | undefined, write: Write): boolean {
+    if (place?.writeId === undefined) return false
+    return place.writeId === write.id || nameOf(this.writes.get(place.writeId)!) === nameOf(write)
+  }
+
+  /** Where the record of the write stands, under its id or its key, at that LSN. */
+  placesOf(write: Write, lsn: number): readonly Place[] {
+    return (this.#byWrite.get(nameOf(write)) ?? []).filter((place) => place.lsn === lsn)
   }
 
   #after(place: Place, writeId: string | undefined, lsn: number): Rows {
     if (writeId === undefined) return place.rows
     const write = this.writes.get(writeId)
     if (write === undefined) throw new Error(`LSN ${lsn}: nobody asked for write ${writeId}`)
-    const before = this.#byWrite.get(writeId) ?? []
+    const before = this.#byWrite.get(nameOf(write)) ?? []
     for (const other of before) if (isBefore(other, place)) throw new Error(`write ${writeId} is in the log at LSN ${other.lsn} and at ${lsn}`)
     const rows = place.rows.slice()
     for (const [key, value] of write.changes) rows[key] = value
     return rows
   }
+}
+
+function nameOf({ id, key }: Write): string {
+  return key ?? id
 }
 
 /** The place at that LSN on the way to `place`. */

@@ -1,4 +1,4 @@
-// Twelve defects that the simulation must notice (shipping.md section 17): each is one rule of the product that is broken here, from outside, and put back.
+// Defects that the simulation must notice, the twelve of shipping.md section 17 first: each is one rule of the product that is broken here, from outside, and put back.
 //
 // The network and the votes of the service around the cluster are seams of the simulation; the rest are methods that are replaced while a defect is on.
 
@@ -6,6 +6,7 @@ import { AckTracker, candidates, type NodeRecord, Planner, type Promotion, Sende
 import { Session } from '../../../bindings/ship/session.ts'
 import { Run } from '../../../bindings/ship/executor.ts'
 import { LinkIO } from '../../../bindings/ship/link-io.ts'
+import { QuorumGate } from '../../../bindings/store/quorum-gate.ts'
 import type { Cluster } from './cluster.ts'
 import type { Process } from './machine.ts'
 
@@ -230,6 +231,10 @@ export const MUTANTS: readonly Mutant[] = [
             return (this.best[mode] = Math.max(this.best[mode]!, this.count(mode)))
           } as never,
       ),
+  },
+  {
+    name: 'acknowledge what asks for more nodes by the mode alone',
+    install: () => replace(QuorumGate.prototype, 'confirmed', () => async () => undefined),
   },
 ]
 

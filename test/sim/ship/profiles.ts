@@ -2,6 +2,7 @@
 
 export type EventName =
   | 'append'
+  | 'retry'
   | 'deliver'
   | 'tick'
   | 'crash'
@@ -33,6 +34,7 @@ export interface Profile {
 
 const WEIGHTS: Readonly<Record<EventName, number>> = {
   append: 30,
+  retry: 3,
   deliver: 25,
   tick: 15,
   crash: 4,

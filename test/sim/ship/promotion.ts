@@ -54,6 +54,8 @@ function decide(c: Cluster, records: readonly NodeRecord[], epoch: number): void
   c.trace.say(`${winner.name} is promoted: ${detail}`)
   if (mayLose) c.losses++
   const { machine } = winner.process
+  const heard = c.voters.filter(({ name }) => asked.some(({ id, isIntact, isAmnesic }) => id === name && isIntact && !isAmnesic))
+  c.promotions.push(new Set(heard))
   const writer = new Writer(c, winner.process)
   c.primary = machine
   c.unpromoted = false

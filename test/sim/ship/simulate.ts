@@ -27,6 +27,8 @@ export interface ShipReport {
   readonly steps: number
   readonly writes: number
   readonly acked: number
+  /** How often what happens rarely has happened. */
+  readonly counts: Readonly<Record<string, number>>
   /** Of everything that was said. */
   readonly hash: string
   readonly failures: readonly string[]
@@ -98,6 +100,7 @@ async function run(o: ShipOptions): Promise<ShipReport> {
     steps,
     writes: writes.length,
     acked: writes.filter(({ told }) => told === 'acked').length,
+    counts: Object.fromEntries(cluster.counts),
     hash: cluster.trace.hash,
     failures,
     trace: failures.length > 0 ? cluster.trace.last() : [],

@@ -1,7 +1,18 @@
 // The process of a writer: a real Store on its machine, and the writes that were given to it.
 
 import { AckTimeoutError, AckUnavailableError } from '../../../bindings/errors-ship.ts'
-import { type CommitResult, type KeyedTable, type OpenOptions, ReadOnlyError, Store, t, table, VarveError, type WriteId } from '../../../bindings/index.ts'
+import {
+  type CommitResult,
+  type KeyedTable,
+  type OpenOptions,
+  ReadOnlyError,
+  Store,
+  t,
+  table,
+  VarveError,
+  type WriteId,
+  type WriteOptions,
+} from '../../../bindings/index.ts'
 import type { StoreState } from '../../../bindings/engine/index.ts'
 import { markOf } from '../../../bindings/format/index.ts'
 import type { CommitLog } from '../../../bindings/log/index.ts'
@@ -24,6 +35,12 @@ export const STORE_OPTIONS: Omit<OpenOptions, 'readOnly' | 'follow' | 'create' |
   inlineLimitBytes: 256,
 }
 
+/** What a write is asked for with. */
+export interface Asked extends Pick<Write, 'changes' | 'how' | 'ack' | 'key'> {
+  /** The write that it is asked for again. */
+  readonly again?: Write
+}
+
 export class Writer {
   readonly kind = 'writer'
   readonly process: Process
@@ -32,6 +49,8 @@ export class Writer {
   store: Store | undefined
   shipping: Shipping | undefined
   readonly writes: Write[] = []
+  /** Promotions before it. */
+  readonly reign: number
   #noted = 0
   #seen: readonly SenderStatus[] | undefined
   /** Why it ended, where it did by itself. */
@@ -45,6 +64,7 @@ export class Writer {
   constructor(cluster: Cluster, process: Process) {
     this.cluster = cluster
     this.process = process
+    this.reign = cluster.promotions.length
   }
 
   get name(): string {
@@ -147,19 +167,25 @@ export class Writer {
     if (error instanceof ReadOnlyError && this.process.machine === this.cluster.primary) this.cluster.unpromoted = true
   }
 
-  write(changes: Write['changes'], how: Write['how']): void {
+  write({ again, ...asked }: Asked): void {
     const { store, cluster } = this
     if (store === undefined || this.state !== 'open') return
     const id = ulidText(cluster.nextId())
-    const write: Write = { id, changes, how, epoch: this.epoch, mode: cluster.mode, told: 'waiting', lsn: undefined }
+    const write: Write = { ...asked, id, by: this.name, epoch: this.epoch, mode: cluster.mode, told: 'waiting', lsn: undefined }
     cluster.tree.writes.set(id, write)
     this.writes.push(write)
     this.inFlight++
-    cluster.trace.say(`${this.name} ${how} ${changes.length} rows as ${id.slice(-6)}`)
+    const { changes, how, ack, key } = write
+    const asks = `${ack === undefined ? '' : `, ack ${ack}`}${key === undefined ? '' : `, ${again === undefined ? '' : 'again '}under ${key}`}`
+    cluster.trace.say(`${this.name} ${how} ${changes.length} rows as ${id.slice(-6)}${asks}`)
     perform(store, write).then(
-      ({ lsn }) => {
+      ({ lsn, ...result }) => {
         this.inFlight--
         if (!this.process.isAlive) return
+        if (again !== undefined)
+          cluster.count(
+            `a retry ${again.epoch === this.epoch ? '' : again.by === this.name ? 'after a reopen ' : 'after a promotion '}${result.replayed ? 'finds its record' : 'writes'}`,
+          )
         write.told = 'acked'
         write.lsn = Number(lsn)
         cluster.acknowledged(write, this)
@@ -167,7 +193,9 @@ export class Writer {
       (error: unknown) => {
         this.inFlight--
         if (!this.process.isAlive) return
-        write.told = error instanceof AckUnavailableError ? 'refused' : 'unknown'
+        if (error instanceof AckUnavailableError) write.told = 'refused'
+        else cluster.unknown(write)
+        if (error instanceof AckTimeoutError) cluster.count('a write waits too long')
         if (error instanceof AckTimeoutError) return cluster.trace.say(`${id.slice(-6)}: ${error.message}`)
         if (!(error instanceof VarveError)) return cluster.fail('unexpected', `write ${id}: ${textOf(error)}`)
         cluster.trace.say(`${id.slice(-6)}: ${textOf(error)}`)
@@ -196,7 +224,8 @@ export class Writer {
 }
 
 async function perform(store: Store, write: Write): Promise<CommitResult> {
-  const o = { writeId: write.id as WriteId }
+  const { ack, key } = write
+  const o: WriteOptions = { writeId: write.id as WriteId, ...(ack === undefined ? {} : { ack }), ...(key === undefined ? {} : { idempotencyKey: key }) }
   const rows = write.changes.map(([k, v]) => ({ k, v }))
   if (write.how === 'delete') {
     return store.delete(kv, rows.map(({ k }) => k) as never, o)

@@ -1,6 +1,7 @@
 // I1: what was acknowledged stays where it was.
 
 import type { Checker } from '../checker.ts'
+import type { Cluster } from '../cluster.ts'
 import { ancestor, isBefore, type Place, type Write } from '../history.ts'
 import type { Machine } from '../machine.ts'
 
@@ -11,11 +12,12 @@ export function ackedIsKept(): Checker {
   let kept: Place | undefined
   /** Told since the log of the machine was looked at last. */
   const fresh: { readonly write: Write; readonly machine: Machine }[] = []
-  const settle = (machine: Machine, place: Place, isLasting: boolean): string | undefined => {
+  const settle = ({ tree }: Cluster, machine: Machine, place: Place, isLasting: boolean): string | undefined => {
     for (const { write } of fresh.filter((each) => each.machine === machine)) {
       const at = ancestor(place, write.lsn!)
-      if (at?.writeId !== write.id) {
-        return `write ${write.id} was acknowledged at LSN ${write.lsn}, where ${at?.lsn === write.lsn ? (at?.writeId ?? 'no write') : 'nothing'} is in the log of ${machine.name}`
+      if (at === undefined || !tree.isOf(at, write)) {
+        const found = at?.lsn === write.lsn ? (at?.writeId ?? 'no write') : 'nothing'
+        return `write ${write.id} was acknowledged at LSN ${write.lsn}, where ${found} is in the log of ${machine.name}`
       }
       if (isLasting && (kept === undefined || at.lsn > kept.lsn)) kept = at
     }
@@ -39,7 +41,7 @@ export function ackedIsKept(): Checker {
       if (fresh.length === 0) return
       for (const machine of new Set(fresh.map((each) => each.machine))) {
         if (c.nodes.get(machine)?.state === 'opening') continue
-        const wrong = settle(machine, c.places.get(machine)!, c.mode !== 'async')
+        const wrong = settle(c, machine, c.places.get(machine)!, c.mode !== 'async')
         if (wrong !== undefined) c.fail(name, wrong)
       }
     },

@@ -2,6 +2,7 @@
 
 import type { Checker } from '../checker.ts'
 import { ackedIsKept } from './acked.ts'
+import { askedIsBorneOut } from './asked.ts'
 import { committedIsBorneOut, committedIsNeverCut, committedPrefixIsOne } from './commit.ts'
 import { sameAcksSameBoundary, sameFactsSameDecision } from './decisions.ts'
 import { everyRecordOnce, onlyTheNewestChanges } from './fence.ts'
@@ -15,6 +16,7 @@ import { nothingUnsyncedIsShown, rowsAreTheFold } from './state.ts'
 
 export const CHECKERS: readonly (() => Checker)[] = [
   ackedIsKept,
+  askedIsBorneOut,
   committedIsBorneOut,
   onlyTheNewestChanges,
   progressIsItsOwn,
