@@ -11,17 +11,18 @@ import type { ShipReport } from './ship/simulate.ts'
 const KNOWN: Readonly<Record<string, number>> = {
   'skip the fence check in recordProgress': 7,
   'LSN-only zero gap': 5,
-  'complete without truncation': 24,
-  'release pins before invalidation': 25,
+  'complete without truncation': 1,
+  'release pins before invalidation': 9,
   'count receivedLsn as durable': 15,
-  'rank promotion by state before log': 40,
+  'rank promotion by state before log': 3,
   'grant stream outside the append lock': 1,
-  'tail replay before full base': 15,
-  'chase C instead of the frozen target': 14,
-  'forget release on the hook exception': 25,
-  'install without the atomic switch': 2,
-  'accept older-epoch commit by count alone': 3,
+  'tail replay before full base': 16,
+  'chase C instead of the frozen target': 3,
+  'forget release on the hook exception': 9,
+  'install without the atomic switch': 16,
+  'accept older-epoch commit by count alone': 5,
   'acknowledge what asks for more nodes by the mode alone': 3,
+  'count by a weaker mode before its record is committed': 13,
 }
 /** Without it: seeds of so many events, no more than so many of them. */
 const EVENTS = 300

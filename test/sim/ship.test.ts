@@ -22,6 +22,8 @@ const RARE = [
   'a retry after a reopen finds its record',
   'a retry after a promotion finds its record',
   'a retry after a promotion writes',
+  'the mode is changed',
+  'a change of the mode waits too long',
 ]
 
 describe('a cluster that ships its log', () => {

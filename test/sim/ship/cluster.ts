@@ -3,7 +3,7 @@
 // Invariant: nothing in here waits for a call of a process; calls are begun, time and turns pass, and what came of them is looked at between the events.
 
 import { CorruptionError, HistoryUnavailableError, type ReadStore, TableNotFoundError, VarveError } from '../../../bindings/index.ts'
-import { fromHex } from '../../../bindings/format/index.ts'
+import { type AckMode, fromHex } from '../../../bindings/format/index.ts'
 import { type CommitLog, type Digest, type Lsn, openSegmentLog } from '../../../bindings/log/index.ts'
 import { seededRandom, soon, ULID_BYTES } from '../../../bindings/runtime/index.ts'
 import {
@@ -53,6 +53,12 @@ const FATES: ReadonlySet<string> = new Set([
   'ship.stale-epoch',
 ])
 
+export interface Decided {
+  /** Voters whose logs the promotion went by. */
+  readonly heard: ReadonlySet<Machine>
+  readonly mayLose: boolean
+}
+
 interface Shown {
   /** Moves of the machine that were no advance, when it was asked. */
   readonly moves: number
@@ -69,7 +75,12 @@ export class Cluster {
   readonly network: MemoryNetwork
   readonly tree: HistoryTree = new HistoryTree()
   readonly machines: readonly Machine[]
-  readonly mode: 'async' | 'quorum' | 'all'
+  /** Of the log, when the first writer has founded it. */
+  readonly founded: AckMode
+  /** The modes that it may have by now, as far as the service around the cluster knows: more than one while nobody was told whether a change is committed. */
+  modes: ReadonlySet<AckMode>
+  /** What a promotion goes by: of a change to a stronger one from the first write that was acknowledged by it (docs/shipping.md, "Which mode"). */
+  mode: AckMode
   readonly checkers: readonly Checker[]
   readonly seams: Seams
   readonly nodes: Map<Machine, Writer | Follower> = new Map()
@@ -84,12 +95,13 @@ export class Cluster {
   primary: Machine
   /** Highest epoch that anybody was given. */
   epoch = 0
-  /** Voters whose logs each promotion went by. */
-  readonly promotions: ReadonlySet<Machine>[] = []
+  readonly promotions: Decided[] = []
   /** Writes that may be asked for again under their keys: nobody was told what became of them. */
   readonly unanswered: Write[] = []
   /** How often what happens rarely has happened. */
   readonly counts: Map<string, number> = new Map()
+  /** The mode was changed since the log was founded. */
+  isChanged = false
   /** async: promotions that gave up what only the old primary had. */
   losses = 0
   /** The promotion of the present primary came to nothing: what is there is still a replica, and nobody writes. */
@@ -128,7 +140,9 @@ export class Cluster {
     this.#ofFrames = o.checkers.flatMap((checker) => checker.frame?.bind(checker) ?? [])
     this.seams = o.mutant?.seams ?? {}
     this.#ids = seededRandom(o.seed ^ 0x1d5)
-    this.mode = this.dice.pick(['async', 'quorum', 'quorum', 'all'] as const)
+    this.founded = this.dice.pick(['async', 'quorum', 'quorum', 'all'] as const)
+    this.modes = new Set([this.founded])
+    this.mode = this.founded
     const count = 1 + 2 + this.dice.int(3)
     this.machines = Array.from({ length: count }, (_, i) => new Machine(`n${i}`, this.clock, new Dice(this.dice.seed()), this.seams.forgets))
     for (const machine of this.machines) {
@@ -145,7 +159,7 @@ export class Cluster {
     this.network.corrupt(o.profile.damages / 1000)
     this.network.duplicate(o.profile.doubles / 1000)
     this.network.breakAt(o.profile.breaks / 1000)
-    this.trace.say(`${count} machines, mode ${this.mode}`)
+    this.trace.say(`${count} machines, mode ${this.founded}`)
   }
 
   get writer(): Writer | undefined {
@@ -225,7 +239,7 @@ export class Cluster {
   start(machine: Machine): void {
     if (machine === this.primary && this.isPromoting) {
       // In mode async it would acknowledge by itself.
-      if (this.mode === 'async' || this.dice.once(3)) return
+      if (this.modes.has('async') || this.dice.once(3)) return
       this.trace.say(`${machine.name} is started, while another is looked for`)
       this.unasked.add(machine)
     }
@@ -315,7 +329,10 @@ export class Cluster {
     for (const writer of writers) writer.seen(true)
     for (const { replicaId: id, state } of this.writer?.senders ?? []) this.#states.set(id, state)
     for (const look of this.#ofEvents) look(this)
-    for (const writer of writers) writer.seen(false)
+    for (const writer of writers) {
+      writer.seen(false)
+      writer.settleModes()
+    }
     this.#seen = undefined
     if (this.writer?.state === 'open') this.electorate.committed(this.writer)
     if (this.failure !== undefined) throw this.failure

@@ -24,9 +24,15 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
   retry(c) {
     const { dice, writer, unanswered } = c
     if (writer?.state !== 'open' || unanswered.length === 0) return
-    const again = unanswered.splice(dice.int(unanswered.length), 1)[0]!
+    // The newest may be of this open.
+    const again = unanswered.splice(dice.once(2) ? -1 : dice.int(unanswered.length), 1)[0]!
     const { changes, how, ack, key } = again
     writer.write({ changes, how, key, ack: dice.once(3) ? undefined : ack, again })
+  },
+  mode(c) {
+    const { dice, writer } = c
+    if (writer?.state !== 'open' || c.isPromoting) return
+    writer.changeMode(dice.pick(c.voters.length < 3 ? ['async', 'all'] : ['async', 'quorum', 'quorum', 'all']))
   },
   deliver: (c) => pass(c, 1 + c.dice.int(4)),
   tick: (c) => pass(c, c.dice.pick(TICKS_MS)),
@@ -116,7 +122,7 @@ function changeVoters(c: Cluster): void {
   if (c.absent !== undefined && c.dice.once(2)) return void (c.absent = undefined)
   const machine = c.dice.pick(c.machines.filter((each) => each !== c.primary && each !== c.absent))
   const isVoter = c.roles.get(machine) === 'voter'
-  const fewest = c.mode === 'quorum' ? 3 : 2
+  const fewest = c.modes.has('quorum') ? 3 : 2
   if (isVoter && c.voters.length <= fewest) return
   if (c.absent === undefined && c.dice.once(2)) c.absent = machine
   else c.roles.set(machine, isVoter ? 'learner' : 'voter')

@@ -54,9 +54,9 @@ export class Follower {
     return node.view !== undefined && node.view.log === this.log?.current ? node.view.opened.state : undefined
   }
 
-  /** As its log says it, up to what it calls committed. */
-  get mode(): string | undefined {
-    return (this.replica as unknown as { node: { handle: { ackMode: string } | undefined } }).node.handle?.ackMode
+  /** The founding record is committed, as far as it knows. */
+  get isFounded(): boolean {
+    return ((this.replica as unknown as { node: { handle: { o: { state: StoreState } } | undefined } }).node.handle?.o.state.catalog.ack.lsn ?? 0) > 0
   }
 
   /** RC. */

@@ -4,7 +4,7 @@
 // the tree there. What a record does to the rows is taken from the write that was asked for (by its writeId), not from the record.
 // Invariant: a place's digest was computed here, from the bytes that a log gave out or a writer sent, by the rule of log.md section 1.
 
-import { type AckMode, ByteReader, decodeCommit, decodePublish, readFrameHeader } from '../../../bindings/format/index.ts'
+import { type AckMode, ByteReader, decodeCommit, decodeMode, decodePublish, readFrameHeader } from '../../../bindings/format/index.ts'
 import { sha256 } from '../../../bindings/kernels/index.ts'
 import type { LogBatch } from '../../../bindings/log/index.ts'
 import { ulidText } from '../../../bindings/runtime/index.ts'
@@ -13,6 +13,7 @@ export const KEYS = 48
 const KIND_EPOCH = 1
 const KIND_COMMIT = 2
 const KIND_PUBLISH = 5
+const KIND_MODE = 12
 
 /** By key; 0 = no row. Never changed once it is in the tree. */
 export type Rows = Int32Array
@@ -23,7 +24,7 @@ export interface Write {
   readonly changes: readonly (readonly [key: number, value: number])[]
   /** large: all keys, through files. */
   readonly how: 'upsert' | 'delete' | 'large'
-  /** Name and epoch of the process it was given to, and the promise of that time. */
+  /** Name and epoch of the process it was given to, and the mode of then, where that is known. */
   readonly by: string
   readonly epoch: number
   readonly mode: AckMode
@@ -42,6 +43,8 @@ export interface Place {
   readonly parent: Place | undefined
   readonly epoch: number
   readonly rows: Rows
+  /** By which the next record is committed. */
+  readonly mode: AckMode
   readonly writeId: string | undefined
   /** The record as it stands in a log, but for what is that log's own. */
   readonly frame: Uint8Array
@@ -50,7 +53,16 @@ export interface Place {
 const ZERO = '0'.repeat(64)
 
 export class HistoryTree {
-  readonly root: Place = { lsn: 0, digest: ZERO, parent: undefined, epoch: 0, rows: new Int32Array(KEYS), writeId: undefined, frame: new Uint8Array() }
+  readonly root: Place = {
+    lsn: 0,
+    digest: ZERO,
+    parent: undefined,
+    epoch: 0,
+    rows: new Int32Array(KEYS),
+    mode: 'async',
+    writeId: undefined,
+    frame: new Uint8Array(),
+  }
   readonly writes: Map<string, Write> = new Map()
   /** Where each write stands, by key or id: in more than one place only where histories part. */
   readonly #byWrite = new Map<string, readonly Place[]>()
@@ -83,9 +95,10 @@ export class HistoryTree {
       }
       const payload = record.subarray(24)
       const writeId = kind === KIND_COMMIT ? idOf(payload) : kind === KIND_PUBLISH ? publishedId(payload) : undefined
+      const mode = kind === KIND_MODE ? decodeMode(new ByteReader(payload)).mode : place.mode
       if (kind === KIND_EPOCH && epoch <= place.epoch) throw new Error(`LSN ${lsn}: epoch ${epoch} begins behind epoch ${place.epoch}`)
       if (epoch < place.epoch) throw new Error(`LSN ${lsn} of epoch ${epoch} stands behind epoch ${place.epoch}`)
-      const next: Place = { lsn, digest, parent: place, epoch, rows: this.#after(place, writeId, lsn), writeId, frame }
+      const next: Place = { lsn, digest, parent: place, epoch, rows: this.#after(place, writeId, lsn), mode, writeId, frame }
       this.#places.set(digest, next)
       if (writeId !== undefined) {
         const key = nameOf(this.writes.get(writeId)!)

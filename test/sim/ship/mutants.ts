@@ -2,6 +2,7 @@
 //
 // The network and the votes of the service around the cluster are seams of the simulation; the rest are methods that are replaced while a defect is on.
 
+import type { AckMode } from '../../../bindings/format/index.ts'
 import { AckTracker, candidates, type NodeRecord, Planner, type Promotion, Sender, type WireFrame } from '../../../bindings/ship/index.ts'
 import { Session } from '../../../bindings/ship/session.ts'
 import { Run } from '../../../bindings/ship/executor.ts'
@@ -9,6 +10,7 @@ import { LinkIO } from '../../../bindings/ship/link-io.ts'
 import { QuorumGate } from '../../../bindings/store/quorum-gate.ts'
 import type { Cluster } from './cluster.ts'
 import type { Process } from './machine.ts'
+import { weakest } from './modes.ts'
 
 /** What a defect breaks in the simulation's own seams. */
 export interface Seams {
@@ -235,6 +237,19 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'acknowledge what asks for more nodes by the mode alone',
     install: () => replace(QuorumGate.prototype, 'confirmed', () => async () => undefined),
+  },
+  {
+    name: 'count by a weaker mode before its record is committed',
+    install: () =>
+      replace(
+        QuorumGate.prototype,
+        'queued',
+        (original) =>
+          function (this: { counted: AckMode }, lsn: never, record: { mode: AckMode }) {
+            original.call(this as never, lsn, record as never)
+            this.counted = weakest([this.counted, record.mode])
+          } as never,
+      ),
   },
 ]
 

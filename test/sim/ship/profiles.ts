@@ -3,6 +3,7 @@
 export type EventName =
   | 'append'
   | 'retry'
+  | 'mode'
   | 'deliver'
   | 'tick'
   | 'crash'
@@ -18,7 +19,7 @@ export type EventName =
   | 'slow'
   | 'assign'
 
-export type ProfileName = 'default' | 'lossy' | 'crash-heavy' | 'reclaim-heavy' | 'churn' | 'corrupt'
+export type ProfileName = 'default' | 'lossy' | 'crash-heavy' | 'reclaim-heavy' | 'churn' | 'corrupt' | 'operated'
 
 export interface Profile {
   readonly weights: Readonly<Record<EventName, number>>
@@ -35,6 +36,7 @@ export interface Profile {
 const WEIGHTS: Readonly<Record<EventName, number>> = {
   append: 30,
   retry: 3,
+  mode: 0,
   deliver: 25,
   tick: 15,
   crash: 4,
@@ -60,5 +62,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
   churn: { ...DEFAULT, weights: { ...WEIGHTS, endpoint: 6, epoch: 5, assign: 5 }, isElectorateOpen: true },
   // Cold data may rot here only: whoever finds it may refuse, and a halted replica is no failure of liveness.
   corrupt: { ...DEFAULT, weights: { ...WEIGHTS, corrupt: 0.5, checkpoint: 4 }, damages: 2 },
+  // Somebody is at it.
+  operated: { ...DEFAULT, weights: { ...WEIGHTS, mode: 2, epoch: 3 } },
 }
 export const PROFILE_NAMES: readonly ProfileName[] = Object.keys(PROFILES) as ProfileName[]

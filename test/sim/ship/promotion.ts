@@ -47,15 +47,20 @@ function decide(c: Cluster, records: readonly NodeRecord[], epoch: number): void
   const { candidates: found, mayLose, detail } = answers.find(({ reason }) => reason === 'too_few_records') ?? answers.at(-1)!
   const winner = c.followers.find(({ name, state }) => name === found[0]?.id && state === 'open')
   // What knows nothing of the mode is from before the cluster was founded.
-  if (winner === undefined || winner.mode !== c.mode) {
+  if (winner === undefined || (c.founded !== 'async' && !winner.isFounded)) {
     c.fencedAt = epoch
     return c.trace.say(`nobody can be promoted: ${detail}`)
   }
   c.trace.say(`${winner.name} is promoted: ${detail}`)
-  if (mayLose) c.losses++
+  if (mayLose) {
+    c.losses++
+    // A change to a stronger mode may be among what is lost.
+    c.modes = new Set([...c.modes, 'async'])
+    c.mode = 'async'
+  }
   const { machine } = winner.process
   const heard = c.voters.filter(({ name }) => asked.some(({ id, isIntact, isAmnesic }) => id === name && isIntact && !isAmnesic))
-  c.promotions.push(new Set(heard))
+  c.promotions.push({ heard: new Set(heard), mayLose })
   const writer = new Writer(c, winner.process)
   c.primary = machine
   c.unpromoted = false

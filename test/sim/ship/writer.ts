@@ -14,7 +14,7 @@ import {
   type WriteOptions,
 } from '../../../bindings/index.ts'
 import type { StoreState } from '../../../bindings/engine/index.ts'
-import { markOf } from '../../../bindings/format/index.ts'
+import { type AckMode, markOf } from '../../../bindings/format/index.ts'
 import type { CommitLog } from '../../../bindings/log/index.ts'
 import { ulidText } from '../../../bindings/runtime/index.ts'
 import type { EpochMark, RecoveryEvent, ReplicaId, SenderStatus, ShippingDriver } from '../../../bindings/ship/index.ts'
@@ -22,6 +22,7 @@ import { ship, type Shipping } from '../../../bindings/shipping.ts'
 import type { Cluster } from './cluster.ts'
 import type { Write } from './history.ts'
 import type { Process } from './machine.ts'
+import { weakest } from './modes.ts'
 
 export const kv: KeyedTable = table('kv', { k: t.int32(), v: t.int32() }, { key: ['k'] }) as never
 
@@ -41,6 +42,8 @@ export interface Asked extends Pick<Write, 'changes' | 'how' | 'ack' | 'key'> {
   readonly again?: Write
 }
 
+const ACK_TIMEOUTS_MS = [300, 1000, 5000] as const
+
 export class Writer {
   readonly kind = 'writer'
   readonly process: Process
@@ -51,6 +54,11 @@ export class Writer {
   readonly writes: Write[] = []
   /** Promotions before it. */
   readonly reign: number
+  /** By which it may count. */
+  modes: ReadonlySet<AckMode>
+  /** Changes of the mode under way, or that nobody was told the outcome of. */
+  readonly #changing: { readonly mode: AckMode }[] = []
+  #settled: AckMode | undefined
   #noted = 0
   #seen: readonly SenderStatus[] | undefined
   /** Why it ended, where it did by itself. */
@@ -65,6 +73,7 @@ export class Writer {
     this.cluster = cluster
     this.process = process
     this.reign = cluster.promotions.length
+    this.modes = cluster.modes
   }
 
   get name(): string {
@@ -147,12 +156,15 @@ export class Writer {
       const version = cluster.electorate.change(cluster.voters)
       this.shipping = await ship(store, {
         assignment: { epoch: this.epoch, replicas: cluster.replicasOf(process.machine) },
-        ack: cluster.mode,
+        // Once there were changes the log says it.
+        ...(cluster.isChanged ? {} : { ack: cluster.founded }),
         transport: cluster.transport(process),
+        ackTimeoutMs: cluster.dice.pick(ACK_TIMEOUTS_MS),
       })
       if (!process.isAlive) return
       this.shipping.log.subscribe((event) => process.isAlive && cluster.told(this, event))
       this.state = 'open'
+      this.modes = new Set([...this.modes, ...cluster.modes, this.shipping.status().mode])
       cluster.electorate.assigned(version, this)
       cluster.trace.say(`${this.name} writes at epoch ${this.epoch}, head ${this.log!.head}`)
     }
@@ -167,11 +179,25 @@ export class Writer {
     if (error instanceof ReadOnlyError && this.process.machine === this.cluster.primary) this.cluster.unpromoted = true
   }
 
+  /** What it does is what the cluster does. */
+  get isDecided(): boolean {
+    const { cluster } = this
+    return cluster.writer === this && !cluster.isPromoting
+  }
+
   write({ again, ...asked }: Asked): void {
     const { store, cluster } = this
     if (store === undefined || this.state !== 'open') return
     const id = ulidText(cluster.nextId())
-    const write: Write = { ...asked, id, by: this.name, epoch: this.epoch, mode: cluster.mode, told: 'waiting', lsn: undefined }
+    const write: Write = {
+      ...asked,
+      id,
+      by: this.name,
+      epoch: this.epoch,
+      mode: this.modes.size === 1 ? [...this.modes][0]! : 'async',
+      told: 'waiting',
+      lsn: undefined,
+    }
     cluster.tree.writes.set(id, write)
     this.writes.push(write)
     this.inFlight++
@@ -187,6 +213,7 @@ export class Writer {
             `a retry ${again.epoch === this.epoch ? '' : again.by === this.name ? 'after a reopen ' : 'after a promotion '}${result.replayed ? 'finds its record' : 'writes'}`,
           )
         write.told = 'acked'
+        if (!result.replayed && this.isDecided && this.modes.size === 1 && this.modes.has(write.mode)) cluster.mode = write.mode
         write.lsn = Number(lsn)
         cluster.acknowledged(write, this)
       },
@@ -201,6 +228,45 @@ export class Writer {
         cluster.trace.say(`${id.slice(-6)}: ${textOf(error)}`)
       },
     )
+  }
+
+  /** As an operator does it, who may not be told whether it is committed. */
+  changeMode(mode: AckMode): void {
+    const { cluster, store } = this
+    cluster.trace.say(`${this.name} changes the mode from ${[...this.modes].join(' or ')} to ${mode}`)
+    cluster.isChanged = true
+    this.#settled = undefined
+    const change = { mode }
+    this.#changing.push(change)
+    this.modes = new Set([...this.modes, mode])
+    if (cluster.writer === this) cluster.modes = new Set([...cluster.modes, mode])
+    store!.setAckMode(mode).then(
+      () => {
+        if (!this.process.isAlive) return
+        cluster.trace.say(`${this.name} is in mode ${mode}`)
+        cluster.count('the mode is changed')
+        // They are made one after another.
+        this.#changing.splice(0, this.#changing.indexOf(change) + 1)
+        this.#settled = mode
+      },
+      (error: unknown) => {
+        if (!this.process.isAlive) return
+        cluster.trace.say(`${this.name} changes to ${mode}: ${textOf(error)}`)
+        if (error instanceof AckTimeoutError) cluster.count('a change of the mode waits too long')
+        if (!(error instanceof VarveError)) cluster.fail('unexpected', `setAckMode: ${textOf(error)}`)
+      },
+    )
+  }
+
+  /** What is looked at was looked at with the modes before. */
+  settleModes(): void {
+    const { cluster } = this
+    if (this.#settled === undefined) return
+    this.modes = new Set([this.#settled, ...this.#changing.map((change) => change.mode)])
+    this.#settled = undefined
+    if (!this.isDecided) return
+    cluster.modes = this.modes
+    cluster.mode = weakest([cluster.mode, ...this.modes])
   }
 
   /** A call that takes its time; one at a time. */

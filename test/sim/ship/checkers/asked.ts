@@ -1,10 +1,11 @@
 // I1 of single writes: an acknowledgement means so many durable logs, by the mode and by what the write asked for, also where it answers a retry.
 
-import { ACK_MODES, type AckMode } from '../../../../bindings/format/index.ts'
+import type { AckMode } from '../../../../bindings/format/index.ts'
 import type { Checker } from '../checker.ts'
 import type { Cluster } from '../cluster.ts'
 import { isBefore, type Place, type Write } from '../history.ts'
 import type { Machine } from '../machine.ts'
+import { strongest } from '../modes.ts'
 import type { Writer } from '../writer.ts'
 
 /** What was acknowledged for more than the primary. */
@@ -33,24 +34,24 @@ export function askedIsBorneOut(): Checker {
     kept = [...kept.filter((each) => each.level !== level || each.reign !== reign || !isBefore(each.at, at)), promise]
   }
   const settle = (c: Cluster, write: Write, writer: Writer): void => {
-    const level = strongest(write.mode, write.ack)
-    if (level === 'async') return
     const { machine } = writer.process
     const lsn = write.lsn!
-    const places = c.tree.placesOf(write, lsn)
-    // In mode async two may write for a while, and the newer one takes what the older one had acknowledged.
-    if (c.mode === 'async' && machine !== c.primary) return
+    // Behind a promotion with a loss two may write for a while, and the newer one takes what the older one had acknowledged.
+    if (machine !== c.primary && c.promotions.slice(writer.reign).some(({ mayLose }) => mayLose)) return
     let best = `nobody holds LSN ${lsn} with it`
-    for (const at of places) {
+    for (const at of c.tree.placesOf(write, lsn)) {
+      const { mode } = at.parent!
+      const level = strongest([mode, write.ack ?? mode])
+      if (level === 'async') return
       for (const voters of c.electorate.ever.toReversed()) {
         const nodes = new Set([machine, ...voters])
         const holding = [...nodes].filter((each) => isBefore(at, c.places.get(each)!))
         const needed = level === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
         if (holding.length >= needed) return keep(c, { at, level, nodes, reign: writer.reign })
-        best = `${holding.length} of ${nodes.size} hold LSN ${lsn} (${holding.map((each) => each.name).join()}), ${needed} are needed`
+        best = `as ${level} ${holding.length} of ${nodes.size} hold LSN ${lsn} (${holding.map((each) => each.name).join()}), ${needed} are needed`
       }
     }
-    c.fail(name, `${writer.name} acknowledged write ${write.id} as ${level}: ${best}`)
+    c.fail(name, `${writer.name} acknowledged write ${write.id}: ${best}`)
   }
   return {
     name,
@@ -72,9 +73,5 @@ export function askedIsBorneOut(): Checker {
 /** Whether each promotion since went by so many of the nodes that one of them has it. */
 function isOwed(c: Cluster, { nodes, level, reign }: Kept, until: number): boolean {
   const needed = level === 'all' ? 1 : nodes.size - Math.floor(nodes.size / 2)
-  return c.promotions.slice(reign, until).every((heard) => [...nodes].filter((node) => heard.has(node)).length >= needed)
-}
-
-function strongest(mode: AckMode, ack: AckMode | undefined): AckMode {
-  return ACK_MODES[Math.max(ACK_MODES.indexOf(mode), ACK_MODES.indexOf(ack ?? mode))]!
+  return c.promotions.slice(reign, until).every(({ heard }) => [...nodes].filter((node) => heard.has(node)).length >= needed)
 }

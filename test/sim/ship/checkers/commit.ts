@@ -11,9 +11,8 @@ import { GivenUp } from './given-up.ts'
 export function committedIsBorneOut(): Checker {
   const name = 'I2 C is monotone and borne out by durable logs'
   const last = new Map<object, number>()
-  /** Highest C that was borne out; before the first writer set the mode, async was the rule. */
+  /** Highest C that was borne out. */
   let proven = 0
-  let isFounded = false
   const look = (c: Cluster, writer: Writer): void => {
     if (writer.store === undefined) return
     const told = writer.committed
@@ -21,10 +20,9 @@ export function committedIsBorneOut(): Checker {
     if (before !== undefined && told < before) return c.fail(name, `${writer.name} told C = ${before} and tells ${told}`)
     last.set(writer, told)
     if (told <= proven || told === before) return
-    const missing = c.mode === 'async' || !isFounded ? undefined : lacks(c, writer, told)
-    if (missing !== undefined) return c.fail(name, `${writer.name} tells C = ${told} in mode ${c.mode}: ${missing}`)
+    const missing = lacks(c, writer, proven, told)
+    if (missing !== undefined) return c.fail(name, `${writer.name} tells C = ${told}: ${missing}`)
     proven = told
-    isFounded ||= writer.state === 'open'
   }
   return {
     name,
@@ -47,16 +45,34 @@ export function committedIsBorneOut(): Checker {
   }
 }
 
-function lacks(c: Cluster, { process: { machine }, epoch }: Writer, lsn: number): string | undefined {
-  const place = ancestor(c.places.get(machine)!, lsn)
-  if (place?.lsn !== lsn) return `its own log ends at ${c.places.get(machine)!.lsn}`
-  if (place.epoch !== epoch) return `LSN ${lsn} is of epoch ${place.epoch}, and this writer is at ${epoch}: nothing of an older epoch is committed by itself`
+/** What is missing for C to go up to `lsn`. */
+function lacks(c: Cluster, writer: Writer, from: number, lsn: number): string | undefined {
+  const head = c.places.get(writer.process.machine)!
+  const place = ancestor(head, lsn)
+  if (place?.lsn !== lsn) return `its own log ends at ${head.lsn}`
+  // What changes the mode is committed by the mode before it.
+  for (let at = place; at.lsn > from; at = at.parent!) {
+    const missing = at === place || at.mode !== at.parent!.mode ? lacksAt(c, writer, head, at) : undefined
+    if (missing !== undefined) return missing
+  }
+  return undefined
+}
+
+function lacksAt(c: Cluster, { process: { machine }, epoch }: Writer, head: Place, at: Place): string | undefined {
+  const { mode } = at.parent!
+  if (mode === 'async') return undefined
+  // Together with it: a change of the mode may stand between the two.
+  let place = at
+  if (at.epoch !== epoch && head.epoch === epoch) for (let own = head; own.epoch === epoch; own = own.parent!) place = own
+  if (place.epoch !== epoch) return `LSN ${at.lsn} is of epoch ${at.epoch}, and this writer is at ${epoch}: nothing of an older epoch is committed by itself`
   // While the voters change, the old ones may still be who counts.
   const answers = c.electorate.counting.map((voters) => {
     const nodes = new Set([machine, ...voters])
     const holding = [...nodes].filter((each) => isBefore(place, c.places.get(each)!))
-    const needed = c.mode === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
-    return holding.length >= needed ? undefined : `${holding.length} of ${nodes.size} hold it (${holding.map(({ name }) => name).join()}), ${needed} are needed`
+    const needed = mode === 'all' ? nodes.size : Math.floor(nodes.size / 2) + 1
+    return holding.length >= needed
+      ? undefined
+      : `mode ${mode}, ${holding.length} of ${nodes.size} hold LSN ${place.lsn} (${holding.map(({ name }) => name).join()}), ${needed} are needed`
   })
   return answers.includes(undefined) ? undefined : answers.at(-1)
 }
@@ -109,7 +125,7 @@ export function committedIsNeverCut(): Checker {
       const { lsn } = foundBy(writer, place)
       if (told <= lsn) return
       // With the loss that was accepted goes the promise: its own records take those LSNs, and nobody was told that they are committed.
-      if (c.mode === 'async') last.set(machine, lsn)
+      if (c.promotions[writer.reign - 1]?.mayLose === true || writer.modes.has('async')) last.set(machine, lsn)
       else c.fail(name, `${machine.name} was told that LSN ${told} is committed, and opens for writing with a log that ends at LSN ${lsn}`)
     },
     event(c) {
