@@ -5,9 +5,12 @@
 //
 // Invariant: at every point the next open finds the log before or the log after; what is deleted was given up by a durable word before.
 import { CorruptionError } from '../errors.ts'
+import { OWN_DECISION_HINT, SECOND_DECISION_HINT, StaleEpochError } from '../errors-ship.ts'
 import {
   decodeIntent,
   encodeIntent,
+  epochOfMandate,
+  hasVoted,
   INTENT_NAME,
   INTENT_VERSION,
   type Intent,
@@ -225,4 +228,15 @@ async function checkpointNames(root: Root): Promise<string[]> {
 /** @param checkpoint `checkpoints/<lsn>.ckpt` */
 export function lsnOf(checkpoint: string): number {
   return Number(checkpoint.slice(CHECKPOINTS.length, -'.ckpt'.length))
+}
+
+/** Whom this node follows, or has promised itself to, it cannot pass for: it would vote twice. @throws StaleEpochError */
+export function checkVote(root: Root, decided: number, before: NodeFacts): void {
+  if (!hasVoted(decided, before)) return
+  const [held, seen] = [epochOfMandate(before.promised), epochOfMandate(decided)]
+  const isOwn = before.mandate === before.promised
+  throw new StaleEpochError(`${root.url} is not promoted at epoch ${seen}: it ${isOwn ? 'was itself decided on' : 'follows what was decided'} at ${held}`, {
+    details: { held, seen },
+    hint: isOwn ? OWN_DECISION_HINT : SECOND_DECISION_HINT,
+  })
 }

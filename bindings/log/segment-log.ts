@@ -3,14 +3,11 @@
 //   LOCK -> free files unlinked, directory synced -> CLEAN -> examine -> seal the newest segment -> epoch record in a new one -> ready
 //
 // Invariant: H is what this handle acknowledged; every name is given or taken away only after a look at the LOCK; after a fatal error nothing is acknowledged.
-import { OWN_DECISION_HINT, SECOND_DECISION_HINT, StaleEpochError } from '../errors-ship.ts'
 import { ClosedError, ReadOnlyError, VarveError } from '../errors.ts'
 import {
   DECISION_BYTES,
   encodeEpochRecord,
-  epochOfMandate,
   FOOTER_BYTES,
-  hasVoted,
   KIND_EPOCH,
   mandateOfClaim,
   mandateOfPromotion,
@@ -138,8 +135,8 @@ async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Flo
   let generation: Generation | undefined
   const decided = o.promote !== undefined ? mandateOfPromotion(o.promote.fencedAt) : o.epoch !== undefined ? mandateOfClaim(o.epoch) : 0
   if (o.promote !== undefined) {
+    const { checkVote, sweepLogIntents } = await replicaSteps()
     checkVote(root, decided, (await readNode(root)) ?? FRESH_NODE)
-    const { sweepLogIntents } = await replicaSteps()
     generation = await sweepLogIntents({ root, world, storeId, lock: lock.epoch, check: () => lock.assertCurrent() })
   }
   const facts = (lastLsn: number, { committedLsn, mandate, promised, decision, isWhole }: NodeFacts): Partial<NodeFacts> => ({
@@ -163,17 +160,6 @@ async function openLocked(root: Root, o: SegmentLogOptions, floors: readonly Flo
   const log = new SegmentWriteLog(root, o, lock, node, examined)
   await log.begin()
   return log
-}
-
-/** Whom this node follows, or has promised itself to, it cannot pass for: it would vote twice. @throws StaleEpochError */
-function checkVote(root: Root, decided: number, before: NodeFacts): void {
-  if (!hasVoted(decided, before)) return
-  const [held, seen] = [epochOfMandate(before.promised), epochOfMandate(decided)]
-  const isOwn = before.mandate === before.promised
-  throw new StaleEpochError(`${root.url} is not promoted at epoch ${seen}: it ${isOwn ? 'was itself decided on' : 'follows what was decided'} at ${held}`, {
-    details: { held, seen },
-    hint: isOwn ? OWN_DECISION_HINT : SECOND_DECISION_HINT,
-  })
 }
 
 export interface SettleOptions {

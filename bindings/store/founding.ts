@@ -7,7 +7,6 @@
 // that race one makes the store and the others open that one.
 
 import { NotAStoreError, ReadOnlyError, StoreExistsError } from '../errors.ts'
-import { StoreMismatchError } from '../errors-ship.ts'
 import { toHex } from '../format/index.ts'
 import {
   type BackupMark,
@@ -199,9 +198,4 @@ function occupied(root: Root): NotAStoreError {
 async function isOccupied(root: Root): Promise<boolean> {
   for await (const { name } of root.list('')) if (!FOUNDING_NAMES.test(name)) return true
   return false
-}
-
-/** @param found  lower-case hex */
-export function storeMismatch(found: string, wanted: Uint8Array): StoreMismatchError {
-  return new StoreMismatchError(`this root holds store ${found}, not ${toHex(wanted)}`, { details: { storeId: found, asked: toHex(wanted) } })
 }

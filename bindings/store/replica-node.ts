@@ -7,6 +7,7 @@
 import type { Catalog, Checkpoint, PendingSeal } from '../catalog/index.ts'
 import { givenUpOf, listCheckpoints, newestCheckpoint } from '../engine/index.ts'
 import { ClosedError, FencedError, PoisonedError, UnsupportedRootError } from '../errors.ts'
+import { StoreMismatchError } from '../errors-ship.ts'
 import { fromHex, NO_DECISION, toHex } from '../format/index.ts'
 import { type BaseWriter, type CommitLog, FRESH_NODE, type Lock, openReplicaLog, type ReplicaLog, takeLock } from '../log/index.ts'
 import type { ResolvedOptions } from '../options.ts'
@@ -29,7 +30,7 @@ import {
   VerifiedFiles,
 } from '../ship/index.ts'
 import type { Events } from './events.ts'
-import { checkVacant, found, type Known, readIdentity, storeMismatch } from './founding.ts'
+import { checkVacant, found, type Known, readIdentity } from './founding.ts'
 import { Metering } from './metering.ts'
 import { ReplicaFold } from './replica-fold.ts'
 import { Leftovers } from './replica-leftovers.ts'
@@ -578,4 +579,9 @@ export class ReplicaNode implements ReplicaParts {
       await this.log_?.close()
     }
   }
+}
+
+/** @param found  lower-case hex */
+function storeMismatch(found: string, wanted: Uint8Array): StoreMismatchError {
+  return new StoreMismatchError(`this root holds store ${found}, not ${toHex(wanted)}`, { details: { storeId: found, asked: toHex(wanted) } })
 }
