@@ -22,6 +22,7 @@ const KNOWN: Readonly<Record<string, number>> = {
   'install without the atomic switch': 16,
   'accept older-epoch commit by count alone': 5,
   'acknowledge what asks for more nodes by the mode alone': 3,
+  'begin to ship with what is there as on all nodes': 6,
   'count by a weaker mode before its record is committed': 13,
 }
 /** Without it: seeds of so many events, no more than so many of them. */

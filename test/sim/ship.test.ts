@@ -24,6 +24,7 @@ const RARE = [
   'a retry after a promotion writes',
   'the mode is changed',
   'a change of the mode waits too long',
+  'another ship() in one open',
 ]
 
 describe('a cluster that ships its log', () => {

@@ -215,7 +215,8 @@ export class Cluster {
   /** Tells the writer where its replicas are. */
   assign(): void {
     const { writer } = this
-    if (writer?.state !== 'open') return
+    // The next shipping begins with what is to be assigned now.
+    if (writer?.state !== 'open' || writer.isReshipping) return
     const version = this.electorate.change(this.voters)
     writer.assigning++
     const assigned = writer.shipping!.assign({ epoch: writer.epoch, replicas: this.replicasOf(writer.process.machine) })

@@ -34,6 +34,7 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     if (writer?.state !== 'open' || c.isPromoting) return
     writer.changeMode(dice.pick(c.voters.length < 3 ? ['async', 'all'] : ['async', 'quorum', 'quorum', 'all']))
   },
+  reship: (c) => c.writer?.reship(),
   deliver: (c) => pass(c, 1 + c.dice.int(4)),
   tick: (c) => pass(c, c.dice.pick(TICKS_MS)),
   crash(c) {

@@ -239,6 +239,22 @@ export const MUTANTS: readonly Mutant[] = [
     install: () => replace(QuorumGate.prototype, 'confirmed', () => async () => undefined),
   },
   {
+    name: 'begin to ship with what is there as on all nodes',
+    install: () => {
+      const begun = new WeakSet<object>()
+      return replace(
+        AckTracker.prototype,
+        'local',
+        (original) =>
+          function (this: { best: Record<AckMode, number> }, lsn: number) {
+            original.call(this as never, lsn as never)
+            if (!begun.has(this)) this.best.quorum = this.best.all = lsn
+            begun.add(this)
+          } as never,
+      )
+    },
+  },
+  {
     name: 'count by a weaker mode before its record is committed',
     install: () =>
       replace(

@@ -4,6 +4,7 @@ export type EventName =
   | 'append'
   | 'retry'
   | 'mode'
+  | 'reship'
   | 'deliver'
   | 'tick'
   | 'crash'
@@ -37,6 +38,7 @@ const WEIGHTS: Readonly<Record<EventName, number>> = {
   append: 30,
   retry: 3,
   mode: 0,
+  reship: 0,
   deliver: 25,
   tick: 15,
   crash: 4,
@@ -63,6 +65,6 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
   // Cold data may rot here only: whoever finds it may refuse, and a halted replica is no failure of liveness.
   corrupt: { ...DEFAULT, weights: { ...WEIGHTS, corrupt: 0.5, checkpoint: 4 }, damages: 2 },
   // Somebody is at it.
-  operated: { ...DEFAULT, weights: { ...WEIGHTS, mode: 2, epoch: 3 } },
+  operated: { ...DEFAULT, weights: { ...WEIGHTS, mode: 2, reship: 2, epoch: 3 } },
 }
 export const PROFILE_NAMES: readonly ProfileName[] = Object.keys(PROFILES) as ProfileName[]

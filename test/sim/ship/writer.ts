@@ -60,12 +60,16 @@ export class Writer {
   readonly #changing: { readonly mode: AckMode }[] = []
   #settled: AckMode | undefined
   #noted = 0
+  /** Of a shipping that is over. */
+  #left: RecoveryEvent[] = []
   #seen: readonly SenderStatus[] | undefined
   /** Why it ended, where it did by itself. */
   error: unknown
   inFlight = 0
   /** Assignments under way: whoever was removed may still be on its way out. */
   assigning = 0
+  /** Its shipping is over, and another one not there yet. */
+  isReshipping = false
   /** A long call is under way: checkpoint, optimize, reclaim. */
   busy: string | undefined
 
@@ -110,7 +114,7 @@ export class Writer {
 
   /** Whether what a replica needs to come back is kept for a while. */
   holds(id: ReplicaId): boolean {
-    return (this.shipping as unknown as { parts: { driver: ShippingDriver } }).parts.driver.facts(id)?.heldFrom !== undefined
+    return (this.shipping as unknown as { parts: { driver: ShippingDriver } } | undefined)?.parts.driver.facts(id)?.heldFrom !== undefined
   }
 
   /** What holds its log and files back. */
@@ -136,9 +140,10 @@ export class Writer {
 
   /** Events of its RecoveryLog since the last call. */
   notes(): readonly RecoveryEvent[] {
+    const left = this.#left.splice(0)
     const fresh = this.shipping?.log.since(this.#noted) ?? []
     this.#noted = fresh.at(-1)?.seq ?? this.#noted
-    return fresh
+    return left.length > 0 ? [...left, ...fresh] : fresh
   }
 
   /** @param promoted  a replica that becomes a writer hands its store over */
@@ -153,22 +158,52 @@ export class Writer {
       store.on('poisoned', (event) => this.end(event.cause))
       // Before it ships: the first table is there in every history.
       if ((await store.tables()).length === 0) await store.create(kv)
-      const version = cluster.electorate.change(cluster.voters)
-      this.shipping = await ship(store, {
-        assignment: { epoch: this.epoch, replicas: cluster.replicasOf(process.machine) },
-        // Once there were changes the log says it.
-        ...(cluster.isChanged ? {} : { ack: cluster.founded }),
-        transport: cluster.transport(process),
-        ackTimeoutMs: cluster.dice.pick(ACK_TIMEOUTS_MS),
-      })
-      if (!process.isAlive) return
-      this.shipping.log.subscribe((event) => process.isAlive && cluster.told(this, event))
+      if (!(await this.#ship(store))) return
       this.state = 'open'
-      this.modes = new Set([...this.modes, ...cluster.modes, this.shipping.status().mode])
-      cluster.electorate.assigned(version, this)
+      this.modes = new Set([...this.modes, ...cluster.modes, this.shipping!.status().mode])
       cluster.trace.say(`${this.name} writes at epoch ${this.epoch}, head ${this.log!.head}`)
     }
     open().catch((error: unknown) => this.end(error))
+  }
+
+  /** @returns false: the process is dead */
+  async #ship(store: Store): Promise<boolean> {
+    const { cluster, process } = this
+    const version = cluster.electorate.change(cluster.voters)
+    const shipping = await ship(store, {
+      assignment: { epoch: this.epoch, replicas: cluster.replicasOf(process.machine) },
+      // Once there were changes the log says it.
+      ...(cluster.isChanged ? {} : { ack: cluster.founded }),
+      transport: cluster.transport(process),
+      ackTimeoutMs: cluster.dice.pick(ACK_TIMEOUTS_MS),
+    })
+    if (!process.isAlive) return false
+    this.shipping = shipping
+    shipping.log.subscribe((event) => process.isAlive && cluster.told(this, event))
+    cluster.electorate.assigned(version, this)
+    return true
+  }
+
+  /** Ends its shipping and begins another one, in one open; what waits for replicas waits on. */
+  reship(): void {
+    const { shipping, store, cluster, process } = this
+    if (shipping === undefined || this.state !== 'open' || this.assigning > 0 || this.isReshipping) return
+    cluster.trace.say(`${this.name} ends its shipping, with ${this.inFlight} writes under way`)
+    const again = async (): Promise<void> => {
+      await shipping.close()
+      if (!process.isAlive) return
+      this.#left = [...this.notes()]
+      this.#noted = 0
+      this.shipping = undefined
+      await cluster.clock.timers.sleep(cluster.dice.int(50))
+      if (!process.isAlive || this.state !== 'open' || !(await this.#ship(store!))) return
+      cluster.count('another ship() in one open')
+      cluster.trace.say(`${this.name} ships again, with ${this.inFlight} writes under way`)
+    }
+    this.isReshipping = true
+    again()
+      .catch((error: unknown) => this.end(error))
+      .finally(() => (this.isReshipping = false))
   }
 
   end(error: unknown): void {

@@ -156,6 +156,7 @@ export function progressOrEnd(): Checker {
 export function debtsArePaid(): Checker {
   const name = 'I15 needs_rebuild and halted are left by rebuild and clearHalt alone'
   const last = new Map<Writer, Map<string, ReplicaState>>()
+  const shippings = new Map<Writer, unknown>()
   const REBUILDING: ReadonlySet<ReplicaState> = new Set(['needs_rebuild', 'connecting', 'rebuilding', 'in_sync', 'halted', 'stopped'])
   /** Rebuilds that were completed. */
   const rebuilt = new Set<string>()
@@ -179,7 +180,12 @@ export function debtsArePaid(): Checker {
     event(c) {
       for (const writer of c.writers) {
         let states = last.get(writer)
-        if (states === undefined) last.set(writer, (states = new Map()))
+        // Another ship() finds by itself what is so, as another open does.
+        if (states === undefined || shippings.get(writer) !== writer.shipping) {
+          for (const id of states?.keys() ?? []) debts.delete(`${writer.name} ${writer.epoch} ${id}`)
+          last.set(writer, (states = new Map()))
+          shippings.set(writer, writer.shipping)
+        }
         for (const { replicaId, state, session } of writer.senders) {
           const before = states.get(replicaId)
           states.set(replicaId, state)
