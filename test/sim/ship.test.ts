@@ -25,6 +25,7 @@ const RARE = [
   'the mode is changed',
   'a change of the mode waits too long',
   'another ship() in one open',
+  'a replica fails by its disk',
 ]
 
 describe('a cluster that ships its log', () => {

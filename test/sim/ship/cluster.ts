@@ -271,7 +271,8 @@ export class Cluster {
     this.trace.say(`${name} ends: ${textOf(error)}`)
     const isFate = error === 'fenced' || (error instanceof VarveError && FATES.has(error.code))
     const isRotten = error instanceof CorruptionError && this.rotten.get(process.machine)!.size > 0
-    if (!isFate && !isRotten) this.fail('ended', `${name}, ${state}: ${error instanceof Error ? (error.stack ?? textOf(error)) : String(error)}`)
+    const isFaulty = process.hasFaults && error instanceof VarveError
+    if (!isFate && !isRotten && !isFaulty) this.fail('ended', `${name}, ${state}: ${error instanceof Error ? (error.stack ?? textOf(error)) : String(error)}`)
   }
 
   count(what: string): void {
@@ -483,7 +484,8 @@ export class Cluster {
       (error: unknown) => {
         if (!node.process.isAlive || node.state !== 'open' || this.nodes.get(machine) !== node) return
         this.trace.say(`${machine.name} shows nothing: ${textOf(error)}`)
-        if (this.rotten.get(machine)!.size === 0 && node.reader === store) this.fail('shown', `${machine.name} cannot be read: ${textOf(error)}`)
+        if (this.rotten.get(machine)!.size === 0 && !node.process.hasFaults && node.reader === store)
+          this.fail('shown', `${machine.name} cannot be read: ${textOf(error)}`)
       },
     )
   }

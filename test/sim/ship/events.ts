@@ -49,7 +49,10 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
   },
   restart(c) {
     // Whoever ended by itself (fenced, out of luck) is started again too.
-    const ended = c.machines.filter((machine) => c.nodes.get(machine)?.state === 'ended')
+    const ended = c.machines.filter((machine) => {
+      const node = c.nodes.get(machine)
+      return node?.state === 'ended' || (node?.kind === 'follower' && node.hasFailed)
+    })
     if (ended.length > 0) c.stop(c.dice.pick(ended), 'kill')
     const down = c.machines.filter((machine) => !c.nodes.has(machine))
     if (down.length > 0) c.start(c.dice.pick(down))
@@ -104,6 +107,13 @@ export const EVENTS: Readonly<Record<EventName, (cluster: Cluster) => void | Pro
     }
     c.trace.say(`${machine.name} has a slow disk`)
     machine.slow(5 + c.dice.int(50))
+  },
+  fault(c) {
+    const { followers } = c
+    if (followers.length === 0) return
+    const { machine } = c.dice.pick(followers).process
+    const what = machine.breakDown()
+    if (what !== undefined) c.trace.say(`${machine.name} has a disk that fails: ${what}`)
   },
   assign(c) {
     if (c.profile.isElectorateOpen) changeVoters(c)

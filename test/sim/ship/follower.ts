@@ -7,7 +7,7 @@ import type { WireFrame } from '../../../bindings/ship/index.ts'
 import { Replica } from '../../../bindings/store/index.ts'
 import type { Cluster } from './cluster.ts'
 import type { Process } from './machine.ts'
-import { PROCESS_OPTIONS } from './writer.ts'
+import { PROCESS_OPTIONS, textOf } from './writer.ts'
 
 /** What the simulation asks of the log of a replica. */
 export interface FollowerLog {
@@ -24,6 +24,8 @@ export class Follower {
   state: 'opening' | 'open' | 'ended' = 'opening'
   replica: Replica | undefined
   error: unknown
+  /** By its disk, as it says. */
+  hasFailed = false
   /** What it has said it did since it was looked at last. */
   said: 'truncate' | 'install' | undefined
   /** What it was asked to do last: it may have done it, and told nobody. */
@@ -95,6 +97,14 @@ export class Follower {
 
   end(error: unknown): void {
     if (this.state === 'ended' || !this.process.isAlive) return
+    if (this.state === 'open' && this.process.hasFaults) {
+      // What it holds is still looked at.
+      if (!this.hasFailed) this.cluster.trace.say(`${this.name} fails by its disk: ${textOf(error)}`)
+      this.hasFailed = true
+      this.cluster.count('a replica fails by its disk')
+      if (this.replica!.status().failure === undefined) this.cluster.fail('failed', `${this.name} says that it failed, and its status does not`)
+      return
+    }
     this.cluster.ended(this, error)
     this.state = 'ended'
     this.error = error

@@ -44,12 +44,16 @@ class ForgetfulRoot extends ProcessRoot {
   }
 }
 
+const READS = /^(get|list|stat|head|delete)|read|close/
+
 export class Process {
   readonly pid: number
   readonly world: World
   readonly points: FailpointRegistry
   readonly root: FaultyRoot
   readonly machine: Machine
+  /** Its disk has failed it. */
+  hasFaults = false
   /** Resolves when it dies. */
   readonly death: Promise<'dead'>
 
@@ -117,6 +121,26 @@ export class Machine {
       if (this.isLookedAt) return undefined
       return { wait: () => process.world.timers.sleep(1 + this.#dice.int(longestMs)) }
     })
+  }
+
+  /** Its disk fails for a while: one call in so many of some files, before, amid or after its effect. @returns what it does */
+  breakDown(): string | undefined {
+    const { process } = this
+    if (process === undefined) return undefined
+    const dice = this.#dice
+    process.hasFaults = true
+    const untilMs = process.world.clock.monoMs() + 20 + dice.int(400)
+    const every = dice.pick([2, 6, 20, 60])
+    const error = dice.pick(['io', 'space'] as const)
+    const only = dice.pick([/^/, /NODE/, /log\//, /^(fragments|indexes)/, /staging|bases|checkpoints/])
+    process.root.plan(({ name, method }) => {
+      if (process.world.clock.monoMs() >= untilMs) process.root.plan(undefined)
+      if (this.isLookedAt || !only.test(name) || !dice.once(every)) return undefined
+      if (error === 'space' && READS.test(method)) return undefined
+      // Room runs out before anything is written.
+      return { error, when: error === 'space' ? 'before' : dice.pick(['before', 'after', 'half'] as const) }
+    })
+    return `${error}, one call in ${every} of ${only.source}`
   }
 
   /** Names of files there. */

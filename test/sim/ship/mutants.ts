@@ -8,6 +8,7 @@ import { Session } from '../../../bindings/ship/session.ts'
 import { Run } from '../../../bindings/ship/executor.ts'
 import { LinkIO } from '../../../bindings/ship/link-io.ts'
 import { QuorumGate } from '../../../bindings/store/quorum-gate.ts'
+import { ReplicaNode } from '../../../bindings/store/replica-node.ts'
 import type { Cluster } from './cluster.ts'
 import type { Process } from './machine.ts'
 import { weakest } from './modes.ts'
@@ -238,6 +239,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'acknowledge what asks for more nodes by the mode alone',
     install: () => replace(QuorumGate.prototype, 'confirmed', () => async () => undefined),
   },
+  { name: 'tell nobody of a replica that failed', install: () => replace(ReplicaNode.prototype, 'failed', () => () => undefined) },
   {
     name: 'begin to ship with what is there as on all nodes',
     install: () => {

@@ -18,9 +18,10 @@ export type EventName =
   | 'reclaim'
   | 'corrupt'
   | 'slow'
+  | 'fault'
   | 'assign'
 
-export type ProfileName = 'default' | 'lossy' | 'crash-heavy' | 'reclaim-heavy' | 'churn' | 'corrupt' | 'operated'
+export type ProfileName = 'default' | 'lossy' | 'crash-heavy' | 'reclaim-heavy' | 'churn' | 'corrupt' | 'operated' | 'disk-faults'
 
 export interface Profile {
   readonly weights: Readonly<Record<EventName, number>>
@@ -52,6 +53,7 @@ const WEIGHTS: Readonly<Record<EventName, number>> = {
   reclaim: 3,
   corrupt: 0,
   slow: 1,
+  fault: 0,
   assign: 1,
 }
 const DEFAULT: Profile = { weights: WEIGHTS, breaks: 1, doubles: 1, damages: 0, keeps: 20, isElectorateOpen: false }
@@ -66,5 +68,7 @@ export const PROFILES: Readonly<Record<ProfileName, Profile>> = {
   corrupt: { ...DEFAULT, weights: { ...WEIGHTS, corrupt: 0.5, checkpoint: 4 }, damages: 2 },
   // Somebody is at it.
   operated: { ...DEFAULT, weights: { ...WEIGHTS, mode: 2, reship: 2, epoch: 3 } },
+  // Disks of replicas fail for a while.
+  'disk-faults': { ...DEFAULT, weights: { ...WEIGHTS, fault: 4, restart: 12, checkpoint: 4 } },
 }
 export const PROFILE_NAMES: readonly ProfileName[] = Object.keys(PROFILES) as ProfileName[]
