@@ -329,6 +329,11 @@ export class Replica implements AsyncDisposable {
     return recordOf({ ...facts, replicaId: node.replicaId, storeId: node.storeId === undefined ? '' : toHex(node.storeId) }, o, verified, decided)
   }
 
+  /** It is closed, or about to be: by `close()`, or because it was promoted. */
+  get closed(): boolean {
+    return this.closing !== undefined
+  }
+
   /**
    * Makes this replica the primary: it stops to listen, claims an epoch above every one it has seen, and writes the record of it. Whoever was primary before is
    * fenced by its first refused message. The replica is closed; what is returned is the store, open for writing.

@@ -72,6 +72,8 @@ function decide(c: Cluster, records: readonly NodeRecord[], epoch: number): void
     (error: unknown) => {
       c.trace.say(`${winner.name} was not promoted: ${textOf(error)}`)
       writer.state = 'ended'
+      // Refused before its links ended: it goes on as the replica that it was.
+      if (winner.process.isAlive && !winner.replica!.closed && c.nodes.get(machine) === writer) c.nodes.set(machine, winner)
       if (c.primary === machine) c.unpromoted = true
     },
   )
