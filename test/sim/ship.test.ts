@@ -10,7 +10,7 @@ import { Cluster } from './ship/cluster.ts'
 import { runShards } from './ship/shards.ts'
 import { simulateShip } from './ship/simulate.ts'
 
-const RUNS = Number(process.env['VARVE_RUNS'] ?? 135)
+const RUNS = Number(process.env['VARVE_RUNS'] ?? 300)
 const FIRST = Number(process.env['VARVE_SEED'] ?? 9)
 /** What happens rarely, and in so many seeds. */
 const RARE = [
