@@ -112,6 +112,12 @@ export class Writer {
     return (this.store as unknown as { o: { acknowledgement: { committed: number } } }).o.acknowledgement.committed
   }
 
+  /** What acknowledgements have come to, and NODE keeps: a log that takes nothing more counts on, and folds nothing more. */
+  get counted(): number {
+    const { gate } = (this.store as unknown as { o: { acknowledgement: { gate: { committed: number } | undefined } } }).o.acknowledgement
+    return Math.max(this.committed, gate?.committed ?? 0)
+  }
+
   /** Whether what a replica needs to come back is kept for a while. */
   holds(id: ReplicaId): boolean {
     return (this.shipping as unknown as { parts: { driver: ShippingDriver } } | undefined)?.parts.driver.facts(id)?.heldFrom !== undefined
