@@ -30,13 +30,14 @@ export class Written {
     for (const [first, { last }] of this.#frames) if (last <= known.lsn) this.#frames.delete(first)
   }
 
-  /** Takes them into the tree, on top of what is known of that log. @throws what is wrong with them */
-  enter(tree: HistoryTree): void {
+  /** Takes them into the tree, on top of what is known of that log. @returns where they end  @throws what is wrong with them */
+  enter(tree: HistoryTree): Place {
     let tip = this.#known
     for (const [first, { last, bytes }] of [...this.#frames].toSorted(([a], [b]) => a - b)) {
       if (first > tip.lsn + 1 || last <= tip.lsn) continue
       tip = tree.extend(ancestor(tip, first - 1)!, { bytes, offsets: offsetsOf(bytes) })
     }
+    return tip
   }
 }
 
