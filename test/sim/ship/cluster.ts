@@ -342,10 +342,14 @@ export class Cluster {
 
   #observeWriter(writer: Writer): Promise<void> | undefined {
     const { log } = writer
-    // Its head stands still from its end on.
-    if (log === undefined || (this.#ended.has(writer) && this.#looked.has(writer))) return undefined
+    if (log === undefined) return undefined
     const head = Number(log.head)
-    return this.#looked.has(writer) && head === this.places.get(writer.process.machine)!.lsn ? undefined : this.#lookAtWriter(writer, log, head)
+    if (this.#looked.has(writer)) {
+      const { lsn } = this.places.get(writer.process.machine)!
+      // From its end on its head stands still, but for what was being synced then, and that may be counted.
+      if (this.#ended.has(writer) ? writer.counted <= lsn : head === lsn) return undefined
+    }
+    return this.#lookAtWriter(writer, log, head)
   }
 
   async #lookAtWriter(writer: Writer, log: CommitLog, head: number): Promise<void> {
