@@ -27,6 +27,7 @@ import {
   type DeletionVectorRef,
   type FlushRecord,
   FRAME_HEADER_BYTES,
+  frameKind,
   InlineCommit,
   type ModeRecord,
   toHex,
@@ -60,7 +61,6 @@ export const KIND_AUDIT = 11
 export const KIND_MODE = 12
 /** No kind of a frame: a decision that came after the outcome of its write. */
 export const SUPERSEDED = 0
-const KIND_OFFSET = 12
 const LENGTH_OFFSET = 8
 
 export type StateRecord =
@@ -449,14 +449,14 @@ function vectorsOf(record: StateRecord): readonly DeletionVectorRef[] | undefine
 
 /** Reads the frame at `offset`, where it is a commit of that kind. False: decodeRecord says what it is. */
 export function readInline(commit: InlineCommit, bytes: Uint8Array, offset: number): boolean {
-  if (bytes[offset + KIND_OFFSET] !== KIND_COMMIT) return false
+  if (frameKind(bytes, offset) !== KIND_COMMIT) return false
   const start = offset + FRAME_HEADER_BYTES
   return commit.read(bytes, start, start + u32(bytes, offset + LENGTH_OFFSET))
 }
 
 /** Decode the frame at `offset`. @throws CorruptionError, StoreTooNewError for a kind this version does not know */
 export function decodeRecord(bytes: Uint8Array, offset: number, lsn: number): StateRecord {
-  const kind = bytes[offset + KIND_OFFSET]!
+  const kind = frameKind(bytes, offset)
   const length = u32(bytes, offset + LENGTH_OFFSET)
   const start = offset + FRAME_HEADER_BYTES
   const r = new ByteReader(bytes, start, start + length)

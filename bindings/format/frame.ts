@@ -19,6 +19,7 @@ export const FLAG_MORE = 2
 /** Everything before this frame in the log was synced when it was written. */
 export const LOCAL_SYNCED_BEFORE = 1
 
+const KIND_OFFSET = 12
 const TWO_32 = 4_294_967_296
 
 /** Bytes a frame of this payload takes, padding included. */
@@ -46,11 +47,16 @@ export interface FrameHeader {
   readonly epoch: number
 }
 
+/** The kind of a verified frame, alone. */
+export function frameKind(bytes: Uint8Array, at: number): number {
+  return bytes[at + KIND_OFFSET]!
+}
+
 /** Reads a header; the caller has verified the frame, or bounds what it reads before it believes it. */
 export function readFrameHeader(view: DataView, at: number): FrameHeader {
   return {
     length: view.getUint32(at + 8, true),
-    kind: view.getUint8(at + 12),
+    kind: view.getUint8(at + KIND_OFFSET),
     flags: view.getUint8(at + 13),
     local: view.getUint16(at + 14, true),
     lsn: readU53(view, at + 16),

@@ -74,6 +74,7 @@ export {
   FLAG_MORE,
   FRAME_HEADER_BYTES,
   frameBytes,
+  frameKind,
   KIND_FOOTER,
   KIND_MARK,
   LOCAL_SYNCED_BEFORE,

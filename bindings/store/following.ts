@@ -5,6 +5,7 @@
 
 import { VarveError } from '../errors.ts'
 import { KIND_MODE, type StoreState } from '../engine/index.ts'
+import { frameKind } from '../format/index.ts'
 import { type LogBatch, type Lsn, readNode } from '../log/index.ts'
 import type { Root } from '../root/index.ts'
 import type { TimerHandle } from '../runtime/index.ts'
@@ -12,8 +13,6 @@ import type { Opened } from './wiring.ts'
 
 /** Between two looks at NODE while the log is ahead of C. */
 const LOOK_MS = 20
-/** Of a frame: its kind. */
-const KIND_OFFSET = 12
 
 /** Where a reader may go, of a state at any LSN; undefined: to the head. @param known  C is there at least */
 export async function committedEnd(root: Root, { catalog }: StoreState, known: number): Promise<number | undefined> {
@@ -90,7 +89,7 @@ async function endOf({ root, log, state, checkpointLsn }: Opened): Promise<numbe
 /** The batch up to its first record that changes the mode; itself when there is none, or that is its last. */
 function throughMode(batch: LogBatch): LogBatch {
   const { bytes, offsets } = batch
-  const at = offsets.findIndex((offset) => bytes[offset + KIND_OFFSET] === KIND_MODE)
+  const at = offsets.findIndex((offset) => frameKind(bytes, offset) === KIND_MODE)
   if (at < 0 || at === offsets.length - 1) return batch
   const last = (batch.first + BigInt(at)) as Lsn
   return {

@@ -6,12 +6,12 @@
 import { type Checkpoint, checkpointName } from '../catalog/index.ts'
 import { KIND_COMMIT, KIND_PUBLISH, KIND_SCHEMA, listCheckpoints, readCheckpoint } from '../engine/index.ts'
 import { CorruptionError, InvalidConfigError } from '../errors.ts'
+import { frameKind } from '../format/index.ts'
 import type { CommitLog, Lsn } from '../log/index.ts'
 import { isNotFound, type Root } from '../root/index.ts'
 import type { VacuumKeep } from '../table/index.ts'
 
 const DAY_MS = 24 * 3600 * 1000
-const KIND_OFFSET = 12
 
 /** @throws InvalidConfigError */
 export function checkKeep(keep: unknown): VacuumKeep {
@@ -57,7 +57,7 @@ async function nthVersion({ root, log }: RetentionSource, n: number, head: numbe
     for await (const batch of log.read(BigInt(start) as Lsn, { end: BigInt(head) as Lsn })) {
       let lsn = Number(batch.first)
       for (const offset of batch.offsets) {
-        const kind = batch.bytes[offset + KIND_OFFSET]
+        const kind = frameKind(batch.bytes, offset)
         if (kind === KIND_COMMIT || kind === KIND_PUBLISH || kind === KIND_SCHEMA) {
           newest.push(lsn)
           if (newest.length > n) newest.shift()
